@@ -1,0 +1,35 @@
+# Everything a newcomer types. The environment lives in .venv beside this file and comes from requirements.lock alone.
+ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+PYTHON ?= python3
+VENV := $(ROOT).venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench lock clean help
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(ROOT)Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): $(ROOT)requirements.lock $(ROOT)pyproject.toml $(ROOT)tools/setup.sh
+	@PYTHON="$(PYTHON)" sh "$(ROOT)tools/setup.sh"
+
+demo: $(READY) ## Run a ledger, two wallets, a channel, and a stale report that fails
+	@cd "$(ROOT)" && $(BIN)/python -m examples.demo
+
+test: $(READY) ## Run all tests
+	@cd "$(ROOT)" && $(BIN)/python -m pytest -q
+
+check: $(READY) ## Lint, format, types, and all tests with branch coverage
+	@cd "$(ROOT)" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@cd "$(ROOT)" && $(BIN)/mypy
+	@cd "$(ROOT)" && $(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered
+
+bench: $(READY) ## Measure the marks, each beside its floor
+	@cd "$(ROOT)" && $(BIN)/python -m benchmarks
+
+lock: $(READY) ## Pin the newest versions that pyproject.toml allows, with hashes
+	@cd "$(ROOT)" && PATH="$(BIN):$$PATH" sh tools/lock.sh
+
+clean: ## Remove the environment and everything that tools left behind
+	@rm -rf "$(VENV)" "$(ROOT)".mypy_cache "$(ROOT)".pytest_cache "$(ROOT)".ruff_cache "$(ROOT)".hypothesis "$(ROOT)".coverage

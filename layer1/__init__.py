@@ -1,0 +1,1 @@
+"""Layer 1: a fault-tolerant replicated ledger that opens, closes and settles small groups."""

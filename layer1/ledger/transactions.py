@@ -1,0 +1,108 @@
+"""Transactions: what anybody may ask the ledger to do, and what it answers.
+
+A transaction carries no nonce: it is valid until `valid_until_ms` on the ledger clock, its salt makes it unique, and
+the ledger remembers its id until then, so it executes at most once and after that is known to be dead.
+
+Source: docs/design/consensus.md, "Mempool and batches"; groups.md, rules 7 to 15.
+"""
+
+from __future__ import annotations
+
+from layer1.codec import Struct, encode
+from layer1.crypto import Domain, Hash, Kind, PublicKey, Signature, SigningKey, digest
+from layer1.ledger.agreements import Body, Certificate, Claim, DoubleSignature, Final, GroupAgreement
+
+
+class Transfer(Struct, tag="transfer"):
+    """Pay from one account to another. Signed by the sender."""
+
+    sender: PublicKey
+    recipient: PublicKey
+    amount: int
+    """Minor units, at least 1."""
+
+
+class OpenGroup(Struct, tag="open"):
+    """Lock all deposits and bonds at once. Signed by every member's funding account, in the agreement's order."""
+
+    agreement: GroupAgreement
+
+
+class CloseGroup(Struct, tag="close"):
+    """Pay out a FINAL that all members signed. Needs no other signature: anybody may bring it."""
+
+    final: Final
+    signatures: tuple[Signature, ...]
+    """Kind FINAL, by the members' group keys, in the agreement's order."""
+
+
+class Wedge(Struct, tag="wedge"):
+    """Stop a group: its member's newest certificate and claim start the challenge period (rule 8)."""
+
+    certificate: Certificate
+    body: Body
+    """The certified state; its hash is in the certificate."""
+    claim: Claim
+
+
+class Report(Struct, tag="report"):
+    """A newer certificate, claims of further members, or proof of a double signature, for a wedged group (rule 9)."""
+
+    group_id: Hash
+    certificate: Certificate | None
+    body: Body | None
+    """With a certificate: the state behind it."""
+    claims: tuple[Claim, ...] = ()
+    double: DoubleSignature | None = None
+
+
+Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report
+
+
+class Transaction(Struct):
+    """A payload, its life span, and the signatures of the accounts that it takes money from."""
+
+    payload: Payload
+    valid_until_ms: int
+    """Ledger clock, ms; a block whose clock is past it refuses the transaction. At most ten minutes ahead."""
+    salt: bytes
+    """16 random bytes."""
+    signatures: tuple[Signature, ...] = ()
+
+    @property
+    def id(self) -> Hash:
+        """Hash of all but the signatures: a signer cannot give one payment two names."""
+        return digest(Domain.TRANSACTION, encode((self.payload, self.valid_until_ms, self.salt)))
+
+
+class Output(Struct):
+    """What became of one transaction; its hash is a leaf of the block's outputs_root."""
+
+    transaction_id: Hash
+    code: str
+    """``ok``, or the stable code of the refusal."""
+    message: str
+    """Empty, or which numbers disagree."""
+    group_id: Hash | None = None
+    """The group that it opened, closed, wedged or reported on."""
+
+
+def signers(payload: Payload) -> tuple[PublicKey, ...]:
+    """Accounts whose signatures the transaction must carry, in order."""
+    match payload:
+        case Transfer():
+            return (payload.sender,)
+        case OpenGroup():
+            return tuple(member.funding for member in payload.agreement.members)
+        case _:
+            return ()
+
+
+def kind_of(payload: Payload) -> Kind:
+    """The signature kind of this payload's accounts."""
+    return Kind.OPEN if isinstance(payload, OpenGroup) else Kind.TRANSFER
+
+
+def sign_transaction(transaction: Transaction, chain_id: Hash, key: SigningKey) -> Signature:
+    """One account's signature over the transaction's id."""
+    return key.sign(kind_of(transaction.payload), chain_id, transaction.id)

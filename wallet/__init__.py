@@ -1,0 +1,1 @@
+"""The wallet: keys, channels and the watch over them, as a library and a command."""
