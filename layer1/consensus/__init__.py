@@ -1,0 +1,1 @@
+"""Simplex with leader terms, as a core without I/O."""
