@@ -1,0 +1,1 @@
+"""The HTTP API of a replica: queries with proofs, submission, events, metrics."""
