@@ -1,0 +1,464 @@
+"""The append-only journal that keeps a replica, or a wallet, from contradicting itself.
+
+What: records go in at the end, :meth:`Journal.sync` makes everything since the last one durable (group commit), and
+after a restart :meth:`Journal.replay` gives all of them back in order.
+
+*Safety:* whatever was appended before a sync that returned is replayed after any crash, or the journal refuses to
+open; it never silently forgets the middle of its history.
+
+One sync writes one *turn*: the records of that turn behind a length, a checksum and the generation. A turn starts
+only when the turn before it is durable, so a damaged turn that no sound one follows is the write which a crash tore,
+and nothing of it was ever confirmed: it is dropped. A damaged turn before a sound one, inside a segment that is not
+the last, or in what a compaction settled, was confirmed once: :class:`LocalError`. Every segment has random bytes of
+its own in front of each turn, so no record, whoever chose its bytes, can pass for a turn.
+
+A segment gets its full size, and a durable header in a block that nothing overwrites, before it gets its name; syncs
+then overwrite reserved space, which spares the file system a change of length. A compaction writes one new segment
+whose header says that it is the first of the set, and renames it into place: that one step ends the old contents.
+After an error of the disk nobody knows what it holds, so the journal refuses everything until it is opened again;
+opening writes the last turn once more, since the operating system may remember what the disk never got.
+
+Assumption: the disk writes a sector of 512 bytes wholly or not at all, and tells the truth about a sync. The loss of
+the last confirmed turn as a whole, or an old copy of the directory, cannot be seen from here; the generation that
+peers remember is against that.
+
+*Source:* docs/design/consensus.md, "Persist before sending".
+*Deviation:* length, checksum and generation stand once per turn, not per record. A torn write may lose its first
+sector and keep its second; judged record by record, that looks like damage in the middle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+from layer1.errors import LocalError
+
+HEADER_BYTES = 4096
+"""Room of a segment's header: a block of its own, so that no later write can tear it."""
+COMPACTION_TURN_BYTES = 2**20
+"""A compaction closes a turn when its records exceed this, so that opening needs little memory at a time."""
+MAX_RECORD_BYTES = 2**30
+"""Far above any block; a length beyond it is a mistake of the caller."""
+
+_MAGIC = b"WEDGEJ1\n"
+_HEADER = struct.Struct("<8sQQQQQ8s")
+_TURN = struct.Struct("<8sQQI")
+_LENGTH = struct.Struct("<I")
+_CHECKSUM = struct.Struct("<I")
+_PLACE = struct.Struct("<QQQQ")
+_NAME = re.compile(r"segment-(\d{12})$")
+_REMEDY = (
+    "Records that were confirmed are lost. Do not continue from a copy, which may be old: move the directory away, "
+    "start with an empty one, and let the peers report the generation"
+)
+
+
+@dataclass(slots=True)
+class _Segment:
+    """One file of the journal, as its header describes it."""
+
+    path: Path
+    number: int
+    base: int
+    """Number of the first segment of this set; what is older was replaced by a compaction."""
+    generation: int
+    size: int
+    """Bytes of the whole file, reserved at its creation."""
+    settled: int
+    """Everything before this offset was durable when the file got its name."""
+    marker: bytes = field(default_factory=lambda: os.urandom(8))
+    """Random, in front of every turn: finds turns behind damage, and cannot be forged from a record."""
+    end: int = HEADER_BYTES
+    """Offset behind the last durable turn."""
+
+    def header(self) -> bytes:
+        """The first bytes of the file, with their checksum."""
+        place = (self.number, self.base, self.generation, self.size, self.settled)
+        fields = _HEADER.pack(_MAGIC, *place, self.marker)
+        return fields + _CHECKSUM.pack(zlib.crc32(fields))
+
+    def turn(self, offset: int, records: bytes) -> bytes:
+        """The bytes of one turn that starts at ``offset``."""
+        checksum = self._checksum(offset, records)
+        return _TURN.pack(self.marker, self.generation, len(records), checksum) + records
+
+    def read_turn(self, data: bytes, offset: int) -> bytes | None:
+        """The records of the turn at ``offset`` of the file's ``data``, or None where there is no sound turn."""
+        start = offset + _TURN.size
+        if start > len(data):
+            return None
+        marker, generation, length, checksum = _TURN.unpack_from(data, offset)
+        if marker != self.marker or generation != self.generation or length > len(data) - start:
+            return None
+        records = data[start : start + length]
+        return records if checksum == self._checksum(offset, records) else None
+
+    def _checksum(self, offset: int, records: bytes) -> int:
+        place = _PLACE.pack(self.number, self.generation, offset, len(records))
+        return zlib.crc32(records, zlib.crc32(place, zlib.crc32(self.marker)))
+
+
+class Journal:
+    """An open journal. One process at a time; no method is safe against a second thread.
+
+    Attributes:
+        generation: 1 in a new journal; rises only by :meth:`compact`.
+        dropped_bytes: Length of the torn end that opening dropped, for a note in the log.
+    """
+
+    generation: int
+    dropped_bytes: int
+
+    def __init__(self, directory: Path, lock: int, segment_bytes: int) -> None:
+        """Use :meth:`open`."""
+        self._directory = directory
+        self._lock = lock
+        self._segment_bytes = segment_bytes
+        self._segments: list[_Segment] = []
+        self._file = -1
+        self._buffer = bytearray()
+        self._replayed = False
+        self._refusal = ""
+        self.generation = 1
+        self.dropped_bytes = 0
+
+    @classmethod
+    def open(cls, directory: Path, *, segment_bytes: int = 16 * 2**20) -> Journal:
+        """Open or create the journal in ``directory``, reading and checking everything in it.
+
+        Args:
+            directory: Holds nothing but this journal; created with mode 0700.
+            segment_bytes: Size that new segments reserve; a turn or compaction that needs more gets more.
+
+        Raises:
+            LocalError: Another process holds it, it is damaged, or the disk failed.
+        """
+        if segment_bytes < 2 * HEADER_BYTES:
+            raise LocalError(f"segments of {segment_bytes} bytes are too small: use {2 * HEADER_BYTES} or more")
+        try:
+            journal = cls(directory, _lock(directory), segment_bytes)
+        except OSError as error:
+            raise LocalError(f"cannot open the journal {directory}: {error}; check path, owner and mode") from error
+        try:
+            with journal._guard("opening it"):
+                journal._load()
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in use by what is durable, headers included and reserved space not: when to compact."""
+        return sum(segment.end for segment in self._segments)
+
+    def replay(self) -> Iterator[bytes]:
+        """All records found at opening, oldest first. Usable once, before anything is compacted."""
+        self._check_usable()
+        if self._replayed:
+            raise LocalError(f"the journal {self._directory} was replayed already: keep what the first replay gave")
+        self._replayed = True
+        return _records([replace(segment) for segment in self._segments])
+
+    def append(self, record: bytes) -> None:
+        """Put ``record`` behind all others; durable after the next :meth:`sync`."""
+        self._check_usable()
+        _pack(self._buffer, record)
+
+    def sync(self) -> None:
+        """Make everything appended durable: one write, one fdatasync; nothing if nothing was appended.
+
+        Raises:
+            LocalError: The disk did not confirm. Nothing of this turn may leave, and the journal is frozen.
+        """
+        with self._guard("syncing it"):
+            if not self._buffer:
+                return
+            records = bytes(self._buffer)
+            segment = self._segments[-1]
+            if segment.end + _TURN.size + len(records) > segment.size:
+                segment = self._add_segment(_TURN.size + len(records))
+            turn = segment.turn(segment.end, records)
+            _write(self._file, turn, segment.end)
+            os.fdatasync(self._file)
+            segment.end += len(turn)
+            self._buffer.clear()
+
+    def compact(self, records: Iterable[bytes], *, generation: int | None = None) -> None:
+        """Replace all durable contents by ``records``, wholly or, after a crash, not at all.
+
+        What was appended and not yet synced stays, to be written behind them by the next :meth:`sync`.
+
+        Args:
+            records: May read from :meth:`replay`. If it raises, the journal is as before.
+            generation: The new generation, if it is to rise.
+
+        Raises:
+            LocalError: The generation would fall, or the disk failed: then the journal is frozen.
+        """
+        self._check_usable()
+        generation = self.generation if generation is None else generation
+        if generation < self.generation:
+            raise LocalError(f"generation {generation} is below the journal's {self.generation}: it only rises")
+        number = self._segments[-1].number + 1
+        new = _Segment(_path(self._directory, number), number, number, generation, 0, HEADER_BYTES)
+        with self._guard("compacting it"):
+            file = _create(self._directory)
+        try:
+            for turn in _turns(records):
+                with self._guard("compacting it"):
+                    data = new.turn(new.end, turn)
+                    _write(file, data, new.end)
+                    new.end += len(data)
+            new.settled = new.end
+            with self._guard("compacting it"):
+                self._replace_all(file, new)
+        finally:
+            if file != self._file:
+                os.close(file)
+
+    def close(self) -> None:
+        """Release the directory. What was not synced is lost, as in a crash. Harmless when repeated."""
+        if self._lock >= 0:
+            if self._file >= 0:
+                os.close(self._file)
+            os.close(self._lock)
+        self._file = self._lock = -1
+        self._refusal = self._refusal or f"the journal {self._directory} is closed: open it again"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _guard(self, doing: str) -> Iterator[None]:
+        """Freeze the journal if what is inside fails half-way."""
+        self._check_usable()
+        try:
+            yield
+        except OSError as error:
+            self._refusal = (
+                f"the journal {self._directory} is frozen: {doing} failed ({error}), and what the disk holds is not "
+                "known; look after the disk, then start again"
+            )
+            raise LocalError(self._refusal) from error
+        except BaseException as error:
+            self._refusal = f"the journal {self._directory} is frozen: {doing} was interrupted ({error!r})"
+            raise
+
+    def _check_usable(self) -> None:
+        if self._refusal:
+            raise LocalError(self._refusal)
+
+    def _load(self) -> None:
+        """Find the current set of segments, check it, and make its end fit for appending."""
+        (self._directory / "new").unlink(missing_ok=True)
+        numbers = sorted(int(match[1]) for match in map(_NAME.match, os.listdir(self._directory)) if match)
+        if not numbers:
+            self._add_segment(0)
+            return
+        base = _read_header(_path(self._directory, numbers[-1])).base
+        for number in range(base, numbers[-1] + 1):
+            self._segments.append(_check_segment(_path(self._directory, number), base, number == numbers[-1]))
+        last = self._segments[-1]
+        for segment in self._segments:
+            if segment.generation != last.generation:
+                _damaged(segment, 0, f"it has generation {segment.generation}, the last has {last.generation}")
+        self.generation = last.generation
+        self._file = os.open(last.path, os.O_RDWR)
+        self._mend_end(last)
+        _delete(self._directory, [number for number in numbers if number < base])
+
+    def _mend_end(self, segment: _Segment) -> None:
+        """Erase a torn turn, and write the last sound one again: it may be in memory and not on the disk."""
+        data = segment.path.read_bytes()
+        torn = data[segment.end :].rstrip(b"\0")
+        self.dropped_bytes = len(torn)
+        _write(self._file, bytes(len(torn)), segment.end)
+        last = data.rfind(segment.marker, HEADER_BYTES, segment.end)
+        if last >= 0:
+            _write(self._file, data[last : segment.end], last)
+        os.fsync(self._file)
+        _sync_directory(self._directory)
+
+    def _add_segment(self, needed_bytes: int) -> _Segment:
+        """Continue the set in a new segment with room for a turn of ``needed_bytes``."""
+        number = self._segments[-1].number + 1 if self._segments else 1
+        base = self._segments[0].number if self._segments else 1
+        size = max(self._segment_bytes, HEADER_BYTES + needed_bytes)
+        segment = _Segment(_path(self._directory, number), number, base, self.generation, size, settled=HEADER_BYTES)
+        file = _create(self._directory)
+        try:
+            _publish(file, segment)
+            file, self._file = self._file, file
+            self._segments.append(segment)
+        finally:
+            if file >= 0:
+                os.close(file)
+        return segment
+
+    def _replace_all(self, file: int, new: _Segment) -> None:
+        new.size = max(self._segment_bytes, new.end)
+        _publish(file, new)
+        old, self._segments = self._segments, [new]
+        os.close(self._file)
+        self._file = file
+        self.generation = new.generation
+        _delete(self._directory, [segment.number for segment in old])
+
+
+def _lock(directory: Path) -> int:
+    """Create the directory where it is missing and take its lock; the lock's file descriptor."""
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_directory(directory.parent)
+    file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise LocalError(
+            f"another process holds the journal {directory}: stop it first, or use another directory; two writers "
+            "would sign contradictions"
+        ) from error
+    return file
+
+
+def _path(directory: Path, number: int) -> Path:
+    return directory / f"segment-{number:012d}"
+
+
+def _create(directory: Path) -> int:
+    """A segment to be: under a name that opening ignores and deletes."""
+    return os.open(directory / "new", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+
+
+def _publish(file: int, segment: _Segment) -> None:
+    """Reserve the space, make everything durable, and only then give the file its name."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, segment.size)
+    else:
+        os.ftruncate(file, segment.size)
+    _write(file, segment.header(), 0)
+    os.fsync(file)
+    os.rename(segment.path.parent / "new", segment.path)
+    _sync_directory(segment.path.parent)
+
+
+def _write(file: int, data: bytes, offset: int) -> None:
+    """Write all of ``data``: one call, unless the system takes less."""
+    written = os.pwrite(file, data, offset)
+    while written < len(data):
+        written += os.pwrite(file, data[written:], offset + written)
+
+
+def _sync_directory(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _delete(directory: Path, numbers: list[int]) -> None:
+    for number in numbers:
+        _path(directory, number).unlink(missing_ok=True)
+
+
+def _pack(buffer: bytearray, record: bytes) -> None:
+    if len(record) > MAX_RECORD_BYTES:
+        raise LocalError(f"a record of {len(record)} bytes exceeds {MAX_RECORD_BYTES}: split it")
+    buffer += _LENGTH.pack(len(record))
+    buffer += record
+
+
+def _turns(records: Iterable[bytes]) -> Iterator[bytes]:
+    """Pack ``records`` into turns of bounded size."""
+    buffer = bytearray()
+    for record in records:
+        _pack(buffer, record)
+        if len(buffer) >= COMPACTION_TURN_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
+
+
+def _records(segments: list[_Segment]) -> Iterator[bytes]:
+    for segment in segments:
+        try:
+            data = segment.path.read_bytes()
+        except OSError as error:
+            raise LocalError(f"cannot replay {segment.path}: {error}; replay before compacting") from error
+        for _, turn in _sound_turns(segment, data):
+            offset = 0
+            while offset < len(turn):
+                start = offset + _LENGTH.size
+                offset = start + _LENGTH.unpack_from(turn, offset)[0]
+                yield turn[start:offset]
+
+
+def _sound_turns(segment: _Segment, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every turn up to the first that is not sound, with the offset behind it."""
+    offset = HEADER_BYTES
+    while (records := segment.read_turn(data, offset)) is not None:
+        offset += _TURN.size + len(records)
+        yield offset, records
+
+
+def _read_header(path: Path) -> _Segment:
+    with path.open("rb") as file:
+        data = file.read(HEADER_BYTES)
+    fields, checksum = data[: _HEADER.size], data[_HEADER.size : _HEADER.size + _CHECKSUM.size]
+    if checksum != _CHECKSUM.pack(zlib.crc32(fields)) or not fields.startswith(_MAGIC):
+        raise LocalError(f"{path}: damaged at byte 0: no sound header. {_REMEDY}")
+    _, number, base, generation, size, settled, marker = _HEADER.unpack(fields)
+    return _Segment(path, number, base, generation, size, settled, marker)
+
+
+def _check_segment(path: Path, base: int, is_last: bool) -> _Segment:
+    """Read a whole segment and find its end.
+
+    Raises:
+        LocalError: It is missing or damaged, other than by a torn write at the end of the last segment.
+    """
+    if not path.exists():
+        raise LocalError(f"{path}: missing, though a later segment is here. {_REMEDY}")
+    segment = _read_header(path)
+    data = path.read_bytes()
+    if (path, base) != (_path(path.parent, segment.number), segment.base):
+        _damaged(segment, 0, f"its header is of segment {segment.number} in the set from {segment.base}, not {base}")
+    if len(data) != segment.size:
+        _damaged(segment, len(data), f"the file has {len(data)} bytes, its header says {segment.size}")
+    for end, _ in _sound_turns(segment, data):
+        segment.end = end
+    if segment.end < segment.settled:
+        _damaged(segment, segment.end, f"no sound turn, and a compaction wrote up to byte {segment.settled}")
+    if any_later := _find_sound(segment, data):
+        _damaged(segment, segment.end, f"no sound turn, and one follows at byte {any_later}")
+    if not is_last and data[segment.end :].strip(b"\0"):
+        _damaged(segment, segment.end, "no sound turn, and this is not the last segment")
+    return segment
+
+
+def _find_sound(segment: _Segment, data: bytes) -> int | None:
+    """Offset of a sound turn behind the end, if there is one."""
+    offset = data.find(segment.marker, segment.end)
+    while offset >= 0 and segment.read_turn(data, offset) is None:
+        offset = data.find(segment.marker, offset + 1)
+    return offset if offset >= 0 else None
+
+
+def _damaged(segment: _Segment, offset: int, why: str) -> None:
+    raise LocalError(f"{segment.path}: damaged at byte {offset}: {why}. {_REMEDY}")
