@@ -45,6 +45,8 @@ class Domain(Enum):
     LEAF = b"wedge.leaf"
     NODE = b"wedge.node"
     STATE_KEY = b"wedge.key"
+    RECORD = b"wedge.record"
+    OUTPUT = b"wedge.output"
     REPLICA_SET = b"wedge.replicas"
     GROUP = b"wedge.group"
     AGREEMENT = b"wedge.agreement"

@@ -8,6 +8,8 @@ Source: docs/design/groups.md, "Objects" and rules 7 to 15.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from layer1.codec import Struct, encode
 from layer1.crypto import (
     ZERO_HASH,
@@ -71,6 +73,11 @@ class GroupAgreement(Struct):
         """What all balances of a state add up to, always."""
         return sum(member.deposit for member in self.members)
 
+    @property
+    def bond_units(self) -> int:
+        """What all bonds add up to; locked beside the funding, never part of a state."""
+        return sum(member.bond for member in self.members)
+
     def index_of(self, key: PublicKey) -> int | None:
         """Position of the member with this group key."""
         return next((i for i, member in enumerate(self.members) if member.key == key), None)
@@ -82,7 +89,7 @@ class Body(Struct):
     balances: tuple[int, ...]
     """Minor units per member, each >= 0, their sum the funding."""
     machine_state: bytes
-    """The machine's own encoding; empty for payments."""
+    """The machine's own encoding; empty at version 0 for every machine, which derives its first state from that."""
     applied: tuple[int, ...]
     """Per member, the number of its last applied command; 0 before the first."""
     salt: bytes
@@ -148,7 +155,7 @@ class Final(Struct):
     """Hash of the newest certified header."""
     base_version: int
     payout: tuple[int, ...]
-    """Minor units per member, their sum the funding; bonds are returned besides."""
+    """Minor units per member, their sum the funding; bonds are settled besides: returned, unless already forfeited."""
 
 
 class DoubleSignature(Struct):
@@ -166,15 +173,19 @@ def group_id(agreement: GroupAgreement, transaction_id: Hash) -> Hash:
     return digest(Domain.GROUP, agreement.hash + transaction_id)
 
 
-def initial_body(agreement: GroupAgreement, machine_state: bytes = b"") -> Body:
-    """Version 0: the agreement's own allocation."""
+def initial_body(agreement: GroupAgreement) -> Body:
+    """Version 0: the agreement's own allocation, and no machine state.
+
+    The agreement names only the machine, so every machine derives its first state from empty bytes: layer 1 can then
+    tell what version 0 is without interpreting any machine.
+    """
     members = agreement.members
-    return Body(tuple(m.deposit for m in members), machine_state, (0,) * len(members), bytes(16))
+    return Body(tuple(m.deposit for m in members), b"", (0,) * len(members), bytes(16))
 
 
-def initial_certificate(agreement: GroupAgreement, group: Hash, machine_state: bytes = b"") -> Certificate:
-    """The certificate of version 0."""
-    body = initial_body(agreement, machine_state)
+def initial_certificate(agreement: GroupAgreement, group: Hash) -> Certificate:
+    """The certificate of version 0. It carries no signature, so it proves nothing against a claim (rule 15)."""
+    body = initial_body(agreement)
     header = GroupHeader(agreement.chain_id, group, 0, 0, ZERO_HASH, ZERO_HASH, body.hash)
     return Certificate(header, ())
 
@@ -187,3 +198,24 @@ def sign_state(key: SigningKey, header: GroupHeader) -> Signature:
 def verify_state(member: Member, header: GroupHeader, signature: Signature) -> bool:
     """Whether `signature` is the member's STATE signature on `header`."""
     return verify(member.key, signature, Kind.STATE, header.chain_id, encode(header))
+
+
+def sign_claim(key: SigningKey, member: int, version: int, highest: GroupHeader) -> Claim:
+    """A member's CLAIM: its newest certificate is `version`, the highest that it ever signed is `highest`."""
+    claim = Claim(highest.group_id, highest.epoch, member, version, highest, b"")
+    return structs.replace(claim, signature=key.sign(Kind.CLAIM, highest.chain_id, claim.statement()))
+
+
+def verify_claim(member: Member, chain_id: Hash, claim: Claim) -> bool:
+    """Whether `claim` is signed by `member`; what it says is another matter."""
+    return verify(member.key, claim.signature, Kind.CLAIM, chain_id, claim.statement())
+
+
+def sign_final(key: SigningKey, chain_id: Hash, final: Final) -> Signature:
+    """A member's FINAL signature."""
+    return key.sign(Kind.FINAL, chain_id, encode(final))
+
+
+def verify_final(member: Member, chain_id: Hash, final: Final, signature: Signature) -> bool:
+    """Whether `signature` is the member's FINAL signature on `final`."""
+    return verify(member.key, signature, Kind.FINAL, chain_id, encode(final))

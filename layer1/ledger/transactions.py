@@ -64,7 +64,7 @@ class Transaction(Struct):
 
     payload: Payload
     valid_until_ms: int
-    """Ledger clock, ms; a block whose clock is past it refuses the transaction. At most ten minutes ahead."""
+    """Ledger clock, ms; a block whose clock is past it passes the transaction over. At most ten minutes ahead."""
     salt: bytes
     """16 random bytes."""
     signatures: tuple[Signature, ...] = ()
@@ -84,7 +84,12 @@ class Output(Struct):
     message: str
     """Empty, or which numbers disagree."""
     group_id: Hash | None = None
-    """The group that it opened, closed, wedged or reported on."""
+    """The group that it opened, closed, wedged or reported on; None for a transfer and for a refusal."""
+
+    @property
+    def hash(self) -> Hash:
+        """The leaf of `outputs_root`."""
+        return digest(Domain.OUTPUT, encode(self))
 
 
 def signers(payload: Payload) -> tuple[PublicKey, ...]:

@@ -1,0 +1,188 @@
+"""The block under construction: what its transactions have changed so far, above the parent's state.
+
+Safety: a transaction that is refused leaves the draft as it found it, and a finished draft holds as much money as its
+parent.
+
+Each verb checks everything, then changes everything: no refusal can come after the first change. Money moves only
+between accounts and groups, and :meth:`Draft.finish` adds up what moved, over the touched records alone.
+
+Source: docs/design/consensus.md, "Execution and state"; groups.md, rules 7 to 11.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from typing import Protocol
+
+from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
+from layer1.errors import LocalError, Refused, check
+from layer1.ledger import disputes, opening, settlement
+from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.events import AccountChanged, Event, GroupClosed, GroupOpened, GroupReported, GroupWedged
+from layer1.ledger.genesis import MAX_MONEY
+from layer1.ledger.records import Group, Reason, Status
+from layer1.ledger.state import Changes, State
+from layer1.ledger.store import member_name
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Report, Transfer, Wedge
+
+
+class Step(Protocol):
+    """From a group's record to its next one, or a refusal."""
+
+    def __call__(self, group: Group, /, *, clock_ms: int) -> Group:
+        """Pure: reads its arguments only."""
+        ...
+
+
+class Draft:
+    """Mutable, used for one block, then turned into a view."""
+
+    __slots__ = ("_accounts", "_before", "_groups", "_members", "changes", "clock_ms", "events", "parent")
+
+    def __init__(self, parent: State, clock_ms: int) -> None:
+        self.parent = parent
+        self.clock_ms = clock_ms
+        self.changes = Changes()
+        self.events: list[Event] = []
+        self._accounts = self.changes.accounts
+        self._groups = self.changes.groups
+        self._before: dict[PublicKey, int] = {}
+        """Balances of touched accounts in the parent."""
+        self._members: set[bytes] = set()
+        """Names of the members of groups opened in this block."""
+
+    def balance(self, address: PublicKey) -> int:
+        """Minor units of an account, as of now."""
+        found = self._accounts.get(address)
+        if found is not None:
+            return found
+        found = self._before.get(address)
+        if found is None:
+            found = self._before[address] = self.parent.balance(address)
+        return found
+
+    def group(self, group_id: Hash) -> Group:
+        """A group as of now.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        found = self._groups.get(group_id) or self.parent.group(group_id)
+        if found is None:
+            raise Refused("unknown_group", f"no group {settlement.short(group_id)}; its opening may not be final yet")
+        return found
+
+    def settle_due(self) -> None:
+        """Close the groups whose deadline has come, the earliest first, as many as one block takes (rule 11)."""
+        for group in list(islice(self.parent.due(self.clock_ms), self.parent.parameters.due_per_block)):
+            self._store_change(group, settlement.settle(group, Reason.DEADLINE, self.clock_ms), None)
+
+    def transfer(self, request: Transfer) -> None:
+        """Move money between two accounts."""
+        sender, recipient, amount = request.sender, request.recipient, request.amount
+        if not 1 <= amount <= MAX_MONEY:
+            raise Refused("bad_amount", f"a transfer is of 1 to {MAX_MONEY} units, not {amount}")
+        if len(recipient) != PUBLIC_KEY_BYTES:
+            raise Refused("bad_recipient", f"a recipient of {len(recipient)} bytes; an account has {PUBLIC_KEY_BYTES}")
+        if sender == recipient:
+            raise Refused("bad_recipient", "sender and recipient are one account; nothing would move")
+        balance = self.balance(sender)
+        if balance < amount:
+            raise Refused("insufficient_balance", f"account {sender.hex()} has {balance} units, {amount} are needed")
+        self._accounts[recipient] = self.balance(recipient) + amount
+        self._accounts[sender] = balance - amount
+
+    def open_group(self, request: OpenGroup, transaction_id: Hash) -> Hash:
+        """Lock deposits and bonds, all or none."""
+        parent, agreement = self.parent, request.agreement
+        group = opening.open_group(agreement, transaction_id, parent.chain_id, parent.parameters, self.clock_ms)
+        needed = opening.funding(agreement)
+        for address, units in needed.items():
+            balance = self.balance(address)
+            if balance < units:
+                raise Refused(
+                    "insufficient_balance", f"account {address.hex()} has {balance} units, {units} are needed"
+                )
+        self._check_fresh_keys(agreement)
+        for address, units in needed.items():
+            self._accounts[address] = self.balance(address) - units
+        self._groups[group.group_id] = group
+        self._members.update(map(member_name, agreement.members))
+        self.events.append(GroupOpened(group.group_id, transaction_id))
+        return group.group_id
+
+    def close_group(self, request: CloseGroup, transaction_id: Hash) -> Hash:
+        """Pay out what all members signed (rule 7)."""
+        return self._advance(request.final.group_id, transaction_id, partial(settlement.close, request=request))
+
+    def wedge(self, request: Wedge, transaction_id: Hash) -> Hash:
+        """Start the challenge period, or report to a running one (rule 8)."""
+        return self._advance(request.claim.group_id, transaction_id, partial(disputes.wedge, request=request))
+
+    def report(self, request: Report, transaction_id: Hash) -> Hash:
+        """Bring something new to a dispute (rule 9)."""
+        return self._advance(request.group_id, transaction_id, partial(disputes.report, request=request))
+
+    def finish(self, wall_time: int) -> State:
+        """The view of this block.
+
+        Raises:
+            LocalError: Money appeared or vanished; the ledger has a bug and must not go on.
+        """
+        self._audit()
+        for address, balance in self._accounts.items():
+            if balance != self._before[address]:
+                self.events.append(AccountChanged(address, balance))
+        return self.parent.child(self.changes, self.clock_ms, wall_time)
+
+    def _advance(self, group_id: Hash, transaction_id: Hash, step: Step) -> Hash:
+        before = self.group(group_id)
+        self._store_change(before, step(before, clock_ms=self.clock_ms), transaction_id)
+        return group_id
+
+    def _store_change(self, before: Group, after: Group, transaction_id: Hash | None) -> None:
+        self._groups[after.group_id] = after
+        if before.status is Status.OPEN and after.status is Status.WEDGED:
+            self.events.append(_wedged(after, transaction_id))
+        elif (report := _reported(before, after, transaction_id)) is not None:
+            self.events.append(report)
+        if after.status is Status.CLOSED:
+            self._pay_out(after, transaction_id)
+
+    def _pay_out(self, group: Group, transaction_id: Hash | None) -> None:
+        for member, units in zip(group.agreement.members, group.payouts, strict=True):
+            if units:
+                self._accounts[member.payout] = self.balance(member.payout) + units
+        assert group.reason is not None, "a closed group has a reason"
+        closed = GroupClosed(group.group_id, transaction_id, group.reason, group.version, group.payouts)
+        self.events.append(closed)
+
+    def _check_fresh_keys(self, agreement: GroupAgreement) -> None:
+        """Keys are made for one group. Judged with the funding account: else anybody could use up another's key."""
+        for member in agreement.members:
+            used = member_name(member) in self._members or self.parent.is_member(member)
+            check(not used, "key_in_use", f"key {member.key.hex()} serves another group; make a new one for each")
+
+    def _audit(self) -> None:
+        moved = sum(balance - self._before[address] for address, balance in self._accounts.items())
+        for name, group in self._groups.items():
+            before = self.parent.group(name)
+            moved += group.locked_units - (before.locked_units if before is not None else 0)
+        if moved:
+            raise LocalError(f"the block at clock {self.clock_ms} changes all money by {moved} units, not by 0")
+
+
+def _wedged(group: Group, transaction_id: Hash | None) -> GroupWedged:
+    assert transaction_id is not None
+    assert group.wedged_by is not None
+    assert group.deadline_ms is not None
+    return GroupWedged(group.group_id, transaction_id, group.wedged_by, group.version, group.deadline_ms)
+
+
+def _reported(before: Group, after: Group, transaction_id: Hash | None) -> GroupReported | None:
+    claimed = tuple(i for i, claim in enumerate(after.claims) if claim is not before.claims[i])
+    forfeited = tuple(i for i, lost in enumerate(after.forfeited) if lost is not before.forfeited[i])
+    if transaction_id is None or not (claimed or forfeited or after.version > before.version):
+        return None
+    return GroupReported(after.group_id, transaction_id, after.version, claimed, forfeited)

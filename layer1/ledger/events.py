@@ -1,0 +1,66 @@
+"""What a block did, for indexes and for readers who follow along. Not hashed, not signed: the records are the truth.
+
+Source: docs/design/architecture.md, "Packages and the direction of imports".
+"""
+
+from __future__ import annotations
+
+from layer1.codec import Struct
+from layer1.crypto import Hash, PublicKey
+from layer1.ledger.records import Reason
+
+
+class AccountChanged(Struct, tag="account"):
+    """An account's balance after the block differs from the one before it. One per account and block."""
+
+    address: PublicKey
+    balance: int
+    """Minor units, after the block."""
+
+
+class GroupOpened(Struct, tag="opened"):
+    """Deposits and bonds are locked."""
+
+    group_id: Hash
+    transaction_id: Hash
+
+
+class GroupWedged(Struct, tag="wedged"):
+    """The challenge period runs: whoever holds a higher version reports it before the deadline."""
+
+    group_id: Hash
+    transaction_id: Hash
+    member: int
+    """Index of the member whose claim wedged it."""
+    version: int
+    """Of the certificate that came with the wedge."""
+    deadline_ms: int
+
+
+class GroupReported(Struct, tag="reported"):
+    """A wedged group's record changed: a higher version, a claim that counts, or a forfeit."""
+
+    group_id: Hash
+    transaction_id: Hash
+    version: int
+    """Highest accepted version now."""
+    claimed: tuple[int, ...]
+    """Members whose claim began to count."""
+    forfeited: tuple[int, ...]
+    """Members whose bond was forfeited."""
+
+
+class GroupClosed(Struct, tag="closed"):
+    """A group is paid out."""
+
+    group_id: Hash
+    transaction_id: Hash | None
+    """None when the deadline did it."""
+    reason: Reason
+    version: int
+    """Highest version accepted; it decided the payout unless the reason is ``final``."""
+    payouts: tuple[int, ...]
+    """Minor units per member."""
+
+
+Event = AccountChanged | GroupOpened | GroupWedged | GroupReported | GroupClosed

@@ -1,0 +1,97 @@
+"""Opening a group: whether an agreement may become a record.
+
+Safety: a group exists only if every member's funding account signed this very agreement, in time, and its deposits
+and bonds are locked in the same step.
+
+The mempool's check covers the signatures, this one the terms, the executor the balances; each refuses before anything
+is changed. The group's id names the transaction, so an agreement opened twice makes two groups.
+
+Source: docs/design/groups.md, "Objects".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
+from layer1.errors import check
+from layer1.ledger.agreements import GroupAgreement, Member, group_id, initial_body, initial_certificate
+from layer1.ledger.genesis import MAX_MONEY, REPORT_ROOM_BYTES, SALT_BYTES, Parameters
+from layer1.ledger.records import Group, Status
+from layer1.ledger.settlement import short
+
+
+def open_group(
+    agreement: GroupAgreement, transaction_id: Hash, chain_id: Hash, parameters: Parameters, clock_ms: int
+) -> Group:
+    """The record of a new group at version 0. Funds are the caller's business, see :func:`funding`.
+
+    Raises:
+        Refused: ``wrong_chain``, ``bad_agreement``, ``bad_members``, ``bad_amount``, ``bad_challenge_period`` or
+            ``agreement_expired``.
+    """
+    _check_members(agreement.members, parameters.max_members)
+    _check_terms(agreement, chain_id, parameters, clock_ms)
+    name, count = group_id(agreement, transaction_id), len(agreement.members)
+    return Group(
+        group_id=name,
+        agreement=agreement,
+        epoch=0,
+        status=Status.OPEN,
+        opened_clock_ms=clock_ms,
+        certificate=initial_certificate(agreement, name),
+        body=initial_body(agreement),
+        claims=(None,) * count,
+        forfeited=(False,) * count,
+    )
+
+
+def funding(agreement: GroupAgreement) -> Mapping[PublicKey, int]:
+    """Units that each funding account pays: deposit and bond of every member that it stands behind."""
+    needed: dict[PublicKey, int] = {}
+    for member in agreement.members:
+        needed[member.funding] = needed.get(member.funding, 0) + member.deposit + member.bond
+    return needed
+
+
+def _check_members(members: tuple[Member, ...], most: int) -> None:
+    check(2 <= len(members) <= most, "bad_members", f"the agreement has {len(members)} members; 2 to {most} may be")
+    for i, member in enumerate(members):
+        for key in (member.key, member.funding, member.payout):
+            right = len(key) == PUBLIC_KEY_BYTES
+            check(right, "bad_members", f"member {i} has a key of {len(key)} bytes; a key has {PUBLIC_KEY_BYTES}")
+        low = min(member.deposit, member.bond)
+        check(low >= 0, "bad_amount", f"member {i} puts in {low} units; deposit and bond are 0 or more")
+    keys = {member.key for member in members}
+    check(len(keys) == len(members), "bad_members", f"{len(members)} members share {len(keys)} keys; give each its own")
+
+
+def _check_terms(agreement: GroupAgreement, chain_id: Hash, parameters: Parameters, clock_ms: int) -> None:
+    if agreement.chain_id != chain_id:
+        check(False, "wrong_chain", f"the agreement is of chain {short(agreement.chain_id)}, this is {chain_id.hex()}")
+    total = agreement.funding_units + agreement.bond_units
+    check(total <= MAX_MONEY, "bad_amount", f"deposits and bonds add up to {total}; at most {MAX_MONEY} may be")
+    period, least, most = agreement.challenge_period_ms, parameters.min_challenge_ms, parameters.max_challenge_ms
+    check(
+        least <= period <= most,
+        "bad_challenge_period",
+        f"the challenge period is {period} ms; it must be from {least} to {most} ms",
+    )
+    before = agreement.open_before_ms
+    check(clock_ms < before, "agreement_expired", f"open before {before}, clock is {clock_ms}; sign a new agreement")
+    check(before <= MAX_MONEY, "bad_agreement", f"open_before_ms is {before}; at most {MAX_MONEY} may be")
+    _check_form(agreement, parameters)
+
+
+def _check_form(agreement: GroupAgreement, parameters: Parameters) -> None:
+    machine, salt, limits = agreement.machine, agreement.salt, agreement.limits
+    check(1 <= len(machine) <= 64, "bad_agreement", f"the machine's name has {len(machine)} characters; 1 to 64 may be")
+    check(len(salt) == SALT_BYTES, "bad_agreement", f"the salt has {len(salt)} bytes; it needs {SALT_BYTES}")
+    batch, size = limits.max_batch, limits.max_state_bytes
+    check(1 <= batch <= MAX_MONEY, "bad_agreement", f"max_batch is {batch}; it must be from 1 to {MAX_MONEY}")
+    room = parameters.max_transaction_bytes - REPORT_ROOM_BYTES
+    check(
+        0 <= size <= room,
+        "bad_agreement",
+        f"max_state_bytes is {size}; from 0 to {room} fit into a report, so that every state can be settled",
+    )

@@ -1,0 +1,109 @@
+"""What the ledger keeps, and where it stands in the authenticated tree.
+
+Each record has one key in the tree and one value there, the hash of its encoding; an account without money has no
+leaf. Keys are hashes of a tag and a name, so that no account shares a key with a group.
+
+Safety: a record that hashes to the leaf under a finalized root is the ledger's own, at that height.
+
+The codec has one encoding for each value, and hashes have domains: whoever shows another record under the same root
+has found a collision.
+
+Source: docs/design/consensus.md, "Execution and state"; architecture.md, "Believing an answer".
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from layer1.codec import Struct, encode
+from layer1.crypto import Domain, Hash, PublicKey, digest
+from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement
+
+
+class Status(StrEnum):
+    """Where a group is: it goes forward only (rule 8)."""
+
+    OPEN = "open"
+    WEDGED = "wedged"
+    CLOSED = "closed"
+
+
+class Reason(StrEnum):
+    """Why a group is closed."""
+
+    FINAL = "final"
+    """All members signed the payout (rule 7)."""
+    CLAIMS = "claims"
+    """All members claimed (rule 10)."""
+    DEADLINE = "deadline"
+    """The challenge period ended (rule 11)."""
+
+
+class Account(Struct):
+    """Money under one key. An account that nobody paid is an account of 0."""
+
+    balance: int
+    """Minor units, >= 0."""
+
+
+class Group(Struct):
+    """A group as layer 1 knows it. Members update theirs without layer 1: until a dispute this is version 0."""
+
+    group_id: Hash
+    agreement: GroupAgreement
+    epoch: int
+    """0: nothing changes an open group yet."""
+    status: Status
+    opened_clock_ms: int
+    """Ledger clock of the opening block."""
+    certificate: Certificate
+    """The highest accepted one (rule 14)."""
+    body: Body
+    """The state behind `certificate`; what settlement pays."""
+    claims: tuple[Claim | None, ...]
+    """Per member, the first claim that counted (rule 8)."""
+    forfeited: tuple[bool, ...]
+    """Per member, whether its bond goes to the others (rule 15)."""
+    wedged_by: int | None = None
+    """Index of the member whose claim wedged the group."""
+    deadline_ms: int | None = None
+    """Ledger clock; a block at or past it settles the group. Fixed when wedged."""
+    payouts: tuple[int, ...] = ()
+    """Per member, what its payout account got: balance, bond, and its share of forfeited bonds. Empty until closed."""
+    reason: Reason | None = None
+    """Why it is closed; None until then."""
+    closed_clock_ms: int | None = None
+    """Ledger clock of the closing block."""
+
+    @property
+    def version(self) -> int:
+        """Version of the highest accepted certificate."""
+        return self.certificate.header.version
+
+    @property
+    def locked_units(self) -> int:
+        """What the ledger holds for this group: deposits and bonds until it is closed, then nothing."""
+        if self.status is Status.CLOSED:
+            return 0
+        return self.agreement.funding_units + self.agreement.bond_units
+
+
+def account_key(address: PublicKey) -> Hash:
+    """Where an account stands in the tree."""
+    return digest(Domain.STATE_KEY, b"account" + address)
+
+
+def group_key(group_id: Hash) -> Hash:
+    """Where a group stands in the tree."""
+    return digest(Domain.STATE_KEY, b"group" + group_id)
+
+
+REPLICA_SET_KEY: Hash = digest(Domain.STATE_KEY, b"replica_set")
+"""Where the hash of the replica set stands in the tree."""
+
+
+def leaf_hash(record: Account | Group | None) -> Hash | None:
+    """What a proof must lead to: the record's hash, or None (proven absent) for no group and for an account of 0."""
+    if record is None or (isinstance(record, Account) and record.balance == 0):
+        return None
+    return digest(Domain.RECORD, encode(record))

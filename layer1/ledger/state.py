@@ -1,0 +1,302 @@
+"""The ledger's state as views: a block's view lies above its parent's, and the base below holds what is final.
+
+A view holds what its block changed and the root of its tree; a reader sees the newest change on the way down, then
+the base. :meth:`State.commit` moves a final view and its ancestors into the base. Siblings of a committed view are
+dropped by forgetting them.
+
+Safety: a view never shows another chain than its own.
+
+Views are never changed after :func:`layer1.ledger.execute.execute` made them. The base belongs to the one committed
+head: whatever does not descend from it finds the way down ending elsewhere, and raises rather than mix two chains.
+Memory and time follow the keys that blocks touch, times the few blocks that are not final yet.
+
+Source: docs/design/consensus.md, "Execution and state".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import islice
+
+from layer1 import merkle
+from layer1.codec import Struct
+from layer1.crypto import Hash, PublicKey
+from layer1.errors import LocalError
+from layer1.ledger.agreements import Member
+from layer1.ledger.genesis import Genesis, Parameters, genesis_tree, validate
+from layer1.ledger.records import (
+    REPLICA_SET_KEY,
+    Account,
+    Group,
+    Reason,
+    Status,
+    account_key,
+    group_key,
+    leaf_hash,
+)
+from layer1.ledger.store import Store, index_keys, member_name
+
+__all__ = [
+    "REPLICA_SET_KEY",
+    "Account",
+    "Changes",
+    "Group",
+    "Reason",
+    "Snapshot",
+    "State",
+    "Status",
+    "account_key",
+    "group_key",
+    "leaf_hash",
+]
+
+PAGE = 100
+"""Groups in one page, unless asked otherwise."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one block does to the records; empty for a heartbeat."""
+
+    accounts: dict[PublicKey, int] = field(default_factory=dict)
+    """New balances, minor units; 0 for an account that was emptied."""
+    groups: dict[Hash, Group] = field(default_factory=dict)
+    ids: dict[Hash, int] = field(default_factory=dict)
+    """Executed transactions and their `valid_until_ms`."""
+
+
+class Snapshot(Struct):
+    """Everything in one state: enough to execute the next block, and checked by the root that it must hash to."""
+
+    height: int
+    clock: int
+    wall_time: int
+    accounts: tuple[tuple[PublicKey, int], ...]
+    """(address, minor units), in order of address."""
+    groups: tuple[Group, ...]
+    """In order of id."""
+    ids: tuple[tuple[Hash, int], ...]
+    """(transaction id, valid_until_ms) still remembered, in order."""
+
+
+class State:
+    """The ledger after one block. Made by :meth:`genesis`, :meth:`restore` and ``execute``; immutable from outside."""
+
+    __slots__ = (
+        "_changes",
+        "_head",
+        "_opened",
+        "_parent",
+        "_store",
+        "_tree",
+        "chain_id",
+        "clock",
+        "height",
+        "parameters",
+        "wall_time",
+    )
+
+    chain_id: Hash
+    parameters: Parameters
+    height: int
+    clock: int
+    """Ledger clock, ms."""
+    wall_time: int
+    """Of the block's header, ms since 1970."""
+    _changes: Changes
+    """What this block changed; empty once committed."""
+    _opened: dict[bytes, list[Hash]]
+    """Groups that this block opened, by `index_keys`."""
+    _tree: merkle.Tree
+    _parent: State | None
+    """None for a committed view."""
+    _store: Store
+    """The base, shared by all views."""
+    _head: list[State]
+    """The committed head, shared by all views: one item."""
+
+    @classmethod
+    def genesis(cls, genesis: Genesis) -> State:
+        """The committed state of block 0.
+
+        Raises:
+            Refused: The genesis is not valid.
+        """
+        validate(genesis)
+        store = Store(0)
+        store.absorb({a.address: a.amount for a in genesis.allocations}, {}, {}, 0)
+        return cls._base(genesis, store, genesis_tree(genesis), (0, 0, genesis.wall_time))
+
+    @classmethod
+    def restore(cls, genesis: Genesis, snapshot: Snapshot) -> State:
+        """The committed state that a snapshot describes. Compare `root` with a finalized header before using it."""
+        store = Store(snapshot.clock)
+        groups = {group.group_id: group for group in snapshot.groups}
+        store.absorb(dict(snapshot.accounts), groups, dict(snapshot.ids), snapshot.clock)
+        leaves = _leaves(store.accounts, groups) | {REPLICA_SET_KEY: genesis.replica_set_hash}
+        position = (snapshot.height, snapshot.clock, snapshot.wall_time)
+        return cls._base(genesis, store, merkle.EMPTY.update(leaves), position)
+
+    @classmethod
+    def _base(cls, genesis: Genesis, store: Store, tree: merkle.Tree, position: tuple[int, int, int]) -> State:
+        state = cls()
+        state.chain_id, state.parameters = genesis.chain_id, genesis.parameters
+        state.height, state.clock, state.wall_time = position
+        state._store, state._tree, state._parent = store, tree, None
+        state._changes, state._opened = Changes(), {}
+        state._head = [state]
+        return state
+
+    def child(self, changes: Changes, clock_ms: int, wall_time: int) -> State:
+        """The view of a block above this one. `changes` belongs to the view from here on."""
+        state = State()
+        state.chain_id, state.parameters = self.chain_id, self.parameters
+        state.height, state.clock, state.wall_time = self.height + 1, clock_ms, wall_time
+        state._store, state._head, state._parent = self._store, self._head, self
+        state._changes, state._opened = changes, {}
+        for name, group in changes.groups.items():
+            if self.group(name) is None:
+                for key in index_keys(group):
+                    state._opened.setdefault(key, []).append(name)
+        leaves = _leaves(changes.accounts, changes.groups)
+        state._tree = self._tree.update(leaves) if leaves else self._tree
+        return state
+
+    def commit(self) -> None:
+        """Move this view, its block being final, and its ancestors into the base. Committing the head does nothing.
+
+        Raises:
+            LocalError: It does not descend from the committed head: two blocks were called final.
+        """
+        for view in reversed(list(self._path())):
+            changes = view._changes
+            self._store.absorb(changes.accounts, changes.groups, changes.ids, view.clock)
+            view._parent, view._changes, view._opened = None, Changes(), {}
+            self._head[0] = view
+
+    @property
+    def root(self) -> Hash:
+        """What the header's `state_root` must be."""
+        return self._tree.root
+
+    def prove(self, key: Hash) -> merkle.Proof:
+        """Prove the record at :func:`account_key` or :func:`group_key`, which has :func:`leaf_hash`, or its absence."""
+        return self._tree.prove(key)
+
+    def account(self, address: PublicKey) -> Account:
+        """The account; of 0 if nobody ever paid it."""
+        return Account(self.balance(address))
+
+    def balance(self, address: PublicKey) -> int:
+        """Minor units of an account."""
+        for view in self._path():
+            found = view._changes.accounts.get(address)
+            if found is not None:
+                return found
+        return self._store.accounts.get(address, 0)
+
+    def group(self, group_id: Hash) -> Group | None:
+        """The group, or None if no opening made it."""
+        for view in self._path():
+            found = view._changes.groups.get(group_id)
+            if found is not None:
+                return found
+        return self._store.groups.get(group_id)
+
+    def groups_of(self, key: PublicKey, after: Hash = b"", limit: int = PAGE) -> list[Group]:
+        """Groups with this member key or funding account, in order of id, from the first id above `after`."""
+        names = list(self._store.by_key.get(key, ()))
+        for view in self._path():
+            names += view._opened.get(key, ())
+        return [self._known(name) for name in islice((n for n in sorted(names) if n > after), limit)]
+
+    def is_member(self, member: Member) -> bool:
+        """Whether some group, closed or not, has this member key with this funding account."""
+        name = member_name(member)
+        return name in self._store.by_key or any(name in view._opened for view in self._path())
+
+    def groups(self, after: Hash = b"", limit: int = PAGE) -> list[Group]:
+        """All groups, in order of id, from the first id above `after`."""
+        opened = {n for view in self._path() for names in view._opened.values() for n in names if n > after}
+        names = merge(self._store.group_ids.after(after), sorted(opened))
+        return [self._known(name) for name in islice(names, limit)]
+
+    def remembered(self, transaction_id: Hash) -> bool:
+        """Whether this id was executed (or refused) and may not be again; false once its life span is over."""
+        for view in self._path():
+            found = view._changes.ids.get(transaction_id)
+            if found is not None:
+                return found >= self.clock
+        return self._store.ids.get(transaction_id, -1) >= self.clock
+
+    def due(self, clock_ms: int) -> Iterator[Group]:
+        """Wedged groups whose deadline is at or before `clock_ms`, in the order (deadline, id) (rule 11)."""
+        recent = sorted(
+            (group.deadline_ms, name)
+            for view in self._path()
+            for name, group in view._changes.groups.items()
+            if group.status is Status.WEDGED and group.deadline_ms is not None and group.deadline_ms <= clock_ms
+        )
+        last: Hash | None = None
+        for _, name in merge(self._store.due(clock_ms), recent):
+            group = self._known(name)
+            if name != last and group.status is Status.WEDGED:
+                yield group
+            last = name
+
+    def next_deadline(self) -> int | None:
+        """Ledger clock at which the next group falls due, for the heartbeat; None without wedged groups."""
+        return next((group.deadline_ms for group in self.due(_NEVER)), None)
+
+    def snapshot(self) -> Snapshot:
+        """Everything, in order. Takes time and memory in proportion to the state.
+
+        Raises:
+            LocalError: The state is not the committed head.
+        """
+        if self._head[0] is not self:
+            raise LocalError(f"only the committed head has a snapshot; height {self.height} is not it")
+        return Snapshot(
+            self.height,
+            self.clock,
+            self.wall_time,
+            tuple(sorted(self._store.accounts.items())),
+            tuple(self._store.groups[name] for name in self._store.group_ids.after(b"")),
+            tuple(sorted((n, until) for n, until in self._store.ids.items() if until >= self.clock)),
+        )
+
+    def total_units(self) -> int:
+        """All money, in accounts and locked in groups: always the genesis supply. A full audit, for tests."""
+        accounts, groups = dict(self._store.accounts), dict(self._store.groups)
+        for view in reversed(list(self._path())):
+            accounts.update(view._changes.accounts)
+            groups.update(view._changes.groups)
+        return sum(accounts.values()) + sum(group.locked_units for group in groups.values())
+
+    def _known(self, name: Hash) -> Group:
+        group = self.group(name)
+        assert group is not None, "an index names existing groups"
+        return group
+
+    def _path(self) -> Iterator[State]:
+        """This view and those below it down to the committed head, which is left out: its changes are in the base."""
+        view, head = self, self._head[0]
+        while view is not head:
+            yield view
+            if view._parent is None:
+                raise LocalError(
+                    f"the view of height {self.height} does not descend from the committed head of height "
+                    f"{head.height}; take the newest state again"
+                )
+            view = view._parent
+
+
+_NEVER = 2**63
+"""A ledger clock that no deadline reaches."""
+
+
+def _leaves(accounts: Mapping[PublicKey, int], groups: Mapping[Hash, Group]) -> dict[Hash, Hash | None]:
+    leaves = {account_key(address): leaf_hash(Account(balance)) for address, balance in accounts.items()}
+    return leaves | {group_key(name): leaf_hash(group) for name, group in groups.items()}

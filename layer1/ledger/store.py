@@ -1,0 +1,131 @@
+"""The committed records in memory, and the indexes that keep work proportional to what changes.
+
+Accounts and groups by name, remembered transaction ids by expiry, wedged groups by deadline, groups by key. Only
+:meth:`layer1.ledger.state.State.commit` writes here, one final block at a time; nothing here does I/O.
+
+Safety: the indexes hold no knowledge of their own. Each can be rebuilt from the records, so a replica that restores a
+snapshot decides as one that executed every block.
+
+Source: docs/design/consensus.md, "Execution and state".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import heappop, heappush
+from itertools import islice
+
+from layer1.crypto import Hash, PublicKey
+from layer1.ledger.agreements import Member
+from layer1.ledger.records import Group, Status
+
+SECOND_MS = 1_000
+"""Ids are forgotten in lots of one second: a list per second is cheaper than a heap over all of them."""
+
+
+class SortedIds:
+    """Hashes in order, in 256 lists by first byte: inserting moves a 256th of them, paging needs no scan."""
+
+    __slots__ = ("_lists",)
+
+    def __init__(self) -> None:
+        self._lists: list[list[Hash]] = [[] for _ in range(256)]
+
+    def add(self, name: Hash) -> None:
+        """Insert a hash that is not there yet."""
+        insort(self._lists[name[0]], name)
+
+    def after(self, name: Hash) -> Iterator[Hash]:
+        """All hashes above `name`, in order; from the start for an empty `name`."""
+        first = name[0] if name else 0
+        here = self._lists[first]
+        yield from islice(here, bisect_right(here, name), None)
+        for rest in islice(self._lists, first + 1, None):
+            yield from rest
+
+
+class Store:
+    """Everything committed."""
+
+    __slots__ = ("_deadlines", "_expiries", "_forgotten", "accounts", "by_key", "group_ids", "groups", "ids")
+
+    def __init__(self, clock_ms: int) -> None:
+        self.accounts: dict[PublicKey, int] = {}
+        self.groups: dict[Hash, Group] = {}
+        self.group_ids = SortedIds()
+        self.by_key: dict[PublicKey, list[Hash]] = {}
+        """Groups by :func:`index_keys`, in order."""
+        self.ids: dict[Hash, int] = {}
+        """Remembered transaction ids, and their `valid_until_ms`."""
+        self._expiries: dict[int, list[Hash]] = {}
+        self._forgotten = clock_ms // SECOND_MS
+        self._deadlines: list[tuple[int, Hash]] = []
+
+    def absorb(
+        self, accounts: Mapping[PublicKey, int], groups: Mapping[Hash, Group], ids: Mapping[Hash, int], clock_ms: int
+    ) -> None:
+        """Take in what one final block changed."""
+        for address, balance in accounts.items():
+            if balance:
+                self.accounts[address] = balance
+            else:
+                self.accounts.pop(address, None)
+        for group in groups.values():
+            self._absorb_group(group)
+        self._remember(ids)
+        self._forget(clock_ms)
+        self._drop_settled()
+
+    def due(self, clock_ms: int) -> Iterator[tuple[int, Hash]]:
+        """(deadline, group) at or before the clock, in that order. May name groups that have been closed since.
+
+        Walks the heap from the top without changing it: a heap of positions whose children follow their parents.
+        """
+        heap = self._deadlines
+        edge = [(heap[0], 0)] if heap else []
+        while edge and edge[0][0][0] <= clock_ms:
+            entry, position = heappop(edge)
+            yield entry
+            for child in (2 * position + 1, 2 * position + 2):
+                if child < len(heap):
+                    heappush(edge, (heap[child], child))
+
+    def _absorb_group(self, group: Group) -> None:
+        before = self.groups.get(group.group_id)
+        self.groups[group.group_id] = group
+        if before is None:
+            self.group_ids.add(group.group_id)
+            for key in index_keys(group):
+                insort(self.by_key.setdefault(key, []), group.group_id)
+        newly_wedged = before is None or before.status is Status.OPEN
+        if newly_wedged and group.status is Status.WEDGED and group.deadline_ms is not None:
+            heappush(self._deadlines, (group.deadline_ms, group.group_id))
+
+    def _remember(self, ids: Mapping[Hash, int]) -> None:
+        self.ids.update(ids)
+        for name, valid_until in ids.items():
+            self._expiries.setdefault(valid_until // SECOND_MS, []).append(name)
+
+    def _forget(self, clock_ms: int) -> None:
+        """Drop the lots of seconds that have passed whole; the clock moves by `max_step` at most, so few they are."""
+        second = clock_ms // SECOND_MS
+        for past in range(self._forgotten, second):
+            for name in self._expiries.pop(past, ()):
+                self.ids.pop(name, None)
+        self._forgotten = second
+
+    def _drop_settled(self) -> None:
+        while self._deadlines and self.groups[self._deadlines[0][1]].status is not Status.WEDGED:
+            heappop(self._deadlines)
+
+
+def member_name(member: Member) -> bytes:
+    """Names a member once and for all: its key together with the funding account that signed for it, 64 bytes."""
+    return member.key + member.funding
+
+
+def index_keys(group: Group) -> Iterable[bytes]:
+    """What a group is found by: its members' keys, their funding accounts, and their names; each once, in order."""
+    members = group.agreement.members
+    return dict.fromkeys(key for member in members for key in (member.key, member.funding, member_name(member)))
