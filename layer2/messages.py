@@ -1,0 +1,217 @@
+"""What members of a group say to each other, over an authenticated link.
+
+Each message names its group; who sent it is known from the link. A `Resume` opens every session: nothing else is
+said to a member before it.
+
+Source: docs/design/groups.md, rules 1 to 7.
+Deviation: `Propose` carries the signatures of Cert(s) without its header, since the receiver signed that header; and
+`Accept` carries no signature of kind ACK: only witnesses would need one, and a member's is the STATE signature itself.
+"""
+
+from __future__ import annotations
+
+from layer1.codec import Struct, decode
+from layer1.crypto import Hash, Signature
+from layer1.errors import RemoteError
+from layer1.ledger.agreements import Body, Certificate, Final, GroupHeader, Limits, Member
+
+MAX_COMMAND_BYTES = 4_096
+"""One command; machines that move more should move its hash."""
+MAX_BATCH_BYTES = 512 * 1_024
+"""Payloads of one version: a proposal stays far below what a link carries as one message."""
+MAX_QUEUED = 100_000
+"""Commands of one member that wait at the primary; above, the primary drops the member's link."""
+
+
+class Command(Struct):
+    """One command, in the words of its issuer."""
+
+    member: int
+    """The issuer."""
+    number: int
+    """Counts the issuer's commands up from 1; each applies at most once, in this order."""
+    payload: bytes
+    """What the machine gets."""
+    tag: bytes
+    """16 bytes by which the issuer knows its own command again after a crash; empty for the primary's own."""
+
+
+class Refusal(Struct):
+    """A command that was not applied and, once this is certified, never will be."""
+
+    member: int
+    number: int
+    code: str
+    message: str
+
+
+class Batch(Struct):
+    """What turns version s into s + 1."""
+
+    commands: tuple[Command, ...]
+    refusals: tuple[Refusal, ...] = ()
+
+
+class Submit(Struct, tag=1):
+    """Member to primary: please apply these (rule 1)."""
+
+    group_id: Hash
+    commands: tuple[Command, ...]
+
+
+class Propose(Struct, tag=2):
+    """Primary to members: version s + 1, signed (rule 1)."""
+
+    header: GroupHeader
+    batch: bytes
+    """A :class:`Batch`, encoded once: its hash is in the header."""
+    salt: bytes
+    """Of the body, 16 bytes."""
+    signature: Signature
+    """The primary's, of kind STATE."""
+    parent_signatures: tuple[Signature, ...]
+    """Cert(s) without its header."""
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.header.group_id
+
+
+class Accept(Struct, tag=3):
+    """Member to primary: it durably holds Cert(s), and this is its signature of s + 1 (rule 2)."""
+
+    group_id: Hash
+    version: int
+    """s + 1."""
+    signature: Signature
+
+
+class Commit(Struct, tag=4):
+    """Primary to members: the certificate of s + 1 (rule 3). Members of a group of two hold it already."""
+
+    certificate: Certificate
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.certificate.header.group_id
+
+
+class Resume(Struct, tag=5):
+    """Both ways, first on every link: the newest certificate, and what was signed above it (rule 5)."""
+
+    group_id: Hash
+    certificate: Certificate
+    highest: GroupHeader | None = None
+    """The header of the version above the certificate, if the sender signed one."""
+    signature: Signature | None = None
+    """The sender's, of `highest`."""
+
+
+class CloseRequest(Struct, tag=6):
+    """Member to primary: please finish what is in flight and propose a FINAL."""
+
+    group_id: Hash
+
+
+class FinalProposal(Struct, tag=7):
+    """Primary to members: the cooperative end (rule 7); the body shows members that lost data what they agree to."""
+
+    final: Final
+    signature: Signature
+    """The primary's, of kind FINAL."""
+    certificate: Certificate
+    body: Body
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.final.group_id
+
+
+class FinalAccept(Struct, tag=8):
+    """Member to primary: its signature of the FINAL."""
+
+    group_id: Hash
+    signature: Signature
+
+
+class FinalReady(Struct, tag=9):
+    """Primary to members: all signatures of the FINAL; anybody may bring it to layer 1."""
+
+    group_id: Hash
+    signatures: tuple[Signature, ...]
+
+
+class Error(Struct, tag=10):
+    """The last message was refused. For people: nothing is decided by it."""
+
+    group_id: Hash
+    code: str
+    message: str
+
+
+class Offer(Struct, tag=11):
+    """Initiator, who will be m0, to the other member: let us open this group."""
+
+    chain_id: Hash
+    proposer: Member
+    deposit: int
+    """Minor units that the other member is asked to deposit."""
+    bond: int
+    """Minor units that the other member is asked to post."""
+    challenge_period_ms: int
+    machine: str
+    open_before_ms: int
+    """Ledger clock from which both agree that nothing opens."""
+    valid_until_ms: int
+    """Of the opening transaction; at most `open_before_ms`."""
+    salt: bytes
+    """16 random bytes, of both the agreement and the opening transaction."""
+    limits: Limits = Limits()
+
+
+class Answer(Struct, tag=12):
+    """To an offer: the other member's part, and its funding account's signature of the whole opening."""
+
+    agreement_hash: Hash
+    member: Member
+    signature: Signature
+    """Kind OPEN, over the id of the opening transaction, by `member.funding`."""
+
+
+class Decline(Struct, tag=13):
+    """To an offer: no, and why."""
+
+    salt: bytes
+    """The offer's."""
+    code: str
+    message: str
+
+
+GroupMessage = (
+    Submit | Propose | Accept | Commit | Resume | CloseRequest | FinalProposal | FinalAccept | FinalReady | Error
+)
+"""Messages that belong to an open group."""
+
+OpeningMessage = Offer | Answer | Decline
+"""Messages between wallets that have no group yet."""
+
+Message = GroupMessage | OpeningMessage
+
+
+def decode_message(data: bytes) -> Message:
+    """Read a message from a link.
+
+    Raises:
+        RemoteError: It is none, or not in canonical encoding.
+    """
+    message: Message = decode(data, Message)  # type: ignore[arg-type]
+    return message
+
+
+def require(condition: bool, message: str, *evidence: object) -> None:
+    """Raise :class:`RemoteError` unless ``condition`` holds."""
+    if not condition:
+        raise RemoteError(message, *evidence)
