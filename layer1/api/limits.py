@@ -1,0 +1,52 @@
+"""What one API takes on at once, and what it answers at most. Everything beyond is refused with a clear word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """Limits of one replica's HTTP API. Times are milliseconds."""
+
+    body_bytes: int = 8 * 2**20
+    """A request's body: 1,000 transactions of four kilobytes in hex."""
+    body_ms: int = 10_000
+    """For a body to arrive, so that slow senders hold nothing."""
+    transactions: int = 2_000
+    """Transactions in one POST."""
+    page: int = 50
+    """Items in a page, unless asked otherwise."""
+    max_page: int = 500
+    """Most items in a page."""
+    max_keys: int = 500
+    """Groups or accounts in the filter of one event stream."""
+    wait_ms: int = 30_000
+    """``?wait=final`` waits this long, unless asked otherwise."""
+    max_wait_ms: int = 60_000
+    max_waiting: int = 1_024
+    """Requests that wait for finality at once."""
+    proofs: int = 100
+    """Output proofs in the answer to one POST; fetch the block's proof for more."""
+    catch_up_ms: int = 5_000
+    """How long a query waits for the store to hold what was final when it came."""
+    connections: int = 1_024
+    """Open connections; the next one is closed with 503."""
+    requests: int = 512
+    """Requests in work at once, those that wait or stream not counted."""
+    streams: int = 256
+    """Event streams at once."""
+    keep_alive_ms: int = 30_000
+    """An idle connection is closed after this; an idle event stream gets a comment twice as often."""
+    write_ms: int = 30_000
+    """A reader of events that takes nothing for this long is dropped; it resumes where it was."""
+    proof_cache: int = 32
+    """Blocks whose output hashes are kept for further proofs."""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, below 1; to close the API, don't serve it")
+        for low, high in (("page", "max_page"), ("wait_ms", "max_wait_ms")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} is {getattr(self, low)}, above {high} = {getattr(self, high)}")

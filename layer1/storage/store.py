@@ -1,0 +1,400 @@
+"""The store: what one queries of a ledger's past. Written in bulk behind the journal, rebuildable from it.
+
+What: final blocks go in at the end, in order, each list of them in one SQL transaction; blocks, transactions, account
+histories and the index of groups come out, paged.
+
+*Safety:* the store holds the blocks 1 .. `height` without a gap, each with everything that belongs to it.
+
+A list of blocks is one SQL transaction, so a crash leaves all of it or nothing. A block that is here already is
+skipped, so the driver may hand over again whatever it is unsure about; one that leaves a gap is refused. Losing the
+last blocks in a crash of the machine (SQLite runs with synchronous=NORMAL) costs nothing but reading them again.
+
+*Threads:* one thread appends, any number read; a reader sees whole lists only. `height` is a plain number, raised
+after the commit, so whoever has read it finds everything up to it.
+
+*Source:* docs/design/architecture.md, "Two kinds of storage".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sql
+from sqlalchemy.exc import SQLAlchemyError
+
+from layer1.block import CommittedBlock
+from layer1.codec import decode
+from layer1.consensus.messages import Finalization
+from layer1.crypto import Hash, PublicKey
+from layer1.errors import LocalError
+from layer1.header import Header
+from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.events import Event
+from layer1.ledger.transactions import Output, Transaction
+from layer1.storage import tables
+from layer1.storage.rows import Rows
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long SQLite waits for another process that holds the file, such as a backup."""
+
+Place = tuple[int, int]
+"""(height, position): where a transaction stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSummary:
+    """A block without its contents."""
+
+    header: Header
+    transactions: int
+    """How many executed in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedHeader:
+    """A final block's header, with the certificate and the path to the block that it names."""
+
+    header: Header
+    finalization: Finalization
+    path: tuple[Header, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransaction:
+    """An executed transaction, where it stands, and what became of it."""
+
+    height: int
+    position: int
+    transaction: Transaction
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """A block, and what executing it did to groups."""
+
+    block: CommittedBlock
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """A group as it was opened."""
+
+    id: Hash
+    opened: Place
+    agreement: GroupAgreement
+
+
+class Store:
+    """An open store. Close it when done."""
+
+    def __init__(self, engine: sql.Engine) -> None:
+        """Use :meth:`open`."""
+        self._engine = engine
+        self._writing = threading.Lock()
+        self._listeners: set[Callable[[int], None]] = set()
+        self._height = 0
+        self._tip: Hash | None = None
+
+    @classmethod
+    def open(cls, url: str | Path, chain_id: Hash | None = None) -> Self:
+        """Open a store, and make its tables if it is new.
+
+        Args:
+            url: An SQLAlchemy URL such as ``sqlite:////var/lib/ledger/blocks.db`` or ``postgresql+psycopg://...``, or
+                the path of an SQLite file.
+            chain_id: The chain whose blocks these are. A store keeps it, and refuses another.
+
+        Raises:
+            LocalError: It cannot be opened, is of a newer format, or belongs to another chain.
+        """
+        store = cls(_engine(url))
+        try:
+            store._prepare(chain_id)
+        except SQLAlchemyError as error:
+            store.close()
+            raise LocalError(f"the store cannot be opened: {_cause(error)}. Check its URL and its rights") from error
+        except LocalError:
+            store.close()
+            raise
+        return store
+
+    @property
+    def height(self) -> int:
+        """Height of the last stored block; 0 when there is none (genesis is not stored)."""
+        return self._height
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._engine.dispose()
+
+    def on_append(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call ``listener(height)`` after each append, in the appending thread. Returns what ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    # ------------------------------------------------------------------------------------------------------ writing
+
+    def append(self, blocks: Sequence[CommittedBlock], events: Mapping[int, Sequence[Event]] | None = None) -> None:
+        """Store blocks, oldest first, in one transaction; those that are here already are skipped.
+
+        Args:
+            blocks: Each the child of the one before it, the first at most one above `height`.
+            events: By height, what executing the block did. Event streams tell of groups from these; the store
+                leaves out changes of accounts, which the transactions show.
+
+        Raises:
+            LocalError: A block is missing before one of these, one is not the child of the one before, or the
+                database failed. Nothing was stored.
+        """
+        with self._writing:
+            fresh = [block for block in blocks if block.header.height > self._height]
+            if not fresh:
+                return
+            tip = self._check_chain(fresh)
+            try:
+                self._insert(Rows(fresh, events or {}))
+            except SQLAlchemyError as error:
+                raise LocalError(
+                    f"storing blocks {fresh[0].header.height} to {fresh[-1].header.height} failed: {_cause(error)}. "
+                    "Nothing of them was stored; make room or mend the database, and start again"
+                ) from error
+            self._tip, self._height = tip, fresh[-1].header.height
+        for listener in tuple(self._listeners):
+            listener(self._height)
+
+    def _check_chain(self, fresh: Sequence[CommittedBlock]) -> Hash:
+        height, tip = self._height, self._tip
+        for block in fresh:
+            header = block.header
+            if header.height != height + 1:
+                raise LocalError(f"block {header.height} cannot follow block {height}: append what is between first")
+            if tip is not None and header.parent != tip:
+                raise LocalError(
+                    f"block {header.height} names the parent {header.parent.hex()}, but block {height} here is "
+                    f"{tip.hex()}: this store holds another history; move it away, and it will be filled anew"
+                )
+            height, tip = header.height, header.id
+        assert tip is not None, "there is at least one fresh block"
+        return tip
+
+    def _insert(self, rows: Rows) -> None:
+        with self._engine.begin() as connection:
+            for close in rows.closes:
+                agreement = rows.agreements.get(close.group_id) or _agreement(connection, close.group_id)
+                rows.add_close(close, agreement)
+            for table, values in rows.by_table():
+                if values:
+                    connection.execute(table.insert(), values)
+
+    def _prepare(self, chain_id: Hash | None) -> None:
+        with self._engine.begin() as connection:
+            known = sql.inspect(connection).has_table(tables.meta.name)
+            if known:
+                _check_format(_meta(connection, "format"))
+            else:
+                tables.metadata.create_all(connection)
+                connection.execute(tables.meta.insert(), {"name": "format", "value": str(tables.FORMAT_VERSION)})
+            _check_chain_id(connection, chain_id)
+            blocks = tables.blocks.c
+            last = connection.execute(sql.select(blocks.height, blocks.id).order_by(blocks.height.desc()).limit(1))
+            for height, block_id in last:
+                self._height, self._tip = height, bytes(block_id)
+
+    # ------------------------------------------------------------------------------------------------------ reading
+
+    def block(self, height: int) -> CommittedBlock | None:
+        """A whole block, or None when it is not here."""
+        found = self.blocks(height, 1)
+        return found[0] if found and found[0].header.height == height else None
+
+    def blocks(self, first: int, limit: int) -> list[CommittedBlock]:
+        """Whole blocks from height ``first`` on, oldest first; for peers that catch up."""
+        return [stored.block for stored in self.stored_blocks(first, limit)]
+
+    def stored_blocks(self, first: int, limit: int) -> list[StoredBlock]:
+        """Whole blocks with their events, from height ``first`` on, oldest first."""
+        wanted = sql.select(tables.blocks).where(tables.blocks.c.height >= first)
+        with self._engine.connect() as connection:
+            rows = connection.execute(wanted.order_by(tables.blocks.c.height).limit(limit)).all()
+            if not rows:
+                return []
+            contents = self._contents(connection, rows[0].height, rows[-1].height)
+        return [StoredBlock(_block(row, contents[row.height]), decode(row.events, tuple[Event, ...])) for row in rows]
+
+    def _contents(
+        self, connection: sql.Connection, first: int, last: int
+    ) -> dict[int, tuple[list[Transaction], list[Output]]]:
+        place = tables.transactions.c
+        chosen = sql.select(place.height, place.body, place.output).where(place.height.between(first, last))
+        contents: dict[int, tuple[list[Transaction], list[Output]]] = {h: ([], []) for h in range(first, last + 1)}
+        for height, body, output in connection.execute(chosen.order_by(place.height, place.position)):
+            contents[height][0].append(decode(body, Transaction))
+            contents[height][1].append(decode(output, Output))
+        return contents
+
+    def summaries(self, limit: int, before: int | None = None) -> list[BlockSummary]:
+        """Blocks below height ``before`` (from the last one on without it), newest first."""
+        blocks = tables.blocks.c
+        chosen = sql.select(blocks.header, blocks.transactions).order_by(blocks.height.desc()).limit(limit)
+        if before is not None:
+            chosen = chosen.where(blocks.height < before)
+        with self._engine.connect() as connection:
+            rows = connection.execute(chosen).all()
+        return [BlockSummary(decode(header, Header), count) for header, count in rows]
+
+    def transaction(self, transaction_id: Hash) -> StoredTransaction | None:
+        """A transaction by its id, or None when none of that id has executed here."""
+        columns = tables.transactions.c
+        chosen = sql.select(columns.height, columns.position, columns.body, columns.output)
+        with self._engine.connect() as connection:
+            row = connection.execute(chosen.where(columns.id == transaction_id)).first()
+        return None if row is None else _transaction(row)
+
+    def outputs(self, height: int) -> tuple[Output, ...]:
+        """All outputs of a block, in order; what a proof of one of them is made from."""
+        columns = tables.transactions.c
+        chosen = sql.select(columns.output).where(columns.height == height).order_by(columns.position)
+        with self._engine.connect() as connection:
+            return tuple(decode(encoded, Output) for encoded in connection.scalars(chosen))
+
+    def certified(self, height: int) -> CertifiedHeader | None:
+        """A block's header and what makes it final, without its contents."""
+        columns = tables.blocks.c
+        chosen = sql.select(columns.header, columns.finalization, columns.path).where(columns.height == height)
+        with self._engine.connect() as connection:
+            row = connection.execute(chosen).first()
+        if row is None:
+            return None
+        path = decode(row.path, tuple[Header, ...])
+        return CertifiedHeader(decode(row.header, Header), decode(row.finalization, Finalization), path)
+
+    def account_history(self, address: PublicKey, limit: int, before: Place | None = None) -> list[StoredTransaction]:
+        """Transactions that concern an account, newest first, from below ``before`` on."""
+        return self._listed(tables.history, tables.history.c.address == address, limit, before)
+
+    def group_history(self, group_id: Hash, limit: int, before: Place | None = None) -> list[StoredTransaction]:
+        """Transactions on a group that were accepted, newest first, from below ``before`` on."""
+        columns = tables.transactions.c
+        chosen = sql.select(columns.height, columns.position, columns.body, columns.output).where(
+            columns.group_id == group_id
+        )
+        return self._fetch(_page(chosen, columns.height, columns.position, limit, before))
+
+    def groups(self, limit: int, before: Place | None = None, member: PublicKey | None = None) -> list[StoredGroup]:
+        """Groups, the newest first, from below ``before`` on; only those that name ``member``'s key, if given."""
+        columns = tables.groups.c
+        chosen = sql.select(columns.id, columns.opened_height, columns.opened_position, columns.agreement)
+        if member is None:
+            chosen = _page(chosen, columns.opened_height, columns.opened_position, limit, before)
+        else:
+            named = tables.members.c
+            chosen = chosen.join_from(tables.members, tables.groups, named.group_id == columns.id)
+            chosen = chosen.where(named.key == member)
+            chosen = _page(chosen, named.opened_height, named.opened_position, limit, before)
+        with self._engine.connect() as connection:
+            rows = connection.execute(chosen).all()
+        return [StoredGroup(bytes(row[0]), (row[1], row[2]), decode(row[3], GroupAgreement)) for row in rows]
+
+    def _listed(
+        self, listing: sql.Table, condition: sql.ColumnElement[bool], limit: int, before: Place | None
+    ) -> list[StoredTransaction]:
+        columns = tables.transactions.c
+        same_place = sql.and_(listing.c.height == columns.height, listing.c.position == columns.position)
+        chosen = (
+            sql.select(columns.height, columns.position, columns.body, columns.output)
+            .join_from(listing, tables.transactions, same_place)
+            .where(condition)
+        )
+        return self._fetch(_page(chosen, listing.c.height, listing.c.position, limit, before))
+
+    def _fetch(self, chosen: sql.Select[Any]) -> list[StoredTransaction]:
+        with self._engine.connect() as connection:
+            return [_transaction(row) for row in connection.execute(chosen).all()]
+
+
+def _page(
+    chosen: sql.Select[Any], height: sql.Column[Any], position: sql.Column[Any], limit: int, before: Place | None
+) -> sql.Select[Any]:
+    if before is not None:
+        chosen = chosen.where(sql.tuple_(height, position) < before)
+    return chosen.order_by(height.desc(), position.desc()).limit(limit)
+
+
+def _engine(url: str | Path) -> sql.Engine:
+    try:
+        parsed = sql.URL.create("sqlite", database=str(url)) if isinstance(url, Path) else sql.make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+            raise LocalError("a store needs a file: its readers and its writer are different connections")
+        engine = sql.create_engine(parsed, pool_size=8, max_overflow=8)
+    except (SQLAlchemyError, ImportError) as error:
+        raise LocalError(f"the store's URL does not work: {error}. Check it, and install its driver") from error
+    if engine.dialect.name == "sqlite":
+        sql.event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _meta(connection: sql.Connection, name: str) -> str | None:
+    value: str | None = connection.scalar(sql.select(tables.meta.c.value).where(tables.meta.c.name == name))
+    return value
+
+
+def _check_format(found: str | None) -> None:
+    with suppress(ValueError, TypeError):
+        if int(found or "") == tables.FORMAT_VERSION:
+            return
+    raise LocalError(
+        f"the store has format {found}, this program reads {tables.FORMAT_VERSION}: use the program that wrote it, "
+        "or move the store away, and it will be filled anew"
+    )
+
+
+def _check_chain_id(connection: sql.Connection, chain_id: Hash | None) -> None:
+    if chain_id is None:
+        return
+    found = _meta(connection, "chain")
+    if found is None:
+        connection.execute(tables.meta.insert(), {"name": "chain", "value": chain_id.hex()})
+    elif found != chain_id.hex():
+        raise LocalError(
+            f"the store belongs to chain {found}, this replica to chain {chain_id.hex()}: give each its own store"
+        )
+
+
+def _agreement(connection: sql.Connection, group_id: Hash) -> GroupAgreement | None:
+    columns = tables.groups.c
+    found = connection.scalar(sql.select(columns.agreement).where(columns.id == group_id))
+    return None if found is None else decode(found, GroupAgreement)
+
+
+def _block(row: sql.Row[Any], contents: tuple[Iterable[Transaction], Iterable[Output]]) -> CommittedBlock:
+    return CommittedBlock(
+        decode(row.header, Header),
+        decode(row.finalization, Finalization),
+        decode(row.path, tuple[Header, ...]),
+        decode(row.batches, tuple[bytes, ...]),
+        tuple(contents[0]),
+        tuple(contents[1]),
+    )
+
+
+def _transaction(row: Any) -> StoredTransaction:
+    return StoredTransaction(row.height, row.position, decode(row.body, Transaction), decode(row.output, Output))
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    """The driver's own words: SQLAlchemy's repeat the statement, and all its values."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
