@@ -1,0 +1,220 @@
+"""The directory of one wallet: what is where, and that one process at a time is in it.
+
+    keystore.json   sealed keys; the addresses in clear                      (`wallet.keystore`)
+    wallet.toml     URLs of the ledger, where to listen; yours to edit
+    genesis.json    the ledger's genesis; its hash is the chain id
+    journal/        what this wallet signed and holds certificates of        (`layer1.journal`)
+    channels/       one file per channel: agreement, index of its key, peer  (`wallet.book`)
+    wallet.db       history; most of it is rebuilt from the journal          (`wallet.history`)
+    lock            held while a process is in here
+    control.path    where the socket of a running `wallet serve` is
+    endpoint        where `wallet serve` listened last
+
+*Safety:* two processes that sign in one home would contradict themselves; the lock is held from before the journal is
+opened until after it is closed.
+
+A copy of a home is an older wallet: never run it. The phrase, and the newest state that the peer holds, are the way
+back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from layer1.crypto import Hash
+from layer1.errors import Refused
+from layer1.ledger.genesis import Genesis
+from wallet.files import private_directory, write_durably
+from wallet.genesis_file import decode_genesis, encode_genesis
+from wallet.keystore import Keystore
+
+VARIABLE = "WALLET_HOME"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The content of ``wallet.toml``."""
+
+    ledger_urls: tuple[str, ...]
+    listen: str | None = None
+    """``host:port`` for `wallet serve`; None: where it listened last, else any port of 127.0.0.1."""
+
+    def __post_init__(self) -> None:
+        for url in self.ledger_urls:
+            if not url.startswith(("http://", "https://")):
+                raise Refused("bad_config", f"{url[:80]!r} is not a URL of a ledger, such as http://127.0.0.1:8080")
+        if not self.ledger_urls:
+            raise Refused("bad_config", "no ledger URL: give at least one, better one per replica")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths and plain files of one home. Reading them needs neither the lock nor the passphrase."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, genesis: Genesis, config: Config) -> Self:
+        """Make the directory with its configuration; the keys come after, by :meth:`Keystore.create`.
+
+        Raises:
+            Refused: ``home_exists``.
+        """
+        home = cls(path.absolute())
+        if home.keystore_path.exists() or home.channels_path.exists():
+            raise Refused("home_exists", f"{home.path} is a wallet already: choose another --home")
+        private_directory(home.path)
+        private_directory(home.channels_path)
+        write_durably(home.genesis_path, encode_genesis(genesis))
+        write_durably(home.config_path, _toml(config).encode())
+        return home
+
+    @classmethod
+    def find(cls, path: Path) -> Self:
+        """A home that exists.
+
+        Raises:
+            Refused: ``no_wallet``.
+        """
+        home = cls(path.expanduser().absolute())
+        if not home.keystore_path.is_file():
+            raise Refused(
+                "no_wallet", f"there is no wallet in {home.path}: make one with `wallet create`, or see --home"
+            )
+        return home
+
+    @property
+    def keystore_path(self) -> Path:
+        """The sealed keys."""
+        return self.path / "keystore.json"
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration."""
+        return self.path / "wallet.toml"
+
+    @property
+    def genesis_path(self) -> Path:
+        """The genesis."""
+        return self.path / "genesis.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's directory."""
+        return self.path / "journal"
+
+    @property
+    def channels_path(self) -> Path:
+        """The channels' directory."""
+        return self.path / "channels"
+
+    @property
+    def history_path(self) -> Path:
+        """The database."""
+        return self.path / "wallet.db"
+
+    @property
+    def control_path(self) -> Path:
+        """Names the control socket."""
+        return self.path / "control.path"
+
+    def keystore(self) -> Keystore:
+        """The key file, locked."""
+        return Keystore.load(self.keystore_path)
+
+    def genesis(self) -> Genesis:
+        """The genesis.
+
+        Raises:
+            Refused: ``bad_config``.
+        """
+        try:
+            return decode_genesis(self.genesis_path.read_bytes())
+        except (OSError, Refused) as error:
+            raise Refused("bad_config", f"{self.genesis_path} cannot be read: {error}") from None
+
+    def config(self) -> Config:
+        """The configuration.
+
+        Raises:
+            Refused: ``bad_config``.
+        """
+        try:
+            content = tomllib.loads(self.config_path.read_text(encoding="utf-8"))
+            known = msgspec.convert(content, _ConfigFile)
+        except (OSError, ValueError, msgspec.ValidationError) as error:
+            raise Refused("bad_config", f"{self.config_path} cannot be read: {error}") from None
+        return Config(tuple(known.ledger), known.listen)
+
+    def endpoint(self) -> str | None:
+        """Where a serving wallet listens, or did last."""
+        try:
+            return (self.path / "endpoint").read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+    def remember_endpoint(self, endpoint: str) -> None:
+        """Keep where we listen, so that contacts given away stay good after a restart."""
+        if endpoint != self.endpoint():
+            write_durably(self.path / "endpoint", endpoint.encode())
+
+    def lock(self) -> HomeLock:
+        """Enter the home.
+
+        Raises:
+            Refused: ``home_busy``; another process is in it.
+        """
+        return HomeLock(self.path / "lock")
+
+
+class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
+    ledger: list[str]
+    listen: str | None = None
+
+
+class HomeLock:
+    """Held from construction until :meth:`release` or the end of the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            self._file = -1
+            raise Refused(
+                "home_busy", f"another process works in {path.parent}: wait for it to end, or stop it"
+            ) from None
+
+    def release(self) -> None:
+        """Leave the home. Harmless when repeated."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def default_home() -> Path:
+    """The home when neither ``--home`` nor the variable names one."""
+    return Path(os.environ.get(VARIABLE) or Path.home() / ".wedge-wallet")
+
+
+def chain_name(chain_id: Hash) -> str:
+    """A chain id for people and for ``--chain-id``."""
+    return chain_id.hex()
+
+
+def _toml(config: Config) -> str:
+    """TOML's basic strings are JSON's."""
+    quote = msgspec.json.encode
+    urls = "".join(f"    {quote(url).decode()},\n" for url in config.ledger_urls)
+    text = f"# Replicas of the ledger: more are safer, one is enough.\nledger = [\n{urls}]\n"
+    if config.listen is not None:
+        text += f"\n# Where `wallet serve` listens.\nlisten = {quote(config.listen).decode()}\n"
+    return text

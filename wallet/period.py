@@ -1,0 +1,90 @@
+"""How long a challenge period must be, and how people write it.
+
+*Safety:* with at least the period computed here, a wallet that looks at the ledger once per `poll_ms`, and reaches
+it, gets its report in before the deadline.
+
+Source: docs/design/groups.md, rule 18.
+Deviation: the network's delay is taken as half a view timeout, which is what that timeout is made for; and the burst
+of reports is of :data:`BURST_REPORTS`, since nobody knows the number of groups beforehand.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from layer1.errors import Refused
+from layer1.ledger.genesis import Genesis
+
+POLL_MS = 12 * 3_600_000
+"""A wallet that is not served is opened twice a day, or else its owner has to choose a longer period."""
+BURST_REPORTS = 100_000
+"""Reports that layer 1 has to take at once, if everybody is attacked together."""
+
+_DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>ms|s|m|h|d)", re.ASCII)
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One summand of the formula."""
+
+    what: str
+    ms: int
+
+
+def terms(genesis: Genesis, poll_ms: int = POLL_MS) -> tuple[Term, ...]:
+    """The summands of rule 18."""
+    p = genesis.parameters
+    blocks = -(-BURST_REPORTS // p.max_block_transactions)
+    return (
+        Term("the wallet looks at the ledger again", poll_ms),
+        Term("the news is at most one heartbeat old", p.heartbeat_ms),
+        Term("the report travels to the replicas and back", p.view_timeout_ms),
+        Term("f+1 leaders in a row are silent", (genesis.faults + 1) * p.term_views * p.view_timeout_ms),
+        Term("a block with it becomes final", p.view_timeout_ms),
+        Term("the ledger clock is off", 2 * p.drift_bound_ms),
+        Term(f"{BURST_REPORTS} other reports come first", blocks * p.view_timeout_ms),
+    )
+
+
+def least_safe_ms(genesis: Genesis, poll_ms: int = POLL_MS) -> int:
+    """The sum: below it, an attack can succeed though all goes as assumed."""
+    return sum(term.ms for term in terms(genesis, poll_ms))
+
+
+def default_period_ms(genesis: Genesis) -> int:
+    """Twice the sum, within what the ledger allows."""
+    p = genesis.parameters
+    return min(max(2 * least_safe_ms(genesis), p.min_challenge_ms), p.max_challenge_ms)
+
+
+def explain(genesis: Genesis) -> str:
+    """The computation, line by line, for people."""
+    lines = [f"  {format_duration(term.ms):>12}  {term.what}" for term in terms(genesis)]
+    default = format_duration(default_period_ms(genesis))
+    return "\n".join([*lines, f"  {format_duration(least_safe_ms(genesis)):>12}  in all; the default is {default}"])
+
+
+def parse_duration(text: str) -> int:
+    """Read ``500ms``, ``30s``, ``10m``, ``24h`` or ``7d``; milliseconds.
+
+    Raises:
+        Refused: ``bad_duration``.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise Refused("bad_duration", f"{text[:20]!r} is no duration; write 500ms, 30s, 10m, 24h or 7d")
+    return int(match["count"]) * _UNITS[match["unit"]]
+
+
+def format_duration(ms: int) -> str:
+    """The two largest units that matter: ``1 d 4 h``, ``2 m 5 s``, ``800 ms``."""
+    if ms < 1_000:
+        return f"{ms} ms"
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        count, ms = divmod(ms, _UNITS[unit])
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])

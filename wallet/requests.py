@@ -1,0 +1,295 @@
+"""Everything that one can ask of a wallet, as values: one list for the command line, the socket and ``--json``.
+
+A request is answered by a view. :class:`Commands` has one implementation that does the work (`wallet.local`) and one
+that passes it to a running ``wallet serve`` (`wallet.control`), so that a verb behaves the same through either.
+
+Amounts are minor units, addresses are texts, hashes are lower-case hex: the views *are* the shapes that ``--json``
+prints. Fields are added over time, never renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+R = TypeVar("R")
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all answers."""
+
+
+class Request(msgspec.Struct, Generic[R], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all questions; `R` is the answer's type."""
+
+    answer: ClassVar[Any]
+    """`R` again, where the decoder can find it."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a long request is."""
+
+    text: str
+    """What is being waited for."""
+    done: int = 0
+    total: int = 0
+    """0 when unknown."""
+
+
+Report = Callable[[Progress], None]
+
+
+def no_report(progress: Progress) -> None:
+    """For callers who do not watch."""
+
+
+class Commands(Protocol):
+    """A wallet that answers requests."""
+
+    async def run(self, request: Request[R], report: Report = no_report) -> R:
+        """Do what the request says.
+
+        Raises:
+            Refused: With a code out of `wallet.exits.EXITS`, or one that exits with 1.
+        """
+        ...
+
+
+# ----------------------------------------------------------------------------------------------------------- views
+
+
+class CurrencyView(View, frozen=True, kw_only=True):
+    """How to read the amounts."""
+
+    symbol: str
+    decimals: int
+
+
+class AccountView(View, frozen=True, kw_only=True):
+    """One account, proven by the ledger."""
+
+    address: str
+    balance: int
+
+
+class WalletView(View, frozen=True, kw_only=True):
+    """`wallet show`."""
+
+    address: str
+    """Account that funds channels, and this wallet's identity."""
+    contact: str | None
+    """What to give to others; None unless the wallet is served."""
+    chain_id: str
+    currency: CurrencyView
+    spending: AccountView
+    savings: AccountView
+    in_channels: int
+    """What this wallet could get out of its open channels now, bonds included."""
+    height: int
+    """Of the block that proves the balances."""
+    clock_ms: int
+    """Its ledger clock."""
+    serving: bool
+
+
+ChannelState = Literal["opening", "open", "closing", "disputed", "closed", "failed"]
+
+
+class ChannelView(View, frozen=True, kw_only=True):
+    """One channel, seen from this wallet."""
+
+    id: str
+    """Group id; the agreement's hash while it is opening or when the opening failed."""
+    state: ChannelState
+    peer: str
+    """Address of the other member."""
+    endpoint: str | None
+    """Where it was last known to listen."""
+    connected: bool
+    can_send: int
+    can_receive: int
+    reserved: int
+    """Our bond; it comes back unless we provably lie."""
+    in_dispute: int
+    """Our balance and bond while layer 1 decides."""
+    pending: int
+    """Sent by us, fate not known yet."""
+    deposit: int
+    peer_deposit: int
+    bond: int
+    peer_bond: int
+    version: int
+    """Newest certified state."""
+    challenge_period_ms: int
+    deadline_ms: int | None
+    """Ledger clock at which a dispute ends."""
+    remaining_ms: int | None
+    """Until then, by the newest proven clock."""
+    paid_out: int | None
+    """What our savings got when it closed."""
+    peer_paid_out: int | None
+    reason: str | None
+    """Why it closed or failed: final, claims, deadline, expired, declined."""
+    advice: str | None
+    """What the user should do, if the channel cannot go on by itself."""
+    watching: str | None
+    """What this wallet's watcher last did for this channel."""
+
+
+class ChannelsView(View, frozen=True, kw_only=True):
+    """`wallet channel list`."""
+
+    channels: tuple[ChannelView, ...]
+    clock_ms: int | None
+    """None when the ledger could not be asked."""
+    currency: CurrencyView
+
+
+class SentView(View, frozen=True, kw_only=True):
+    """`wallet send`."""
+
+    transaction_id: str
+    recipient: str
+    amount: int
+    source: Literal["spending", "savings"]
+    balance: int
+    """Of the source, proven after it."""
+
+
+class PaidView(View, frozen=True, kw_only=True):
+    """`wallet pay`. Everything committed is durable on this side; nothing pending may be repeated."""
+
+    channel: str
+    peer: str
+    amount: int
+    """Of each payment."""
+    count: int
+    committed: int
+    pending: int
+    refused: int
+    refusal: str | None
+    """Why the first refused one was."""
+    seconds: float
+    can_send: int
+    can_receive: int
+
+
+class EntryView(View, frozen=True, kw_only=True):
+    """One line of the history."""
+
+    time_ms: int
+    """Wall clock of this machine, ms since 1970; for people only."""
+    kind: str
+    """paid, received, sent, opened, wedged, reported, closed, forfeited, failed."""
+    amount: int
+    """Minor units; what left is negative."""
+    channel: str | None
+    peer: str | None
+    memo: str | None
+    reference: str
+    """Names the event for good: a transaction id, or channel, version and place of a payment."""
+
+
+class HistoryView(View, frozen=True, kw_only=True):
+    """`wallet history`, newest first."""
+
+    entries: tuple[EntryView, ...]
+    currency: CurrencyView
+
+
+# -------------------------------------------------------------------------------------------------------- requests
+
+
+class Show(Request[WalletView], tag="show", frozen=True, kw_only=True):
+    """Addresses and proven balances."""
+
+    answer: ClassVar[Any] = WalletView
+
+
+class Send(Request[SentView], tag="send", frozen=True, kw_only=True):
+    """Transfer on layer 1 from the spending account."""
+
+    answer: ClassVar[Any] = SentView
+    recipient: str
+    amount: int
+
+
+class SendSigned(Request[SentView], tag="send-signed", frozen=True, kw_only=True):
+    """Bring a transfer that was signed elsewhere: by the savings key, which a serving wallet does not hold."""
+
+    answer: ClassVar[Any] = SentView
+    transaction: str
+    """Canonical encoding, hex."""
+
+
+class OpenChannel(Request[ChannelView], tag="open", frozen=True, kw_only=True):
+    """Open a channel and wait until layer 1 has it."""
+
+    answer: ClassVar[Any] = ChannelView
+    contact: str
+    deposit: int
+    peer_deposit: int = 0
+    bond: int = 0
+    peer_bond: int | None = None
+    """None: the same as ours."""
+    challenge_period_ms: int | None = None
+    """None: `wallet.period.default_period_ms`."""
+
+
+class ListChannels(Request[ChannelsView], tag="channels", frozen=True, kw_only=True):
+    """All channels of this wallet."""
+
+    answer: ClassVar[Any] = ChannelsView
+
+
+class ShowChannel(Request[ChannelView], tag="channel", frozen=True, kw_only=True):
+    """One channel."""
+
+    answer: ClassVar[Any] = ChannelView
+    channel: str
+    """Its id, or a prefix that no other channel has."""
+
+
+class CloseChannel(Request[ChannelView], tag="close", frozen=True, kw_only=True):
+    """Close a channel: with the peer, or by wedging it."""
+
+    answer: ClassVar[Any] = ChannelView
+    channel: str
+    force: bool = False
+    wait: bool = False
+    """With `force`: until layer 1 has settled it."""
+
+
+class Pay(Request[PaidView], tag="pay", frozen=True, kw_only=True):
+    """Pay through a channel."""
+
+    answer: ClassVar[Any] = PaidView
+    target: str
+    """Channel id or prefix, address or contact of the peer."""
+    amount: int
+    count: int = 1
+    memo: str = ""
+
+
+class History(Request[HistoryView], tag="history", frozen=True, kw_only=True):
+    """The newest entries."""
+
+    answer: ClassVar[Any] = HistoryView
+    limit: int = 50
+    channel: str | None = None
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (
+    Show,
+    Send,
+    SendSigned,
+    OpenChannel,
+    ListChannels,
+    ShowChannel,
+    CloseChannel,
+    Pay,
+    History,
+)
+"""All of them, for the decoder at the socket."""
