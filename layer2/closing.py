@@ -1,0 +1,219 @@
+"""The end of a group: together by FINAL, or by layer 1 after a wedge (rules 7, 8 and 10).
+
+Safety: after FINAL a member signs nothing but a CLAIM, after a CLAIM nothing but FINAL, and a member whose store is
+known to be old signs no CLAIM at all.
+
+Only the primary proposes FINAL, when nothing is in flight; so FINAL and a proposal never cross each other. A member
+signs it on its own newest state only, and in a dispute only if no outcome that its signatures allow pays it more.
+
+Source: docs/design/groups.md, rules 7, 8 and 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from layer1.codec import encode
+from layer1.crypto import Signature
+from layer1.errors import Refused
+from layer1.ledger.agreements import Final, sign_claim, sign_final, verify_final
+from layer1.ledger.disputes import is_false
+from layer1.ledger.settlement import entitlements
+from layer1.ledger.transactions import CloseGroup, Wedge
+from layer2.events import Effect, Persist, Send, Submission
+from layer2.messages import CloseRequest, FinalAccept, FinalProposal, FinalReady, require
+from layer2.records import Claimed, FinalSigned
+from layer2.state import state_of
+from layer2.updating import Step, adopt, check_certificate, drop_unsigned
+from layer2.value import Group
+
+
+def send_close(group: Group) -> Step:
+    """Take no more commands, and end the group when nothing is in flight (rule 7).
+
+    Raises:
+        Refused: ``frozen``, ``group_closed``, ``not_connected``, ``lost_data`` at a primary, or ``dispute_pays_more``.
+    """
+    if group.frozen or group.closed:
+        assert group.stopped is not None
+        raise group.stopped
+    if not group.connected:
+        raise Refused("not_connected", "another member is not connected: wait for it, or wedge the group")
+    if not group.place.is_primary:
+        return replace(group, closing=True), [Send(0, CloseRequest(group.group_id))]
+    if group.lost:
+        raise Refused("lost_data", "this member does not know the newest state: let another member wedge the group")
+    return propose_final(replace(group, closing=True))
+
+
+def receive_close(group: Group, member: int) -> Step:
+    """At the primary: a member wants the end; it gets what the newest state says."""
+    require(group.place.is_primary, f"member {member} asks member {group.place.index} to close: ask the primary")
+    if group.lost or group.closed:
+        return group, []
+    return propose_final(replace(group, closing=True))
+
+
+def propose_final(group: Group) -> Step:
+    """At the primary: sign FINAL once nothing is in flight; send it again if it is signed already."""
+    if not group.closing or group.pending is not None or group.closed or group.lost:
+        return group, []
+    place, state = group.place, group.state
+    effects: list[Effect] = []
+    if group.final is None:
+        final = Final(group.group_id, state.header.epoch, state.header.hash, state.version, state.body.balances)
+        if not _pays_enough(group, final):
+            return replace(group, closing=False), []
+        signature = sign_final(place.key, place.agreement.chain_id, final)
+        group = replace(group, final=FinalSigned(final, (signature, *(None for _ in group.others))))
+        group, effects = drop_unsigned(group, "group_closing", "the group is being closed: open another")
+        effects.insert(0, Persist(encode(group.final)))
+    assert group.final is not None
+    mine = group.final.signatures[0]
+    assert mine is not None
+    message = FinalProposal(group.final.final, mine, group.certificate, state.body)
+    missing = [i for i in group.others if group.final.signatures[i] is None]
+    effects.extend(Send(member, message) for member in missing)
+    return group, effects
+
+
+def receive_final_proposal(group: Group, member: int, message: FinalProposal) -> Step:
+    """Sign the end, if it is the newest state's and nothing is in flight (rule 7)."""
+    place = group.place
+    require(member == 0 and not place.is_primary, f"member {member} proposes a FINAL: the primary does")
+    if group.closed:
+        return group, []
+    if group.final is not None:
+        require(group.final.final == message.final, "another FINAL is signed already", group.final.final, message.final)
+        mine = group.final.signatures[place.index]
+        assert mine is not None
+        return group, [Send(0, FinalAccept(group.group_id, mine))]
+    good = verify_final(place.agreement.members[0], place.agreement.chain_id, message.final, message.signature)
+    require(good, "the primary's signature of FINAL is wrong")
+    group, effects = _reach_base(group, message)
+    _check_final(group, message)
+    mine = sign_final(place.key, place.agreement.chain_id, message.final)
+    signatures = tuple({0: message.signature, place.index: mine}.get(i) for i in range(place.size))
+    group = replace(group, closing=True, final=FinalSigned(message.final, signatures))
+    group, rejected = drop_unsigned(group, "group_closing", "the group is being closed: open another")
+    effects += [Persist(encode(group.final)), *rejected, Send(0, FinalAccept(group.group_id, mine))]
+    return group, effects + _submit_final(group)
+
+
+def receive_final_accept(group: Group, member: int, message: FinalAccept) -> Step:
+    """At the primary: with all signatures the end goes to layer 1."""
+    require(group.place.is_primary and group.final is not None, f"member {member} accepts a FINAL that is not proposed")
+    assert group.final is not None
+    if group.final.signatures[member] == message.signature:
+        return group, []
+    agreement = group.place.agreement
+    good = verify_final(agreement.members[member], agreement.chain_id, group.final.final, message.signature)
+    require(good, f"member {member}'s signature of FINAL is wrong")
+    return _with_final_signatures(group, {member: message.signature})
+
+
+def receive_final_ready(group: Group, member: int, message: FinalReady) -> Step:
+    """At a member of a larger group: all signatures of the FINAL."""
+    agreement = group.place.agreement
+    require(group.final is not None, f"member {member} completes a FINAL that this member has not signed")
+    assert group.final is not None
+    require(len(message.signatures) == group.place.size, f"FINAL with {len(message.signatures)} signatures")
+    for each, signature in zip(agreement.members, message.signatures, strict=True):
+        good = verify_final(each, agreement.chain_id, group.final.final, signature)
+        require(good, "a signature of FINAL is wrong")
+    return _with_final_signatures(group, dict(enumerate(message.signatures)))
+
+
+def final_payload(group: Group) -> CloseGroup | None:
+    """What closes the group at once, when all have signed FINAL."""
+    if group.final is None:
+        return None
+    signatures = tuple(s for s in group.final.signatures if s is not None)
+    return CloseGroup(group.final.final, signatures) if len(signatures) == group.place.size else None
+
+
+def claim(group: Group) -> Step:
+    """Sign CLAIM(s, header_k), once; nothing but FINAL is signed in the epoch from then on (rule 8).
+
+    Raises:
+        Refused: ``frozen``, or ``lost_data``: a false claim would forfeit the bond.
+    """
+    if group.claim is not None:
+        return group, []
+    if group.frozen:
+        raise Refused("frozen", f"the disk did not confirm: {group.frozen}; look after it, then start again")
+    if group.lost:
+        raise Refused("lost_data", "this member lost data: a claim might be false and cost the bond; ask for a close")
+    signed = sign_claim(group.place.key, group.place.index, group.version, group.highest)
+    group, rejected = drop_unsigned(group, "group_wedged", "the group is wedged: open another")
+    return replace(group, claim=signed), [Persist(encode(Claimed(signed))), *rejected]
+
+
+def send_wedge(group: Group) -> Step:
+    """Stop the group and bring its newest certificate to layer 1; the same again when repeated (rule 8)."""
+    if group.closed:
+        raise Refused("group_closed", "layer 1 has paid the group out")
+    group, effects = claim(group)
+    return group, [*effects, Submission(wedge_payload(group))]
+
+
+def wedge_payload(group: Group) -> Wedge:
+    """Certificate, body and claim, as of the claim."""
+    assert group.claim is not None
+    return Wedge(group.certificate, group.state.body, group.claim)
+
+
+def _submit_final(group: Group) -> list[Effect]:
+    payload = final_payload(group)
+    return [] if payload is None else [Submission(payload)]
+
+
+def _with_final_signatures(group: Group, found: dict[int, Signature]) -> Step:
+    assert group.final is not None
+    signatures = tuple(found.get(i, s) for i, s in enumerate(group.final.signatures))
+    if signatures == group.final.signatures:
+        return group, []
+    group = replace(group, final=FinalSigned(group.final.final, signatures))
+    effects: list[Effect] = [Persist(encode(group.final)), *_submit_final(group)]
+    if group.place.is_primary and group.place.size > 2 and None not in signatures:
+        ready = FinalReady(group.group_id, tuple(s for s in signatures if s is not None))
+        effects.extend(Send(member, ready) for member in group.others)
+    return group, effects
+
+
+def _reach_base(group: Group, message: FinalProposal) -> Step:
+    """The newest certificate, which the proposal carries, may complete what we signed, or replace what we lost."""
+    pending, certificate = group.pending, message.certificate
+    if pending is not None and pending.state.header == certificate.header:
+        return adopt(group, certificate)
+    if group.lost and certificate.header.version > group.version:
+        check_certificate(group, certificate)
+        require(message.body.hash == certificate.header.body_hash, "the body is not the certified one")
+        state = state_of(group.place, certificate.header, message.body)
+        return replace(group, state=state, signatures=certificate.signatures, pending=None), []
+    return group, []
+
+
+def _check_final(group: Group, message: FinalProposal) -> None:
+    final, header = message.final, group.state.header
+    require(group.pending is None, f"FINAL while version {header.version + 1} is in flight")
+    base = (final.group_id, final.epoch, final.base, final.base_version)
+    ours = (header.group_id, header.epoch, header.hash, header.version)
+    require(base == ours, f"FINAL on version {final.base_version}, our newest is {header.version}")
+    require(final.payout == group.state.body.balances, f"FINAL pays {final.payout}, not {group.state.body.balances}")
+    require(_pays_enough(group, final), "in this dispute another outcome pays us more than FINAL")
+
+
+def _pays_enough(group: Group, final: Final) -> bool:
+    """Rule 7: in a dispute, only if no possible outcome pays more."""
+    if group.claim is None and group.ledger is None:
+        return True
+    agreement, me = group.place.agreement, group.place.index
+    forfeited = group.ledger.forfeited if group.ledger else (False,) * group.place.size
+    claims = group.ledger.claims if group.ledger else (None,) * group.place.size
+    provable = tuple(
+        done or (claim is not None and is_false(claim, group.best[1]))
+        for done, claim in zip(forfeited, claims, strict=True)
+    )
+    together = entitlements(agreement, final.payout, forfeited)[me]
+    return together >= entitlements(agreement, group.best[0].body.balances, provable)[me]

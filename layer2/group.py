@@ -1,0 +1,240 @@
+"""The group core: one member's side of a fault-safe replicated machine, as a pure step from value to value.
+
+Safety: no two members ever hold different certified states at one version; what is committed is never lost unless
+layer 1, having seen no newer certificate in the whole challenge period, settles on an older one.
+
+All members sign every version, each at most once and only on the certificate before it; so certificates form one
+chain. Every signature is durable before it is sent, so a crash forgets none. If anything is wrong, a member wedges:
+its CLAIM is the last thing that it signs but FINAL, and layer 1 settles on the highest certificate.
+
+Source: docs/design/groups.md; van Renesse, Ho and Schiper, Byzantine Chain Replication (2012), for the wedge.
+Deviation: a refused command is named in the next version, whose certificate then proves that it never applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import assert_never
+
+from layer1.codec import decode, encode
+from layer1.crypto import Hash, SigningKey
+from layer1.errors import LocalError, RemoteError
+from layer1.ledger.agreements import DoubleSignature, GroupAgreement
+from layer2 import closing, reconnecting, updating, watcher
+from layer2.events import (
+    CloseRequested,
+    Committed,
+    Connected,
+    Disconnected,
+    DiskFailed,
+    Effect,
+    Event,
+    Frozen,
+    LedgerSeen,
+    Received,
+    Requested,
+    WedgeRequested,
+)
+from layer2.machine import StateMachine
+from layer2.messages import (
+    Accept,
+    CloseRequest,
+    Commit,
+    Error,
+    FinalAccept,
+    FinalProposal,
+    FinalReady,
+    Propose,
+    Resume,
+    Submit,
+    require,
+)
+from layer2.records import Certified, Claimed, FinalSigned, Lost, Record, Signed, Snapshot
+from layer2.state import Pending, Place, first_state, follow, state_of
+from layer2.updating import Step
+from layer2.value import Group
+
+__all__ = ["Group", "Step", "create", "remember", "restore", "snapshot", "step"]
+
+
+def create(agreement: GroupAgreement, group_id: Hash, index: int, key: SigningKey, machine: StateMachine) -> Group:
+    """A member's side of a new group, at version 0.
+
+    Raises:
+        LocalError: The key, or the machine, is not the one of the agreement.
+    """
+    place = Place(agreement, group_id, index, key, machine)
+    return Group(place, first_state(place), ())
+
+
+def step(group: Group, event: Event) -> Step:
+    """Advance by one event.
+
+    Returns:
+        The new value, and effects for the driver, to be performed in this order.
+
+    Raises:
+        Refused: A request of the user that is not possible now.
+        RemoteError: A member broke the protocol; :func:`remember` what it carries.
+    """
+    if group.frozen:
+        return _step_frozen(group, event)
+    match event:
+        case Requested(payloads, salt):
+            return updating.send_commands(group, payloads, salt)
+        case Received():
+            return _receive(group, event)
+        case Connected(member):
+            return reconnecting.connect(group, member)
+        case Disconnected(member):
+            return reconnecting.disconnect(group, member), []
+        case CloseRequested():
+            return closing.send_close(group)
+        case WedgeRequested():
+            return closing.send_wedge(group)
+        case DiskFailed(reason):
+            return replace(group, frozen=reason), [Frozen(reason)]
+        case LedgerSeen(shown):
+            return watcher.observe(group, shown)
+        case _ as never:
+            assert_never(never)
+
+
+def remember(group: Group, error: RemoteError) -> Group:
+    """Keep the proof of a double signature that an error of :func:`step` carries: layer 1 may want it (rule 15)."""
+    proof = next((each for each in error.evidence if isinstance(each, DoubleSignature)), None)
+    return group if proof is None else replace(group, double=proof)
+
+
+def restore(group: Group, records: Iterable[bytes]) -> tuple[Group, list[Committed]]:
+    """What the journal leaves of a group.
+
+    Args:
+        group: As :func:`create` gives it.
+        records: All that its effects persisted, in order, or a snapshot and all that came after it.
+
+    Returns:
+        The group, with no member connected, and the versions committed since the snapshot, for the history.
+
+    Raises:
+        LocalError: The records contradict themselves.
+    """
+    history: list[Committed] = []
+    for data in records:
+        try:
+            group, effects = _replay(group, decode(data, Record))  # type: ignore[arg-type]
+        except RemoteError as error:
+            raise LocalError(f"the journal of group {group.group_id.hex()} does not replay: {error}") from error
+        history += [effect for effect in effects if isinstance(effect, Committed)]
+    applied = max(group.state.body.applied[group.place.index], _pending_applied(group))
+    return replace(group, next_number=applied + 1), history
+
+
+def snapshot(group: Group) -> bytes:
+    """One record that stands for all before it. The history in them is gone then."""
+    pending, place = group.pending, group.place
+    signed = None
+    if pending is not None:
+        own = pending.signatures[place.index]
+        signed = Signed(pending.propose, b"" if place.is_primary or own is None else own)
+    signatures = () if pending is None else pending.signatures
+    record = Snapshot(group.certificate, group.state.body, signed, signatures, group.final, group.claim, group.lost)
+    return encode(record)
+
+
+def _step_frozen(group: Group, event: Event) -> Step:
+    """Rule 6: it signs and sends nothing; only the user learns why."""
+    if isinstance(event, Requested | CloseRequested | WedgeRequested):
+        assert group.stopped is not None
+        raise group.stopped
+    return group, []
+
+
+def _receive(group: Group, event: Received) -> Step:
+    member, message, salt = event.member, event.message, event.salt
+    require(member in group.others, f"there is no other member {member}")
+    require(message.group_id == group.group_id, "a message of another group")
+    if isinstance(message, Resume):
+        return reconnecting.receive_resume(group, member, message, salt)
+    if isinstance(message, Error):
+        return group, []
+    require(member in group.in_step, f"member {member} sent {type(message).__name__} before its Resume")
+    match message:
+        case Submit():
+            return updating.receive_submit(group, member, message, salt)
+        case Propose():
+            return updating.receive_propose(group, member, message)
+        case Accept():
+            after, effects = updating.receive_accept(group, member, message, salt)
+            return _then_close(after, effects)
+        case Commit():
+            return updating.receive_commit(group, member, message)
+        case CloseRequest():
+            return closing.receive_close(group, member)
+        case FinalProposal():
+            return closing.receive_final_proposal(group, member, message)
+        case FinalAccept():
+            return closing.receive_final_accept(group, member, message)
+        case FinalReady():
+            return closing.receive_final_ready(group, member, message)
+        case _ as never:
+            assert_never(never)
+
+
+def _then_close(group: Group, effects: list[Effect]) -> Step:
+    """A close that was asked for while a version was in flight."""
+    if not group.closing or group.final is not None:
+        return group, effects
+    group, more = closing.propose_final(group)
+    return group, effects + more
+
+
+def _replay(group: Group, record: Record) -> Step:
+    match record:
+        case Signed():
+            return _replay_signed(group, record)
+        case Certified():
+            return _replay_certified(group, record)
+        case FinalSigned():
+            return replace(group, final=record, closing=True), []
+        case Claimed(claim):
+            return replace(group, claim=claim), []
+        case Lost():
+            return replace(group, lost=True), []
+        case Snapshot():
+            return _replay_snapshot(group, record), []
+        case _ as never:
+            assert_never(never)
+
+
+def _replay_signed(group: Group, record: Signed) -> Step:
+    place = group.place
+    state, batch = follow(place, group.state, record.propose)
+    found = {0: record.propose.signature, place.index: record.signature or record.propose.signature}
+    signatures = tuple(found.get(i) for i in range(place.size))
+    group = replace(group, pending=Pending(state, record.propose, batch, signatures))
+    return updating.settle_pending(group) if None not in signatures else (group, [])
+
+
+def _replay_certified(group: Group, record: Certified) -> Step:
+    if group.pending is None or group.pending.state.version != record.version:
+        raise LocalError(f"a certificate of version {record.version} in the journal, and no signature of it")
+    return updating.settle_pending(replace(group, pending=replace(group.pending, signatures=record.signatures)))
+
+
+def _replay_snapshot(group: Group, record: Snapshot) -> Group:
+    place = group.place
+    state = state_of(place, record.certificate.header, record.body)
+    group = Group(
+        place, state, record.certificate.signatures, final=record.final, claim=record.claim, lost=record.lost,
+        closing=record.final is not None,
+    )  # fmt: skip
+    if record.pending is None:
+        return group
+    after, batch = follow(place, state, record.pending.propose)
+    return replace(group, pending=Pending(after, record.pending.propose, batch, record.pending_signatures))
+
+
+def _pending_applied(group: Group) -> int:
+    return group.pending.state.body.applied[group.place.index] if group.pending is not None else 0

@@ -1,0 +1,87 @@
+"""What a member writes to its journal before it speaks; together, all that a crash leaves of a group.
+
+One record per version where the certificate is complete with the member's own signature (every member of a group of
+two but the primary), else two. Records hold the batch, so that the history can be rebuilt from them.
+
+Source: docs/design/groups.md, rules 1 to 6.
+"""
+
+from __future__ import annotations
+
+from layer1.codec import Struct
+from layer1.crypto import Hash, Signature
+from layer1.ledger.agreements import Body, Certificate, Claim, Final
+from layer2.messages import Propose
+
+
+class Signed(Struct, tag=1):
+    """This member signed the proposed version (rules 1 and 2)."""
+
+    propose: Propose
+    signature: Signature
+    """Its own; empty for the primary, whose signature is in the proposal."""
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.propose.header.group_id
+
+
+class Certified(Struct, tag=2):
+    """This member holds all signatures of the version that it signed (rule 3)."""
+
+    group_id: Hash
+    version: int
+    signatures: tuple[Signature, ...]
+
+
+class FinalSigned(Struct, tag=3):
+    """This member signed a FINAL (rule 7)."""
+
+    final: Final
+    signatures: tuple[Signature | None, ...]
+    """Per member, those that are here."""
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.final.group_id
+
+
+class Claimed(Struct, tag=4):
+    """This member signed a CLAIM (rule 8)."""
+
+    claim: Claim
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.claim.group_id
+
+
+class Lost(Struct, tag=5):
+    """This member was shown its own signature above all that it knows: it lost data [F5]."""
+
+    group_id: Hash
+
+
+class Snapshot(Struct, tag=6):
+    """Everything at once, in place of all records before it."""
+
+    certificate: Certificate
+    body: Body
+    pending: Signed | None
+    pending_signatures: tuple[Signature | None, ...]
+    """Of `pending`, those that are here; all of them only if they came after the claim."""
+    final: FinalSigned | None
+    claim: Claim | None
+    lost: bool
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.certificate.header.group_id
+
+
+Record = Signed | Certified | FinalSigned | Claimed | Lost | Snapshot
+"""What a group's `Persist` effects hold."""

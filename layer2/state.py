@@ -1,0 +1,245 @@
+"""States and the arithmetic from one to the next: pure functions, the same at every member.
+
+Safety: from one state, one batch and one salt, every member computes one header, or none.
+
+The header hashes the body (balances, machine state, applied numbers, salt), a chain over all batches, and its parent.
+A batch with anything inapplicable in it gives no state at all, so there is nothing to agree on but the whole.
+
+Source: docs/design/groups.md, "Objects" and rules 1 and 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from layer1.codec import decode, encode
+from layer1.crypto import Domain, Hash, Signature, SigningKey, digest
+from layer1.errors import LocalError, Refused
+from layer1.ledger.agreements import Body, GroupAgreement, GroupHeader, initial_body, initial_certificate
+from layer2.machine import Balances, StateMachine, apply_guarded, starting_state
+from layer2.messages import MAX_BATCH_BYTES, Batch, Command, Propose, Refusal, require
+
+SALT_BYTES = 16
+TAG_BYTES = 16
+"""128 bits: nobody guesses one."""
+MAX_REFUSAL_CHARS = 500
+"""Of a refusal's text, which is for people."""
+
+Outcome = tuple[Balances, Any]
+"""Balances and machine state after a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who this member is, in which group; constant over the group's life."""
+
+    agreement: GroupAgreement
+    group_id: Hash
+    index: int
+    """Of this member in the agreement; 0 is the primary."""
+    key: SigningKey = field(repr=False)
+    machine: StateMachine
+    tag_key: bytes = field(repr=False, default=b"")
+    """Secret of this member, for :meth:`tag`; derived from `key`."""
+
+    def __post_init__(self) -> None:
+        members = self.agreement.members
+        if not 0 <= self.index < len(members) or members[self.index].key != self.key.public:
+            raise LocalError(f"the key is not that of member {self.index} of {len(members)}: derive it again")
+        if self.machine.name != self.agreement.machine:
+            raise LocalError(f"the machine is {self.machine.name}, the agreement wants {self.agreement.machine}")
+        secret = hashlib.blake2b(self.group_id, key=self.key.seed(), person=b"wedge.command").digest()
+        object.__setattr__(self, "tag_key", secret)
+
+    @property
+    def size(self) -> int:
+        """How many members there are."""
+        return len(self.agreement.members)
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this member proposes."""
+        return self.index == 0
+
+    def tag(self, number: int, payload: bytes) -> bytes:
+        """By which this member, and nobody else, knows a command as its own, even when a crash made it forget."""
+        data = number.to_bytes(8, "big") + payload
+        return hashlib.blake2b(data, digest_size=TAG_BYTES, key=self.tag_key).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One version, with everything that its header commits to."""
+
+    header: GroupHeader
+    body: Body
+    machine_state: Any
+    """Decoded `body.machine_state`."""
+
+    @property
+    def version(self) -> int:
+        """Of the header."""
+        return self.header.version
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A version that this member signed, and whose certificate it does not hold."""
+
+    state: State
+    propose: Propose
+    """As it was sent, for sending it again."""
+    batch: Batch
+    signatures: tuple[Signature | None, ...]
+    """Per member, those that are here."""
+
+
+def first_state(place: Place) -> State:
+    """Version 0: the agreement's own allocation."""
+    header = initial_certificate(place.agreement, place.group_id).header
+    return State(header, initial_body(place.agreement), place.machine.initial(place.size))
+
+
+def state_of(place: Place, header: GroupHeader, body: Body) -> State:
+    """A state from what the journal keeps of it."""
+    return State(header, body, starting_state(place.machine, body.machine_state, header.version, place.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the primary makes of its queue."""
+
+    batch: Batch
+    refused: tuple[Refusal, ...]
+    """Of the primary's own commands: nobody else need know of them."""
+    rest: tuple[Command, ...]
+    """For the next version."""
+    outcome: Outcome
+
+
+def build_batch(place: Place, base: State, queue: tuple[Command, ...], *, careful: bool = False) -> Built:
+    """Apply what is queued to `base`, leaving out what the machine refuses (rule 1).
+
+    Args:
+        place: Of the primary.
+        base: The newest certified state.
+        queue: In order of arrival.
+        careful: Encode after every command, to refuse the one by which the state gets too large.
+    """
+    machine, limits = place.machine, place.agreement.limits
+    balances, machine_state, applied = base.body.balances, base.machine_state, list(base.body.applied)
+    commands: list[Command] = []
+    refusals: list[Refusal] = []
+    size = taken = 0
+    for command in queue:
+        member, number, payload = command.member, command.number, command.payload
+        size += len(payload) + TAG_BYTES
+        if len(commands) + len(refusals) >= limits.max_batch or size > MAX_BATCH_BYTES:
+            break
+        taken += 1
+        if number <= applied[member]:
+            continue
+        applied[member] = number
+        try:
+            after = apply_guarded(machine, machine_state, balances, member, payload)
+            if careful:
+                _check_size(place, len(machine.encode(after[1])))
+        except Refused as refusal:
+            text = refusal.message[:MAX_REFUSAL_CHARS]
+            refusals.append(Refusal(member, number, refusal.code[:MAX_REFUSAL_CHARS], text))
+            continue
+        balances, machine_state = after
+        commands.append(command)
+    if not careful and len(machine.encode(machine_state)) > limits.max_state_bytes:
+        return build_batch(place, base, queue, careful=True)
+    theirs = tuple(refusal for refusal in refusals if refusal.member != place.index)
+    ours = tuple(refusal for refusal in refusals if refusal.member == place.index)
+    return Built(Batch(tuple(commands), theirs), ours, queue[taken:], (balances, machine_state))
+
+
+def apply_batch(place: Place, base: State, batch: Batch) -> Outcome:
+    """Apply a proposed batch whole (rule 2).
+
+    Raises:
+        RemoteError: A command is out of order, or the machine refuses it: the primary should have left it out.
+    """
+    size, most = len(batch.commands) + len(batch.refusals), place.agreement.limits.max_batch
+    require(1 <= size <= most, f"a batch of {size} commands; there are 1 to {most}")
+    balances, machine_state, applied = base.body.balances, base.machine_state, list(base.body.applied)
+    machine = place.machine
+    try:
+        for command in batch.commands:
+            member, number = command.member, command.number
+            if not 0 <= member < len(applied) or number <= applied[member]:
+                require(False, f"command {number} of member {member} is out of order, applied are {applied}")
+            balances, machine_state = apply_guarded(machine, machine_state, balances, member, command.payload)
+            applied[member] = number
+    except Refused as refusal:
+        require(False, f"the batch has a command that does not apply: {refusal.message}")
+    _check_refusals(base, batch)
+    return balances, machine_state
+
+
+def _check_refusals(base: State, batch: Batch) -> None:
+    seen = {(command.member, command.number) for command in batch.commands} if batch.refusals else set()
+    for refusal in batch.refusals:
+        name = (refusal.member, refusal.number)
+        require(0 <= refusal.member < len(base.body.applied), f"there is no member {refusal.member} to refuse")
+        fresh = refusal.number > base.body.applied[refusal.member] and name not in seen
+        require(fresh, f"command {refusal.number} of member {refusal.member} is refused after its fate was known")
+        require(max(len(refusal.code), len(refusal.message)) <= MAX_REFUSAL_CHARS, "a refusal's text is too long")
+        seen.add(name)
+
+
+def advance(place: Place, base: State, batch: Batch, *, encoded: bytes, salt: bytes, outcome: Outcome) -> State:
+    """The state that follows `base`, given what its batch came to.
+
+    Args:
+        place: Whose group.
+        base: The state before.
+        batch: What was applied.
+        encoded: The batch's own bytes.
+        salt: Fresh, 16 bytes.
+        outcome: Of the batch.
+    """
+    balances, machine_state = outcome
+    applied = list(base.body.applied)
+    for command in batch.commands:
+        applied[command.member] = command.number
+    for refusal in batch.refusals:
+        applied[refusal.member] = max(applied[refusal.member], refusal.number)
+    old = base.header
+    body = Body(balances, place.machine.encode(machine_state), tuple(applied), salt)
+    log_root = digest(Domain.LOG, old.log_root + encoded)
+    header = GroupHeader(old.chain_id, old.group_id, old.epoch, old.version + 1, old.hash, log_root, body.hash)
+    return State(header, body, machine_state)
+
+
+def follow(place: Place, base: State, propose: Propose) -> tuple[State, Batch]:
+    """The state that a proposal leads to from `base`.
+
+    Raises:
+        RemoteError: It does not follow from `base`, or breaks a rule.
+    """
+    require(len(propose.salt) == SALT_BYTES, f"a salt of {len(propose.salt)} bytes; it has {SALT_BYTES}")
+    batch = decode(propose.batch, Batch)
+    outcome = apply_batch(place, base, batch)
+    state = advance(place, base, batch, encoded=propose.batch, salt=propose.salt, outcome=outcome)
+    size, most = len(state.body.machine_state), place.agreement.limits.max_state_bytes
+    require(size <= most, f"the machine state would have {size} bytes, agreed are {most} at most")
+    if state.header != propose.header:
+        require(False, f"the proposed header is {propose.header}, the batch gives {state.header}")
+    return state, batch
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """The batch's one encoding; its hash goes into the header."""
+    return encode(batch)
+
+
+def _check_size(place: Place, size: int) -> None:
+    most = place.agreement.limits.max_state_bytes
+    if size > most:
+        raise Refused("state_too_large", f"the machine state would have {size} bytes; agreed are {most} at most")

@@ -1,0 +1,318 @@
+"""Updating: the primary proposes what is queued, everybody signs (rules 1 to 4).
+
+Safety: no member ever signs two bodies at one version, and none says committed before it durably holds the certificate.
+
+A member signs version s + 1 only on Cert(s), and remembers the signature before it sends it. A certificate needs every
+member, so a version has at most one. What is committed is certified, and a higher certificate descends from it.
+
+Source: docs/design/groups.md, rules 1 to 4. In a group of two the member's own signature completes the certificate,
+so its record of the signature is its record of the certificate, and no `Commit` is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from layer1.codec import encode
+from layer1.errors import check
+from layer1.ledger.agreements import Certificate, DoubleSignature, GroupHeader, sign_state, verify_state
+from layer2.events import Committed, Effect, Persist, Rejected, Send
+from layer2.messages import (
+    MAX_COMMAND_BYTES,
+    MAX_QUEUED,
+    Accept,
+    Batch,
+    Command,
+    Commit,
+    Propose,
+    Submit,
+    require,
+)
+from layer2.records import Certified, Signed
+from layer2.state import TAG_BYTES, Pending, State, advance, build_batch, encode_batch, follow
+from layer2.value import Group
+
+Step = tuple[Group, list[Effect]]
+
+
+def send_commands(group: Group, payloads: tuple[bytes, ...], salt: bytes) -> Step:
+    """Number our commands and bring them to the primary, which may be us (rule 1).
+
+    Raises:
+        Refused: ``not_connected``, ``too_many``, ``too_large``, or why the group has stopped. None has a number then.
+    """
+    if group.stopped is not None:
+        raise group.stopped
+    check(not group.closing, "group_closing", "the group is being closed: open another")
+    check(group.connected, "not_connected", "another member is not connected: wait for it, or pay on another way")
+    waiting = len(payloads) + len(group.queue) + len(group.outbox)
+    check(waiting <= MAX_QUEUED, "too_many", f"{waiting} commands would wait; {MAX_QUEUED} at most: slow down")
+    largest = max(map(len, payloads), default=0)
+    check(largest <= MAX_COMMAND_BYTES, "too_large", f"a command of {largest} bytes; at most {MAX_COMMAND_BYTES}")
+    place, first = group.place, group.next_number
+    group = replace(group, next_number=first + len(payloads))
+    if place.is_primary:
+        commands = tuple(Command(0, number, payload, b"") for number, payload in enumerate(payloads, first))
+        return propose(replace(group, queue=group.queue + commands), salt)
+    index, tag = place.index, place.tag
+    commands = tuple(
+        Command(index, number, payload, tag(number, payload)) for number, payload in enumerate(payloads, first)
+    )
+    return replace(group, outbox=group.outbox + commands), [Send(0, Submit(place.group_id, commands))]
+
+
+def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> Step:
+    """At the primary: queue what is new."""
+    require(group.place.is_primary, f"member {member} submits to member {group.place.index}, who is not the primary")
+    if group.stopped is not None or group.closing:
+        return group, []
+    last = _last_number(group, member)
+    for command in message.commands:
+        _check_command(command, member)
+    for before, after in pairwise(message.commands):
+        require(before.number < after.number, f"command {after.number} of member {member} follows {before.number}")
+    fresh = tuple(command for command in message.commands if command.number > last)
+    waiting = len(group.queue) + len(fresh)
+    require(waiting <= 2 * MAX_QUEUED, f"member {member} lets {waiting} commands wait; {MAX_QUEUED} at most")
+    if fresh:
+        newest, most = fresh[-1].number, last + MAX_QUEUED
+        require(newest <= most, f"member {member} numbers a command {newest}; at most {most} after {last}")
+    return propose(replace(group, queue=group.queue + fresh), salt)
+
+
+def propose(group: Group, salt: bytes) -> Step:
+    """Sign the next version, if there is something to do and nothing in flight (rules 1 and 4)."""
+    idle = group.place.is_primary and group.pending is None and group.queue and group.connected
+    if not idle or group.stopped is not None:
+        return group, []
+    place, base = group.place, group.state
+    built = build_batch(place, base, group.queue)
+    effects: list[Effect] = [Rejected(each.number, each.code, each.message) for each in built.refused]
+    group = replace(group, queue=built.rest)
+    if not built.batch.commands and not built.batch.refusals:
+        if built.rest:
+            after, more = propose(group, salt)
+            return after, effects + more
+        return group, effects
+    encoded = encode_batch(built.batch)
+    state = advance(place, base, built.batch, encoded=encoded, salt=salt, outcome=built.outcome)
+    message = Propose(state.header, encoded, salt, sign_state(place.key, state.header), group.signatures)
+    signatures = (message.signature, *(None for _ in group.others))
+    effects.append(Persist(encode(Signed(message, b""))))
+    effects.extend(Send(member, message) for member in group.others)
+    return replace(group, pending=Pending(state, message, built.batch, signatures)), effects
+
+
+def receive_propose(group: Group, member: int, message: Propose) -> Step:
+    """Check everything, sign, remember, accept (rule 2)."""
+    place = group.place
+    require(member == 0 and not place.is_primary, f"member {member} proposes to member {place.index}: the primary does")
+    if group.stopped is not None:
+        return group, []
+    _check_never_twice(group, message.header, message.signature)
+    again = _accept_again(group, message)
+    if again is not None:
+        return group, [again]
+    group, effects = _certify_parent(group, message)
+    base, header = group.state, message.header
+    require(
+        header.version == base.version + 1 and message.parent_signatures == group.signatures,
+        f"version {header.version} is proposed on version {base.version}, or on another certificate of it",
+    )
+    state, batch = follow(place, base, message)
+    _check_own(group, batch, header.version)
+    require(verify_state(place.agreement.members[0], header, message.signature), "the primary's signature is wrong")
+    signature = sign_state(place.key, header)
+    signatures = tuple({0: message.signature, place.index: signature}.get(i) for i in range(place.size))
+    group = replace(group, pending=Pending(state, message, batch, signatures))
+    effects.append(Persist(encode(Signed(message, signature))))
+    effects.append(Send(0, Accept(place.group_id, header.version, signature)))
+    if place.size == 2:
+        group, more = settle_pending(group)
+        effects += more
+    return group, effects
+
+
+def receive_accept(group: Group, member: int, message: Accept, salt: bytes) -> Step:
+    """At the primary: with all signatures, persist them, then say committed (rule 3)."""
+    require(group.place.is_primary, f"member {member} accepts to member {group.place.index}, who is not the primary")
+    if group.version == message.version and group.signatures and group.signatures[member] == message.signature:
+        return group, []  # sent twice
+    pending = group.pending
+    if pending is None or pending.state.version != message.version:
+        require(False, f"member {member} accepts version {message.version}, in flight is none or another")
+        return group, []
+    good = verify_state(group.place.agreement.members[member], pending.state.header, message.signature)
+    require(good, f"member {member}'s signature of version {message.version} is wrong")
+    if pending.signatures[member] is not None:
+        return group, []
+    signatures = tuple(message.signature if i == member else s for i, s in enumerate(pending.signatures))
+    group = replace(group, pending=replace(pending, signatures=signatures))
+    return certify(group, salt) if None not in signatures else (group, [])
+
+
+def receive_commit(group: Group, member: int, message: Commit) -> Step:
+    """At a member of a group of more than two: the certificate of what it signed (rule 3)."""
+    require(member == 0 and not group.place.is_primary, f"member {member} sends a Commit: the primary does")
+    certificate = message.certificate
+    if certificate == group.certificate:
+        return group, []
+    return adopt(group, certificate)
+
+
+def adopt(group: Group, certificate: Certificate) -> Step:
+    """Hold a certificate of the version that this member has signed.
+
+    Raises:
+        RemoteError: It is of another header, or a signature is wrong.
+    """
+    pending = group.pending
+    if pending is None or pending.state.header != certificate.header:
+        require(False, f"a certificate of version {certificate.header.version} that this member has not signed")
+        return group, []
+    check_certificate(group, certificate)
+    return certify(replace(group, pending=replace(pending, signatures=certificate.signatures)), b"")
+
+
+def certify(group: Group, salt: bytes) -> Step:
+    """All signatures of the pending version are here: persist, then commit, then go on (rule 3)."""
+    assert group.pending is not None
+    signatures = tuple(s for s in group.pending.signatures if s is not None)
+    version = group.pending.state.version
+    effects: list[Effect] = [Persist(encode(Certified(group.group_id, version, signatures)))]
+    group, more = settle_pending(group)
+    effects += more
+    if not group.place.is_primary:
+        return group, effects
+    after, more = propose(group, salt) if salt else (group, [])
+    if group.place.size > 2 and after.pending is None and group.claim is None:
+        effects.extend(Send(member, Commit(group.certificate)) for member in group.others)
+    return after, effects + more
+
+
+def settle_pending(group: Group) -> Step:
+    """Make the pending version, all of whose signatures are here and durable, the newest; commit it, unless [F2]."""
+    pending = group.pending
+    assert pending is not None
+    if group.claim is not None:
+        return group, []  # rule 3: after a CLAIM nothing becomes committed except by layer 1
+    signatures = tuple(s for s in pending.signatures if s is not None)
+    group = replace(group, state=pending.state, signatures=signatures, pending=None)
+    return commit(group, pending)
+
+
+def commit(group: Group, version: Pending) -> Step:
+    """Tell of a version that nothing can undo, and of our commands whose fate it decides."""
+    state, batch, me = version.state, version.batch, group.place.index
+    effects: list[Effect] = [Committed(state.version, batch, state.body.balances)]
+    applied = state.body.applied[me]
+    if group.next_number <= applied:
+        group = replace(group, next_number=applied + 1)
+    if not group.outbox:
+        return group, effects
+    dead = [command for command in group.outbox if command.number <= applied]
+    group = replace(group, outbox=group.outbox[len(dead) :])
+    done = {command.number: command for command in batch.commands if command.member == me}
+    reasons = {refusal.number: refusal for refusal in batch.refusals if refusal.member == me}
+    for command in dead:
+        if done.get(command.number) == command:
+            continue
+        reason = reasons.get(command.number)
+        code, text = (reason.code, reason.message) if reason else ("superseded", "a later command took its place")
+        effects.append(Rejected(command.number, code, text))
+    return group, effects
+
+
+def drop_unsigned(group: Group, code: str, text: str) -> Step:
+    """Our commands that no version we signed holds are dead, for we sign no other version."""
+    me = group.place.index
+    signed = group.pending.state.body.applied[me] if group.pending is not None else 0
+    waiting = group.queue if group.place.is_primary else group.outbox
+    dead = [command.number for command in waiting if command.member == me and command.number > signed]
+    kept = tuple(command for command in group.outbox if command.number <= signed)
+    return replace(group, queue=(), outbox=kept), [Rejected(number, code, text) for number in dead]
+
+
+def check_certificate(group: Group, certificate: Certificate) -> None:
+    """Raise RemoteError unless all members signed it, for this group."""
+    members, header = group.place.agreement.members, certificate.header
+    ours = group.state.header
+    named = (header.chain_id, header.group_id, header.epoch) == (ours.chain_id, ours.group_id, ours.epoch)
+    require(named, "a certificate of another chain, group or epoch")
+    count = len(certificate.signatures)
+    require(count == len(members), f"a certificate with {count} signatures of {len(members)}")
+    for index, (each, signature) in enumerate(zip(members, certificate.signatures, strict=True)):
+        require(verify_state(each, header, signature), f"member {index}'s signature in the certificate is wrong")
+
+
+def known_signature(group: Group, member: int, version: int) -> tuple[GroupHeader, bytes] | None:
+    """What `member` signed at `version`, as far as it is still here."""
+    if version == group.version and group.signatures:
+        return group.state.header, group.signatures[member]
+    if group.pending is not None and version == group.pending.state.version:
+        signature = group.pending.signatures[member]
+        return None if signature is None else (group.pending.state.header, signature)
+    return None
+
+
+def check_not_double(group: Group, member: int, header: GroupHeader, signature: bytes) -> None:
+    """Raise RemoteError, with the proof, if `member` signed another header at this version (rule 15)."""
+    known = known_signature(group, member, header.version)
+    if known is None or known[0] == header:
+        return
+    if verify_state(group.place.agreement.members[member], header, signature):
+        proof = DoubleSignature(member, known[0], known[1], header, signature)
+        require(False, f"member {member} signed two headers at version {header.version}", proof)
+    require(False, f"another header at version {header.version}, and member {member}'s signature of it is wrong")
+
+
+def _check_never_twice(group: Group, header: GroupHeader, signature: bytes) -> None:
+    """Rule 5: never sign two bodies at one version."""
+    ours = group.state.header
+    named = (header.chain_id, header.group_id, header.epoch) == (ours.chain_id, ours.group_id, ours.epoch)
+    require(named, "a proposal of another chain, group or epoch")
+    check_not_double(group, 0, header, signature)
+
+
+def _accept_again(group: Group, message: Propose) -> Effect | None:
+    """Rule 5: the identical Accept, if the proposal was signed before."""
+    known = known_signature(group, group.place.index, message.header.version)
+    if known is None or known[0] != message.header:
+        return None
+    return Send(0, Accept(group.group_id, message.header.version, known[1]))
+
+
+def _certify_parent(group: Group, message: Propose) -> Step:
+    """In a larger group the next proposal brings the certificate of the version before it."""
+    pending = group.pending
+    if pending is None or message.header.version != pending.state.version + 1:
+        return group, []
+    return adopt(group, Certificate(pending.state.header, message.parent_signatures))
+
+
+def _check_own(group: Group, batch: Batch, version: int) -> None:
+    """Rule 2: a member's balance falls only by commands that it issued itself: every one of ours must be ours."""
+    me, tag = group.place.index, group.place.tag
+    issued = {command.number: command for command in group.outbox}
+    for command in batch.commands:
+        if command.member != me or issued.get(command.number) == command:
+            continue
+        own = version == group.foreign_version and command.tag == tag(command.number, command.payload)
+        require(own, f"command {command.number} in this member's name is not one that it issued")
+
+
+def _check_command(command: Command, member: int) -> None:
+    require(command.member == member, f"member {member} submits a command of member {command.member}")
+    size = len(command.payload)
+    require(size <= MAX_COMMAND_BYTES, f"a command of {size} bytes; at most {MAX_COMMAND_BYTES}")
+    require(len(command.tag) == TAG_BYTES and command.number > 0, f"a malformed command {command.number}")
+
+
+def _last_number(group: Group, member: int) -> int:
+    """The last number of `member` that this primary has, so that a command sent again is not queued again."""
+    for command in reversed(group.queue):
+        if command.member == member:
+            return command.number
+    state: State = group.pending.state if group.pending is not None else group.state
+    return state.body.applied[member]

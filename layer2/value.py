@@ -1,0 +1,114 @@
+"""One member's whole knowledge of its group, as an immutable value.
+
+Safety: what a value says is signed or certified is durable before anything that follows from it is sent.
+
+Source: docs/design/groups.md, "Objects"; style.md, "a group is an immutable value with replace".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layer1.crypto import Hash, Signature
+from layer1.errors import Refused
+from layer1.ledger import records as ledger
+from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader
+from layer2.messages import Command
+from layer2.records import FinalSigned
+from layer2.state import Pending, Place, State
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A member's side of a group. Made by `create` or `restore`, changed by `step`, all in :mod:`layer2.group`."""
+
+    place: Place
+    state: State
+    """The newest that is certified and, unless a CLAIM came first, committed."""
+    signatures: tuple[Signature, ...]
+    """All members', of `state`; none at version 0."""
+    pending: Pending | None = None
+    """The version above, if this member signed it. Complete only after a CLAIM: layer 1 decides about it [F2]."""
+    queue: tuple[Command, ...] = ()
+    """At the primary: what no version holds yet."""
+    outbox: tuple[Command, ...] = ()
+    """At another member: its own commands whose fate is open."""
+    next_number: int = 1
+    """Of this member's next command."""
+    in_step: frozenset[int] = frozenset()
+    """Members whose Resume was heard on the present link, and fits."""
+    foreign_version: int = -1
+    """The version that the primary had signed before this session: it may hold commands that a crash made us forget."""
+    closing: bool = False
+    """A cooperative close was asked for: no command is taken any more."""
+    final: FinalSigned | None = None
+    """What this member signed as the end (rule 7)."""
+    claim: Claim | None = None
+    """What this member claims (rule 8): stands until the end of the epoch."""
+    lost: bool = False
+    """This member was shown its own signature above what it knows [F5]."""
+    double: DoubleSignature | None = None
+    """Proof that another member signed twice, for layer 1 (rule 15)."""
+    ledger: ledger.Group | None = None
+    """What layer 1 last showed, from the wedge on."""
+    frozen: str = ""
+    """Why the disk cannot be relied on; empty while it can (rule 6)."""
+
+    @property
+    def version(self) -> int:
+        """s: of the newest certificate."""
+        return self.state.header.version
+
+    @property
+    def certificate(self) -> Certificate:
+        """The newest certificate."""
+        return Certificate(self.state.header, self.signatures)
+
+    @property
+    def highest(self) -> GroupHeader:
+        """header_k: the highest that this member ever signed."""
+        return self.pending.state.header if self.pending is not None else self.state.header
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.place.group_id
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """Indexes of the other members."""
+        return tuple(i for i in range(self.place.size) if i != self.place.index)
+
+    @property
+    def connected(self) -> bool:
+        """Whether this member can issue commands: the primary needs everybody, the others the primary."""
+        return len(self.in_step) == self.place.size - 1 if self.place.is_primary else 0 in self.in_step
+
+    @property
+    def closed(self) -> bool:
+        """Whether layer 1 has paid it out."""
+        return self.ledger is not None and self.ledger.status is ledger.Status.CLOSED
+
+    @property
+    def best(self) -> tuple[State, Certificate]:
+        """The highest certificate here, for layer 1; with a CLAIM it may be one that nothing committed."""
+        if self.pending is not None:
+            signatures = tuple(s for s in self.pending.signatures if s is not None)
+            if len(signatures) == self.place.size:
+                return self.pending.state, Certificate(self.pending.state.header, signatures)
+        return self.state, self.certificate
+
+    @property
+    def stopped(self) -> Refused | None:
+        """Why this member signs no STATE any more; None while it does."""
+        if self.frozen:
+            return Refused("frozen", f"the disk did not confirm: {self.frozen}; look after it, then start again")
+        if self.closed:
+            return Refused("group_closed", "layer 1 has paid the group out: open another")
+        if self.claim is not None or self.ledger is not None:
+            return Refused("group_wedged", "the group is wedged: layer 1 decides; open another")
+        if self.final is not None:
+            return Refused("group_closing", "this member signed the group's end: open another")
+        if self.lost:
+            return Refused("lost_data", "this member lost data of the group: only closing it together is left")
+        return None

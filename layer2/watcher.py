@@ -1,0 +1,107 @@
+"""The watch against stale reports: what a member tells layer 1, given what layer 1 shows.
+
+Safety: while its host observes layer 1 before each deadline, a member's group settles on its newest certificate or a
+higher one, and no claim of it is ever false.
+
+Whatever layer 1 lacks is submitted at each view, so loss and reordering of transactions only cost time. A certificate
+above everything that this member knows carries its own signature: then it lost data, and claims nothing [F5].
+
+Source: docs/design/groups.md, rules 8 to 11, 14 and 15.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from layer1.errors import LocalError
+from layer1.ledger import records as ledger
+from layer1.ledger.transactions import Report
+from layer2.closing import claim, final_payload, wedge_payload
+from layer2.events import Effect, Finished, Rejected, Submission
+from layer2.reconnecting import lose
+from layer2.updating import Step, adopt, commit
+from layer2.value import Group
+
+
+def observe(group: Group, shown: ledger.Group) -> Step:
+    """Answer to what layer 1 shows of this group, believed with proof.
+
+    Raises:
+        LocalError: It is another group: the caller mixed them up.
+    """
+    if shown.group_id != group.group_id:
+        raise LocalError(f"layer 1's group {shown.group_id.hex()} is not {group.group_id.hex()}")
+    if group.closed or group.frozen:
+        return group, []
+    match shown.status:
+        case ledger.Status.OPEN:
+            return _observe_open(group)
+        case ledger.Status.WEDGED:
+            return _observe_wedged(group, shown)
+        case ledger.Status.CLOSED:
+            return _observe_closed(group, shown)
+
+
+def _observe_open(group: Group) -> Step:
+    """What we brought may have been lost: bring it again."""
+    final = final_payload(group)
+    if final is not None:
+        return group, [Submission(final)]
+    if group.claim is not None:
+        return group, [Submission(wedge_payload(group))]
+    return group, []
+
+
+def _observe_wedged(group: Group, shown: ledger.Group) -> Step:
+    group, effects = _learn(replace(group, ledger=shown), shown)
+    if not group.lost:
+        group, more = claim(group)
+        effects += more
+    report = report_payload(group, shown)
+    if report is not None:
+        return group, [*effects, Submission(report)]  # first: a forfeit that has happened stands after a FINAL
+    final = final_payload(group)
+    return group, effects if final is None else [*effects, Submission(final)]
+
+
+def report_payload(group: Group, shown: ledger.Group) -> Report | None:
+    """What layer 1 lacks of what this member has (rules 9, 10 and 15)."""
+    state, certificate = group.best
+    newer = state.version > shown.version
+    claims = () if group.claim is None or shown.claims[group.place.index] is not None else (group.claim,)
+    double = group.double if group.double is not None and not shown.forfeited[group.double.member] else None
+    if not newer and not claims and double is None:
+        return None
+    if newer:
+        return Report(group.group_id, certificate, state.body, claims, double)
+    return Report(group.group_id, None, None, claims, double)
+
+
+def _learn(group: Group, shown: ledger.Group) -> Step:
+    """The highest certificate on layer 1 may complete what we signed, or show that we forgot something."""
+    header = shown.certificate.header
+    if header in (group.state.header, group.best[0].header) or header.version < group.version:
+        return group, []
+    if group.pending is not None and header == group.pending.state.header:
+        return adopt(group, shown.certificate)
+    return lose(group, f"layer 1 shows version {header.version}")
+
+
+def _observe_closed(group: Group, shown: ledger.Group) -> Step:
+    """The outcome decides what was pending: nothing else can any more (rule 3 [F2])."""
+    effects: list[Effect] = []
+    pending, me = group.pending, group.place.index
+    group = replace(group, ledger=shown)
+    waiting = [command.number for command in group.queue if command.member == me]
+    if pending is not None:
+        settled = shown.reason is not ledger.Reason.FINAL and shown.certificate.header == pending.state.header
+        group = replace(group, pending=None)
+        if settled:
+            group = replace(group, state=pending.state, signatures=shown.certificate.signatures)
+            group, effects = commit(group, pending)
+        elif group.place.is_primary:
+            waiting += [command.number for command in pending.batch.commands if command.member == me]
+    waiting += [command.number for command in group.outbox]
+    text = f"layer 1 closed the group on version {shown.version}, without it"
+    effects += [Rejected(number, "group_closed", text) for number in waiting]
+    return replace(group, queue=(), outbox=()), [*effects, Finished(group.group_id, shown.payouts)]

@@ -1,0 +1,201 @@
+"""Members, a wire between them, and a disk for each: what the tests of this folder share."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from layer1.codec import encode
+from layer1.crypto import Domain, SigningKey, digest
+from layer1.errors import LocalError, RemoteError
+from layer1.ledger.agreements import GroupAgreement, Limits, Member, group_id
+from layer2 import group as core
+from layer2.events import (
+    Committed,
+    Connected,
+    Disconnected,
+    DiskFailed,
+    Effect,
+    Event,
+    Persist,
+    Received,
+    Rejected,
+    Requested,
+    Send,
+)
+from layer2.group import Group
+from layer2.machine import StateMachine
+from layer2.messages import Message, decode_message
+from layer2.payments import Payments
+
+CHAIN = digest(Domain.GENESIS, b"chain of the tests")
+BOND = 50
+
+
+def key(name: str) -> SigningKey:
+    return SigningKey(digest(Domain.GENESIS, name.encode()))
+
+
+def agreement(
+    deposits: tuple[int, ...] = (1000, 1000), machine: str = "payments/1", limits: Limits | None = None
+) -> GroupAgreement:
+    members = tuple(
+        Member(key(f"group {i}").public, key(f"funding {i}").public, key(f"payout {i}").public, deposit, BOND)
+        for i, deposit in enumerate(deposits)
+    )
+    return GroupAgreement(CHAIN, members, 60_000, machine, 1_000_000, bytes(16), limits or Limits())
+
+
+@dataclass
+class Disk:
+    """A journal in memory: what was not synced does not survive."""
+
+    records: list[bytes] = field(default_factory=list)
+
+
+class Party:
+    """One member with its disk; performs effects as the driver does, into an outgoing wire."""
+
+    def __init__(self, terms: GroupAgreement, index: int, machine: StateMachine | None = None, *, name: bytes = b""):
+        self.terms, self.index, self.machine = terms, index, machine or Payments()
+        self.name = name or group_id(terms, bytes(32))
+        self.disk = Disk()
+        self.salts = 0
+        self.out: list[tuple[int, bytes]] = []
+        self.committed: dict[int, Committed] = {}
+        self.rejected: dict[int, Rejected] = {}
+        self.others: list[Effect] = []
+        self.persist_budget: int | None = None
+        self.group = self._blank()
+
+    def _blank(self) -> Group:
+        return core.create(self.terms, self.name, self.index, key(f"group {self.index}"), self.machine)
+
+    def salt(self) -> bytes:
+        self.salts += 1
+        return digest(Domain.BODY, b"%d/%d" % (self.index, self.salts))[:16]
+
+    def step(self, event: Event) -> list[Effect]:
+        try:
+            after, effects = core.step(self.group, event)
+        except RemoteError as error:
+            self.group = core.remember(self.group, error)
+            raise
+        self.group = after
+        self.perform(effects)
+        return effects
+
+    def perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Persist(record):
+                    if self.persist_budget == 0:
+                        self.group, _ = core.step(self.group, DiskFailed("test"))
+                        return
+                    if self.persist_budget is not None:
+                        self.persist_budget -= 1
+                    self.disk.records.append(record)
+                case Send(member, message):
+                    self.out.append((member, encode(message)))
+                case Committed():
+                    self.committed[effect.version] = effect
+                case Rejected():
+                    self.rejected[effect.number] = effect
+                case _:
+                    self.others.append(effect)
+
+    def request(self, *payloads: bytes) -> list[Effect]:
+        return self.step(Requested(payloads, self.salt()))
+
+    def hear(self, member: int, data: bytes) -> list[Effect]:
+        message: Any = decode_message(data)
+        return self.step(Received(member, message, self.salt()))
+
+    def restart(self) -> None:
+        """Crash and come back with the disk alone."""
+        self.group, history = core.restore(self._blank(), self.disk.records)
+        self.out.clear()
+        for event in history:
+            known = self.committed.setdefault(event.version, event)
+            assert known == event, "the history changed"
+
+    def compact(self) -> None:
+        self.disk.records = [core.snapshot(self.group)]
+
+
+class Wire:
+    """Ordered, reliable links between parties; a link may be cut, with all that is on it."""
+
+    def __init__(self, *parties: Party) -> None:
+        self.parties = parties
+        self.lines: dict[tuple[int, int], deque[bytes]] = {}
+        self.errors: list[RemoteError] = []
+        self.heard: list[Message] = []
+
+    def connect(self) -> None:
+        for a in self.parties:
+            for b in self.parties:
+                if a is not b:
+                    self.lines[a.index, b.index] = deque()
+        for a in self.parties:
+            a.out.clear()
+            for b in self.parties:
+                if a is not b:
+                    a.step(Connected(b.index))
+        self.collect()
+
+    def cut(self) -> None:
+        self.lines.clear()
+        for a in self.parties:
+            a.out.clear()
+            for b in self.parties:
+                if a is not b:
+                    a.step(Disconnected(b.index))
+
+    def collect(self) -> None:
+        for party in self.parties:
+            for member, data in party.out:
+                line = self.lines.get((party.index, member))
+                if line is not None:
+                    line.append(data)
+            party.out.clear()
+
+    def deliver(self, sender: int, receiver: int) -> bool:
+        line = self.lines.get((sender, receiver))
+        if not line:
+            return False
+        data = line.popleft()
+        self.heard.append(decode_message(data))
+        try:
+            self.parties[receiver].hear(sender, data)
+        except RemoteError as error:
+            self.errors.append(error)
+        self.collect()
+        return True
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Deliver everything, in a fixed order."""
+        self.collect()
+        for _ in range(100_000):
+            delivered = [self.deliver(a, b) for a, b in list(self.lines)]
+            if until() or not any(delivered):
+                return
+        raise LocalError("the wire never falls silent")
+
+
+def pair(machine: StateMachine | None = None, **terms: Any) -> tuple[Party, Party, Wire]:
+    """Two members in step."""
+    return trio_of(2, machine, **terms)
+
+
+def trio_of(count: int, machine: StateMachine | None = None, **terms: Any) -> tuple[Any, ...]:
+    """Members in step, then their wire."""
+    name = {"machine": machine.name} if machine else {}
+    contract = agreement(**{"deposits": (1000,) * count, **name, **terms})
+    parties = tuple(Party(contract, i, machine) for i in range(count))
+    wire = Wire(*parties)
+    wire.connect()
+    wire.run()
+    return (*parties, wire)
