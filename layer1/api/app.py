@@ -1,13 +1,125 @@
-"""The HTTP API of a replica as an aiohttp application."""
+"""The HTTP API of a replica as an aiohttp application.
+
+Every answer that is not a success is a problem with a stable code, whatever the request was; only what is not HTTP at
+all is answered by aiohttp itself. No answer may be read by scripts of other origins, and none is worth framing.
+
+Source: docs/design/architecture.md, "HTTP and links"; RFC 9457.
+"""
 
 from __future__ import annotations
 
-from aiohttp import web
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
 
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from layer1.api import problems
 from layer1.api.backend import Backend
+from layer1.api.context import API, Api, api_of
+from layer1.api.feed import Feed
 from layer1.api.limits import ApiLimits
+from layer1.api.openapi import document
+from layer1.api.resources import accounts, blocks, events, groups, ledger, transactions
+from layer1.errors import NotYet, Refused, RemoteError
+
+ROUTES = (
+    *ledger.ROUTES,
+    *blocks.ROUTES,
+    *transactions.ROUTES,
+    *accounts.ROUTES,
+    *groups.ROUTES,
+    *events.ROUTES,
+)
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(backend: Backend, limits: ApiLimits | None = None) -> web.Application:
-    """The application; serve it with :func:`layer1.api.server.serve`."""
-    raise NotImplementedError
+    """The application; serve it with :func:`layer1.api.server.serve`.
+
+    Args:
+        backend: The replica. Its state is read in the event loop that serves, which must be the replica's own.
+        limits: Of bodies, pages, waits and connections.
+    """
+    limits = limits or ApiLimits()
+    app = web.Application(middlewares=[_observe, _explain], client_max_size=limits.body_bytes)
+    api = app[API] = Api(backend, limits)
+    app[events.FEED] = Feed(api)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, route.handler)
+    described = msgspec.json.encode(document(ROUTES))
+
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(body=described, content_type="application/json")
+
+    app.router.add_route("GET", "/openapi.json", openapi)
+    app.on_response_prepare.append(_secure)
+    app.cleanup_ctx.append(_run)
+    app.on_shutdown.append(_end_waits)
+    return app
+
+
+async def _run(app: web.Application) -> AsyncIterator[None]:
+    app[API].start()
+    yield
+    app[API].stop()
+
+
+async def _end_waits(app: web.Application) -> None:
+    app[API].end_waits()
+
+
+async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+@web.middleware
+async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count and time every request."""
+    started = time.perf_counter()
+    response = await handler(request)
+    api_of(request).metrics.observe(request, response.status, time.perf_counter() - started)
+    return response
+
+
+@web.middleware
+async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into a problem."""
+    try:
+        return await _limited(request, handler)
+    except Refused as refusal:
+        return problems.of_refused(refusal)
+    except RemoteError as error:
+        return problems.problem(400, "bad_encoding", str(error))
+    except NotYet as error:
+        return problems.problem(503, "busy", str(error))
+    except web.HTTPException as error:
+        return problems.of_http(error)
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception:  # noqa: BLE001 - logged; a client gets an answer whatever happens
+        _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        return problems.problem(500, "internal", "this replica failed to answer; its log says why. Ask another one")
+
+
+async def _limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what is above the limit; waits and streams have limits of their own."""
+    api = api_of(request)
+    if request.path == "/events" or "wait" in request.query:
+        return await handler(request)
+    with api.room("requests", api.limits.requests):
+        return await handler(request)

@@ -1,6 +1,8 @@
 """Rows for a bulk insert of blocks: what the tables keep of each transaction.
 
-Built outside the SQL transaction, in one pass; every encoding is made once.
+Built outside the SQL transaction, in one pass; every encoding is made once. Rows are tuples in the order of the
+table's columns, and go to the driver as they are: SQLAlchemy's handling of a dictionary per row costs as much as all
+the rest (25 of 50 us for a transaction, measured).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table
 
 from layer1.block import CommittedBlock
 from layer1.codec import encode
@@ -19,7 +21,7 @@ from layer1.ledger.events import AccountChanged, Event
 from layer1.ledger.transactions import CloseGroup, OpenGroup, Output, Report, Transaction, Transfer, Wedge
 from layer1.storage import tables
 
-Row = dict[str, Any]
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,39 +63,19 @@ class Rows:
 
     def _add(self, block: CommittedBlock, events: Sequence[Event]) -> None:
         header = block.header
-        self.blocks.append(
-            {
-                "height": header.height,
-                "id": header.id,
-                "header": encode(header),
-                "finalization": encode(block.finalization),
-                "path": encode(block.path),
-                "batches": encode(block.batches),
-                "events": encode([event for event in events if not isinstance(event, AccountChanged)]),
-                "transactions": len(block.transactions),
-            }
-        )
+        contents = (encode(header), encode(block.finalization), encode(block.path), encode(block.batches))
+        told = encode([event for event in events if not isinstance(event, AccountChanged)])
+        self.blocks.append((header.height, header.id, *contents, told, len(block.transactions)))
         for position, (transaction, output) in enumerate(zip(block.transactions, block.outputs, strict=True)):
             self._add_transaction(header.height, position, transaction, output)
 
     def _add_transaction(self, height: int, position: int, transaction: Transaction, output: Output) -> None:
         payload, accepted = transaction.payload, output.code == "ok"
-        row: Row = {
-            "height": height,
-            "position": position,
-            "id": output.transaction_id,
-            "kind": payload.__struct_config__.tag,
-            "code": output.code,
-            "sender": None,
-            "recipient": None,
-            "group_id": output.group_id if accepted else None,
-            "body": encode(transaction),
-            "output": encode(output),
-        }
-        self.transactions.append(row)
+        kind, group_id = payload.__struct_config__.tag, output.group_id if accepted else None
+        encoded = (encode(transaction), encode(output))
+        self.transactions.append((height, position, output.transaction_id, kind, output.code, group_id, *encoded))
         match payload:
             case Transfer(sender, recipient):
-                row["sender"], row["recipient"] = sender, recipient
                 self._concern({sender, recipient} if accepted else {sender}, height, position)
             case OpenGroup(agreement):
                 self._concern({member.funding for member in agreement.members}, height, position)
@@ -106,12 +88,23 @@ class Rows:
                 pass
 
     def _add_group(self, group_id: Hash, agreement: GroupAgreement, height: int, position: int) -> None:
-        place = {"opened_height": height, "opened_position": position}
         self.agreements[group_id] = agreement
-        self.groups.append({"id": group_id, "agreement": encode(agreement), **place})
+        self.groups.append((group_id, height, position, encode(agreement)))
         keys = {key for member in agreement.members for key in (member.key, member.funding, member.payout)}
-        self.members.extend({"key": key, "group_id": group_id, **place} for key in keys)
+        self.members.extend((key, height, position, group_id) for key in keys)
 
     def _concern(self, addresses: set[PublicKey], height: int, position: int) -> None:
         for address in addresses:
-            self.history.append({"address": address, "height": height, "position": position})
+            self.history.append((address, height, position))
+
+
+def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows by one statement of the driver, whose values need no conversion: integers, text and bytes."""
+    if not rows:
+        return
+    compiled = table.insert().compile(dialect=connection.dialect)
+    if compiled.positiontup is not None:
+        connection.exec_driver_sql(str(compiled), list(rows))
+    else:
+        names = [column.name for column in table.columns]
+        connection.exec_driver_sql(str(compiled), [dict(zip(names, row, strict=True)) for row in rows])

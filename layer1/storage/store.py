@@ -37,7 +37,7 @@ from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.events import Event
 from layer1.ledger.transactions import Output, Transaction
 from layer1.storage import tables
-from layer1.storage.rows import Rows
+from layer1.storage.rows import Rows, insert
 
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another process that holds the file, such as a backup."""
@@ -190,8 +190,7 @@ class Store:
                 agreement = rows.agreements.get(close.group_id) or _agreement(connection, close.group_id)
                 rows.add_close(close, agreement)
             for table, values in rows.by_table():
-                if values:
-                    connection.execute(table.insert(), values)
+                insert(connection, table, values)
 
     def _prepare(self, chain_id: Hash | None) -> None:
         with self._engine.begin() as connection:
@@ -342,7 +341,13 @@ def _engine(url: str | Path) -> sql.Engine:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768"):
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "cache_size=-65536",
+        "wal_autocheckpoint=16384",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -48,14 +48,12 @@ transactions = Table(
     Column("id", LargeBinary(32), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("code", String(64), nullable=False),
-    Column("sender", LargeBinary(32)),
-    Column("recipient", LargeBinary(32)),
     Column("group_id", LargeBinary(32)),
     Column("body", LargeBinary, nullable=False),
     Column("output", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-"""One row per executed transaction, its encoded self and output."""
+"""One row per executed transaction, its encoded self and output. Whom it concerns is in ``history``."""
 
 transaction_ids = Index("transaction_ids", transactions.c.id, unique=True)
 """The ledger gives an id one output, ever."""

@@ -1,0 +1,90 @@
+"""The OpenAPI document, made from the routes and the answers themselves, so that it cannot drift from them.
+
+Source: OpenAPI Specification 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from layer1.api.feed import BlockEvent, GroupEvent, TransactionEvent
+from layer1.api.problems import MEDIA_TYPE, Problem
+from layer1.api.routes import Parameter, Route
+from layer1.api.views import Submission
+
+REFERENCE = "#/components/schemas/{name}"
+
+DESCRIPTION = """Queries, submission and events of one replica of a Wedge ledger.
+
+Do not believe one replica: ask with `?proof=true` and verify the proof against the genesis, as `layer1.client` does.
+Errors are problem details (RFC 9457) with a stable `code`. Lists are paged: pass `next` as `cursor`."""
+
+
+def document(routes: Sequence[Route]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes."""
+    views = {Problem, Submission, BlockEvent, TransactionEvent, GroupEvent}
+    views |= {view for route in routes for view in route.answers.values() if not isinstance(view, str)}
+    _, schemas = msgspec.json.schema_components(sorted(views, key=lambda view: view.__name__), ref_template=REFERENCE)
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Wedge ledger",
+            "version": _version(),
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    answers = {str(status): _answer(view) for status, view in route.answers.items()}
+    refusals = {str(status): _problem() for status in sorted({*route.refusals, 503})}
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}{route.path.title().translate(str.maketrans('', '', '/{}.'))}",
+        "parameters": [_parameter(parameter, route.path) for parameter in route.parameters],
+        "responses": answers | refusals,
+    }
+    if route.body:
+        content = {media: {"schema": schema} for media, schema in route.body.items()}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _parameter(parameter: Parameter, path: str) -> dict[str, Any]:
+    in_path = f"{{{parameter.name}}}" in path
+    return {
+        "name": parameter.name,
+        "in": "path" if in_path else "query",
+        "required": in_path,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+def _answer(view: type[msgspec.Struct] | str) -> dict[str, Any]:
+    if isinstance(view, str):
+        return {"description": "See the description.", "content": {view: {"schema": {"type": "string"}}}}
+    reference = {"$ref": REFERENCE.format(name=view.__name__)}
+    return {"description": view.__name__, "content": {"application/json": {"schema": reference}}}
+
+
+def _problem() -> dict[str, Any]:
+    reference = {"$ref": REFERENCE.format(name=Problem.__name__)}
+    return {"description": "Refused; see its code.", "content": {MEDIA_TYPE: {"schema": reference}}}
+
+
+def _version() -> str:
+    try:
+        return version("wedge-channels")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

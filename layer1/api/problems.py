@@ -1,0 +1,80 @@
+"""Errors as problem details: what happened, for people, and a stable code for programs.
+
+Source: RFC 9457.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from layer1.errors import Refused
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS_OF = {
+    "already_executed": 409,
+    "bad_address": 400,
+    "bad_content_type": 415,
+    "bad_cursor": 400,
+    "bad_encoding": 400,
+    "bad_parameter": 400,
+    "busy": 503,
+    "catching_up": 503,
+    "not_found": 404,
+    "pool_full": 429,
+    "slow_body": 408,
+    "too_large": 413,
+    "too_many": 413,
+}
+"""HTTP status by code. A refusal by the ledger's rules that is not listed is 422: well-formed, not acceptable."""
+
+RETRY_AFTER = {"pool_full": "1", "busy": "1", "catching_up": "2"}
+"""Seconds after which trying again makes sense, by code."""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Problem details (RFC 9457); ``title`` is the meaning of the status, ``type`` is about:blank."""
+
+    status: int
+    title: str
+    code: str
+    """Stable, lower-case; for programs."""
+    detail: str
+    """For people: what disagrees, and the remedy."""
+    proof: str | None = None
+    """With ``not_found`` and ``?proof=true``: hex of the encoded proof that there is no such thing."""
+
+
+def problem(status: int, code: str, detail: str, proof: str | None = None) -> web.Response:
+    """A problem as a response."""
+    body = Problem(status, HTTPStatus(status).phrase, code, detail, proof)
+    headers = {"Retry-After": RETRY_AFTER[code]} if code in RETRY_AFTER else {}
+    return web.Response(body=msgspec.json.encode(body), status=status, headers=headers | {"Content-Type": MEDIA_TYPE})
+
+
+def of_refused(refusal: Refused) -> web.Response:
+    """A refusal as a response."""
+    return problem(STATUS_OF.get(refusal.code, 422), refusal.code, refusal.message)
+
+
+def of_http(error: web.HTTPException) -> web.Response:
+    """What the router or aiohttp itself says, as a response."""
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    details = {
+        404: "there is no such resource; /openapi.json lists all",
+        405: f"this resource takes {error.headers.get('Allow', 'other methods')}",
+        413: "the body is larger than this replica takes; send fewer transactions at once",
+    }
+    status = error.status if error.status >= 400 else 400
+    response = problem(status, codes.get(status, "bad_request"), details.get(status, error.reason))
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def not_found(what: str, proof: str | None = None) -> web.Response:
+    """There is nothing of this name as of the last final block."""
+    return problem(404, "not_found", what, proof)

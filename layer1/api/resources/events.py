@@ -1,0 +1,129 @@
+"""``/events``: what becomes final, as server-sent events.
+
+Source: HTML Living Standard, section 9.2 (server-sent events).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from aiohttp import web
+
+from layer1.api import parameters
+from layer1.api.context import Api, api_of
+from layer1.api.feed import KINDS, Feed, Filter
+from layer1.api.limits import ApiLimits
+from layer1.api.routes import HASH, TEXT, Parameter, Route
+from layer1.crypto import parse_address
+from layer1.errors import Refused
+from layer1.storage.store import Place
+
+FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
+
+RETRY_MS = 1_000
+"""How long a browser waits before it resumes."""
+
+EVERYTHING = 2**31 - 1
+"""A number behind the last event of any block."""
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """A stream of events, from now on, or after the last one that the reader has seen."""
+    api = api_of(request)
+    wanted = _filter(request, api.limits)
+    with api.room("streams", api.limits.streams):
+        position = _start(request, api)
+        await api.caught_up()
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        with suppress(TimeoutError, ConnectionError):
+            await _write(api, response, b"retry: %d\n\n" % RETRY_MS)
+            await _stream(api, request.app[FEED], response, wanted, position)
+            await response.write_eof()
+    return response
+
+
+async def _stream(api: Api, feed: Feed, response: web.StreamResponse, wanted: Filter, position: Place) -> None:
+    height, number = position
+    while not api.closing.is_set():
+        while height <= api.backend.store.height and not api.closing.is_set():
+            items = await feed.items(height)
+            text = b"".join(item.text for item in items[number + 1 :] if wanted.wants(item))
+            if text:
+                await _write(api, response, text)
+            height, number = height + 1, -1
+        try:
+            async with asyncio.timeout(api.limits.keep_alive_ms / 2_000):
+                await _above(api, height)
+        except TimeoutError:
+            await _write(api, response, b": idle\n\n")
+
+
+async def _above(api: Api, height: int) -> None:
+    while api.backend.store.height < height and not api.closing.is_set():
+        await api.grown()
+
+
+async def _write(api: Api, response: web.StreamResponse, text: bytes) -> None:
+    async with asyncio.timeout(api.limits.write_ms / 1000):
+        await response.write(text)
+
+
+def _filter(request: web.Request, limits: ApiLimits) -> Filter:
+    query = request.query
+    unknown = sorted(set(query) - {"kind", "group", "account", "after"})
+    if unknown:
+        raise Refused("bad_parameter", f"unknown parameter {unknown[0][:80]!r}; known are kind, group, account, after")
+    kinds, groups, accounts = (query.getall(name, []) for name in ("kind", "group", "account"))
+    if len(groups) + len(accounts) > limits.max_keys:
+        raise Refused(
+            "too_many", f"{len(groups) + len(accounts)} groups and accounts, at most {limits.max_keys} in one stream"
+        )
+    for kind in kinds:
+        if kind not in KINDS:
+            raise Refused("bad_parameter", f"a kind is one of {', '.join(KINDS)}, not {kind[:80]!r}")
+    return Filter(
+        frozenset(kinds or KINDS),
+        frozenset(parameters.hash_of(text, "a group's id") for text in groups),
+        frozenset(parse_address(text) for text in accounts),
+    )
+
+
+def _start(request: web.Request, api: Api) -> Place:
+    """The name of the last event seen: by header, else by query, else the head's last one."""
+    text = request.headers.get("Last-Event-ID", request.query.get("after"))
+    head = api.backend.head().header.height
+    if text is None:
+        return head + 1, -1
+    height, dash, number = text.partition("-")
+    position = parameters.number(height, "after"), EVERYTHING
+    if dash:
+        position = position[0], parameters.number(number, "after", most=EVERYTHING)
+    if position[0] > head:
+        raise Refused(
+            "bad_parameter", f"block {position[0]} is not final here, the last one is {head}; ask again later"
+        )
+    return position if position[0] > 0 else (1, -1)
+
+
+KIND = Parameter("kind", {"type": "array", "items": {"type": "string", "enum": list(KINDS)}}, "Only these; repeatable.")
+GROUP = Parameter("group", {"type": "array", "items": HASH}, "Only these groups (and accounts); repeatable.")
+ACCOUNT = Parameter("account", {"type": "array", "items": TEXT}, "Only these accounts (and groups); repeatable.")
+AFTER = Parameter(
+    "after", TEXT, "Resume after this event (`height-number`) or block (`height`); the header Last-Event-ID wins."
+)
+
+ROUTES = (
+    Route(
+        "GET",
+        "/events",
+        events,
+        "Blocks, transactions and group changes as they become final",
+        {200: "text/event-stream"},
+        (KIND, GROUP, ACCOUNT, AFTER),
+        (400, 413),
+    ),
+)

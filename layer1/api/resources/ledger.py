@@ -1,0 +1,58 @@
+"""``/status``, ``/genesis``, ``/replicas``, ``/metrics``: this replica, and the ledger as a whole."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from layer1.api.context import answer, api_of, proof_of_head
+from layer1.api.metrics import CONTENT_TYPE
+from layer1.api.parameters import only
+from layer1.api.routes import Route
+from layer1.api.views import GenesisView, ReplicaList, StatusView, genesis_view, header_view
+from layer1.codec import encode
+
+
+async def status(request: web.Request) -> web.Response:
+    """The head with its proof, and the replica's own numbers."""
+    only(request)
+    backend = api_of(request).backend
+    head, genesis = backend.head(), backend.genesis
+    return answer(
+        StatusView(
+            replica=backend.index,
+            name=genesis.name,
+            chain_id=head.state.chain_id.hex(),
+            currency=genesis.currency.symbol,
+            decimals=genesis.currency.decimals,
+            head=header_view(head.header),
+            proof=encode(proof_of_head(head)).hex(),
+            stored_height=backend.store.height,
+            details=dict(backend.status()),
+        )
+    )
+
+
+async def genesis(request: web.Request) -> web.Response:
+    """The genesis, encoded and readable."""
+    only(request)
+    found = api_of(request).backend.genesis
+    return answer(genesis_view(found, encode(found)))
+
+
+async def replicas(request: web.Request) -> web.Response:
+    """All replicas and how this one sees them."""
+    only(request)
+    return answer(ReplicaList(items=[dict(endpoint) for endpoint in api_of(request).backend.endpoints()]))
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Counters in Prometheus' text format."""
+    return web.Response(body=api_of(request).metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+ROUTES = (
+    Route("GET", "/status", status, "This replica and its head", {200: StatusView}),
+    Route("GET", "/genesis", genesis, "The genesis", {200: GenesisView}),
+    Route("GET", "/replicas", replicas, "All replicas", {200: ReplicaList}),
+    Route("GET", "/metrics", metrics, "Counters for Prometheus", {200: "text/plain"}),
+)

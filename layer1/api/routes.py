@@ -1,0 +1,47 @@
+"""How a resource declares its routes: once, for the router and for the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter in the query or, when its name stands in the path, in the path."""
+
+    name: str
+    schema: Mapping[str, object]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: dict[int, type[msgspec.Struct] | str]
+    """By status: a view, or the media type of something that is not JSON."""
+    parameters: tuple[Parameter, ...] = ()
+    refusals: tuple[int, ...] = (400,)
+    """Statuses of problems that this route has of its own; 503 may always be."""
+    body: dict[str, object] = field(default_factory=dict)
+    """Schemas of the request body by media type."""
+
+
+HASH = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+BOOLEAN = {"type": "boolean", "default": False}
+TEXT = {"type": "string"}
+
+PROOF = Parameter("proof", BOOLEAN, "Add what proves the answer to somebody who trusts the genesis alone.")
+LIMIT = Parameter("limit", {"type": "integer", "minimum": 1}, "Most items in the page.")
+CURSOR = Parameter("cursor", TEXT, "`next` of the page before.")

@@ -1,0 +1,398 @@
+"""What the API answers, field by field. The OpenAPI document is generated from these.
+
+Hashes, ids and keys are hexadecimal, addresses Bech32, amounts and times integers of at most 2^53 - 1. A ``proof`` is
+the hex of a struct of :mod:`layer1.proof` in the canonical encoding: whoever relies on an answer asks for it and
+verifies it; the readable fields beside it are a courtesy.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from layer1.crypto import format_address
+from layer1.header import Header
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.records import Account, Group
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Output, Payload, Report, Transfer, Wedge
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all answers."""
+
+
+class HeaderView(View, frozen=True):
+    """A block header."""
+
+    id: str
+    height: int
+    epoch: int
+    view: int
+    parent: str
+    clock: int
+    """Ledger clock, ms."""
+    wall_time: int
+    """Milliseconds since 1970."""
+    batches_root: str
+    transactions_root: str
+    state_root: str
+    outputs_root: str
+    replica_set: str
+
+
+class StatusView(View, frozen=True):
+    """A replica and its head."""
+
+    replica: int
+    """Its index."""
+    name: str
+    """The ledger's name."""
+    chain_id: str
+    currency: str
+    decimals: int
+    head: HeaderView
+    proof: str
+    """HeadProof."""
+    stored_height: int
+    """Up to here the past can be queried."""
+    details: dict[str, int | str | bool | None]
+    """The replica's own numbers; they may change from version to version."""
+
+
+class AllocationView(View, frozen=True):
+    """Money that an account had from the start."""
+
+    address: str
+    amount: int
+
+
+class GenesisView(View, frozen=True):
+    """The genesis. Its hash is the chain id: compare that with what you were told elsewhere."""
+
+    chain_id: str
+    encoded: str
+    """Hex of the canonical encoding; what the chain id is the hash of."""
+    name: str
+    currency: str
+    decimals: int
+    fault_model: str
+    faults: int
+    quorum: int
+    replicas: list[str]
+    wall_time: int
+    supply: int
+    allocations: list[AllocationView]
+    parameters: dict[str, int]
+
+
+class ReplicaList(View, frozen=True):
+    """The replicas, as this one sees them; a list of one page."""
+
+    items: list[dict[str, str | int | bool | None]]
+    next: None = None
+
+
+class BlockSummaryView(View, frozen=True):
+    """A block without its contents."""
+
+    header: HeaderView
+    transactions: int
+    """How many executed."""
+
+
+class BlockView(View, frozen=True):
+    """A final block."""
+
+    header: HeaderView
+    transactions: list[str]
+    """Ids of what executed, in order."""
+    proof: str | None = None
+    """With ``?proof=true``: BlockProof."""
+
+
+class BlockPage(View, frozen=True):
+    """Blocks, the newest first."""
+
+    items: list[BlockSummaryView]
+    next: str | None
+    """Cursor of the following page; null on the last."""
+
+
+class TransferView(View, frozen=True, tag_field="kind", tag="transfer"):
+    """A payment between accounts."""
+
+    sender: str
+    recipient: str
+    amount: int
+
+
+class OpenView(View, frozen=True, tag_field="kind", tag="open"):
+    """The opening of a group."""
+
+    members: list[str]
+    """Group keys, the primary's first."""
+    funding: int
+    """Sum of all deposits."""
+
+
+class CloseView(View, frozen=True, tag_field="kind", tag="close"):
+    """A payout that all members signed."""
+
+    group: str
+    payout: list[int]
+
+
+class WedgeView(View, frozen=True, tag_field="kind", tag="wedge"):
+    """The start of a challenge period."""
+
+    group: str
+    member: int
+    version: int
+
+
+class ReportView(View, frozen=True, tag_field="kind", tag="report"):
+    """Something newer about a wedged group."""
+
+    group: str
+    version: int | None
+    claims: list[int]
+    """Members whose claims it brings."""
+
+
+PayloadView = TransferView | OpenView | CloseView | WedgeView | ReportView
+
+
+class TransactionView(View, frozen=True):
+    """A final transaction and what became of it."""
+
+    id: str
+    height: int
+    index: int
+    """Its place in the block."""
+    code: str
+    """``ok``, or why it was refused."""
+    message: str
+    group: str | None
+    """The group that it opened, closed, wedged or reported on."""
+    valid_until: int
+    """Ledger clock, ms."""
+    payload: PayloadView
+    encoded: str
+    """Hex of the canonical encoding."""
+    proof: str | None = None
+    """With ``?proof=true``: OutputProof."""
+
+
+class TransactionPage(View, frozen=True):
+    """Transactions, the newest first."""
+
+    items: list[TransactionView]
+    next: str | None
+
+
+class AccountView(View, frozen=True):
+    """An account as of a block."""
+
+    address: str
+    balance: int
+    """Minor units; 0 if nobody ever paid it."""
+    height: int
+    clock: int
+    proof: str | None = None
+    """With ``?proof=true``: AccountProof."""
+
+
+class MemberView(View, frozen=True):
+    """One member of a group."""
+
+    key: str
+    """Its key in this group."""
+    funding: str
+    payout: str
+    deposit: int
+    bond: int
+    balance: int
+    """In the highest state that the ledger has seen; members move on without it."""
+    claimed: bool
+    forfeited: bool
+    paid: int | None
+    """What it got; null until the group is closed."""
+
+
+class GroupView(View, frozen=True):
+    """A group as the ledger knows it."""
+
+    id: str
+    status: str
+    epoch: int
+    version: int
+    """Highest version seen here; 0 until a dispute."""
+    machine: str
+    challenge_period: int
+    """Milliseconds."""
+    opened_clock: int
+    wedged_by: int | None
+    deadline: int | None
+    """Ledger clock; null until it is wedged."""
+    reason: str | None
+    closed_clock: int | None
+    members: list[MemberView]
+
+
+class GroupAnswer(View, frozen=True):
+    """A group as of a block."""
+
+    group: GroupView
+    height: int
+    clock: int
+    proof: str | None = None
+    """With ``?proof=true``: GroupProof."""
+
+
+class GroupPage(View, frozen=True):
+    """Groups, the newest first."""
+
+    items: list[GroupView]
+    next: str | None
+
+
+class Submission(View, frozen=True, forbid_unknown_fields=True):
+    """One transaction to be ordered."""
+
+    transaction: str
+    """Hex of the canonical encoding."""
+
+
+class SubmissionResult(View, frozen=True):
+    """What is known of a submitted transaction."""
+
+    id: str
+    status: str
+    """``pending`` or ``final``."""
+    height: int | None = None
+    index: int | None = None
+    code: str | None = None
+    message: str | None = None
+    group: str | None = None
+    proof: str | None = None
+    """With ``?wait=final&proof=true``: OutputProof."""
+
+
+class SubmissionList(View, frozen=True):
+    """What is known of the submitted transactions, in their order."""
+
+    items: list[SubmissionResult]
+    next: None = None
+
+
+def header_view(header: Header) -> HeaderView:
+    """A header for reading."""
+    return HeaderView(
+        id=header.id.hex(),
+        height=header.height,
+        epoch=header.epoch,
+        view=header.view,
+        parent=header.parent.hex(),
+        clock=header.clock,
+        wall_time=header.wall_time,
+        batches_root=header.batches_root.hex(),
+        transactions_root=header.transactions_root.hex(),
+        state_root=header.state_root.hex(),
+        outputs_root=header.outputs_root.hex(),
+        replica_set=header.replica_set.hex(),
+    )
+
+
+def genesis_view(genesis: Genesis, encoded: bytes) -> GenesisView:
+    """A genesis for reading."""
+    return GenesisView(
+        chain_id=genesis.chain_id.hex(),
+        encoded=encoded.hex(),
+        name=genesis.name,
+        currency=genesis.currency.symbol,
+        decimals=genesis.currency.decimals,
+        fault_model=genesis.fault_model,
+        faults=genesis.faults,
+        quorum=genesis.quorum,
+        replicas=[key.hex() for key in genesis.replicas],
+        wall_time=genesis.wall_time,
+        supply=genesis.supply_units,
+        allocations=[
+            AllocationView(address=format_address(given.address), amount=given.amount) for given in genesis.allocations
+        ],
+        parameters={name: getattr(genesis.parameters, name) for name in type(genesis.parameters).__struct_fields__},
+    )
+
+
+def payload_view(payload: Payload) -> PayloadView:
+    """A payload for reading."""
+    match payload:
+        case Transfer():
+            return TransferView(
+                sender=address(payload.sender), recipient=address(payload.recipient), amount=payload.amount
+            )
+        case OpenGroup(agreement):
+            return OpenView(members=[m.key.hex() for m in agreement.members], funding=agreement.funding_units)
+        case CloseGroup(final):
+            return CloseView(group=final.group_id.hex(), payout=list(final.payout))
+        case Wedge(_, _, claim):
+            return WedgeView(group=claim.group_id.hex(), member=claim.member, version=claim.version)
+        case Report():
+            version = None if payload.certificate is None else payload.certificate.header.version
+            return ReportView(
+                group=payload.group_id.hex(), version=version, claims=[claim.member for claim in payload.claims]
+            )
+
+
+def address(key: bytes) -> str:
+    """An address for reading; hex where a refused transaction holds something that is none."""
+    return format_address(key) if len(key) == 32 else key.hex()
+
+
+def account_view(key: bytes, account: Account, head: Header, proof: str | None) -> AccountView:
+    """An account for reading."""
+    return AccountView(address=address(key), balance=account.balance, height=head.height, clock=head.clock, proof=proof)
+
+
+def group_view(group: Group) -> GroupView:
+    """A group for reading."""
+    return GroupView(
+        id=group.group_id.hex(),
+        status=group.status.value,
+        epoch=group.epoch,
+        version=group.version,
+        machine=group.agreement.machine,
+        challenge_period=group.agreement.challenge_period_ms,
+        opened_clock=group.opened_clock_ms,
+        wedged_by=group.wedged_by,
+        deadline=group.deadline_ms,
+        reason=None if group.reason is None else group.reason.value,
+        closed_clock=group.closed_clock_ms,
+        members=[
+            MemberView(
+                key=member.key.hex(),
+                funding=address(member.funding),
+                payout=address(member.payout),
+                deposit=member.deposit,
+                bond=member.bond,
+                balance=group.body.balances[i],
+                claimed=group.claims[i] is not None,
+                forfeited=group.forfeited[i],
+                paid=group.payouts[i] if group.payouts else None,
+            )
+            for i, member in enumerate(group.agreement.members)
+        ],
+    )
+
+
+def result_view(height: int, index: int, output: Output, proof: str | None) -> SubmissionResult:
+    """A final transaction for whoever submitted it."""
+    return SubmissionResult(
+        id=output.transaction_id.hex(),
+        status="final",
+        height=height,
+        index=index,
+        code=output.code,
+        message=output.message,
+        group=None if output.group_id is None else output.group_id.hex(),
+        proof=proof,
+    )

@@ -1,0 +1,213 @@
+"""A ledger in one hand: real state, real execution, real certificates, no consensus; and replicas that serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from layer1 import merkle
+from layer1.api.backend import Head, Located, Subscription
+from layer1.block import Batch, CommittedBlock, batch_digest
+from layer1.codec import encode
+from layer1.consensus.certificates import Signer, finalization
+from layer1.consensus.config import Config
+from layer1.crypto import Hash, PublicKey, SigningKey
+from layer1.errors import Refused
+from layer1.header import Header
+from layer1.ledger.admission import admit, verify_transaction
+from layer1.ledger.agreements import GroupAgreement, Member, initial_body, initial_certificate, sign_claim
+from layer1.ledger.events import Event
+from layer1.ledger.execute import execute
+from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
+from layer1.ledger.state import State
+from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer, Wedge, sign_transaction
+from layer1.storage.store import Store
+
+REPLICAS = [SigningKey(bytes([100 + i]) * 32) for i in range(4)]
+ALICE, BOB, CAROL = (SigningKey(bytes([i]) * 32) for i in (1, 2, 3))
+ALICE_KEY, BOB_KEY = (SigningKey(bytes([i]) * 32) for i in (11, 12))
+"""Group keys."""
+
+
+def make_genesis(wall_time: int | None = None, name: str = "test") -> Genesis:
+    """Four replicas; Alice has 1,000,000, Bob 500,000."""
+    return Genesis(
+        name=name,
+        salt=bytes(16),
+        currency=Currency("WDG", 2),
+        allocations=(Allocation(ALICE.public, 1_000_000), Allocation(BOB.public, 500_000)),
+        replicas=tuple(key.public for key in REPLICAS),
+        fault_model="byzantine",
+        wall_time=wall_time if wall_time is not None else time.time_ns() // 1_000_000,
+        parameters=Parameters(min_challenge_ms=1_000),
+    )
+
+
+def signed(
+    genesis: Genesis, payload: Payload, keys: Sequence[SigningKey], valid_until_ms: int, salt: int
+) -> Transaction:
+    """A transaction with all its signatures."""
+    bare = Transaction(payload, valid_until_ms, salt.to_bytes(16, "big"))
+    signatures = tuple(sign_transaction(bare, genesis.chain_id, key) for key in keys)
+    return Transaction(payload, valid_until_ms, bare.salt, signatures)
+
+
+class Chain:
+    """One chain of final blocks and its newest state."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self.genesis = genesis
+        self.state = State.genesis(genesis)
+        self.headers: list[Header] = [genesis_header(genesis)]
+        self.blocks: list[CommittedBlock] = []
+        self.events: dict[int, tuple[Event, ...]] = {}
+        self.salt = 0
+        config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set_hash)
+        self.signers = [Signer(config, key, i) for i, key in enumerate(REPLICAS)]
+
+    @property
+    def tip(self) -> Header:
+        return self.headers[-1]
+
+    def commit(self, transactions: Sequence[Transaction] = (), wall_time: int | None = None) -> CommittedBlock:
+        """Make the next block final."""
+        wall = max(wall_time if wall_time is not None else time.time_ns() // 1_000_000, self.tip.wall_time)
+        done = execute(self.state, wall, transactions)
+        done.state.commit()
+        self.state = done.state
+        batch = encode(Batch(0, tuple(transactions)))
+        header = Header(
+            epoch=0,
+            view=self.tip.view + 1,
+            height=self.tip.height + 1,
+            parent=self.tip.id,
+            clock=done.clock,
+            wall_time=wall,
+            batches_root=merkle.list_root([batch_digest(batch)]),
+            transactions_root=done.transactions_root,
+            state_root=done.state.root,
+            outputs_root=done.outputs_root,
+            replica_set=self.genesis.replica_set_hash,
+        )
+        votes = [signer.finalize(header.view, header.id) for signer in self.signers]
+        block = CommittedBlock(header, finalization(votes, 3), (), (batch,), done.transactions, done.outputs)
+        self.headers.append(header)
+        self.blocks.append(block)
+        self.events[header.height] = done.events
+        return block
+
+    def transfer(self, amount: int = 1, sender: SigningKey = ALICE, recipient: PublicKey = BOB.public) -> Transaction:
+        """A fresh signed transfer."""
+        self.salt += 1
+        return signed(
+            self.genesis, Transfer(sender.public, recipient, amount), [sender], self.state.clock + 300_000, self.salt
+        )
+
+    def agreement(self, salt: int = 0) -> GroupAgreement:
+        """A channel between Alice and Bob."""
+        members = (
+            Member(_group_key(ALICE_KEY, salt).public, ALICE.public, ALICE.public, 100, 10),
+            Member(_group_key(BOB_KEY, salt).public, BOB.public, CAROL.public, 50, 10),
+        )
+        before = self.state.clock + 300_000
+        return GroupAgreement(self.genesis.chain_id, members, 1_000, "payments/1", before, salt.to_bytes(16, "big"))
+
+    def opening(self, salt: int = 0) -> Transaction:
+        """The opening of that channel."""
+        self.salt += 1
+        payload = OpenGroup(self.agreement(salt))
+        return signed(self.genesis, payload, [ALICE, BOB], self.state.clock + 300_000, self.salt)
+
+    def wedge(self, group_id: Hash, salt: int = 0) -> Transaction:
+        """Alice wedges the channel at version 0."""
+        group = self.state.group(group_id)
+        assert group is not None
+        certificate = initial_certificate(group.agreement, group_id)
+        claim = sign_claim(_group_key(ALICE_KEY, salt), 0, 0, certificate.header)
+        self.salt += 1
+        payload = Wedge(certificate, initial_body(group.agreement), claim)
+        return signed(self.genesis, payload, [], self.state.clock + 300_000, self.salt)
+
+
+def _group_key(key: SigningKey, salt: int) -> SigningKey:
+    return key if salt == 0 else SigningKey(bytes([key.seed()[0] + 40, salt % 256, salt // 256]) + key.seed()[3:])
+
+
+class StandIn:
+    """A replica for the API: it orders what it takes at once, or when told to."""
+
+    def __init__(self, chain: Chain, directory: Path, index: int = 0) -> None:
+        self.chain = chain
+        self.genesis = chain.genesis
+        self.index = index
+        self.store = Store.open(directory / f"replica-{index}.db", chain.genesis.chain_id)
+        self.store.append(chain.blocks, chain.events)
+        self.pool: list[Transaction] = []
+        self.orders_at_once = True
+        self.stores = True
+        self.full = False
+        self.final: dict[Hash, Located] = {}
+        self.peers: list[StandIn] = [self]
+        self._news = asyncio.Event()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def head(self) -> Head:
+        chain = self.chain
+        if not chain.blocks:
+            return Head(chain.tip, None, (), chain.state)
+        return Head(chain.tip, chain.blocks[-1].finalization, (), chain.state)
+
+    def status(self) -> Mapping[str, int | str | bool | None]:
+        return {"view": self.chain.tip.view, "leader": 0, "mempool": len(self.pool), "catching_up": False, "role": "x"}
+
+    def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
+        return [
+            {"index": i, "key": key.hex(), "api": None, "connected": True}
+            for i, key in enumerate(self.genesis.replicas)
+        ]
+
+    def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:
+        if self.full:
+            raise Refused("pool_full", "the mempool holds 0 transactions, at most 0; try again in a second")
+        for transaction in transactions:
+            admit(self.chain.state, transaction)
+            verify_transaction(transaction, self.genesis.chain_id)
+        self.pool += transactions
+        if self.orders_at_once:
+            asyncio.get_running_loop().call_soon(self.order)
+        return [transaction.id for transaction in transactions]
+
+    def order(self, wall_time: int | None = None) -> CommittedBlock:
+        """Make everything in the pool final, everywhere."""
+        block = self.chain.commit(self.pool, wall_time)
+        self.pool = []
+        for replica in self.peers:
+            replica.learn(block)
+        return block
+
+    def learn(self, block: CommittedBlock) -> None:
+        if self.stores:
+            self.catch_up()
+        for index, output in enumerate(block.outputs):
+            self.final[output.transaction_id] = Located(block.header.height, index, output)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def catch_up(self) -> None:
+        self.store.append(self.chain.blocks, self.chain.events)
+
+    async def wait_final(self, ids: Sequence[Hash], timeout_ms: int) -> dict[Hash, Located]:
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                while any(name not in self.final for name in ids):
+                    await self._news.wait()
+        except TimeoutError:
+            pass
+        return {name: self.final[name] for name in ids if name in self.final}
+
+    def subscribe(self) -> Subscription:
+        raise NotImplementedError("the API follows the store")

@@ -1,0 +1,220 @@
+"""The store: what goes in comes out, in order, once."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sql
+
+from layer1.errors import LocalError
+from layer1.ledger.events import GroupClosed, GroupOpened, GroupWedged
+from layer1.storage import tables
+from layer1.storage.store import Store
+from tests.layer1.api.stand_in import ALICE, ALICE_KEY, BOB, CAROL, Chain, make_genesis
+
+
+@pytest.fixture
+def chain() -> Chain:
+    return Chain(make_genesis())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "blocks.db")
+    yield opened
+    opened.close()
+
+
+def test_blocks_come_out_as_they_went_in(chain: Chain, store: Store) -> None:
+    blocks = [chain.commit([chain.transfer(), chain.transfer(2)]), chain.commit(), chain.commit([chain.opening()])]
+    store.append(blocks, chain.events)
+    assert store.height == 3
+    assert [store.block(height) for height in (1, 2, 3)] == blocks
+    assert store.blocks(2, 10) == blocks[1:]
+    assert store.block(4) is None
+    assert store.block(0) is None
+    assert store.blocks(9, 10) == []
+
+
+def test_an_append_is_idempotent_per_height(chain: Chain, store: Store) -> None:
+    first, second, third = (chain.commit([chain.transfer()]) for _ in range(3))
+    store.append([first, second])
+    store.append([first])
+    store.append([first, second, third])
+    assert store.height == 3
+    assert len(store.account_history(ALICE.public, 10)) == 3
+
+
+def test_a_gap_is_refused_and_nothing_is_stored(chain: Chain, store: Store) -> None:
+    first, second, third = (chain.commit() for _ in range(3))
+    with pytest.raises(LocalError, match="block 2 cannot follow block 0"):
+        store.append([second])
+    with pytest.raises(LocalError, match="block 3 cannot follow block 1"):
+        store.append([first, third])
+    assert store.height == 0
+    assert store.block(1) is None
+
+
+def test_another_history_is_refused(chain: Chain, store: Store) -> None:
+    store.append([chain.commit()])
+    other = chain.commit()
+    forged = msgspec.structs.replace(other, header=msgspec.structs.replace(other.header, parent=bytes(32)))
+    with pytest.raises(LocalError, match="another history"):
+        store.append([forged])
+
+
+def test_a_store_remembers_its_height_and_its_tip(chain: Chain, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "a.db", chain.genesis.chain_id)
+    store.append([chain.commit(), chain.commit()])
+    store.close()
+    again = Store.open(f"sqlite:///{tmp_path / 'a.db'}", chain.genesis.chain_id)
+    assert again.height == 2
+    again.append([chain.commit()])
+    assert again.height == 3
+    again.close()
+
+
+def test_a_newer_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    Store.open(tmp_path / "a.db").close()
+    connection = sqlite3.connect(tmp_path / "a.db")
+    connection.execute("update meta set value = '99' where name = 'format'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LocalError, match=f"format 99, this program reads {tables.FORMAT_VERSION}"):
+        Store.open(tmp_path / "a.db")
+
+
+def test_another_chain_is_refused(tmp_path: Path) -> None:
+    Store.open(tmp_path / "a.db", bytes(32)).close()
+    with pytest.raises(LocalError, match="belongs to chain"):
+        Store.open(tmp_path / "a.db", b"\1" * 32)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "nonsense", "nodialect:///x", "sqlite:////no/such/x"]
+)
+def test_a_bad_url_is_refused(url: str) -> None:
+    with pytest.raises(LocalError):
+        Store.open(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(LocalError, match="not a database"):
+        Store.open(tmp_path / "a.db")
+
+
+def test_a_transaction_is_found_by_its_id(chain: Chain, store: Store) -> None:
+    good, bad = chain.transfer(5), chain.transfer(10**9)
+    store.append([chain.commit(), chain.commit([good, bad])])
+    found = store.transaction(good.id)
+    assert found is not None
+    assert (found.height, found.position, found.transaction, found.output.code) == (2, 0, good, "ok")
+    refused = store.transaction(bad.id)
+    assert refused is not None
+    assert refused.output.code == "insufficient_balance"
+    assert store.transaction(bytes(32)) is None
+    assert [output.code for output in store.outputs(2)] == ["ok", "insufficient_balance"]
+
+
+def test_histories_are_paged_newest_first(chain: Chain, store: Store) -> None:
+    for _ in range(3):
+        chain.commit([chain.transfer(1), chain.transfer(2), chain.transfer(3, BOB, CAROL.public)])
+    store.append(chain.blocks)
+    places, before = [], None
+    while page := store.account_history(BOB.public, 2, before):
+        places += [(stored.height, stored.position) for stored in page]
+        before = places[-1]
+    assert places == [(h, p) for h in (3, 2, 1) for p in (2, 1, 0)]
+    assert len(store.account_history(CAROL.public, 10)) == 3
+
+
+def test_a_refused_transfer_concerns_its_sender_only(chain: Chain, store: Store) -> None:
+    store.append([chain.commit([chain.transfer(10**9)])])
+    assert len(store.account_history(ALICE.public, 10)) == 1
+    assert store.account_history(BOB.public, 10) == []
+
+
+def test_summaries_are_paged(chain: Chain, store: Store) -> None:
+    for number in range(5):
+        chain.commit([chain.transfer()] * (number % 2))
+    store.append(chain.blocks)
+    assert [summary.header.height for summary in store.summaries(3)] == [5, 4, 3]
+    assert [summary.transactions for summary in store.summaries(3, before=3)] == [1, 0]
+    assert store.summaries(3, before=1) == []
+
+
+def test_groups_are_found_by_every_key_in_their_agreement(chain: Chain, store: Store) -> None:
+    store.append([chain.commit([chain.opening(0), chain.opening(1)]), chain.commit([chain.opening(2)])], chain.events)
+    assert [group.opened for group in store.groups(10)] == [(2, 0), (1, 1), (1, 0)]
+    assert [group.opened for group in store.groups(10, before=(2, 0), member=ALICE.public)] == [(1, 1), (1, 0)]
+    assert len(store.groups(10, member=CAROL.public)) == 3
+    (only,) = store.groups(10, member=ALICE_KEY.public)
+    assert only.agreement.members == chain.agreement(0).members
+    assert store.groups(10, member=b"\7" * 32) == []
+
+
+def test_settlement_at_the_deadline_is_among_the_events(chain: Chain, store: Store) -> None:
+    opened = chain.commit([chain.opening()])
+    group_id = opened.outputs[0].group_id
+    assert group_id is not None
+    chain.commit([chain.wedge(group_id)])
+    chain.commit(wall_time=chain.tip.wall_time + 2_000)
+    store.append(chain.blocks, chain.events)
+    kinds = [type(event) for stored in store.stored_blocks(1, 10) for event in stored.events]
+    assert kinds == [GroupOpened, GroupWedged, GroupClosed]
+    assert [stored.height for stored in store.group_history(group_id, 10)] == [2, 1]
+
+
+def test_readers_beside_a_writer_see_whole_lists_only(chain: Chain, store: Store) -> None:
+    blocks = [chain.commit([chain.transfer(), chain.transfer()]) for _ in range(30)]
+    seen: list[tuple[int, int]] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            height = store.height
+            seen.append((height, len(store.account_history(ALICE.public, 1_000))))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for start in range(0, 30, 3):
+        store.append(blocks[start : start + 3])
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert all(rows >= 2 * height and rows % 6 == 0 for height, rows in seen)
+
+
+def test_listeners_hear_of_every_append_until_they_leave(chain: Chain, store: Store) -> None:
+    heard: list[int] = []
+    leave = store.on_append(heard.append)
+    store.append([chain.commit()])
+    store.append([chain.commit(), chain.commit()])
+    leave()
+    store.append([chain.commit()])
+    assert heard == [1, 3]
+
+
+def test_a_database_that_fails_is_a_local_error_without_values(chain: Chain, store: Store) -> None:
+    with store._engine.begin() as connection:
+        connection.execute(sql.text("drop table history"))
+    with pytest.raises(LocalError, match="storing blocks 1 to 1 failed: no such table: history"):
+        store.append([chain.commit([chain.transfer()])])
+    assert store.height == 0
+
+
+@pytest.mark.slow
+def test_a_row_costs_little(chain: Chain, store: Store) -> None:
+    """Aim: below 20 us for a transaction with its history; the bound leaves room for busy machines."""
+    blocks = [chain.commit([chain.transfer() for _ in range(1_000)]) for _ in range(5)]
+    started = time.perf_counter()
+    store.append(blocks)
+    assert (time.perf_counter() - started) / 5_000 < 200e-6
