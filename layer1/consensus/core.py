@@ -326,7 +326,10 @@ class Consensus:
         return not isinstance(vote, Notarize) or view not in self.chain.certified
 
     def _is_stale(self, vote: Vote) -> bool:
-        """Whether its sender is in a view that we have left (rule 10)."""
+        """Whether its sender is in a view that we have left (rule 10), and not just because its vote came last."""
+        since_ms = self._now.monotonic_ms - self._pacing.progress_ms
+        if view_of(vote) >= self.view - 2 and since_ms < self.config.rebroadcast_ms // 2:
+            return False
         match vote:
             case Notarize():
                 return vote.view < self.view
