@@ -163,6 +163,9 @@ class _GenesisText(msgspec.Struct, forbid_unknown_fields=True):
     fault_model: FaultModel
     wall_time: int
     parameters: dict[str, int] = {}
+    chain_id: str = ""
+    encoded: str = ""
+    """Both for readers of JSON who do not encode; if there, they must agree with the rest."""
 
 
 def to_json(genesis: Genesis) -> str:
@@ -176,6 +179,8 @@ def to_json(genesis: Genesis) -> str:
         fault_model=genesis.fault_model,
         wall_time=genesis.wall_time,
         parameters=_as_dict(genesis.parameters),
+        chain_id=genesis.chain_id.hex(),
+        encoded=encode(genesis).hex(),
     )
     return msgspec.json.format(msgspec.json.encode(text), indent=2).decode() + "\n"
 
@@ -204,6 +209,8 @@ def from_json(text: str) -> Genesis:
         parameters=Parameters(**raw.parameters),
     )
     validate(genesis)
+    agree = raw.encoded in {"", encode(genesis).hex()} and raw.chain_id in {"", genesis.chain_id.hex()}
+    check(agree, "bad_genesis", "chain_id or encoded is of another genesis than the rest; remove them after an edit")
     return genesis
 
 

@@ -1,0 +1,352 @@
+"""The command `layer1`: make a ledger, run its replicas, look at them.
+
+Every verb has ``--json``. Exit codes: 0 done, 1 refused or failed (the text says what to do), 2 the command line is
+wrong, 3 no replica answers, 130 interrupted.
+
+Source: docs/design/architecture.md, "CLI"; the issue "The whole path".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import aiohttp
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from layer1.config import load_config
+from layer1.crypto import parse_address
+from layer1.devnet import Devnet, Plan, home_of, initialize
+from layer1.errors import Refused, WedgeError
+from layer1.ledger.genesis import Allocation, Currency, Parameters
+from layer1.loop import run
+
+EXIT_FAILED = 1
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+STATUS_TIMEOUT_S = 3.0
+DEFAULT_API = "http://127.0.0.1:7001"
+"""What `status` asks when nobody says otherwise: replica 0 of `layer1 init --base-port 7000`."""
+
+app = typer.Typer(
+    name="layer1",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Make a replicated ledger, run its replicas, and look at them.",
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, max=100, help="How many replicas; n > 3f.")]
+CurrencyOption = Annotated[str, typer.Option("--currency", help="Symbol, 2 to 8 capital letters.")]
+DecimalsOption = Annotated[int, typer.Option("--decimals", min=0, max=8, help="Digits behind the point.")]
+AllocateOption = Annotated[
+    list[str] | None,
+    typer.Option("--allocate", metavar="ADDRESS=UNITS", help="First balance of an account, minor units. Repeatable."),
+]
+HeartbeatOption = Annotated[int, typer.Option("--heartbeat-ms", min=1, help="An idle ledger makes a block this often.")]
+HostOption = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+
+
+@app.command(
+    epilog="Example: layer1 init ledger --replicas 4 --base-port 7000 --allocate wedge1...=100000, "
+    "then for each i: layer1 start --home ledger/replica-i"
+)
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="New directory of the ledger.")],
+    *,
+    replicas: ReplicasOption = 4,
+    name: Annotated[str, typer.Option("--name", help="The ledger's name.")] = "devnet",
+    currency: CurrencyOption = "WDG",
+    decimals: DecimalsOption = 2,
+    allocate: AllocateOption = None,
+    heartbeat_ms: HeartbeatOption = 10_000,
+    min_challenge_ms: Annotated[int, typer.Option(help="Shortest challenge period of a group.")] = 1_000,
+    host: HostOption = "127.0.0.1",
+    base_port: Annotated[int, typer.Option(help="First of 2n ports in a row.", max=65_000)] = 7_000,
+    json: JsonOption = False,
+) -> None:
+    """Make keys, genesis and configurations for a new ledger."""
+    parameters = _parameters(heartbeat_ms, min_challenge_ms)
+    plan = Plan(
+        replicas, name, Currency(currency, decimals), _allocations(allocate), parameters, host=host, base_port=base_port
+    )
+    genesis = _guarded(lambda: initialize(directory, plan), json=json)
+    if json:
+        homes = [str(home_of(directory, i).resolve()) for i in range(replicas)]
+        _print_json({"chain_id": genesis.chain_id.hex(), "genesis": str(directory / "genesis.json"), "homes": homes})
+        return
+    print(f"A ledger of {replicas} replicas, of which {genesis.faults} may fail, is in {directory}.")
+    print(f"Chain {genesis.chain_id.hex()}. Each home holds a secret key: give every operator only their own.")
+    print(f"Next: layer1 start --home {home_of(directory, 0)}")
+
+
+@app.command(epilog="Example: layer1 start --home ledger/replica-0")
+def start(
+    home: Annotated[Path, typer.Option("--home", help="The replica's home, made by `layer1 init`.")],
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every refused peer and message.")] = False,
+    under_devnet: Annotated[bool, typer.Option("--under-devnet", hidden=True)] = False,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Run one replica until it is interrupted."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("asyncio").setLevel(logging.INFO)
+    _run(_start(home, under_devnet, json), json=json)
+
+
+@app.command(
+    epilog="Example: layer1 devnet ledger --allocate wedge1...=100000 --ready-file ledger/ready.json. Interrupt it to "
+    "stop all replicas; run it again to go on."
+)
+def devnet(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the ledger; made if it is not there.")],
+    *,
+    replicas: ReplicasOption = 4,
+    currency: CurrencyOption = "WDG",
+    decimals: DecimalsOption = 2,
+    allocate: AllocateOption = None,
+    heartbeat_ms: HeartbeatOption = 10_000,
+    min_challenge_ms: Annotated[int, typer.Option(help="Shortest challenge period of a group.")] = 1_000,
+    host: HostOption = "127.0.0.1",
+    ready_file: Annotated[Path | None, typer.Option(help="Write endpoints as JSON here once all answer.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run all replicas of a ledger on this machine, on free ports, until interrupted."""
+    if not (directory / "genesis.json").exists():
+        parameters = _parameters(heartbeat_ms, min_challenge_ms)
+        plan = Plan(replicas, "devnet", Currency(currency, decimals), _allocations(allocate), parameters, host=host)
+        _guarded(lambda: initialize(directory, plan), json=json)
+    _run(_devnet(directory, ready_file, json), json=json)
+
+
+@app.command(epilog="Example: layer1 status --api http://127.0.0.1:7001. The other replicas are found through it.")
+def status(
+    api: Annotated[list[str] | None, typer.Option("--api", help="API of a replica. Repeatable.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Show how every replica is doing."""
+    rows = _run(_collect(api or [DEFAULT_API]), json=json)
+    if json:
+        _print_json(rows)
+    else:
+        Console().print(_status_table(rows))
+    if not any(row["error"] is None for row in rows):
+        raise typer.Exit(EXIT_UNREACHABLE)
+
+
+# --------------------------------------------------------------------------------------------------------------- start
+
+
+async def _start(home: Path, under_devnet: bool, json: bool) -> None:
+    from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
+
+    replica = Replica(load_config(home, reuse_port=under_devnet))
+    stopping = _stop_signals()
+    if under_devnet:
+        _stop_at_end_of_input(stopping)
+    try:
+        await replica.start()
+        if json:
+            _print_json(
+                {"index": replica.index, "api": replica.api_port, "link": replica.link_port, "pid": os.getpid()}
+            )
+        waits = [asyncio.create_task(replica.wait()), asyncio.create_task(stopping.wait())]
+        done, late = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in late:
+            task.cancel()
+        for task in done:
+            task.result()
+    finally:
+        await replica.stop()
+
+
+def _stop_signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _stop_at_end_of_input(stopping: asyncio.Event) -> None:
+    """Stop when standard input closes: then the devnet that started us is gone."""
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            stopping.set()
+
+    loop.add_reader(sys.stdin.fileno(), readable)
+
+
+# -------------------------------------------------------------------------------------------------------------- devnet
+
+
+async def _devnet(directory: Path, ready_file: Path | None, json: bool) -> None:
+    def ended(index: int, exit_status: int) -> None:
+        how = f"signal {-exit_status}" if exit_status < 0 else f"status {exit_status}"
+        print(f"replica {index} ended with {how}; the others go on. See {net.log_path(index)}", file=sys.stderr)
+
+    stopping = _stop_signals()
+    net = Devnet(directory, ended)
+    starting = asyncio.create_task(net.start())
+    try:
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            if ready_file is not None:
+                net.write_ready(ready_file)
+            _show_devnet(net, json)
+            await stop
+    finally:
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, WedgeError):
+            await starting
+        await net.stop()
+
+
+def _show_devnet(net: Devnet, json: bool) -> None:
+    described = net.describe()
+    if json:
+        _print_json(described)
+        return
+    print(f"Chain {described['chain_id']}, genesis {described['genesis']}")
+    table = Table("replica", "pid", "API", "link", box=None)
+    for row in described["replicas"]:
+        table.add_row(str(row["index"]), str(row["pid"]), row["api"], row["link"])
+    Console().print(table)
+    print("All replicas answer. Interrupt to stop them.", flush=True)
+
+
+# -------------------------------------------------------------------------------------------------------------- status
+
+
+async def _collect(apis: list[str]) -> list[dict[str, Any]]:
+    """One row per replica that is named, or known to one that is."""
+    timeout = aiohttp.ClientTimeout(total=STATUS_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        asked = {api.rstrip("/") for api in apis}
+        for found in await asyncio.gather(*(_get(http, f"{api}/replicas") for api in sorted(asked))):
+            asked.update(str(item["api"]).rstrip("/") for item in found.get("items", ()) if item.get("api"))
+        rows = await asyncio.gather(*(_row(http, api) for api in sorted(asked)))
+    highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
+    for row in rows:
+        row["lag"] = None if row["height"] is None else highest - row["height"]
+    return sorted(rows, key=lambda row: (row["index"] is None, row["index"], row["api"]))
+
+
+async def _get(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    try:
+        async with http.get(url) as answer:
+            found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
+            return found
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+async def _row(http: aiohttp.ClientSession, api: str) -> dict[str, Any]:
+    found = await _get(http, f"{api}/status")
+    details, head = found.get("details", {}), found.get("head", {})
+    return {
+        "index": found.get("replica"),
+        "api": api,
+        "height": head.get("height"),
+        "view": details.get("view"),
+        "leader": details.get("leader"),
+        "peers_connected": details.get("peers_connected"),
+        "peers": details.get("peers"),
+        "catching_up": details.get("catching_up"),
+        "error": found.get("error") if "head" not in found else None,
+    }
+
+
+def _status_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None)
+    for row in rows:
+        state = row["error"] or ("catching up" if row["catching_up"] else "ok")
+        peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
+        shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
+        table.add_row(*("-" if item is None else str(item) for item in shown))
+    return table
+
+
+# --------------------------------------------------------------------------------------------------------------- small
+
+
+def _parameters(heartbeat_ms: int, min_challenge_ms: int) -> Parameters:
+    default = Parameters()
+    return Parameters(
+        heartbeat_ms=heartbeat_ms,
+        min_challenge_ms=min_challenge_ms,
+        max_step_ms=max(default.max_step_ms, 2 * heartbeat_ms + 100 * default.view_timeout_ms),
+    )
+
+
+def _allocations(texts: list[str] | None) -> tuple[Allocation, ...]:
+    return tuple(_allocation(text) for text in texts or ())
+
+
+def _allocation(text: str) -> Allocation:
+    address, equals, units = text.partition("=")
+    if not equals or not units.isascii() or not units.isdigit():
+        raise typer.BadParameter(f"{text[:120]!r}: write ADDRESS=UNITS, such as wedge1...=100000 (minor units)")
+    try:
+        return Allocation(parse_address(address), int(units))
+    except Refused as refusal:
+        raise typer.BadParameter(refusal.message) from None
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    sys.stdout.flush()
+
+
+def _run(main: Coroutine[Any, Any, Any], *, json: bool) -> Any:
+    return _guarded(lambda: run(main), json=json)
+
+
+def _guarded(work: Any, *, json: bool) -> Any:
+    """Do it; errors that we raise on purpose become a text and an exit code."""
+    try:
+        return work()
+    except WedgeError as error:
+        _fail(error, json)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _fail(error: WedgeError, json: bool) -> NoReturn:
+    code = error.code if isinstance(error, Refused) else "failed"
+    if json:
+        _print_json({"error": {"code": code, "message": str(error)}})
+    else:
+        print(f"layer1: {error}", file=sys.stderr)
+    raise typer.Exit(EXIT_FAILED) from None
+
+
+def main() -> None:
+    """The command's entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""The configuration of a replica, its genesis file and its key: read, checked and written.
+
+A replica lives in a directory, its *home*: `replica.toml`, `genesis.json`, `key` (mode 0600) and its data. Paths in the
+file are relative to the home. A database URL with a password may stand in the environment variable
+`LAYER1_DATABASE_URL` instead.
+
+Source: docs/design/architecture.md, "Choices already made"; style.md, "Config".
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from layer1.crypto import SEED_BYTES, SigningKey
+from layer1.errors import LocalError, Refused
+from layer1.ledger.genesis import Genesis, from_json
+from layer1.replica.mempool import PoolLimits
+
+CONFIG_NAME = "replica.toml"
+GENESIS_NAME = "genesis.json"
+KEY_NAME = "key"
+DATABASE_VARIABLE = "LAYER1_DATABASE_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something listens."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if not self.host or not 0 <= self.port <= 65_535:
+            raise ValueError(f"{self.host!r}:{self.port} is no address; write host:port with a port from 0 to 65535")
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `host:port`; an IPv6 host stands in brackets.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit():
+            raise ValueError(f"{text[:80]!r} is no address; write host:port, such as 127.0.0.1:7001")
+        return cls(host.strip("[]"), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another replica."""
+
+    index: int
+    link: Address
+    api: str = ""
+    """URL of its API for readers of `/replicas`; empty if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaConfig:
+    """Everything that one replica process is told."""
+
+    home: Path
+    index: int
+    link: Address
+    """Where this replica listens for others."""
+    api: Address
+    """Where it listens for HTTP."""
+    peers: tuple[Peer, ...]
+    """All other replicas, in order of index."""
+    database_url: str = field(repr=False)
+    """SQLAlchemy URL; may hold a password."""
+    data: Path
+    """Journal and, by default, database."""
+    genesis: Path
+    key: Path
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    reuse_port: bool = False
+    """Listen on ports that another process of this user reserved by binding them."""
+
+    def __post_init__(self) -> None:
+        indices = [peer.index for peer in self.peers]
+        if self.index in indices or len(set(indices)) != len(indices):
+            raise ValueError(f"peers: indices {indices} beside our own {self.index}; name every other replica once")
+
+    @property
+    def journal(self) -> Path:
+        """The journal's directory."""
+        return self.data / "journal"
+
+    def peer(self, index: int) -> Peer | None:
+        """The peer of this index."""
+        return next((peer for peer in self.peers if peer.index == index), None)
+
+
+def load_config(home: Path, *, reuse_port: bool = False) -> ReplicaConfig:
+    """Read a replica's configuration.
+
+    Raises:
+        LocalError: A file or key is missing or wrong; the text names it.
+    """
+    path = home / CONFIG_NAME
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LocalError(f"{path} is missing; make a replica's home with: layer1 init DIR") from None
+    except (OSError, ValueError) as error:
+        raise LocalError(f"{path} cannot be read: {error}") from None
+    try:
+        return _config(home, _Table(table), reuse_port)
+    except ValueError as error:
+        raise LocalError(f"{path}: {error}") from None
+
+
+class _Table:
+    """A TOML table that names the key in every complaint, and complains about keys that nobody asked for."""
+
+    def __init__(self, values: Mapping[str, Any], name: str = "") -> None:
+        self._values = dict(values)
+        self._name = name
+
+    def take(self, key: str, kind: type, default: Any = None) -> Any:
+        """Remove and return a value."""
+        if key not in self._values and default is not None:
+            return default
+        value = self._values.pop(key, None)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            found = "missing" if value is None else f"{value!r}"
+            raise ValueError(f"{self._name}{key} is {found}; it must be of type {kind.__name__}")
+        return value
+
+    def address(self, key: str) -> Address:
+        """Remove and return an address."""
+        try:
+            return Address.parse(self.take(key, str))
+        except ValueError as error:
+            raise ValueError(f"{self._name}{key}: {error}") from None
+
+    def tables(self, key: str) -> list[_Table]:
+        """Remove and return a list of tables."""
+        items = self.take(key, list, [])
+        if not all(isinstance(item, dict) for item in items):
+            raise ValueError(f"{self._name}{key} is no list of tables; write [[{key}]]")
+        return [_Table(item, f"{key}[{i}].") for i, item in enumerate(items)]
+
+    def end(self) -> None:
+        """Complain about what is left."""
+        if self._values:
+            raise ValueError(f"{self._name}{next(iter(self._values))} is not known; is it misspelt?")
+
+
+def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
+    data = home / table.take("data", str, "data")
+    url = os.environ.get(DATABASE_VARIABLE) or table.take("database_url", str, f"sqlite:///{data / 'ledger.sqlite'}")
+    peers = []
+    for item in table.tables("peers"):
+        peers.append(Peer(item.take("index", int), item.address("link"), item.take("api", str, "")))
+        item.end()
+    table.take("database_url", str, "")
+    config = ReplicaConfig(
+        home=home,
+        index=table.take("index", int),
+        link=table.address("link"),
+        api=table.address("api"),
+        peers=tuple(sorted(peers, key=lambda peer: peer.index)),
+        database_url=url,
+        data=data,
+        genesis=home / table.take("genesis", str, GENESIS_NAME),
+        key=home / table.take("key", str, KEY_NAME),
+        limits=_limits(_Table(table.take("limits", dict, {}), "limits.")),
+        reuse_port=reuse_port,
+    )
+    table.end()
+    return config
+
+
+def _limits(table: _Table) -> PoolLimits:
+    default = PoolLimits()
+    limits = PoolLimits(
+        **{item.name: table.take(item.name, int, getattr(default, item.name)) for item in fields(default)}
+    )
+    table.end()
+    return limits
+
+
+def format_config(config: ReplicaConfig) -> str:
+    """The file of a configuration, with its defaults as comments."""
+    lines = [
+        f"# Replica {config.index}. Paths are relative to this file's directory.",
+        f"index = {config.index}",
+        f'link = "{config.link}"',
+        f'api = "{config.api}"',
+        "",
+        '# data = "data"',
+        f"# database_url = SQLite in the data directory; with a password, better in ${DATABASE_VARIABLE}",
+    ]
+    for peer in config.peers:
+        lines += ["", "[[peers]]", f"index = {peer.index}", f'link = "{peer.link}"', f'api = "{peer.api}"']
+    lines += ["", "[limits]", *(f"# {item.name} = {getattr(config.limits, item.name)}" for item in fields(PoolLimits))]
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------------------------------------------- key and genesis
+
+
+def write_key(path: Path, key: SigningKey) -> None:
+    """Write a replica's key, readable by its owner only. An existing file is never overwritten."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w", encoding="ascii") as stream:
+        stream.write(key.seed().hex() + "\n")
+
+
+def read_key(path: Path) -> SigningKey:
+    """Read a replica's key.
+
+    Raises:
+        LocalError: It is missing, readable by others, or no key.
+    """
+    try:
+        mode, text = stat.S_IMODE(path.stat().st_mode), path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise LocalError(f"the key {path} cannot be read: {error}") from None
+    if mode & 0o077:
+        raise LocalError(f"the key {path} has mode {mode:04o}, others may read it; run: chmod 600 {path}")
+    try:
+        seed = bytes.fromhex(text)
+    except ValueError:
+        seed = b""
+    if len(seed) != SEED_BYTES:
+        raise LocalError(f"the key {path} does not hold {SEED_BYTES} bytes in hex")
+    return SigningKey(seed)
+
+
+def read_genesis(path: Path) -> Genesis:
+    """Read a genesis file.
+
+    Raises:
+        LocalError: It is missing, or not the genesis of a ledger.
+    """
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, Refused) as error:
+        raise LocalError(f"{path} is not the genesis of a ledger: {error}") from None

@@ -1,0 +1,367 @@
+"""A ledger on one machine: homes for n replicas, and all of them as child processes.
+
+No port is fixed. The devnet binds a free port for every replica's link and API and holds it, not listening, for as long
+as it runs; the children listen on the same ports. So two devnets never collide, and the port of a killed replica
+refuses connections instead of hanging or answering for somebody else. A child ends when its standard input does, so
+none outlives a killed devnet.
+
+Source: docs/design/architecture.md; the issue "The whole path", "What a newcomer does".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from layer1.config import (
+    CONFIG_NAME,
+    GENESIS_NAME,
+    KEY_NAME,
+    Address,
+    Peer,
+    ReplicaConfig,
+    format_config,
+    load_config,
+    read_genesis,
+    write_key,
+)
+from layer1.crypto import SigningKey
+from layer1.errors import LocalError
+from layer1.journal import Journal
+from layer1.ledger.genesis import Allocation, Currency, FaultModel, Genesis, Parameters, to_json, validate
+
+LOG_NAME = "replica.log"
+START_S = 20.0
+"""How long replicas may take to answer; a long journal needs longer, see `Devnet.start`."""
+STOP_S = 10.0
+"""How long replicas may take to stop before they are killed."""
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `layer1 init` makes."""
+
+    replicas: int = 4
+    name: str = "devnet"
+    currency: Currency = field(default_factory=lambda: Currency("WDG", 2))
+    allocations: tuple[Allocation, ...] = ()
+    parameters: Parameters = field(default_factory=Parameters)
+    fault_model: FaultModel = "byzantine"
+    host: str = "127.0.0.1"
+    base_port: int = 0
+    """Replica i listens on base_port + 2i for links and on the next one for HTTP; 0 leaves the choice to a devnet."""
+
+
+def home_of(directory: Path, index: int) -> Path:
+    """A replica's home."""
+    return directory / f"replica-{index}"
+
+
+def initialize(directory: Path, plan: Plan) -> Genesis:
+    """Make genesis, keys, configurations and empty journals for a new ledger.
+
+    Raises:
+        LocalError: The directory holds a ledger already, or cannot be written.
+        Refused: The plan is not that of a valid ledger.
+    """
+    if (directory / GENESIS_NAME).exists():
+        raise LocalError(f"{directory} holds a ledger already; choose another directory, or continue with that one")
+    keys = [SigningKey.generate() for _ in range(plan.replicas)]
+    genesis = Genesis(
+        name=plan.name,
+        salt=os.urandom(16),
+        currency=plan.currency,
+        allocations=plan.allocations,
+        replicas=tuple(key.public for key in keys),
+        fault_model=plan.fault_model,
+        wall_time=time.time_ns() // 1_000_000,
+        parameters=plan.parameters,
+    )
+    validate(genesis)
+    ports = [
+        (plan.base_port + 2 * i, plan.base_port + 2 * i + 1) if plan.base_port else (0, 0) for i in range(len(keys))
+    ]
+    try:
+        for index, key in enumerate(keys):
+            _make_home(home_of(directory, index), genesis, key, _configure(directory, plan.host, ports, index))
+        (directory / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
+    except OSError as error:
+        raise LocalError(f"cannot write to {directory}: {error}") from error
+    return genesis
+
+
+def _make_home(home: Path, genesis: Genesis, key: SigningKey, config: ReplicaConfig) -> None:
+    home.mkdir(parents=True, mode=0o700)
+    write_key(home / KEY_NAME, key)
+    (home / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
+    (home / CONFIG_NAME).write_text(format_config(config), encoding="utf-8")
+    Journal.open(config.journal).close()
+
+
+def _configure(directory: Path, host: str, ports: Sequence[tuple[int, int]], index: int) -> ReplicaConfig:
+    home = home_of(directory, index)
+    peers = tuple(
+        Peer(i, Address(host, link), f"http://{Address(host, api)}")
+        for i, (link, api) in enumerate(ports)
+        if i != index
+    )
+    return ReplicaConfig(
+        home=home,
+        index=index,
+        link=Address(host, ports[index][0]),
+        api=Address(host, ports[index][1]),
+        peers=peers,
+        database_url="",
+        data=home / "data",
+        genesis=home / GENESIS_NAME,
+        key=home / KEY_NAME,
+    )
+
+
+def readdress(text: str, planned: ReplicaConfig) -> str:
+    """A configuration file with the addresses of `planned`, and everything else as it is."""
+    own = {"link": str(planned.link), "api": str(planned.api)}
+    places = {peer.index: {"link": str(peer.link), "api": peer.api} for peer in planned.peers}
+    lines, place = [], own
+    for line in text.splitlines():
+        name, _, value = (part.strip() for part in line.partition("="))
+        if line.startswith("[["):
+            place = {}
+        elif name == "index" and place is not own:
+            place = places.get(int(value), {})
+        lines.append(f'{name} = "{place[name]}"' if name in place else line)
+    return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------------------------------------------------ processes
+
+
+class Reservation:
+    """Ports bound and held, for children of this user to listen on."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def take(self, host: str, wished: int) -> int:
+        """A port that nobody else has: the wished one if it is free, else one that the system chooses."""
+        held = self._bind(host, wished) if wished else None
+        held = held or self._bind(host, 0)
+        if held is None:
+            raise LocalError(f"no free port on {host}")
+        # Bound without it, so that nobody else has the port; set afterwards, so that our child may join.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._sockets.append(held)
+        port: int = held.getsockname()[1]
+        return port
+
+    def _bind(self, host: str, port: int) -> socket.socket | None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        held = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            held.bind((host, port))
+        except OSError:
+            held.close()
+            return None
+        return held
+
+    def release(self) -> None:
+        """Give all of them back."""
+        while self._sockets:
+            self._sockets.pop().close()
+
+
+@dataclass(slots=True)
+class Child:
+    """One replica process."""
+
+    config: ReplicaConfig
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Of its API."""
+        return f"http://{self.config.api}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.returncode is None
+
+
+class Devnet:
+    """All replicas of a ledger as child processes. Use as ``async with Devnet(directory)``."""
+
+    def __init__(self, directory: Path, on_exit: Callable[[int, int], None] | None = None) -> None:
+        """Reserve ports, and put them into the configurations.
+
+        Args:
+            directory: Made by :func:`initialize`.
+            on_exit: Told index and exit status of a replica that ends without being asked to.
+        """
+        self.directory = directory
+        self.genesis = read_genesis(directory / GENESIS_NAME)
+        self._on_exit = on_exit
+        self._expected: set[int] = set()
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._ports = Reservation()
+        configs = [load_config(home_of(directory, i)) for i in range(len(self.genesis.replicas))]
+        host = configs[0].link.host
+        ports = [(self._ports.take(host, c.link.port), self._ports.take(host, c.api.port)) for c in configs]
+        self.children = [Child(self._place(config, host, ports)) for config in configs]
+
+    @property
+    def genesis_path(self) -> Path:
+        """The genesis file."""
+        return self.directory / GENESIS_NAME
+
+    @property
+    def urls(self) -> list[str]:
+        """All APIs, in order."""
+        return [child.url for child in self.children]
+
+    def _place(self, config: ReplicaConfig, host: str, ports: Sequence[tuple[int, int]]) -> ReplicaConfig:
+        planned = _configure(self.directory, host, ports, config.index)
+        if (planned.link, planned.api, planned.peers) == (config.link, config.api, config.peers):
+            return config
+        path = config.home / CONFIG_NAME
+        temporary = path.with_suffix(".new")
+        temporary.write_text(readdress(path.read_text(encoding="utf-8"), planned), encoding="utf-8")
+        temporary.replace(path)
+        return replace(config, link=planned.link, api=planned.api, peers=planned.peers)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self, indices: Sequence[int] | None = None, timeout_s: float = START_S) -> None:
+        """Start these replicas (all that do not run), and wait until each answers.
+
+        Raises:
+            LocalError: One ended, or did not answer in time; the text has the end of its log.
+        """
+        wanted = [child for child in self.children if (indices is None or child.config.index in indices)]
+        for child in wanted:
+            if not child.running:
+                await self._spawn(child)
+        await self.wait_ready(wanted, timeout_s)
+
+    async def _spawn(self, child: Child) -> None:
+        config = child.config
+        self._expected.discard(config.index)
+        with (config.home / LOG_NAME).open("ab") as log:
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "layer1.cli", "start", "--home", str(config.home), "--under-devnet",
+                stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        watcher = asyncio.create_task(self._watch(child, child.process))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        status = await process.wait()
+        if child.config.index not in self._expected and self._on_exit is not None:
+            self._on_exit(child.config.index, status)
+
+    async def wait_ready(self, children: Sequence[Child], timeout_s: float = START_S) -> None:
+        """Wait until each of these answers `/status`.
+
+        Raises:
+            LocalError: See :meth:`start`.
+        """
+        async with aiohttp.ClientSession() as http:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await asyncio.gather(*(self._wait_answer(http, child) for child in children))
+            except TimeoutError:
+                raise LocalError(
+                    f"replicas did not answer within {timeout_s:g} s; see {LOG_NAME} in their homes"
+                ) from None
+
+    async def _wait_answer(self, http: aiohttp.ClientSession, child: Child) -> None:
+        while child.running:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with http.get(f"{child.url}/status", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(POLL_S)
+        raise LocalError(f"replica {child.config.index} ended at its start: {self.log_tail(child.config.index)}")
+
+    def log_path(self, index: int) -> Path:
+        """A replica's log."""
+        return self.children[index].config.home / LOG_NAME
+
+    def log_tail(self, index: int, lines: int = 5) -> str:
+        """The end of a replica's log."""
+        path = self.log_path(index)
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    async def kill(self, *indices: int) -> None:
+        """SIGKILL these replicas, and wait until they are gone."""
+        await self._end(indices, signal.SIGKILL, STOP_S)
+
+    async def terminate(self, *indices: int) -> None:
+        """Stop these replicas cleanly; kill what does not stop in time."""
+        await self._end(indices, signal.SIGTERM, STOP_S)
+
+    async def _end(self, indices: Sequence[int], how: signal.Signals, timeout_s: float) -> None:
+        self._expected.update(indices)
+        processes = [p for i in indices if (p := self.children[i].process) is not None and p.returncode is None]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(how)
+        waits = [asyncio.create_task(process.wait()) for process in processes]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=timeout_s)
+            for process in processes if late else ():
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            await asyncio.gather(*waits)
+
+    async def stop(self) -> None:
+        """Stop all replicas and give the ports back. Harmless when repeated."""
+        await self.terminate(*range(len(self.children)))
+        await asyncio.gather(*self._watchers)
+        self._ports.release()
+
+    def describe(self) -> dict[str, Any]:
+        """What a script needs to use this ledger."""
+        return {
+            "chain_id": self.genesis.chain_id.hex(),
+            "genesis": str(self.genesis_path.resolve()),
+            "replicas": [
+                {
+                    "index": child.config.index,
+                    "pid": None if child.process is None else child.process.pid,
+                    "api": child.url,
+                    "link": str(child.config.link),
+                    "home": str(child.config.home.resolve()),
+                }
+                for child in self.children
+            ],
+        }
+
+    def write_ready(self, path: Path) -> None:
+        """Write :meth:`describe` to a file, all at once."""
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_bytes(msgspec.json.encode(self.describe()) + b"\n")
+        temporary.replace(path)

@@ -1,0 +1,264 @@
+"""The ledger seen from consensus: it builds, validates and commits blocks on copy-on-write states.
+
+Safety: what this replica calls valid, it has executed to the roots of the header; what is final and executes to
+anything else stops it.
+
+Every block above the last final one (the floor) that was built or validated has its state here, under its id. A block
+known from the journal is executed when it is first needed. Committing moves the floor and forgets its siblings.
+
+Source: docs/design/consensus.md, rules 3 and 7; "Execution and state".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from layer1 import merkle
+from layer1.block import CommittedBlock
+from layer1.consensus.messages import Finalization
+from layer1.crypto import Hash
+from layer1.errors import LocalError, RemoteError
+from layer1.header import BlockId, Header
+from layer1.ledger.execute import Execution, execute
+from layer1.ledger.genesis import Genesis, genesis_header
+from layer1.ledger.state import State
+from layer1.ledger.transactions import Transaction
+
+BUILD_TRANSACTIONS = 1_600
+"""Most that a leader of ours puts into one block: about 80 ms of execution, so that views stay short under load."""
+KEPT_REFUSED = 100
+"""Blocks whose refusal is remembered, for the report if one of them becomes final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A batch as the application takes it: by name, as bytes, and decoded."""
+
+    digest: Hash
+    encoded: bytes
+    transactions: tuple[Transaction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A block above the floor with all that executing it gave."""
+
+    id: BlockId
+    header: Header
+    parts: tuple[Part, ...]
+    execution: Execution
+
+    @property
+    def digests(self) -> tuple[Hash, ...]:
+        """Names of its batches."""
+        return tuple(part.digest for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The last final block."""
+
+    id: BlockId
+    header: Header
+    finalization: Finalization | None
+    state: State
+
+
+class Application:
+    """All states of one replica."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        header = genesis_header(genesis)
+        self.floor = Floor(header.id, header, None, State.genesis(genesis))
+        self._parameters = genesis.parameters
+        self._replica_set = genesis.replica_set_hash
+        self._blocks: dict[BlockId, Executed] = {}
+        self._refused: dict[BlockId, str] = {}
+
+    def get(self, block: BlockId) -> Executed | None:
+        """A block above the floor."""
+        return self._blocks.get(block)
+
+    def has_state(self, block: BlockId) -> bool:
+        """Whether children of this block can be executed."""
+        return block == self.floor.id or block in self._blocks
+
+    def header_of(self, block: BlockId) -> Header | None:
+        """The header of the floor or of a block above it."""
+        if block == self.floor.id:
+            return self.floor.header
+        found = self._blocks.get(block)
+        return None if found is None else found.header
+
+    def state_after(self, block: BlockId) -> State:
+        """The state after the floor or a block above it.
+
+        Raises:
+            LocalError: It is not here; consensus was to ask only for complete ancestries.
+        """
+        if block == self.floor.id:
+            return self.floor.state
+        found = self._blocks.get(block)
+        if found is None:
+            raise LocalError(f"block {block.hex()} has no state here; the floor is at {self.floor.header.height}")
+        return found.execution.state
+
+    def included(self, block: BlockId) -> set[Hash]:
+        """Digests of all batches from above the floor up to this block."""
+        found: set[Hash] = set()
+        while (executed := self._blocks.get(block)) is not None:
+            found.update(executed.digests)
+            block = executed.header.parent
+        return found
+
+    def build(self, view: int, epoch: int, parent: Header, wall_time: int, candidates: Iterable[Part]) -> Executed:
+        """Execute what fits of the candidates above `parent`, which is at or above the floor."""
+        parent_id = parent.id
+        parts = self._choose(parent_id, candidates)
+        execution = execute(self.state_after(parent_id), wall_time, _transactions(parts))
+        header = Header(
+            epoch=epoch,
+            view=view,
+            height=parent.height + 1,
+            parent=parent_id,
+            clock=execution.clock,
+            wall_time=wall_time,
+            batches_root=_batches_root(parts),
+            transactions_root=execution.transactions_root,
+            state_root=execution.state.root,
+            outputs_root=execution.outputs_root,
+            replica_set=self._replica_set,
+        )
+        return self._keep(header, parts, execution)
+
+    def validate(self, header: Header, parent: Header, parts: tuple[Part, ...]) -> Executed:
+        """Execute a proposed block above `parent` and compare everything.
+
+        Raises:
+            RemoteError: The block is invalid, by this reason.
+        """
+        known = self._blocks.get(header.id)
+        if known is not None:
+            return known
+        try:
+            return self._validate(header, parent, parts)
+        except RemoteError as error:
+            self.refuse(header.id, str(error))
+            raise
+
+    def refuse(self, block: BlockId, why: str) -> None:
+        """Remember that this block is invalid."""
+        self._refused[block] = why
+        while len(self._refused) > KEPT_REFUSED:
+            del self._refused[next(iter(self._refused))]
+
+    def commit(self, headers: Sequence[Header], finalization: Finalization) -> list[CommittedBlock]:
+        """Make these blocks final, oldest first; those at or below the floor are passed over.
+
+        Raises:
+            LocalError: One was refused here, or does not follow the floor: this replica and the others diverge.
+        """
+        committed = []
+        for i, header in enumerate(headers):
+            if header.height > self.floor.header.height:
+                committed.append(self._commit(header, finalization, tuple(headers[i + 1 :])))
+        if committed:
+            self._forget_siblings()
+        return committed
+
+    def check_not_refused(self, block: BlockId) -> None:
+        """Stop if this block, which is final, was refused here.
+
+        Raises:
+            LocalError: With both sides of the divergence.
+        """
+        why = self._refused.get(block)
+        if why is not None:
+            raise LocalError(
+                f"divergence: block {block.hex()} is final, and this replica finds it invalid: {why}. It stops rather "
+                "than follow a chain that it cannot verify; compare its version and its disk with the others'"
+            )
+
+    def _choose(self, parent: BlockId, candidates: Iterable[Part]) -> tuple[Part, ...]:
+        included = self.included(parent)
+        chosen: list[Part] = []
+        count = 0
+        most = min(BUILD_TRANSACTIONS, self._parameters.max_block_transactions)
+        for part in candidates:
+            if part.digest in included:
+                continue
+            count += len(part.transactions)
+            if count > most and (chosen or count > self._parameters.max_block_transactions):
+                break
+            chosen.append(part)
+        return tuple(chosen)
+
+    def _validate(self, header: Header, parent: Header, parts: tuple[Part, ...]) -> Executed:
+        transactions = _transactions(parts)
+        _same("height", header.height, parent.height + 1)
+        _same("parent", header.parent, parent.id)
+        _same("epoch", header.epoch, parent.epoch)
+        _same("replica set", header.replica_set, self._replica_set)
+        _same("batches root", header.batches_root, _batches_root(parts))
+        if len(transactions) > self._parameters.max_block_transactions:
+            raise RemoteError(
+                f"{len(transactions)} transactions in a block; at most {self._parameters.max_block_transactions} may be"
+            )
+        execution = execute(self.state_after(header.parent), header.wall_time, transactions)
+        _same("clock", header.clock, execution.clock)
+        _same("transactions root", header.transactions_root, execution.transactions_root)
+        _same("outputs root", header.outputs_root, execution.outputs_root)
+        _same("state root", header.state_root, execution.state.root)
+        return self._keep(header, parts, execution)
+
+    def _keep(self, header: Header, parts: tuple[Part, ...], execution: Execution) -> Executed:
+        executed = Executed(header.id, header, parts, execution)
+        self._blocks[executed.id] = executed
+        return executed
+
+    def _commit(self, header: Header, finalization: Finalization, path: tuple[Header, ...]) -> CommittedBlock:
+        block = header.id
+        self.check_not_refused(block)
+        executed = self._blocks.pop(block, None)
+        if executed is None or header.parent != self.floor.id:
+            raise LocalError(
+                f"block {block.hex()} of height {header.height} is final, but the last final block here is "
+                f"{self.floor.id.hex()} of height {self.floor.header.height} and this is no executed child of it"
+            )
+        executed.execution.state.commit()
+        self.floor = Floor(block, header, finalization, executed.execution.state)
+        return CommittedBlock(
+            header=header,
+            finalization=finalization,
+            path=path,
+            batches=tuple(part.encoded for part in executed.parts),
+            transactions=executed.execution.transactions,
+            outputs=executed.execution.outputs,
+        )
+
+    def _forget_siblings(self) -> None:
+        """Keep only descendants of the floor: a state beside it can never be read again."""
+        kept, known = dict[BlockId, Executed](), {self.floor.id}
+        for executed in sorted(self._blocks.values(), key=lambda executed: executed.header.height):
+            if executed.header.parent in known:
+                known.add(executed.id)
+                kept[executed.id] = executed
+        self._blocks = kept
+
+
+def _transactions(parts: Sequence[Part]) -> list[Transaction]:
+    return [transaction for part in parts for transaction in part.transactions]
+
+
+def _batches_root(parts: Sequence[Part]) -> Hash:
+    return merkle.list_root([part.digest for part in parts])
+
+
+def _same(what: str, claimed: object, found: object) -> None:
+    if claimed != found:
+        raise RemoteError(f"{what} is {_text(claimed)} in the header, {_text(found)} here")
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

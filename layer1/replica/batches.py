@@ -1,0 +1,248 @@
+"""Batches by digest: those that wait to become final, and the fetching of those that a proposal names.
+
+Safety: a batch is good or bad for every replica alike, so no two of them disagree on a proposal because of it.
+
+Form and signatures decide, and nothing that depends on this replica: the bounds here are constants of the protocol.
+How many batches a peer may leave with us is our own affair, and never applies to one that a proposal made us fetch.
+
+Source: docs/design/consensus.md, rule 3; "Mempool and batches".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from layer1.block import Batch, batch_digest
+from layer1.codec import decode, encode
+from layer1.crypto import Hash
+from layer1.errors import RemoteError
+from layer1.ledger.genesis import Parameters
+from layer1.ledger.transactions import Transaction
+from layer1.replica.mempool import is_dispute
+
+MAX_BATCH_TRANSACTIONS = 1_000
+"""In one batch, by protocol: 70 ms of verification. Replicas pack fewer."""
+MAX_BATCH_BYTES = 512 * 1024
+"""Encoded, by protocol, or one transaction of full size if that is more."""
+MAX_HELD_PER_PEER = 2_000
+"""Batches that one peer may have waiting here."""
+MAX_HELD_BYTES_PER_PEER = 64 * 2**20
+"""Encoded, of one peer."""
+FETCH_RETRY_MS = 200
+"""After which another peer is asked for a batch: several round trips and the time to send it."""
+KEPT_BAD = 1_000
+"""Digests of bad batches that are remembered, so that a second look costs nothing."""
+
+
+@dataclass(slots=True)
+class Held:
+    """One batch here."""
+
+    digest: Hash
+    encoded: bytes
+    transactions: tuple[Transaction, ...]
+    ids: tuple[Hash, ...]
+    packer: int
+    """Replica that packed it, by its own word."""
+    source: int
+    """Replica that it came from; this one's own index for its own."""
+    arrived_ms: int
+    """Monotonic."""
+    good: bool = False
+    """Every signature in it was verified here."""
+    durable: bool = False
+    """It is in the journal."""
+
+    @property
+    def is_dispute(self) -> bool:
+        """Whether everything in it has a deadline to meet; such batches go first."""
+        return all(map(is_dispute, self.transactions))
+
+    @property
+    def last_valid_ms(self) -> int:
+        """Ledger clock after which nothing of it can execute."""
+        return max(transaction.valid_until_ms for transaction in self.transactions)
+
+
+class BatchStore:
+    """Batches that are not final yet, in order of arrival."""
+
+    def __init__(self, parameters: Parameters, replicas: int) -> None:
+        self._parameters = parameters
+        self._replicas = replicas
+        self._held: dict[Hash, Held] = {}
+        self._bad: dict[Hash, str] = {}
+        self._verified: dict[Hash, Transaction] = {}
+        self._count: Counter[int] = Counter()
+        self._bytes: Counter[int] = Counter()
+        self.version = 0
+        """Rises with every change of what is pending."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, digest: Hash) -> Held | None:
+        """The batch of this digest, verified or not."""
+        return self._held.get(digest)
+
+    def why_bad(self, digest: Hash) -> str | None:
+        """Why this batch is refused, if it was."""
+        return self._bad.get(digest)
+
+    def is_verified(self, name: Hash, transaction: Transaction) -> bool:
+        """Whether this very transaction, signatures included, was verified here already."""
+        known = self._verified.get(name)
+        return known is not None and known.signatures == transaction.signatures
+
+    def add(self, encoded: bytes, source: int, now_ms: int, *, wanted: bool) -> Held | None:
+        """Take a batch in, not verified yet; None if it is here already.
+
+        Raises:
+            RemoteError: It breaks the bounds of the protocol (then its digest is bad), or the peer has too many here.
+        """
+        digest = batch_digest(encoded)
+        if digest in self._held:
+            return None
+        if (why := self._bad.get(digest)) is not None:
+            raise RemoteError(why)
+        try:
+            batch = self._decode(encoded)
+        except RemoteError as error:
+            self._note_bad(digest, str(error))
+            raise
+        if not wanted:
+            self._check_share(source, len(encoded))
+        ids = tuple(transaction.id for transaction in batch.transactions)
+        held = Held(digest, encoded, batch.transactions, ids, batch.replica, source, now_ms)
+        self._insert(held)
+        return held
+
+    def add_own(self, encoded: bytes, batch: Batch, ids: Sequence[Hash], now_ms: int) -> Held:
+        """Take in a batch that this replica packed from verified transactions, or finds in its journal."""
+        held = Held(
+            batch_digest(encoded), encoded, batch.transactions, tuple(ids), batch.replica, batch.replica, now_ms
+        )
+        self._insert(held)
+        self.accept(held)
+        return held
+
+    def accept(self, held: Held) -> None:
+        """All signatures of it are good."""
+        held.good = True
+        self.version += 1
+        self._verified.update(zip(held.ids, held.transactions, strict=True))
+
+    def refuse(self, held: Held, why: str) -> None:
+        """A signature of it is bad: it is bad as a whole."""
+        self._note_bad(held.digest, why)
+        self._drop(held)
+
+    def pending(self) -> Iterator[Held]:
+        """Good batches, disputes first, then in order of arrival."""
+        good = [held for held in self._held.values() if held.good]
+        yield from (held for held in good if held.is_dispute)
+        yield from (held for held in good if not held.is_dispute)
+
+    def remove(self, digests: Iterable[Hash]) -> None:
+        """These are final."""
+        for digest in digests:
+            if (held := self._held.get(digest)) is not None:
+                self._drop(held)
+
+    def expire(self, clock_ms: int) -> None:
+        """Drop good batches of which nothing can execute any more."""
+        for held in [held for held in self._held.values() if held.good and held.last_valid_ms < clock_ms]:
+            self._drop(held)
+
+    def _decode(self, encoded: bytes) -> Batch:
+        most = max(MAX_BATCH_BYTES, self._parameters.max_transaction_bytes + 64)
+        if len(encoded) > most:
+            raise RemoteError(f"a batch of {len(encoded)} bytes; at most {most} are taken")
+        batch = decode(encoded, Batch)
+        if not 0 <= batch.replica < self._replicas:
+            raise RemoteError(f"a batch of replica {batch.replica}; there are {self._replicas}")
+        if not 1 <= len(batch.transactions) <= MAX_BATCH_TRANSACTIONS:
+            raise RemoteError(
+                f"a batch of {len(batch.transactions)} transactions; 1 to {MAX_BATCH_TRANSACTIONS} may be"
+            )
+        most = self._parameters.max_transaction_bytes
+        if len(encoded) > most and (size := max(len(encode(item)) for item in batch.transactions)) > most:
+            raise RemoteError(f"a transaction of {size} bytes in a batch; at most {most} are taken")
+        return batch
+
+    def _check_share(self, source: int, size: int) -> None:
+        count, total = self._count[source] + 1, self._bytes[source] + size
+        if count > MAX_HELD_PER_PEER or total > MAX_HELD_BYTES_PER_PEER:
+            raise RemoteError(
+                f"replica {source} would have {count} batches of {total} bytes waiting here; at most "
+                f"{MAX_HELD_PER_PEER} of {MAX_HELD_BYTES_PER_PEER} may"
+            )
+
+    def _insert(self, held: Held) -> None:
+        self._held[held.digest] = held
+        self._count[held.source] += 1
+        self._bytes[held.source] += len(held.encoded)
+
+    def _drop(self, held: Held) -> None:
+        self.version += 1
+        del self._held[held.digest]
+        self._count[held.source] -= 1
+        self._bytes[held.source] -= len(held.encoded)
+        if held.good:
+            for name in held.ids:
+                self._verified.pop(name, None)
+
+    def _note_bad(self, digest: Hash, why: str) -> None:
+        self._bad[digest] = why
+        while len(self._bad) > KEPT_BAD:
+            del self._bad[next(iter(self._bad))]
+
+
+@dataclass(slots=True)
+class Want:
+    """A batch that a proposal names and that is not here."""
+
+    peers: tuple[int, ...]
+    """Whom to ask, in turn: the sender of the proposal, its leader, then everybody."""
+    asked: int = 0
+    retry_ms: int = 0
+    """Monotonic."""
+
+
+@dataclass(slots=True)
+class Fetches:
+    """What to ask for, whom, and when again."""
+
+    _wants: dict[Hash, Want] = field(default_factory=dict)
+
+    def __contains__(self, digest: Hash) -> bool:
+        return digest in self._wants
+
+    def want(self, digest: Hash, peers: Sequence[int]) -> None:
+        """Ask for this batch until it is here; :meth:`due` says when."""
+        if peers:
+            self._wants.setdefault(digest, Want(tuple(dict.fromkeys(peers))))
+
+    def drop(self, digest: Hash) -> None:
+        """It is here."""
+        self._wants.pop(digest, None)
+
+    def keep_only(self, digests: set[Hash]) -> None:
+        """Forget all other batches."""
+        for digest in [known for known in self._wants if known not in digests]:
+            del self._wants[digest]
+
+    def due(self, now_ms: int) -> list[tuple[int, Hash]]:
+        """(peer, digest) to ask now."""
+        found = []
+        for digest, want in self._wants.items():
+            if want.retry_ms <= now_ms:
+                found.append((want.peers[want.asked % len(want.peers)], digest))
+                want.asked, want.retry_ms = want.asked + 1, now_ms + FETCH_RETRY_MS
+        return found
+
+    def wake_ms(self) -> int | None:
+        """Monotonic time of the next question."""
+        return min((want.retry_ms for want in self._wants.values()), default=None)

@@ -1,0 +1,191 @@
+"""Catching up: final blocks fetched from peers, checked against their certificates, and executed one by one.
+
+Safety: a fetched block is executed only under a finalization that was checked, so nobody can feed us another chain.
+
+Consensus names a finalization whose ancestry is not here. From the floor on, one peer at a time is asked for the next
+final blocks; one that does not answer, or answers wrongly, gives way to the next. Blocks come in segments: each ends
+with a block that has its own finalization, which is checked before anything of the segment is executed. Account
+signatures are not verified again: more than f honest replicas verified each before they finalized its block.
+
+Source: docs/design/consensus.md, "Catching up, joining, leaving".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layer1 import merkle
+from layer1.block import Batch, CommittedBlock, batch_digest
+from layer1.codec import decode
+from layer1.consensus.certificates import Checker
+from layer1.consensus.config import Config
+from layer1.consensus.messages import Finalization
+from layer1.errors import RemoteError
+from layer1.header import Header
+from layer1.replica.application import Part
+from layer1.replica.messages import Blocks, BlocksRequest, FinalBlock
+
+RETRY_MS = 1_000
+"""After which the next peer is asked: time for an answer of full size over a slow link."""
+MAX_BLOCKS = 64
+"""In one answer, unless the last finalization among them lies further on."""
+MAX_ANSWER_BYTES = 4 * 2**20
+"""Of batches in one answer, likewise; a link carries four times as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Blocks up to one that has its own, checked, finalization."""
+
+    blocks: tuple[FinalBlock, ...]
+    finalization: Finalization
+    sender: int
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """Oldest first."""
+        return tuple(block.header for block in self.blocks)
+
+
+class CatchUpState:
+    """What is missing, who was asked, and what has come."""
+
+    def __init__(self, config: Config, index: int) -> None:
+        self._config = config
+        self._checker = Checker(config)
+        self._peers = deque(peer for peer in range(len(config.replicas)) if peer != index)
+        self._target_view = 0
+        self._asked: int | None = None
+        self._retry_ms: int | None = None
+        self._segments: deque[Segment] = deque()
+        self._position = 0
+        """Of the next block in the first segment."""
+
+    @property
+    def active(self) -> bool:
+        """Whether something is missing."""
+        return self._retry_ms is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether fetched blocks wait to be executed."""
+        return bool(self._segments)
+
+    def aim(self, finalization: Finalization, sender: int, now_ms: int) -> None:
+        """A block of this finalization is final and not here; ask the sender first."""
+        self._target_view = max(self._target_view, finalization.view)
+        if self._retry_ms is None:
+            self._retry_ms = now_ms
+            if sender in self._peers:
+                self._peers.remove(sender)
+                self._peers.appendleft(sender)
+
+    def request(self, floor: Header, now_ms: int) -> tuple[int, BlocksRequest] | None:
+        """What to ask whom now; nothing while an answer is awaited or worked through, or when nothing is missing."""
+        if self._retry_ms is None or self._segments:
+            return None
+        if floor.view >= self._target_view or not self._peers:
+            self._retry_ms = self._asked = None
+            return None
+        if now_ms < self._retry_ms:
+            return None
+        self._asked, self._retry_ms = self._peers[0], now_ms + RETRY_MS
+        self._peers.rotate(-1)
+        return self._asked, BlocksRequest(floor.height + 1)
+
+    def wake_ms(self) -> int | None:
+        """Monotonic time of the next question."""
+        return None if self._segments else self._retry_ms
+
+    def receive(self, sender: int, message: Blocks, floor: Header, now_ms: int) -> None:
+        """Take an answer in; :meth:`next_block` gives what is in it.
+
+        Raises:
+            RemoteError: Nobody asked, or the blocks do not follow each other and the floor. Another peer is asked.
+        """
+        if sender != self._asked or self._segments:
+            raise RemoteError(f"blocks from replica {sender}; {self._asked} was asked")
+        self._asked = None
+        fresh = [block for block in message.blocks if block.header.height > floor.height]
+        if fresh:
+            self._segments.extend(_segments(fresh, floor, sender))
+            self._peers.rotate(1)
+            self._retry_ms = now_ms
+
+    def next_block(self) -> tuple[FinalBlock, Segment | None] | None:
+        """The next block to execute, its segment checked, and the segment if this is the last block of it.
+
+        Raises:
+            RemoteError: The finalization is not one; all that came with it is dropped.
+        """
+        if not self._segments:
+            return None
+        segment = self._segments[0]
+        if not self._position:
+            self._check(segment)
+        block = segment.blocks[self._position]
+        self._position += 1
+        if self._position < len(segment.blocks):
+            return block, None
+        self._segments.popleft()
+        self._position = 0
+        return block, segment
+
+    def _check(self, segment: Segment) -> None:
+        try:
+            self._checker.certificate(segment.finalization)
+        except RemoteError:
+            self._segments.clear()
+            self._peers.rotate(-1)
+            raise
+        self._checker.forget_below(segment.finalization.view + 1)
+
+
+def _segments(blocks: Sequence[FinalBlock], floor: Header, sender: int) -> list[Segment]:
+    segments: list[Segment] = []
+    collected: list[FinalBlock] = []
+    parent, parent_id = floor, floor.id
+    for block in blocks:
+        header = block.header
+        if (header.height, header.parent) != (parent.height + 1, parent_id):
+            raise RemoteError(f"block {header.height} does not follow block {parent.height}")
+        if header.batches_root != merkle.list_root([batch_digest(batch) for batch in block.batches]):
+            raise RemoteError(f"the batches of block {header.height} are not those that its header names")
+        parent, parent_id = header, header.id
+        collected.append(block)
+        if block.finalization is not None:
+            if block.finalization.block != parent_id or block.finalization.view != header.view:
+                raise RemoteError(f"the finalization with block {header.height} names another block")
+            segments.append(Segment(tuple(collected), block.finalization, sender))
+            collected = []
+    if collected:
+        raise RemoteError(f"nothing makes block {collected[-1].header.height} final")
+    return segments
+
+
+def parts_of(block: FinalBlock) -> tuple[Part, ...]:
+    """The batches of a fetched block, decoded.
+
+    Raises:
+        RemoteError: One is no batch.
+    """
+    decoded = [(encoded, decode(encoded, Batch)) for encoded in block.batches]
+    return tuple(Part(batch_digest(encoded), encoded, batch.transactions) for encoded, batch in decoded)
+
+
+def answer(blocks: Sequence[CommittedBlock], first: int) -> Blocks:
+    """The answer to a request from height `first` on, out of these blocks, oldest first: as many as fit."""
+    chosen: list[FinalBlock] = []
+    complete, size = 0, 0
+    for block in blocks:
+        if block.header.height < first:
+            continue
+        if complete and (complete >= MAX_BLOCKS or size >= MAX_ANSWER_BYTES):
+            break
+        size += sum(map(len, block.batches))
+        chosen.append(FinalBlock(block.header, block.batches, None if block.path else block.finalization))
+        if not block.path:
+            complete = len(chosen)
+    return Blocks(tuple(chosen[:complete]))

@@ -1,0 +1,639 @@
+"""One replica: consensus, ledger, mempool, batches and catch-up behind one step.
+
+Safety: nothing here signs or decides on its own; consensus does the one, the application the other.
+
+Consensus asks with effects (`Build`, `Validate`, `Commit`, `CatchUp`), which are answered here as soon as everything
+they need is at hand, and the rest of the replica hears of it: what is final leaves the mempool, what a proposal lacks
+is fetched, what is pending makes consensus work. All of it is one deterministic machine, so that whole networks run in
+a simulator.
+
+Source: docs/design/architecture.md, "Packages and the direction of imports"; consensus.md.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import assert_never
+
+from layer1.block import Batch, CommittedBlock, batch_digest
+from layer1.codec import decode, encode
+from layer1.consensus import events as consensus_events
+from layer1.consensus.config import Config
+from layer1.consensus.core import Consensus
+from layer1.consensus.events import Now
+from layer1.consensus.messages import Finalization, Message
+from layer1.crypto import Hash, SigningKey
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.header import BlockId, Header
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.transactions import Transaction
+from layer1.replica import events
+from layer1.replica.application import Application, Executed, Part
+from layer1.replica.batches import BatchStore, Fetches, Held
+from layer1.replica.catchup import CatchUpState, answer, parts_of
+from layer1.replica.events import Effect, Event
+from layer1.replica.mempool import Entry, Mempool, PoolLimits
+from layer1.replica.messages import (
+    BatchAnnounce,
+    BatchData,
+    Blocks,
+    BlocksRequest,
+    ConsensusMessage,
+    FetchBatch,
+    LinkMessage,
+)
+from layer1.replica.records import BatchRecord, BlockRecord, ConsensusRecord, FinalRecord, PeerRecord, Record
+
+RECENT_BLOCKS = 128
+"""Final blocks kept in memory for peers that are a little behind; older ones come from storage."""
+EXPIRY_STEP_MS = 1_000
+"""How often, on the ledger clock, the pool is searched for what is past its life span."""
+
+
+def consensus_config(genesis: Genesis) -> Config:
+    """What consensus must know, from the genesis."""
+    parameters = genesis.parameters
+    return Config(
+        chain_id=genesis.chain_id,
+        epoch=0,
+        replicas=genesis.replicas,
+        replica_set=genesis.replica_set_hash,
+        fault_model=genesis.fault_model,
+        term_views=parameters.term_views,
+        drift_bound_ms=parameters.drift_bound_ms,
+        max_step_ms=parameters.max_step_ms,
+        heartbeat_ms=parameters.heartbeat_ms,
+        view_timeout_ms=parameters.view_timeout_ms,
+        max_view_timeout_ms=max(30_000, parameters.view_timeout_ms),
+        rebroadcast_ms=min(250, parameters.view_timeout_ms),
+        stall_timeout_ms=max(2_000, parameters.view_timeout_ms),
+        inclusion_timeout_ms=max(10_000, parameters.view_timeout_ms),
+        max_term_ms=max(60_000, parameters.view_timeout_ms),
+    )
+
+
+class ReplicaCore:
+    """A replica without its input and output.
+
+    Use: create it, run :meth:`restore` over the journal to its end, then feed :meth:`step`, `Begin` first.
+    """
+
+    def __init__(self, genesis: Genesis, key: SigningKey, index: int, limits: PoolLimits | None = None) -> None:
+        self.genesis = genesis
+        self.index = index
+        self.config = consensus_config(genesis)
+        self.application = Application(genesis)
+        self.pool = Mempool(limits or PoolLimits())
+        self.batches = BatchStore(genesis.parameters, len(genesis.replicas))
+        self.catchup = CatchUpState(self.config, index)
+        self.generations: dict[int, int] = {}
+        """Highest journal generation seen of each peer."""
+        self._key = key
+        self._consensus: Consensus | None = None
+        self._fetches = Fetches()
+        self._validations: dict[BlockId, consensus_events.Validate] = {}
+        self._jobs: dict[int, Held | list[Entry]] = {}
+        self._job_of: dict[Hash, int] = {}
+        self._next_job = 0
+        self._recent: deque[CommittedBlock] = deque(maxlen=RECENT_BLOCKS)
+        self._loading: set[int] = set()
+        self._tip: Executed | None = None
+        self._work: tuple[object, ...] = ()
+        self._told: tuple[bool, int | None] = (False, None)
+        self._oldest_ms: int | None = None
+        self._due_wall_ms: int | None = None
+        self._consensus_wake_ms: int | None = None
+        self._wake_ms: int | None = None
+        self._expired_at_ms = 0
+        self._effects: list[Effect] = []
+
+    # ------------------------------------------------------------------------------------------------------- restart
+
+    def restore(self, records: Iterable[bytes]) -> Iterator[CommittedBlock]:
+        """Replay the journal; yields every final block, oldest first, as it is executed. Run it to its end.
+
+        Raises:
+            LocalError: The journal does not fit the genesis, or executing it gives other roots than it holds.
+        """
+        votes: list[bytes] = []
+        blocks: dict[BlockId, BlockRecord] = {}
+        batches: dict[Hash, Part] = {}
+        for data in records:
+            match record := _decode_record(data):
+                case ConsensusRecord():
+                    votes.append(record.record)
+                case BatchRecord():
+                    part = _part(record.batch)
+                    batches[part.digest] = part
+                case BlockRecord():
+                    blocks[record.header.id] = record
+                case FinalRecord():
+                    yield from self._replay_final(record, blocks, batches)
+                case PeerRecord():
+                    self.generations[record.replica] = record.generation
+                case _:
+                    assert_never(record)
+        self._restore_pending(blocks, batches)
+        floor = self.application.floor
+        self._consensus = Consensus(self.config, self._key, self.index, floor.header, floor.finalization, votes)
+
+    def _replay_final(
+        self, record: FinalRecord, blocks: dict[BlockId, BlockRecord], batches: dict[Hash, Part]
+    ) -> Iterator[CommittedBlock]:
+        headers = []
+        for name in record.blocks:
+            block = blocks.pop(name, None)
+            if block is None:
+                raise LocalError(f"the journal calls block {name.hex()} final and does not hold it; it is damaged")
+            self._execute(block, batches)
+            headers.append(block.header)
+        for committed in self.application.commit(headers, record.finalization):
+            self._recent.append(committed)
+            yield committed
+        for executed in headers:
+            blocks.pop(executed.id, None)
+        floor = self.application.floor.header.height
+        for name in [name for name, block in blocks.items() if block.header.height <= floor]:
+            del blocks[name]
+        if len(batches) > RECENT_BLOCKS:
+            self._drop_executed(batches, blocks)
+
+    def _drop_executed(self, batches: dict[Hash, Part], blocks: dict[BlockId, BlockRecord]) -> None:
+        """Forget replayed batches of which nothing can execute any more, so that replay needs little memory."""
+        state = self.application.floor.state
+        needed = {digest for block in blocks.values() for digest in block.batches}
+        for digest, part in list(batches.items()):
+            if digest not in needed and all(
+                item.valid_until_ms < state.clock or state.remembered(item.id) for item in part.transactions
+            ):
+                del batches[digest]
+
+    def _execute(self, block: BlockRecord, batches: dict[Hash, Part]) -> None:
+        try:
+            parts = tuple(batches[digest] for digest in block.batches)
+        except KeyError as error:
+            raise LocalError(f"the journal lacks a batch of block {block.header.height}; it is damaged") from error
+        parent = self.application.header_of(block.header.parent)
+        if parent is None:
+            raise LocalError(f"the journal lacks the parent of block {block.header.height}; it is damaged")
+        try:
+            self.application.validate(block.header, parent, parts)
+        except RemoteError as error:
+            raise LocalError(f"divergence: block {block.header.height} of the journal: {error}") from error
+
+    def _restore_pending(self, blocks: dict[BlockId, BlockRecord], batches: dict[Hash, Part]) -> None:
+        """Execute what consensus may still vote on, and take back batches that are not final."""
+        for block in sorted(blocks.values(), key=lambda item: item.header.height):
+            known = all(digest in batches for digest in block.batches)
+            if known and self.application.has_state(block.header.parent):
+                self._execute(block, batches)
+        self._drop_executed(batches, blocks)
+        for part in batches.values():
+            batch = decode(part.encoded, Batch)
+            ids = [transaction.id for transaction in batch.transactions]
+            self.batches.add_own(part.encoded, batch, ids, 0).durable = True
+
+    # ---------------------------------------------------------------------------------------------------------- step
+
+    @property
+    def consensus(self) -> Consensus:
+        """The consensus core.
+
+        Raises:
+            LocalError: The journal was not replayed yet.
+        """
+        if self._consensus is None:
+            raise LocalError("replay the journal before the first step")
+        return self._consensus
+
+    def step(self, event: Event, now: Now) -> list[Effect]:
+        """Advance by one event.
+
+        Returns:
+            Effects for the driver, to be performed in this order.
+
+        Raises:
+            Refused: A submission was not taken in; nothing changed.
+            LocalError: This replica diverges from the others, or contradicts itself; it must stop.
+        """
+        self._effects = []
+        match event:
+            case events.Begin():
+                self._step_consensus(consensus_events.Started(), now)
+            case events.PeerUp():
+                self._on_peer_up(event)
+            case events.PeerDown():
+                pass
+            case events.FromPeer():
+                self._on_message(event, now)
+            case events.Submit():
+                self._on_submit(event, now)
+            case events.Verified():
+                self._on_verified(event, now)
+            case events.Loaded():
+                self._on_loaded(event)
+            case events.Proceed():
+                self._catch_up_one_block(now)
+            case events.Tick():
+                self._wake_ms = None
+                self._step_consensus(consensus_events.TimerFired(), now)
+            case _:
+                assert_never(event)
+        self._finish(now)
+        return self._effects
+
+    def _finish(self, now: Now) -> None:
+        """What follows from any change: batches leave, questions are asked, consensus hears of work, a wake-up."""
+        self._pack(now)
+        for peer, digest in self._fetches.due(now.monotonic_ms):
+            self._send(peer, FetchBatch(digest))
+        request = self.catchup.request(self.application.floor.header, now.monotonic_ms)
+        if request is not None:
+            self._send(*request)
+        self._tell_work(now)
+        self._ask_wake(now)
+
+    # -------------------------------------------------------------------------------------------------------- intake
+
+    def _on_submit(self, event: events.Submit, now: Now) -> None:
+        state = self.application.floor.state
+        entries = self.pool.take(event.transactions, state, event.source, now.monotonic_ms)
+        if entries:
+            self._verify(entries, tuple(entry.transaction for entry in entries))
+
+    def _verify(self, what: Held | list[Entry], transactions: tuple[Transaction, ...]) -> int:
+        number, self._next_job = self._next_job, self._next_job + 1
+        self._jobs[number] = what
+        self._effects.append(events.Verify(number, transactions))
+        return number
+
+    def _on_verified(self, event: events.Verified, now: Now) -> None:
+        what = self._jobs.pop(event.job, None)
+        if isinstance(what, Held):
+            self._on_batch_verified(what, event, now)
+        elif what is not None:
+            bad = dict(event.failures)
+            for position, entry in enumerate(what):
+                if position in bad:
+                    self.pool.reject(entry)
+                    if entry.id not in self.pool:
+                        self._effects.append(events.Reject((entry.id,), bad[position]))
+                else:
+                    self.pool.verified(entry)
+
+    def _on_batch_verified(self, held: Held, event: events.Verified, now: Now) -> None:
+        self._job_of.pop(held.digest, None)
+        if self.batches.get(held.digest) is not held:
+            return
+        if event.failures:
+            why = f"batch {held.digest.hex()} of replica {held.packer}: {event.failures[0][1]}"
+            self.batches.refuse(held, why)
+            self._effects.append(events.Misbehaved(held.source, why))
+        else:
+            self.batches.accept(held)
+        self._retry_validations(held.digest, now)
+
+    def _pack(self, now: Now) -> None:
+        """Send packed batches, each once, to everybody; the journal gets them with the next sync."""
+        while entries := self.pool.pack(now.monotonic_ms):
+            batch = Batch(self.index, tuple(entry.transaction for entry in entries))
+            encoded = encode(batch)
+            held = self.batches.add_own(encoded, batch, [entry.id for entry in entries], now.monotonic_ms)
+            self._make_durable(held, lazy=True)
+            self._effects.append(events.TransmitAll(encode(BatchData(encoded))))
+
+    def _make_durable(self, held: Held, *, lazy: bool) -> None:
+        if not held.durable:
+            held.durable = True
+            self._journal(BatchRecord(held.encoded), lazy=lazy)
+
+    # ------------------------------------------------------------------------------------------------------ messages
+
+    def _on_peer_up(self, event: events.PeerUp) -> None:
+        """Tell a peer what it may have missed: our batches, and how far the chain is."""
+        if event.generation > self.generations.get(event.peer, 0):
+            self.generations[event.peer] = event.generation
+            self._journal(PeerRecord(event.peer, event.generation), lazy=False)
+        own = tuple(held.digest for held in self.batches.pending() if held.packer == self.index)
+        if own:
+            self._send(event.peer, BatchAnnounce(own))
+        finalization = self.application.floor.finalization
+        if finalization is not None:
+            self._send(event.peer, ConsensusMessage(finalization))
+
+    def _on_message(self, event: events.FromPeer, now: Now) -> None:
+        try:
+            message: LinkMessage = decode(event.data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
+            self._dispatch(event.peer, message, now)
+        except RemoteError as error:
+            self._effects.append(events.Misbehaved(event.peer, str(error)))
+
+    def _dispatch(self, peer: int, message: LinkMessage, now: Now) -> None:
+        match message:
+            case ConsensusMessage():
+                self._step_consensus(consensus_events.Received(peer, message.message), now)
+            case BatchData():
+                self._on_batch(peer, message.batch, now)
+            case BatchAnnounce():
+                for digest in message.digests[:1_000]:
+                    if self.batches.get(digest) is None and self.batches.why_bad(digest) is None:
+                        self._send(peer, FetchBatch(digest))
+            case FetchBatch():
+                self._on_fetch(peer, message.digest)
+            case BlocksRequest():
+                self._on_blocks_request(peer, message.first)
+            case Blocks():
+                self.catchup.receive(peer, message, self.application.floor.header, now.monotonic_ms)
+                if self.catchup.busy:
+                    self._effects.append(events.Again())
+            case _:
+                assert_never(message)
+
+    def _on_batch(self, peer: int, encoded: bytes, now: Now) -> None:
+        wanted = batch_digest(encoded) in self._fetches
+        held = self.batches.add(encoded, peer, now.monotonic_ms, wanted=wanted)
+        if held is None:
+            return
+        self._fetches.drop(held.digest)
+        if not wanted and all(map(self.application.floor.state.remembered, held.ids)):
+            self.batches.remove([held.digest])
+            return
+        unknown = tuple(
+            item
+            for name, item in zip(held.ids, held.transactions, strict=True)
+            if not self.batches.is_verified(name, item) and not self.pool.is_verified(name, item)
+        )
+        self._job_of[held.digest] = job = self._verify(held, unknown)
+        if wanted:
+            self._effects.append(events.Hurry(job))
+
+    def _on_fetch(self, peer: int, digest: Hash) -> None:
+        held = self.batches.get(digest)
+        if held is not None and held.good:
+            self._send(peer, BatchData(held.encoded))
+
+    def _on_blocks_request(self, peer: int, first: int) -> None:
+        if self._recent and self._recent[0].header.height <= first:
+            self._send(peer, answer(self._recent, first))
+        elif peer not in self._loading:
+            self._loading.add(peer)
+            self._effects.append(events.LoadBlocks(peer, first))
+
+    def _on_loaded(self, event: events.Loaded) -> None:
+        self._loading.discard(event.peer)
+        self._send(event.peer, answer(event.blocks, event.first))
+
+    # ----------------------------------------------------------------------------------------------------- consensus
+
+    def _step_consensus(self, event: consensus_events.Event, now: Now) -> None:
+        """Step consensus, and answer what it asks until it asks no more.
+
+        Raises:
+            RemoteError: The first event is a message that breaks the protocol.
+        """
+        waiting = deque([event])
+        while waiting:
+            for effect in self.consensus.step(waiting.popleft(), now):
+                waiting.extend(self._perform(effect, now))
+
+    def _perform(self, effect: consensus_events.Effect, now: Now) -> Sequence[consensus_events.Event]:
+        match effect:
+            case consensus_events.Persist():
+                self._journal(ConsensusRecord(effect.record), lazy=False)
+            case consensus_events.PersistBatches():
+                for digest in effect.digests:
+                    if (held := self.batches.get(digest)) is not None:
+                        self._make_durable(held, lazy=False)
+            case consensus_events.Send():
+                self._send(effect.receiver, ConsensusMessage(effect.message))
+            case consensus_events.Broadcast():
+                self._effects.append(events.TransmitAll(encode(ConsensusMessage(effect.message))))
+            case consensus_events.WakeAt():
+                self._consensus_wake_ms = effect.monotonic_ms
+            case consensus_events.Accuse():
+                why = f"contradiction: {_brief(effect.first)} and {_brief(effect.second)}"
+                self._effects.append(events.Misbehaved(effect.replica, why))
+            case _:
+                return self._answer(effect, now)
+        return ()
+
+    def _answer(
+        self,
+        effect: consensus_events.Build | consensus_events.Validate | consensus_events.Commit | consensus_events.CatchUp,
+        now: Now,
+    ) -> Sequence[consensus_events.Event]:
+        match effect:
+            case consensus_events.Build():
+                return self._build(effect)
+            case consensus_events.Validate():
+                self._validations[effect.proposal.header.id] = effect
+                return self._try_validate(effect)
+            case consensus_events.Commit():
+                self._commit(effect.headers, effect.finalization, now)
+            case consensus_events.CatchUp():
+                self.catchup.aim(effect.finalization, effect.sender, now.monotonic_ms)
+            case _:
+                assert_never(effect)
+        return ()
+
+    def _build(self, effect: consensus_events.Build) -> Sequence[consensus_events.Event]:
+        candidates = (Part(held.digest, held.encoded, held.transactions) for held in self.batches.pending())
+        executed = self.application.build(effect.view, effect.epoch, effect.parent, effect.wall_time, candidates)
+        self._executed(executed)
+        return (consensus_events.Built(executed.header, executed.digests),)
+
+    def _try_validate(self, effect: consensus_events.Validate) -> Sequence[consensus_events.Event]:
+        """Answer a `Validate` if every batch is here and verified; else see to it that they come."""
+        proposal = effect.proposal
+        header, block = proposal.header, proposal.header.id
+        if header.height <= self.application.floor.header.height:
+            self._forget_validation(block)
+            return ()
+        parts = []
+        for digest in proposal.batches:
+            held = self.batches.get(digest)
+            if (why := self.batches.why_bad(digest)) is not None:
+                self._forget_validation(block)
+                self.application.refuse(block, why)
+                return (consensus_events.Validated(block, False, why),)
+            if held is None:
+                self._fetches.want(digest, self._holders(effect))
+            elif not held.good:
+                if (job := self._job_of.get(digest)) is not None:
+                    self._effects.append(events.Hurry(job))
+            else:
+                parts.append(Part(held.digest, held.encoded, held.transactions))
+        if len(parts) < len(proposal.batches) or not self.application.has_state(header.parent):
+            return ()
+        self._forget_validation(block)
+        try:
+            executed = self.application.validate(header, effect.parent, tuple(parts))
+        except RemoteError as error:
+            return (consensus_events.Validated(block, False, str(error)),)
+        self._executed(executed)
+        return (consensus_events.Validated(block, True),)
+
+    def _holders(self, effect: consensus_events.Validate) -> list[int]:
+        first = [effect.sender, self.config.leader(effect.proposal.header.view)]
+        return [peer for peer in (*first, *range(len(self.config.replicas))) if peer != self.index]
+
+    def _forget_validation(self, block: BlockId) -> None:
+        if self._validations.pop(block, None) is not None:
+            self._fetches.keep_only({d for other in self._validations.values() for d in other.proposal.batches})
+
+    def _retry_validations(self, digest: Hash, now: Now) -> None:
+        for effect in [item for item in self._validations.values() if digest in item.proposal.batches]:
+            for event in self._try_validate(effect):
+                self._step_consensus(event, now)
+
+    def _executed(self, executed: Executed) -> None:
+        """Remember a block for a restart: the vote that follows makes this durable."""
+        self._journal(BlockRecord(executed.header, executed.digests), lazy=True)
+        if self._tip is None or executed.header.view > self._tip.header.view:
+            self._tip = executed
+
+    def _commit(self, headers: Sequence[Header], finalization: Finalization, now: Now) -> None:
+        floor = self.application.floor.header.height
+        fresh = [header for header in headers if header.height > floor]
+        for header in fresh:
+            if self.application.get(header.id) is None:
+                self.application.check_not_refused(header.id)
+                self.catchup.aim(finalization, self.index, now.monotonic_ms)
+                return
+        self._make_final(fresh, finalization)
+
+    def _make_final(self, headers: Sequence[Header], finalization: Finalization) -> None:
+        if not headers:
+            return
+        digests = [part for header in headers for part in self._parts(header)]
+        for digest in digests:
+            if (held := self.batches.get(digest)) is not None:
+                self._make_durable(held, lazy=True)
+        self._journal(FinalRecord(tuple(header.id for header in headers), finalization), lazy=True)
+        for block in self.application.commit(headers, finalization):
+            self._recent.append(block)
+            self.pool.remove(output.transaction_id for output in block.outputs)
+            self._effects.append(events.Deliver(block))
+        self.batches.remove(digests)
+        floor = self.application.floor.header
+        for name in [name for name, e in self._validations.items() if e.proposal.header.height <= floor.height]:
+            self._forget_validation(name)
+        self._expire(floor.clock)
+
+    def _parts(self, header: Header) -> tuple[Hash, ...]:
+        executed = self.application.get(header.id)
+        return () if executed is None else executed.digests
+
+    def _expire(self, clock_ms: int) -> None:
+        if clock_ms < self._expired_at_ms + EXPIRY_STEP_MS:
+            return
+        self._expired_at_ms = clock_ms
+        self.batches.expire(clock_ms)
+        dead = self.pool.expire(clock_ms)
+        if dead:
+            refusal = Refused("expired", f"the ledger clock is {clock_ms}, past its life span; sign a new one")
+            self._effects.append(events.Reject(tuple(dead), refusal))
+
+    # ------------------------------------------------------------------------------------------------------ catch-up
+
+    def _catch_up_one_block(self, now: Now) -> None:
+        """Execute one fetched block, so that the loop is never blocked for longer than that."""
+        try:
+            found = self.catchup.next_block()
+        except RemoteError as error:
+            self._effects.append(events.Misbehaved(self.index, f"while catching up: {error}"))
+            return
+        if found is None:
+            return
+        block, segment = found
+        if block.header.height > self.application.floor.header.height:
+            self._execute_fetched(block.header, parts_of(block))
+        if segment is not None:
+            floor = self.application.floor.header.height
+            fresh = [header for header in segment.headers if header.height > floor]
+            self._make_final(fresh, segment.finalization)
+            self._step_consensus(consensus_events.CaughtUp(segment.headers[-1], segment.finalization), now)
+        if self.catchup.busy:
+            self._effects.append(events.Again())
+
+    def _execute_fetched(self, header: Header, parts: tuple[Part, ...]) -> None:
+        parent = self.application.header_of(header.parent)
+        if parent is None:
+            raise LocalError(f"block {header.height} is final and its parent is not here: two chains are final")
+        try:
+            executed = self.application.validate(header, parent, parts)
+        except RemoteError:
+            self.application.check_not_refused(header.id)
+            raise
+        for part in parts:
+            held = self.batches.get(part.digest)
+            if held is None or not held.durable:
+                self._journal(BatchRecord(part.encoded), lazy=True)
+            if held is not None:
+                held.durable = True
+        self._executed(executed)
+
+    # --------------------------------------------------------------------------------------------------- work, wakes
+
+    def _tell_work(self, now: Now) -> None:
+        """Tell consensus whether there is something to order that no block on its way holds (rule 9)."""
+        tip, chain = self._tip, self.consensus.chain
+        alive = tip is not None and (tip.header.view >= self.consensus.view or chain.is_certified(tip.header.view))
+        head = tip.id if tip is not None and alive else chain.tip.id
+        situation = (head, self.batches.version, self.application.floor.id)
+        if situation != self._work:
+            self._work = situation
+            included = self.application.included(head)
+            self._oldest_ms = min(
+                (held.arrived_ms for held in self.batches.pending() if held.digest not in included), default=None
+            )
+            self._due_wall_ms = self._due(head)
+        due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
+        told = (self._oldest_ms is not None or due, self._oldest_ms)
+        if told != self._told:
+            self._told = told
+            self._step_consensus(consensus_events.WorkChanged(*told), now)
+            self._tell_work(now)
+
+    def _due(self, head: BlockId) -> int | None:
+        """Wall time at which a block on `head` would settle a group at its deadline (rule 11 of groups.md)."""
+        header = self.application.header_of(head)
+        if header is None:
+            head, header = self.application.floor.id, self.application.floor.header
+        deadline = self.application.state_after(head).next_deadline()
+        return None if deadline is None else header.wall_time + max(0, deadline - header.clock)
+
+    def _ask_wake(self, now: Now) -> None:
+        due = None
+        if self._due_wall_ms is not None and now.wall_ms < self._due_wall_ms:
+            due = now.monotonic_ms + self._due_wall_ms - now.wall_ms
+        wakes = (self._consensus_wake_ms, self.pool.pack_at_ms(), self._fetches.wake_ms(), self.catchup.wake_ms(), due)
+        wake = min((time for time in wakes if time is not None), default=None)
+        if wake != self._wake_ms:
+            self._wake_ms = wake
+            self._effects.append(events.Wake(wake))
+
+    # ---------------------------------------------------------------------------------------------------------- small
+
+    def _journal(self, record: Record, *, lazy: bool) -> None:
+        self._effects.append(events.Journal(encode(record), lazy))
+
+    def _send(self, peer: int, message: LinkMessage) -> None:
+        self._effects.append(events.Transmit(peer, encode(message)))
+
+
+def _decode_record(data: bytes) -> Record:
+    try:
+        record: Record = decode(data, Record)  # type: ignore[arg-type]  # a union is not a type
+    except RemoteError as error:
+        raise LocalError(f"the journal holds a record that this version does not know: {error}") from error
+    return record
+
+
+def _part(encoded: bytes) -> Part:
+    return Part(batch_digest(encoded), encoded, decode(encoded, Batch).transactions)
+
+
+def _brief(message: Message) -> str:
+    return f"{type(message).__name__} of view {getattr(message, 'view', getattr(message, 'start', '?'))}"

@@ -1,0 +1,175 @@
+"""The contract between the replica's core and its driver: events in, effects out, as in `layer1.consensus.events`.
+
+The driver performs effects in order, with one freedom: all that a turn of its loop journals may become durable in one
+sync, as long as nothing of that turn leaves before it.
+
+Source: docs/design/style.md, "A core is a synchronous step"; consensus.md, "Persist before sending".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layer1.block import CommittedBlock
+from layer1.crypto import Hash
+from layer1.errors import Refused
+from layer1.ledger.transactions import Transaction
+
+# ---------------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The journal was replayed; links may come up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A link to a replica is open."""
+
+    peer: int
+    generation: int
+    """Of its journal, from its greeting."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    """The link to a replica has ended."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class FromPeer:
+    """One message on the link to a replica."""
+
+    peer: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Transactions from the API; taken all, or none (`Refused`)."""
+
+    transactions: Sequence[tuple[Hash, Transaction]]
+    """With their ids."""
+    source: str = ""
+    """Connection or caller, for its share of the pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Answer to `Verify`."""
+
+    job: int
+    failures: tuple[tuple[int, Refused], ...]
+    """Position and reason of each bad transaction; for a batch, of the first one at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Answer to `LoadBlocks`: as many as were found, oldest first."""
+
+    peer: int
+    first: int
+    blocks: Sequence[CommittedBlock]
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Answer to `Again`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time of the last `Wake` has come. Spurious ones are harmless."""
+
+
+Event = Begin | PeerUp | PeerDown | FromPeer | Submit | Verified | Loaded | Proceed | Tick
+
+# --------------------------------------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Append a record. Unless it is lazy, nothing that stands after it leaves before it is durable."""
+
+    record: bytes
+    lazy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Send on the link to one replica, if it is up."""
+
+    peer: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransmitAll:
+    """Send on every link."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Verify the account signatures of these, a little at a time, and answer `Verified`. Jobs go in order."""
+
+    job: int
+    transactions: tuple[Transaction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """A proposal waits for this job: do it next."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """A block is final. In order of height, each once."""
+
+    block: CommittedBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """These transactions of ours will never be final."""
+
+    ids: tuple[Hash, ...]
+    refusal: Refused
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBlocks:
+    """Read final blocks from height `first` on from storage for a peer, and answer `Loaded`."""
+
+    peer: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """More work is at hand: give the loop back, then send `Proceed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Send `Tick` at this monotonic time, ms. Replaces the wake-up asked for before; None cancels it."""
+
+    monotonic_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaved:
+    """A peer broke the protocol; its message was dropped."""
+
+    peer: int
+    reason: str
+
+
+Effect = Journal | Transmit | TransmitAll | Verify | Hurry | Deliver | Reject | LoadBlocks | Again | Wake | Misbehaved

@@ -1,0 +1,251 @@
+"""Transactions that this replica took in: checked cheaply, then verified, then packed into batches.
+
+Safety: nothing is packed whose signatures were not verified here, and nothing twice.
+
+An entry is *waiting* until its signatures are verified, then *ready* until it is packed, then *packed* until its block
+is final or its life is over. While it waits it is known by id and signatures, because the id does not cover them:
+somebody who brings a known transaction under false signatures neither shuts out nor spoils the true one.
+
+Source: docs/design/consensus.md, "Mempool and batches".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from layer1.codec import encode
+from layer1.crypto import Hash, PublicKey, Signature
+from layer1.errors import Refused, check
+from layer1.ledger.admission import admit
+from layer1.ledger.state import State
+from layer1.ledger.transactions import Transaction, Transfer, signers
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How much a replica takes in before it answers ``pool_full``, and how it packs."""
+
+    transactions: int = 50_000
+    """In the pool at once, waiting for a final block."""
+    bytes: int = 32 * 2**20
+    """Of their encodings."""
+    per_sender: int = 20_000
+    """Of one paying account."""
+    per_source: int = 20_000
+    """Of one connection or caller, where the API names it."""
+    reserved: int = 2_000
+    """Of `transactions`, kept for disputes: a flood of transfers cannot keep a report out."""
+    batch_transactions: int = 400
+    """In one batch: large enough to pay for its hash and frames, small enough to verify in 30 ms."""
+    batch_bytes: int = 128 * 1024
+    """Encoded, in one batch."""
+    batch_delay_ms: int = 8
+    """Between two batches of one replica. The first after a pause leaves at once, so a lone transfer never waits."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"limits.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.reserved >= self.transactions:
+            raise ValueError(
+                f"limits.reserved is {self.reserved}, limits.transactions {self.transactions}: nothing would be left "
+                "for transfers; lower the first"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transaction in the pool."""
+
+    id: Hash
+    transaction: Transaction
+    size: int
+    """Bytes of its encoding."""
+    sender: PublicKey | None
+    """Who pays first; None for what needs no account's signature."""
+    source: str
+    arrived_ms: int
+    """Monotonic."""
+
+    @property
+    def name(self) -> Name:
+        """What it is known by while its signatures are not verified."""
+        return self.id, self.transaction.signatures
+
+
+Name = tuple[Hash, tuple[Signature, ...]]
+
+
+class Mempool:
+    """The pool of one replica."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
+        self._waiting: dict[Name, Entry] = {}
+        self._ready: dict[Hash, Entry] = {}
+        self._disputes: dict[Hash, Entry] = {}
+        self._packed: dict[Hash, Entry] = {}
+        self._bytes = 0
+        self._senders: Counter[PublicKey] = Counter()
+        self._sources: Counter[str] = Counter()
+        self._packed_at_ms: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting) + sum(map(len, self._verified))
+
+    def __contains__(self, transaction_id: Hash) -> bool:
+        """Whether a transaction of this id is here with verified signatures."""
+        return any(transaction_id in entries for entries in self._verified)
+
+    def is_here(self, transaction_id: Hash, transaction: Transaction) -> bool:
+        """Whether this very transaction is here, verified or not."""
+        return transaction_id in self or (transaction_id, transaction.signatures) in self._waiting
+
+    def is_verified(self, transaction_id: Hash, transaction: Transaction) -> bool:
+        """Whether this very transaction is here with verified signatures."""
+        for entries in self._verified:
+            if (entry := entries.get(transaction_id)) is not None:
+                return entry.transaction.signatures == transaction.signatures
+        return False
+
+    @property
+    def _verified(self) -> tuple[dict[Hash, Entry], ...]:
+        return self._disputes, self._ready, self._packed
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all transactions here."""
+        return self._bytes
+
+    def take(
+        self, transactions: Sequence[tuple[Hash, Transaction]], state: State, source: str, now_ms: int
+    ) -> list[Entry]:
+        """Check cheaply and take in all, or none. Returns those whose signatures are to be verified.
+
+        Args:
+            transactions: (id, transaction); those that are here or final already are passed over.
+            state: The committed head.
+            source: The connection or caller, empty if unknown.
+            now_ms: Monotonic.
+
+        Raises:
+            Refused: ``pool_full``, ``too_large``, ``expired``, ``not_yet_valid`` or ``insufficient_balance``.
+        """
+        fresh: dict[Name, Entry] = {}
+        for name, transaction in transactions:
+            if self.is_here(name, transaction) or state.remembered(name):
+                continue
+            size = len(encode(transaction))
+            admit(state, transaction, size)
+            payers = signers(transaction.payload)
+            entry = Entry(name, transaction, size, payers[0] if payers else None, source, now_ms)
+            fresh[entry.name] = entry
+        self._check_room(list(fresh.values()))
+        for entry in fresh.values():
+            self._waiting[entry.name] = entry
+            self._count(entry)
+        return list(fresh.values())
+
+    def verified(self, entry: Entry) -> None:
+        """Its signatures are good: it may be packed."""
+        if self._waiting.pop(entry.name, None) is None:
+            return
+        if entry.id in self:
+            self._discount(entry)
+        else:
+            lane = self._disputes if is_dispute(entry.transaction) else self._ready
+            lane[entry.id] = entry
+
+    def reject(self, entry: Entry) -> None:
+        """Its signatures are not good: it leaves the pool."""
+        if self._waiting.pop(entry.name, None) is not None:
+            self._discount(entry)
+
+    def pack_at_ms(self) -> int | None:
+        """Monotonic time from which :meth:`pack` gives a batch; None with nothing to pack."""
+        if not self._ready and not self._disputes:
+            return None
+        if self._packed_at_ms is None or self._disputes or len(self._ready) >= self._limits.batch_transactions:
+            return 0
+        return self._packed_at_ms + self._limits.batch_delay_ms
+
+    def pack(self, now_ms: int) -> tuple[Entry, ...]:
+        """The next batch in order of arrival, disputes by themselves and first; empty if it is not time yet."""
+        due = self.pack_at_ms()
+        if due is None or now_ms < due:
+            return ()
+        self._packed_at_ms = now_ms
+        lane = self._disputes or self._ready
+        chosen: list[Entry] = []
+        size = 0
+        for entry in lane.values():
+            size += entry.size
+            if chosen and (size > self._limits.batch_bytes or len(chosen) == self._limits.batch_transactions):
+                break
+            chosen.append(entry)
+        for entry in chosen:
+            self._packed[entry.id] = lane.pop(entry.id)
+        return tuple(chosen)
+
+    def remove(self, ids: Iterable[Hash]) -> None:
+        """These are in a final block: they leave the pool."""
+        for name in ids:
+            for entries in self._verified:
+                if (entry := entries.pop(name, None)) is not None:
+                    self._discount(entry)
+
+    def expire(self, clock_ms: int) -> list[Hash]:
+        """Drop what can never be executed any more at this ledger clock. Returns the ids."""
+        dead = [
+            (pool, name, entry)
+            for pool in self._verified
+            for name, entry in pool.items()
+            if entry.transaction.valid_until_ms < clock_ms
+        ]
+        for pool, name, entry in dead:
+            del pool[name]
+            self._discount(entry)
+        return [name for _, name, _ in dead]
+
+    def _check_room(self, entries: Sequence[Entry]) -> None:
+        limits, ordinary = self._limits, any(not is_dispute(entry.transaction) for entry in entries)
+        room = limits.transactions - (limits.reserved if ordinary else 0)
+        count, size = len(self) + len(entries), self._bytes + sum(entry.size for entry in entries)
+        check(count <= room, "pool_full", f"{count} transactions would wait here, at most {room} may; retry later")
+        check(size <= limits.bytes, "pool_full", f"{size} bytes would wait here, at most {limits.bytes}; retry later")
+        for sender, added in Counter(entry.sender for entry in entries if entry.sender).items():
+            _check_share("account " + sender.hex(), self._senders[sender] + added, limits.per_sender)
+        for source, added in Counter(entry.source for entry in entries if entry.source).items():
+            _check_share("connection " + source, self._sources[source] + added, limits.per_source)
+
+    def _count(self, entry: Entry) -> None:
+        self._bytes += entry.size
+        if entry.sender:
+            self._senders[entry.sender] += 1
+        if entry.source:
+            self._sources[entry.source] += 1
+
+    def _discount(self, entry: Entry) -> None:
+        self._bytes -= entry.size
+        _release(self._senders, entry.sender)
+        _release(self._sources, entry.source)
+
+
+def is_dispute(transaction: Transaction) -> bool:
+    """Whether a transaction has a deadline to meet: everything on an existing group."""
+    return not isinstance(transaction.payload, Transfer) and not signers(transaction.payload)
+
+
+def _check_share(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise Refused("pool_full", f"{name} would have {count} transactions waiting here, at most {most}; retry later")
+
+
+def _release(counter: Counter[Any], key: Hash | str | None) -> None:
+    if key and (left := counter[key] - 1) >= 0:
+        counter[key] = left
+        if not left:
+            del counter[key]

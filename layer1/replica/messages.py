@@ -1,0 +1,75 @@
+"""What replicas say to each other on a link, around the messages of consensus.
+
+A link carries nothing but these, one per frame. Batches travel as the bytes that their digest is of, so nobody encodes
+a batch twice. A greeting opens each direction of a link.
+
+Source: docs/design/consensus.md, "Mempool and batches", "Catching up, joining, leaving", "Persist before sending".
+"""
+
+from __future__ import annotations
+
+from layer1.codec import Struct
+from layer1.consensus.messages import Finalization, Message
+from layer1.crypto import Hash
+from layer1.header import Header
+
+WIRE_VERSION = 1
+"""Rises with every change that an older replica would not understand."""
+
+
+class Greeting(Struct):
+    """The first thing on a link, vouched for by its handshake."""
+
+    wire_version: int
+    generation: int
+    """Of the sender's journal: a lower one than before means that it runs on an old copy, and its votes don't count."""
+
+
+class ConsensusMessage(Struct, tag=1):
+    """A vote, a certificate, a proposal, or a question for one."""
+
+    message: Message
+
+
+class BatchData(Struct, tag=2):
+    """A batch, pushed once by whoever packed it, or in answer to `FetchBatch`."""
+
+    batch: bytes
+    """Encoded `Batch`; its digest is its name."""
+
+
+class BatchAnnounce(Struct, tag=3):
+    """Digests of batches that the sender packed and that are not final; sent when a link comes up."""
+
+    digests: tuple[Hash, ...]
+
+
+class FetchBatch(Struct, tag=4):
+    """Ask for the batch of this digest."""
+
+    digest: Hash
+
+
+class BlocksRequest(Struct, tag=5):
+    """Ask for final blocks from height `first` on, as many as fit into an answer."""
+
+    first: int
+
+
+class FinalBlock(Struct):
+    """A block as it is fetched: executing it gives the rest."""
+
+    header: Header
+    batches: tuple[bytes, ...]
+    finalization: Finalization | None
+    """None if a later block's finalization makes this one final; the next block that has one follows in the answer."""
+
+
+class Blocks(Struct, tag=6):
+    """Final blocks, each the child of the one before, the last with its finalization; answers `BlocksRequest`."""
+
+    blocks: tuple[FinalBlock, ...]
+    """Oldest first; empty if the sender has none from there on."""
+
+
+LinkMessage = ConsensusMessage | BatchData | BatchAnnounce | FetchBatch | BlocksRequest | Blocks

@@ -1,0 +1,52 @@
+"""What a replica writes into its journal: enough to come back from, after a kill at any moment.
+
+Safety: a block record stands before the vote for its block, in the same sync, and its batches before it.
+
+The records of consensus are opaque here. Blocks and batches are kept once, by their names; a final record says which
+of them are final, and by what. Replayed in order they give the state, the floor of consensus, and what was pending.
+
+Source: docs/design/consensus.md, "Persist before sending".
+"""
+
+from __future__ import annotations
+
+from layer1.codec import Struct
+from layer1.consensus.messages import Finalization
+from layer1.crypto import Hash
+from layer1.header import BlockId, Header
+
+
+class ConsensusRecord(Struct, tag=1):
+    """A record of the consensus core, given back to it as it is."""
+
+    record: bytes
+
+
+class BatchRecord(Struct, tag=2):
+    """An encoded batch whose signatures this replica verified, or which is part of a final block."""
+
+    batch: bytes
+
+
+class BlockRecord(Struct, tag=3):
+    """A block that this replica built, validated or fetched, and the digests of its batches."""
+
+    header: Header
+    batches: tuple[Hash, ...]
+
+
+class FinalRecord(Struct, tag=4):
+    """These blocks became final, oldest first, by a certificate that names the last."""
+
+    blocks: tuple[BlockId, ...]
+    finalization: Finalization
+
+
+class PeerRecord(Struct, tag=5):
+    """The highest generation that a peer's journal was seen with."""
+
+    replica: int
+    generation: int
+
+
+Record = ConsensusRecord | BatchRecord | BlockRecord | FinalRecord | PeerRecord
