@@ -20,7 +20,7 @@ from layer1.ledger.agreements import Final, sign_claim, sign_final, verify_final
 from layer1.ledger.disputes import is_false
 from layer1.ledger.settlement import entitlements
 from layer1.ledger.transactions import CloseGroup, Wedge
-from layer2.events import Effect, Persist, Send, Submission
+from layer2.events import Advice, Effect, Persist, Send, Submission
 from layer2.messages import CloseRequest, FinalAccept, FinalProposal, FinalReady, require
 from layer2.records import Claimed, FinalSigned
 from layer2.state import state_of
@@ -32,7 +32,7 @@ def send_close(group: Group) -> Step:
     """Take no more commands, and end the group when nothing is in flight (rule 7).
 
     Raises:
-        Refused: ``frozen``, ``group_closed``, ``not_connected``, ``lost_data`` at a primary, or ``dispute_pays_more``.
+        Refused: ``frozen``, ``group_closed``, ``not_connected``, or ``lost_data`` at a primary.
     """
     if group.frozen or group.closed:
         assert group.stopped is not None
@@ -63,7 +63,8 @@ def propose_final(group: Group) -> Step:
     if group.final is None:
         final = Final(group.group_id, state.header.epoch, state.header.hash, state.version, state.body.balances)
         if not _pays_enough(group, final):
-            return replace(group, closing=False), []
+            text = "another outcome of this dispute pays us more than what FINAL would: wait for layer 1"
+            return replace(group, closing=False), [Advice("close_declined", text)]
         signature = sign_final(place.key, place.agreement.chain_id, final)
         group = replace(group, final=FinalSigned(final, (signature, *(None for _ in group.others))))
         group, effects = drop_unsigned(group, "group_closing", "the group is being closed: open another")

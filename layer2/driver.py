@@ -1,92 +1,84 @@
 """Hosts the groups of one wallet: performs their effects over links and one journal.
 
-Skeleton: the signatures are settled, the bodies follow.
+*Safety:* nothing that follows from a record leaves this process before the record is durable.
 
-Source: docs/design/architecture.md, "Packages and the direction of imports".
+All events of one turn of the loop are stepped first; then one sync makes all their records durable, for all groups
+(group commit); then their effects are performed, in order. If the sync fails, none is, and every group freezes.
+
+Source: docs/design/groups.md, rules 1 to 6; architecture.md, "Choices already made".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import assert_never
 
+from layer1.codec import decode, encode
 from layer1.crypto import Hash, PublicKey, SigningKey
-from layer1.errors import RemoteError, WedgeError
+from layer1.errors import LocalError, Refused, RemoteError, check
 from layer1.journal import Journal
-from layer1.ledger import records
+from layer1.ledger import records as ledger
 from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
-from layer2 import events
+from layer1.link import LinkClosed, LinkLimits, connect
+from layer2 import group as core
+from layer2.closing import final_payload
+from layer2.events import (
+    Advice,
+    CloseRequested,
+    Committed,
+    Connected,
+    Disconnected,
+    DiskFailed,
+    Effect,
+    Event,
+    Finished,
+    Frozen,
+    LedgerSeen,
+    Persist,
+    Received,
+    Rejected,
+    Requested,
+    Send,
+    Submission,
+    WedgeRequested,
+)
+from layer2.group import Group
+from layer2.hosting import Channel, Observer, Pending, Receipt
 from layer2.machine import StateMachine
-from layer2.messages import OpeningMessage
+from layer2.messages import (
+    MAX_COMMAND_BYTES,
+    Answer,
+    Decline,
+    Error,
+    GroupMessage,
+    Offer,
+    OpeningMessage,
+    Resume,
+    decode_message,
+)
+from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record
+from layer2.state import SALT_BYTES
 
+__all__ = ["Channel", "Contact", "GroupHost", "Observer", "Pending", "Receipt"]
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """Where another member is found."""
+FIRST_BACKOFF_S = 0.1
+"""Before a lost link is tried again; doubles with each failure, and each wait is between half and all of it."""
+LAST_BACKOFF_S = 30.0
+"""The longest wait between two tries."""
+MESSAGES_PER_TURN = 64
+"""Of one link, before the others have their turn."""
 
-    key: PublicKey
-    """Identity of its link; not its group key."""
-    host: str = ""
-    """Empty if only it can connect to us."""
-    port: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Our command is committed: this member durably holds the certificate (rule 3)."""
-
-    number: int
-    version: int
-
-
-class Pending(WedgeError):
-    """The fate of our command is not known yet. Do not retry it; the observer is told what becomes of it."""
-
-    def __init__(self, group_id: Hash, number: int, message: str) -> None:
-        super().__init__(message)
-        self.group_id = group_id
-        self.number = number
-
-
-class Observer:
-    """What the wallet wants to know. Called on the event loop, after the records are durable; must not block.
-
-    After a restart :meth:`committed` is called again for every version since the last compaction: key what it
-    stores by group and version.
-    """
-
-    def committed(self, group_id: Hash, event: events.Committed) -> None:
-        """A version is committed, with its commands: the history."""
-
-    def rejected(self, group_id: Hash, event: events.Rejected) -> None:
-        """Our command was not applied and never will be, also if its `submit` is waited for."""
-
-    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
-        """Bring this to layer 1."""
-
-    def advice(self, group_id: Hash, event: events.Advice) -> None:
-        """The group cannot go on by itself."""
-
-    def frozen(self, group_id: Hash, reason: str) -> None:
-        """The disk did not confirm: nothing is signed until the process is started again."""
-
-    def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
-        """Layer 1 has closed the group."""
-
-    def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
-        """A peer broke the protocol; its message was dropped. A policy may wedge the group."""
-
-    def connected(self, group_id: Hash, member: int, up: bool) -> None:
-        """A member came into step, or its link is gone."""
-
-    def opening(self, peer: PublicKey, message: OpeningMessage) -> None:
-        """An offer, answer or decline; reply with :meth:`GroupHost.send_opening`."""
+_Waiting = asyncio.Future[Receipt]
 
 
 class GroupHost:
-    """All groups of one wallet in one process."""
+    """All groups of one wallet in one process; make and use it on one event loop."""
 
     def __init__(
         self,
@@ -107,70 +99,473 @@ class GroupHost:
             machines: By name, for the agreements that may be hosted.
             observer: See there; it is called from here on.
             group_key: Our secret for an agreement and our index in it; secrets are never journaled.
+
+        Raises:
+            LocalError: The journal contradicts itself, a machine is missing, or a key is wrong.
         """
-        raise NotImplementedError
+        self._journal = journal
+        self._key = key
+        self._chain_id = chain_id
+        self._machines = machines
+        self._observer = observer
+        self._group_key = group_key
+        self._groups: dict[Hash, Group] = {}
+        self._contacts: dict[Hash, tuple[Contact | None, ...]] = {}
+        self._links: dict[PublicKey, Channel] = {}
+        self._bounced: set[tuple[Hash, int]] = set()
+        """Members that did not know the group when our Resume came: say it again when they do."""
+        self._requests: dict[Hash, list[tuple[bytes, _Waiting]]] = {}
+        self._waiting: dict[Hash, dict[int, _Waiting]] = {}
+        self._closing: dict[Hash, list[asyncio.Future[CloseGroup]]] = {}
+        self._effects: list[tuple[Hash, Effect]] = []
+        """Of this turn: behind the barrier."""
+        self._durable: deque[tuple[Hash, Effect]] = deque()
+        self._performing = False
+        self._failure = ""
+        self._turn: asyncio.Handle | None = None
+        self._changed = asyncio.Event()
+        self._random = random.Random()  # noqa: S311 - spreads reconnections, guards nothing
+        self._restore()
+
+    # ------------------------------------------------------------------------------------------------ the wallet
 
     @property
-    def groups(self) -> Mapping[Hash, Any]:
-        """The :class:`layer2.group.Group` of each group, as of now."""
-        raise NotImplementedError
+    def groups(self) -> Mapping[Hash, Group]:
+        """Each group as of now: `version`, `state.body.balances`, `in_step`, `pending`, `final`, `claim`, `stopped`."""
+        return MappingProxyType(self._groups)
+
+    def is_linked(self, peer: PublicKey) -> bool:
+        """Whether there is a link to this wallet."""
+        return peer in self._links
 
     def add(
         self, agreement: GroupAgreement, group_id: Hash, index: int, key: SigningKey, contacts: Mapping[int, Contact]
     ) -> None:
-        """Host a group that layer 1 has opened; durable on return. `contacts` are the other members, by index."""
-        raise NotImplementedError
+        """Host a group that layer 1 has opened; durable on return. Again, to replace the contacts.
+
+        Args:
+            agreement: As layer 1 holds it.
+            group_id: Layer 1's name for it.
+            index: Ours in the agreement.
+            key: Our group key; kept in memory only.
+            contacts: The other members, by index.
+
+        Raises:
+            LocalError: The key or the machine does not fit, or the disk failed.
+        """
+        known = tuple(contacts.get(i) for i in range(len(agreement.members)))
+        record = Hosted(group_id, agreement, index, known)
+        if group_id not in self._groups:
+            group = core.create(agreement, group_id, index, key, self._machine(agreement))
+            self._append(encode(record))
+            self._groups[group_id] = group
+        else:
+            self._append(encode(record))
+        self._contacts[group_id] = known
+        self._end_turn_surely()
+        for member, contact in self._peers(group_id):
+            if contact.key in self._links:
+                self._step(group_id, Connected(member))
+        self._changed.set()
 
     def forget(self, group_id: Hash) -> None:
-        """Drop a group that layer 1 closed; durable on return."""
-        raise NotImplementedError
+        """Drop a group that layer 1 closed; durable on return.
+
+        Raises:
+            Refused: ``unknown_group``, or ``group_open``: its signatures must not be forgotten before the end.
+        """
+        group = self._group(group_id)
+        check(group.closed, "group_open", "layer 1 has not closed the group: what it signed must be remembered")
+        self._append(encode(Forgotten(group_id)))
+        self._end_turn_surely()
+        del self._groups[group_id], self._contacts[group_id]
+        self._changed.set()
 
     async def submit(self, group_id: Hash, command: bytes) -> Receipt:
         """Issue a command and wait until its fate is known.
 
         Raises:
             Refused: It was not applied and never will be: ``insufficient_balance`` and whatever the machine says,
-                ``not_connected``, ``group_closing``, ``group_wedged``, ``frozen``, ``unknown_group``.
-            Pending: The link broke meanwhile: the observer is told later. Also when cancelled it may still happen.
+                ``not_connected``, ``group_closing``, ``group_wedged``, ``group_closed``, ``frozen``, ``lost_data``,
+                ``too_large``, ``too_many`` or ``unknown_group``.
+            Pending: The link broke, or the group was wedged, before the fate was known: the observer is told it later.
+                A caller that is cancelled knows as little.
         """
-        raise NotImplementedError
+        self._group(group_id)
+        size = len(command)
+        check(size <= MAX_COMMAND_BYTES, "too_large", f"a command of {size} bytes; at most {MAX_COMMAND_BYTES}")
+        future: _Waiting = asyncio.get_running_loop().create_future()
+        self._requests.setdefault(group_id, []).append((command, future))
+        self._schedule()
+        return await future
 
     async def close_cooperatively(self, group_id: Hash) -> CloseGroup:
-        """Finish what is in flight and agree on a FINAL (rule 7). Cancel it to stop waiting.
+        """Finish what is in flight and agree on a FINAL (rule 7). Cancel it to stop waiting, and wedge if need be.
 
         Raises:
-            Refused: ``not_connected``, ``group_wedged``, ``frozen`` or ``unknown_group``.
+            Refused: ``not_connected``, ``group_closed``, ``frozen``, ``lost_data`` or ``unknown_group``.
         """
-        raise NotImplementedError
+        done = final_payload(self._group(group_id))
+        if done is not None:
+            return done
+        self._step(group_id, CloseRequested())
+        future: asyncio.Future[CloseGroup] = asyncio.get_running_loop().create_future()
+        self._closing.setdefault(group_id, []).append(future)
+        return await future
 
     def wedge(self, group_id: Hash) -> Wedge:
         """Stop the group for good and give what to bring to layer 1 (rule 8); the same again when repeated.
 
         Raises:
-            Refused: ``lost_data``, ``frozen`` or ``unknown_group``.
+            Refused: ``lost_data``, ``frozen``, ``group_closed`` or ``unknown_group``.
         """
-        raise NotImplementedError
+        self._group(group_id)
+        payload = self._submission(group_id, WedgeRequested(), Wedge)
+        assert isinstance(payload, Wedge), "a wedge that is not refused gives its payload"
+        return payload
 
-    def observe(self, group: records.Group) -> Report | None:
-        """Tell what layer 1 shows of a group, at every change and poll; gives what to bring to it, if anything."""
-        raise NotImplementedError
+    def observe(self, group: ledger.Group) -> Report | None:
+        """Tell what layer 1 shows of a group, at every change and poll; gives what to bring to it, if anything.
 
-    async def attach(self, link: Any) -> None:
-        """Serve an authenticated link, inbound or outbound, until it closes."""
-        raise NotImplementedError
+        A wedge or a FINAL that layer 1 has not got yet is told to the observer once more.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        self._group(group.group_id)
+        payload = self._submission(group.group_id, LedgerSeen(group), Report)
+        return payload if isinstance(payload, Report) else None
 
     def send_opening(self, peer: PublicKey, message: OpeningMessage) -> bool:
         """Send to a connected wallet; False if there is no link to it."""
-        raise NotImplementedError
-
-    async def run(self) -> None:
-        """Keep links to all contacts that have an address, with backoff, until cancelled."""
-        raise NotImplementedError
+        link = self._links.get(peer)
+        return link is not None and link.send_nowait(encode(message))
 
     def compact(self) -> None:
         """Replace the journal by what is needed to go on. Make the history durable elsewhere first."""
-        raise NotImplementedError
+        self._end_turn_surely()
+        self._journal.compact(self._snapshots())
 
     def journal_bytes(self) -> int:
         """How long the journal is: when to compact."""
-        raise NotImplementedError
+        return self._journal.size_bytes
+
+    # ----------------------------------------------------------------------------------------------------- links
+
+    async def attach(self, link: Channel) -> None:
+        """Serve an authenticated link, inbound or outbound, until it closes; a newer one of the same peer ends it."""
+        peer = link.peer
+        old = self._links.get(peer)
+        self._links[peer] = link
+        self._changed.set()
+        try:
+            if old is not None:
+                await old.close("replaced by a newer link")
+            self._for_each_group_of(peer, up=True)
+            await self._serve(link)
+        except LinkClosed:
+            pass
+        finally:
+            if self._links.get(peer) is link:
+                del self._links[peer]
+                self._for_each_group_of(peer, up=False)
+                self._changed.set()
+
+    async def run(self, limits: LinkLimits | None = None) -> None:
+        """Keep a link to every contact that has an address, until cancelled."""
+        dialing: dict[PublicKey, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._changed.clear()
+                wanted = {c.key: c for gid in self._groups for _, c in self._peers(gid) if c.host}
+                for peer in dialing.keys() - wanted.keys():
+                    dialing.pop(peer).cancel()
+                for peer in wanted.keys() - dialing.keys():
+                    dialing[peer] = tasks.create_task(self._keep_link(peer, limits))
+                await self._changed.wait()
+
+    async def _keep_link(self, peer: PublicKey, limits: LinkLimits | None) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        if self._key.public > peer:  # two wallets that dial each other would end each other's links
+            await asyncio.sleep(backoff_s)
+        while True:
+            contact = self._contact(peer)
+            if peer not in self._links and contact is not None:
+                try:
+                    link = await connect(
+                        contact.host, contact.port, self._key, self._chain_id, expect=peer, limits=limits
+                    )
+                except LinkClosed:
+                    backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
+                else:
+                    backoff_s = FIRST_BACKOFF_S
+                    try:
+                        await self.attach(link)
+                    finally:
+                        await link.close()
+            await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
+
+    async def _serve(self, link: Channel) -> None:
+        heard = 0
+        while self._links.get(link.peer) is link:
+            self._hear(link, await link.receive())
+            heard += 1
+            if heard % MESSAGES_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _hear(self, link: Channel, data: bytes) -> None:
+        try:
+            message = decode_message(data)
+        except RemoteError as error:
+            self._observer.misbehaved(None, link.peer, error)
+            return
+        if isinstance(message, Offer | Answer | Decline):
+            self._observer.opening(link.peer, message)
+            return
+        group_id = message.group_id
+        member = self._member(group_id, link.peer)
+        if member is not None:
+            self._hear_member(link, group_id, member, message)
+        elif not isinstance(message, Error):
+            link.send_nowait(encode(Error(group_id, "unknown_group", "no such group here, or not yet")))
+
+    def _hear_member(self, link: Channel, group_id: Hash, member: int, message: GroupMessage) -> None:
+        if isinstance(message, Error) and message.code == "unknown_group":
+            self._bounced.add((group_id, member))
+        if isinstance(message, Resume) and (group_id, member) in self._bounced:
+            self._bounced.discard((group_id, member))
+            self._step(group_id, Connected(member))
+        was = self._groups[group_id].in_step
+        try:
+            self._step(group_id, Received(member, message, _salt()))
+        except RemoteError as error:
+            self._groups[group_id] = core.remember(self._groups[group_id], error)
+            link.send_nowait(encode(Error(group_id, "protocol", str(error)[:500])))
+            self._observer.misbehaved(group_id, link.peer, error)
+        if member in self._groups[group_id].in_step and member not in was:
+            self._observer.connected(group_id, member, True)
+
+    def _for_each_group_of(self, peer: PublicKey, *, up: bool) -> None:
+        for group_id in list(self._groups):
+            member = self._member(group_id, peer)
+            if member is None:
+                continue
+            self._bounced.discard((group_id, member))
+            was = member in self._groups[group_id].in_step
+            self._step(group_id, Connected(member) if up else Disconnected(member))
+            self._leave_open(group_id, "the link broke")
+            if was:
+                self._observer.connected(group_id, member, False)
+
+    # ------------------------------------------------------------------------------------------------- the turn
+
+    def _step(self, group_id: Hash, event: Event) -> list[Effect]:
+        """Step a group; its effects are performed when the turn ends."""
+        group, effects = core.step(self._groups[group_id], event)
+        self._groups[group_id] = group
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self._append(effect.record)
+            else:
+                self._effects.append((group_id, effect))
+        if effects:
+            self._schedule()
+        return effects
+
+    def _schedule(self) -> None:
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Step what was requested, sync once for all groups, then perform all effects (rules 1 to 6)."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        requests, self._requests = self._requests, {}
+        for group_id, batch in requests.items():
+            self._issue(group_id, batch)
+        try:
+            self._journal.sync()
+        except LocalError as error:
+            self._freeze(str(error))
+            return
+        self._durable.extend(self._effects)
+        self._effects.clear()
+        if self._performing:
+            return  # an observer called us: the loop below, further up, goes on with it in order
+        self._performing = True
+        try:
+            while self._durable:
+                self._perform(*self._durable.popleft())
+        finally:
+            self._performing = False
+
+    def _end_turn_surely(self) -> None:
+        self._end_turn()
+        if self._failure:
+            raise LocalError(self._failure)
+
+    def _append(self, record: bytes) -> None:
+        try:
+            self._journal.append(record)
+        except LocalError as error:
+            self._freeze(str(error))
+            raise
+
+    def _issue(self, group_id: Hash, batch: list[tuple[bytes, _Waiting]]) -> None:
+        wanted = [(command, future) for command, future in batch if not future.done()]
+        try:
+            first = self._group(group_id).next_number
+            self._step(group_id, Requested(tuple(command for command, _ in wanted), _salt()))
+            waiting = self._waiting.setdefault(group_id, {})
+            waiting.update((number, future) for number, (_, future) in enumerate(wanted, first))
+        except Refused as refusal:
+            for _, future in wanted:
+                future.set_exception(Refused(refusal.code, refusal.message))
+
+    def _perform(self, group_id: Hash, effect: Effect) -> None:
+        match effect:
+            case Send(member, message):
+                self._send(group_id, member, message)
+            case Committed():
+                self._commit(group_id, effect)
+            case Rejected(number, code, text):
+                future = self._waiting.get(group_id, {}).pop(number, None)
+                if future is not None and not future.done():
+                    future.set_exception(Refused(code, text))
+                self._observer.rejected(group_id, effect)
+            case Submission(payload):
+                if not (isinstance(payload, CloseGroup) and self._closed_together(group_id, payload)):
+                    self._observer.submission(group_id, payload)
+            case Advice():
+                self._observer.advice(group_id, effect)
+            case Frozen(reason):
+                self._observer.frozen(group_id, reason)
+            case Finished(_, payouts):
+                self._observer.finished(group_id, payouts)
+            case Persist():
+                raise AssertionError("records are appended when the group is stepped")
+            case _ as never:
+                assert_never(never)
+
+    def _send(self, group_id: Hash, member: int, message: GroupMessage) -> None:
+        contact = self._contacts[group_id][member]
+        link = self._links.get(contact.key) if contact is not None else None
+        if link is not None:
+            link.send_nowait(encode(message))
+
+    def _commit(self, group_id: Hash, event: Committed) -> None:
+        waiting, me = self._waiting.get(group_id), self._groups[group_id].place.index
+        if waiting:
+            for command in event.batch.commands:
+                if command.member != me:
+                    continue
+                future = waiting.pop(command.number, None)
+                if future is not None and not future.done():
+                    future.set_result(Receipt(command.number, event.version))
+        self._observer.committed(group_id, event)
+
+    def _closed_together(self, group_id: Hash, payload: CloseGroup) -> bool:
+        """Give it to those who wait for it; False if nobody does."""
+        waiting = [future for future in self._closing.pop(group_id, []) if not future.done()]
+        for future in waiting:
+            future.set_result(payload)
+        return bool(waiting)
+
+    def _submission(self, group_id: Hash, event: Event, kind: type[Wedge | Report]) -> Wedge | Report | None:
+        """Step, and return what is to be submitted when it is durable, instead of telling the observer."""
+        self._end_turn()
+        self._step(group_id, event)
+        found = None
+        for position, (_, effect) in enumerate(self._effects):
+            if isinstance(effect, Submission) and isinstance(effect.payload, kind):
+                found = effect.payload
+                del self._effects[position]
+                break
+        self._end_turn()
+        group = self._groups[group_id]
+        if group.frozen:
+            raise Refused("frozen", f"the disk did not confirm: {group.frozen}; look after it, then start again")
+        if group.stopped is not None:
+            self._leave_open(group_id, "layer 1 decides about it")
+        return found
+
+    def _leave_open(self, group_id: Hash, why: str) -> None:
+        """Whoever waits learns that the fate of its command is not known."""
+        self._end_turn()
+        for number, future in self._waiting.pop(group_id, {}).items():
+            if not future.done():
+                text = f"command {number} is pending: {why}; do not retry it before its fate is known"
+                future.set_exception(Pending(group_id, number, text))
+
+    def _freeze(self, reason: str) -> None:
+        """Rule 6: nothing of this turn leaves, and no group signs any more."""
+        self._effects.clear()
+        self._failure = reason
+        for group_id in list(self._groups):
+            self._groups[group_id], effects = core.step(self._groups[group_id], DiskFailed(reason))
+            for effect in effects:
+                self._perform(group_id, effect)
+            for number, future in self._waiting.pop(group_id, {}).items():
+                if not future.done():
+                    future.set_exception(Pending(group_id, number, f"the disk failed: {reason}"))
+
+    # --------------------------------------------------------------------------------------------------- records
+
+    def _restore(self) -> None:
+        for data in self._journal.replay():
+            try:
+                record: HostRecord = decode(data, HostRecord)  # type: ignore[arg-type]  # a union of structs
+            except RemoteError as error:
+                raise LocalError(f"a record in the journal of the groups does not decode: {error}") from error
+            match record:
+                case Hosted(group_id, agreement, index, contacts):
+                    if group_id not in self._groups:
+                        key, machine = self._group_key(agreement, index), self._machine(agreement)
+                        self._groups[group_id] = core.create(agreement, group_id, index, key, machine)
+                    self._contacts[group_id] = contacts
+                case Forgotten(group_id):
+                    del self._groups[group_id], self._contacts[group_id]
+                case _:
+                    self._replay(record.group_id, record)
+
+    def _replay(self, group_id: Hash, record: Record) -> None:
+        if group_id not in self._groups:
+            raise LocalError(f"the journal has records of group {group_id.hex()}, which it never took in")
+        self._groups[group_id], committed = core.replay(self._groups[group_id], record)
+        for event in committed:
+            self._observer.committed(group_id, event)
+
+    def _snapshots(self) -> Iterator[bytes]:
+        for group_id, group in self._groups.items():
+            yield encode(Hosted(group_id, group.place.agreement, group.place.index, self._contacts[group_id]))
+            yield core.snapshot(group)
+
+    # --------------------------------------------------------------------------------------------------- look-ups
+
+    def _group(self, group_id: Hash) -> Group:
+        group = self._groups.get(group_id)
+        if group is None:
+            raise Refused("unknown_group", f"group {group_id.hex()} is not hosted here")
+        return group
+
+    def _machine(self, agreement: GroupAgreement) -> StateMachine:
+        machine = self._machines.get(agreement.machine)
+        if machine is None:
+            raise LocalError(f"no machine {agreement.machine!r} here: there are {', '.join(self._machines)}")
+        return machine
+
+    def _peers(self, group_id: Hash) -> list[tuple[int, Contact]]:
+        return [(i, contact) for i, contact in enumerate(self._contacts[group_id]) if contact is not None]
+
+    def _member(self, group_id: Hash, peer: PublicKey) -> int | None:
+        contacts = self._contacts.get(group_id, ())
+        return next((i for i, contact in enumerate(contacts) if contact is not None and contact.key == peer), None)
+
+    def _contact(self, peer: PublicKey) -> Contact | None:
+        found = (c for gid in self._groups for _, c in self._peers(gid) if c.key == peer and c.host)
+        return next(found, None)
+
+
+def _salt() -> bytes:
+    return os.urandom(SALT_BYTES)

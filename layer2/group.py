@@ -55,7 +55,7 @@ from layer2.state import Pending, Place, first_state, follow, state_of
 from layer2.updating import Step
 from layer2.value import Group
 
-__all__ = ["Group", "Step", "create", "remember", "restore", "snapshot", "step"]
+__all__ = ["Group", "Step", "create", "remember", "replay", "restore", "snapshot", "step"]
 
 
 def create(agreement: GroupAgreement, group_id: Hash, index: int, key: SigningKey, machine: StateMachine) -> Group:
@@ -123,12 +123,28 @@ def restore(group: Group, records: Iterable[bytes]) -> tuple[Group, list[Committ
     history: list[Committed] = []
     for data in records:
         try:
-            group, effects = _replay(group, decode(data, Record))  # type: ignore[arg-type]
+            record: Record = decode(data, Record)  # type: ignore[arg-type]  # a union of structs
         except RemoteError as error:
-            raise LocalError(f"the journal of group {group.group_id.hex()} does not replay: {error}") from error
-        history += [effect for effect in effects if isinstance(effect, Committed)]
-    applied = max(group.state.body.applied[group.place.index], _pending_applied(group))
-    return replace(group, next_number=applied + 1), history
+            raise LocalError(f"a record of group {group.group_id.hex()} does not decode: {error}") from error
+        group, committed = replay(group, record)
+        history += committed
+    return group, history
+
+
+def replay(group: Group, record: Record) -> tuple[Group, list[Committed]]:
+    """One record of :func:`restore`, decoded.
+
+    Raises:
+        LocalError: It contradicts the records before it.
+    """
+    try:
+        group, effects = _replay(group, record)
+    except RemoteError as error:
+        raise LocalError(f"the journal of group {group.group_id.hex()} does not replay: {error}") from error
+    me, pending = group.place.index, group.pending
+    newest = group.state if pending is None else pending.state
+    group = replace(group, next_number=newest.body.applied[me] + 1)
+    return group, [effect for effect in effects if isinstance(effect, Committed)]
 
 
 def snapshot(group: Group) -> bytes:
@@ -234,7 +250,3 @@ def _replay_snapshot(group: Group, record: Snapshot) -> Group:
         return group
     after, batch = follow(place, state, record.pending.propose)
     return replace(group, pending=Pending(after, record.pending.propose, batch, record.pending_signatures))
-
-
-def _pending_applied(group: Group) -> int:
-    return group.pending.state.body.applied[group.place.index] if group.pending is not None else 0

@@ -9,8 +9,8 @@ Source: docs/design/groups.md, rules 1 to 6.
 from __future__ import annotations
 
 from layer1.codec import Struct
-from layer1.crypto import Hash, Signature
-from layer1.ledger.agreements import Body, Certificate, Claim, Final
+from layer1.crypto import Hash, PublicKey, Signature
+from layer1.ledger.agreements import Body, Certificate, Claim, Final, GroupAgreement
 from layer2.messages import Propose
 
 
@@ -83,5 +83,34 @@ class Snapshot(Struct, tag=6):
         return self.certificate.header.group_id
 
 
+class Contact(Struct):
+    """Where another member is found."""
+
+    key: PublicKey
+    """Identity of its link; not its group key."""
+    host: str = ""
+    """Empty if only it can connect to us."""
+    port: int = 0
+
+
+class Hosted(Struct, tag=20):
+    """The host took this group in, or learned new contacts; precedes all records of the group."""
+
+    group_id: Hash
+    agreement: GroupAgreement
+    index: int
+    contacts: tuple[Contact | None, ...]
+    """Per member; None for ourselves."""
+
+
+class Forgotten(Struct, tag=21):
+    """Layer 1 closed this group, and the host dropped it."""
+
+    group_id: Hash
+
+
 Record = Signed | Certified | FinalSigned | Claimed | Lost | Snapshot
 """What a group's `Persist` effects hold."""
+
+HostRecord = Record | Hosted | Forgotten
+"""What the journal of a host holds."""

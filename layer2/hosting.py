@@ -1,0 +1,88 @@
+"""What a host of groups says to the wallet that it serves, and what it needs of a link.
+
+Source: docs/design/architecture.md, "Packages and the direction of imports".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from layer1.crypto import Hash, PublicKey
+from layer1.errors import RemoteError, WedgeError
+from layer1.ledger.transactions import CloseGroup, Report, Wedge
+from layer2 import events
+from layer2.messages import OpeningMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Our command is committed: this member durably holds the certificate (rule 3)."""
+
+    number: int
+    version: int
+
+
+class Pending(WedgeError):
+    """The fate of our command is not known yet. Do not retry it; the observer is told what becomes of it."""
+
+    def __init__(self, group_id: Hash, number: int, message: str) -> None:
+        super().__init__(message)
+        self.group_id = group_id
+        self.number = number
+
+
+class Channel(Protocol):
+    """What a host needs of a :class:`layer1.link.Link`."""
+
+    @property
+    def peer(self) -> PublicKey:
+        """The key that the other side proved to hold."""
+        ...
+
+    def send_nowait(self, data: bytes) -> bool:
+        """Queue a message; False if the link has ended."""
+        ...
+
+    async def receive(self) -> bytes:
+        """The next message, or :class:`layer1.link.LinkClosed`."""
+        ...
+
+    async def close(self, reason: str = "") -> None:
+        """End the link."""
+        ...
+
+
+class Observer:
+    """What the wallet wants to know. Called on the event loop, after the records are durable; must not block.
+
+    After a restart :meth:`committed` is called again for every version since the last compaction: key what is stored
+    by group and version.
+    """
+
+    def committed(self, group_id: Hash, event: events.Committed) -> None:
+        """A version is committed, with its commands: the history."""
+
+    def rejected(self, group_id: Hash, event: events.Rejected) -> None:
+        """Our command was not applied and never will be, also if its `submit` is waited for."""
+
+    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
+        """Bring this to layer 1. What a call of the host returns is not told here."""
+
+    def advice(self, group_id: Hash, event: events.Advice) -> None:
+        """The group cannot go on by itself."""
+
+    def frozen(self, group_id: Hash, reason: str) -> None:
+        """The disk did not confirm: nothing is signed until the process is started again."""
+
+    def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
+        """Layer 1 has closed the group."""
+
+    def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
+        """A peer broke the protocol; its message was dropped. A policy may wedge the group, but not in this call."""
+
+    def connected(self, group_id: Hash, member: int, up: bool) -> None:
+        """A member came into step, or its link is gone."""
+
+    def opening(self, peer: PublicKey, message: OpeningMessage) -> None:
+        """An offer, answer or decline; reply with :meth:`layer2.driver.GroupHost.send_opening`."""
