@@ -131,6 +131,7 @@ class Consensus:
         self._oldest_arrival_ms: int | None = None
         self._answered_ms: dict[int, int] = {}
         self._accused: set[tuple[int, View]] = set()
+        self._accusations = 0
         self._wake_ms: int | None = None
         self._now = Now(0, 0)
         self._effects: list[Effect] = []
@@ -180,7 +181,7 @@ class Consensus:
             "working": int(self._pacing.work_since_ms is not None),
             "blocks_held": len(self.chain.blocks),
             "wanted": len(self._wants),
-            "accused": len(self._accused),
+            "accusations": self._accusations,
         }
 
     def checkpoint(self) -> list[bytes]:
@@ -207,6 +208,8 @@ class Consensus:
             LocalError: This replica, or more than f others, did. It must stop.
         """
         self._now, self._effects = now, []
+        if not isinstance(event, Received):
+            self._dirty = True
         match event:
             case Started():
                 self._on_started()
@@ -215,7 +218,7 @@ class Consensus:
             case TimerFired():
                 self._wake_ms = None
             case WorkChanged():
-                self._pending, self._oldest_arrival_ms, self._dirty = event.pending, event.oldest_arrival_ms, True
+                self._pending, self._oldest_arrival_ms = event.pending, event.oldest_arrival_ms
             case Built():
                 self._on_built(event.header, event.batches)
             case Validated():
@@ -224,7 +227,9 @@ class Consensus:
                 self._on_caught_up(event.header, event.finalization)
             case _:
                 assert_never(event)
-        self._run_timers()
+        # Most votes only add up: then nothing follows before the next wake-up.
+        if self._dirty or (self._wake_ms is not None and self._wake_ms <= now.monotonic_ms):
+            self._run_timers()
         return self._effects
 
     def _emit(self, effect: Effect) -> None:
@@ -295,8 +300,8 @@ class Consensus:
                 self._on_fetch(sender, message)
             case _:
                 assert_never(message)
-        if not isinstance(message, Fetch):
-            self._heard[sender] = self._entries
+        if not isinstance(message, Fetch) and self._heard[sender] != self._entries:
+            self._heard[sender], self._dirty = self._entries, True
 
     def _on_vote(self, sender: int, vote: Vote) -> None:
         self._checker.vote_shape(vote)
@@ -312,6 +317,7 @@ class Consensus:
         contradiction = self._pool.contradiction(vote)
         if contradiction is not None and (vote.replica, view_of(vote)) not in self._accused:
             self._accused.add((vote.replica, view_of(vote)))
+            self._accusations += 1
             self._emit(Accuse(vote.replica, contradiction, vote))
         if self._pool.add(vote):
             self._tally(vote)
@@ -358,6 +364,7 @@ class Consensus:
                 assert_never(vote)
 
     def _tally_nullify(self, vote: Nullify) -> None:
+        self._dirty = True  # rule 9: f+1 of them are work
         # Objects: a start inside a term counts only with the notarization of the view before, which the voter serves.
         if not self.chain.counts(vote.start):
             self._want_views(vote.start - 1, vote.start - 1, vote.replica)
@@ -491,6 +498,7 @@ class Consensus:
         """A quorum stands behind ``block``, so behind its ancestors: execute them, fetch what is missing."""
         while block != self.chain.floor_id and block not in self.chain.trusted and bound > self.chain.floor.view:
             self.chain.trusted[block] = bound
+            self._dirty = True
             held = self.chain.blocks.get(block)
             if held is None:
                 # The block of a view that has just ended is most likely on its way.
@@ -688,6 +696,7 @@ class Consensus:
         self._pool.forget_below(floor.view + 1)
         self._checker.forget_below(floor.view + 1)
         self.chain.prune()
+        self._accused = {(replica, view) for replica, view in self._accused if view > floor.view}
         self._execute_children(self.chain.floor_id)
         self._dirty = True
 
@@ -738,7 +747,8 @@ class Consensus:
             self._answer(sender)
 
     def _want_views(self, first: View, last: View, peer: int) -> None:
-        self._wants.views(first, last, peer, self._now.monotonic_ms)
+        if self._wants.views(first, last, peer, self._now.monotonic_ms):
+            self._dirty = True
 
     def _is_lacking(self, fetch: Fetch) -> bool:
         if fetch.block is not None:

@@ -39,13 +39,15 @@ class Wants:
         """Want the proposal of ``block``; ask ``peer`` first, at ``due_ms``."""
         self._add(block, _Want(Fetch(block, 0, 0), bound, peer, due_ms))
 
-    def views(self, first: View, last: View, peer: int, due_ms: int) -> None:
-        """Want the certificates of these views."""
-        self._add(first, _Want(Fetch(None, first, last), last, peer, due_ms))
+    def views(self, first: View, last: View, peer: int, due_ms: int) -> bool:
+        """Want the certificates of these views; False if they are wanted already."""
+        return self._add(first, _Want(Fetch(None, first, last), last, peer, due_ms))
 
-    def _add(self, key: BlockId | View, want: _Want) -> None:
-        if key not in self._wants and len(self._wants) < MAX_WANTS and self._replicas > 1:
-            self._wants[key] = want
+    def _add(self, key: BlockId | View, want: _Want) -> bool:
+        if key in self._wants or len(self._wants) >= MAX_WANTS or self._replicas == 1:
+            return False
+        self._wants[key] = want
+        return True
 
     def due(self, now_ms: int, lacking: Callable[[Fetch], bool], floor: View) -> list[tuple[int, Fetch]]:
         """Whom to ask now for what; what has come meanwhile, or is below ``floor``, is forgotten."""
