@@ -27,7 +27,7 @@ from layer1.consensus.messages import (
     Nullify,
     View,
 )
-from layer1.crypto import Hash, Kind, PublicKey, Signature, SigningKey
+from layer1.crypto import HASH_BYTES, SIGNATURE_BYTES, Hash, Kind, PublicKey, Signature, SigningKey
 from layer1.errors import RemoteError
 from layer1.header import BlockId
 
@@ -95,21 +95,29 @@ class Signer:
 
 
 class Checker:
-    """Checks votes and certificates of one epoch, and remembers which votes were good."""
+    """Checks votes and certificates of one epoch, and remembers which votes were good.
+
+    It remembers what was counted, or was part of a whole certificate: one replica alone could sign anything, so what
+    it signed is worth no memory until it counts.
+    """
 
     def __init__(self, config: Config, verify: Verify = crypto.verify) -> None:
         self._config = config
         self._quorum = config.quorum
         self._verify = verify
-        self._good: dict[View, set[tuple[Kind, Hash, int, Signature]]] = {}
+        self._good: dict[View, dict[tuple[Kind, bytes, int], Signature]] = {}
 
     def vote_shape(self, vote: Vote) -> None:
         """Check everything of a vote but its signature.
 
         Raises:
-            RemoteError: Wrong epoch, replica or view.
+            RemoteError: Wrong epoch, replica, view or length.
         """
         self._header(vote.epoch, view_of(vote))
+        if len(vote.signature) != SIGNATURE_BYTES:
+            raise RemoteError(f"a signature of {len(vote.signature)} bytes; it has {SIGNATURE_BYTES}")
+        if not isinstance(vote, Nullify) and len(vote.block) != HASH_BYTES:
+            raise RemoteError(f"a vote for a block id of {len(vote.block)} bytes; it has {HASH_BYTES}")
         if not 0 <= vote.replica < len(self._config.replicas):
             raise RemoteError(f"vote of replica {vote.replica}; there are {len(self._config.replicas)}", vote)
 
@@ -121,13 +129,34 @@ class Checker:
         """
         self.vote_shape(vote)
         kind, data, view = _KINDS[type(vote)], signed_data(vote), view_of(vote)
-        key = (kind, data, vote.replica, vote.signature)
         good = self._good.get(view)
-        if good is not None and key in good:
+        if good is not None and good.get((kind, data, vote.replica)) == vote.signature:
             return
         if not self._verify(self._config.replicas[vote.replica], vote.signature, kind, self._config.chain_id, data):
             raise RemoteError(f"bad signature of replica {vote.replica} on {kind.name} in view {view}", vote)
-        self._good.setdefault(view, set()).add(key)
+
+    def remember(self, vote: Vote) -> None:
+        """This checked vote counts: it is not checked again when a certificate holds it."""
+        key = (_KINDS[type(vote)], signed_data(vote), vote.replica)
+        self._good.setdefault(view_of(vote), {})[key] = vote.signature
+
+    def certificate_shape(self, certificate: Certificate) -> None:
+        """Check everything of a certificate but its signatures.
+
+        Raises:
+            RemoteError: Not q votes of distinct replicas, in order, for what it names.
+        """
+        self._header(certificate.epoch, certificate.view)
+        count = len(certificate.votes if isinstance(certificate, Nullification) else certificate.signatures)
+        if count != self._quorum:
+            raise RemoteError(f"{count} votes in a certificate of {self._quorum}", certificate)
+        votes = list(votes_of(certificate))
+        for vote in votes:
+            self.vote_shape(vote)
+        if any(left.replica >= right.replica for left, right in pairwise(votes)):
+            raise RemoteError("the votes of a certificate are of distinct replicas, in their order", certificate)
+        if isinstance(certificate, Nullification):
+            self._starts(certificate)
 
     def certificate(self, certificate: Certificate) -> None:
         """Check a certificate: q good votes of distinct replicas, in order, for what it names.
@@ -135,16 +164,12 @@ class Checker:
         Raises:
             RemoteError: Something of it is wrong.
         """
-        self._header(certificate.epoch, certificate.view)
+        self.certificate_shape(certificate)
         votes = list(votes_of(certificate))
-        if len(votes) != self._quorum:
-            raise RemoteError(f"{len(votes)} votes in a certificate of {self._quorum}", certificate)
-        if any(left.replica >= right.replica for left, right in pairwise(votes)):
-            raise RemoteError("the votes of a certificate are of distinct replicas, in their order", certificate)
-        if isinstance(certificate, Nullification):
-            self._starts(certificate)
         for vote in votes:
             self.vote(vote)
+        for vote in votes:
+            self.remember(vote)
 
     def _starts(self, certificate: Nullification) -> None:
         starts = [start for _, start, _ in certificate.votes]

@@ -20,7 +20,11 @@ from enum import Enum, auto
 from layer1.consensus.config import Config
 from layer1.consensus.messages import Certificate, Finalization, Notarization, Nullification, Proposal, View
 from layer1.consensus.votes import drop_below
+from layer1.crypto import HASH_BYTES
 from layer1.header import BlockId, Header
+
+MAX_NUMBER = 2**62
+"""Heights and times stay below it, and so do their sums in every encoding."""
 
 
 class State(Enum):
@@ -70,6 +74,18 @@ class Bad:
 def clock_after(parent: Header, wall_time: int, max_step_ms: int) -> int:
     """The ledger clock of a child of ``parent`` (architecture.md, "Time")."""
     return parent.clock + min(max(wall_time - parent.wall_time, 0), max_step_ms)
+
+
+def size_fault(header: Header) -> str | None:
+    """What of ``header`` has a size that no block has; a leader could make everybody keep it."""
+    hashes = (header.parent, header.batches_root, header.transactions_root, header.state_root, header.outputs_root)
+    for found in (*hashes, header.replica_set):
+        if len(found) != HASH_BYTES:
+            return f"a hash of {len(found)} bytes, not {HASH_BYTES}"
+    for number in (header.height, header.clock, header.wall_time):
+        if not 0 <= number < MAX_NUMBER:
+            return f"the number {number}, not from 0 to 2^62"
+    return None
 
 
 def header_fault(header: Header, parent: Header, config: Config) -> str | None:

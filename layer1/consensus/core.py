@@ -21,7 +21,7 @@ from typing import assert_never
 from layer1 import crypto
 from layer1.consensus import certificates
 from layer1.consensus.certificates import Checker, Signer, Verify, Vote, view_of
-from layer1.consensus.chain import Bad, Block, Chain, Gap, State, header_fault
+from layer1.consensus.chain import Bad, Block, Chain, Gap, State, header_fault, size_fault
 from layer1.consensus.config import Config
 from layer1.consensus.events import (
     Accuse,
@@ -67,6 +67,8 @@ from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
 from layer1.merkle import list_root
 
+MAX_BATCHES = 8_192
+"""In one proposal: more than a block of batches of one transaction each has by default, and 256 KiB of digests."""
 MAX_REPEATED_FINALIZES = 64
 """Newest own finalize votes in one rebroadcast: any one of them that reaches a quorum makes the older ones moot."""
 
@@ -306,11 +308,18 @@ class Consensus:
     def _on_vote(self, sender: int, vote: Vote) -> None:
         self._checker.vote_shape(vote)
         stale = self._is_stale(vote)
-        if self._is_useful(vote) and self._pool.held(vote) != vote:
+        if self._is_useful(vote) and self._says_more(vote):
             self._checker.vote(vote)
             self._count(vote)
         if stale:
             self._answer(sender)
+
+    def _says_more(self, vote: Vote) -> bool:
+        """Whether it would count, or be the first proof against its signer in this view; else it is worth nothing."""
+        if self._pool.is_new(vote):
+            return True
+        known = (vote.replica, view_of(vote)) in self._accused
+        return not known and self._pool.contradiction(vote) is not None
 
     def _count(self, vote: Vote) -> None:
         """Add a checked vote of anybody; of two that contradict each other the first stands."""
@@ -320,6 +329,7 @@ class Consensus:
             self._accusations += 1
             self._emit(Accuse(vote.replica, contradiction, vote))
         if self._pool.add(vote):
+            self._checker.remember(vote)
             self._tally(vote)
 
     def _is_useful(self, vote: Vote) -> bool:
@@ -418,7 +428,9 @@ class Consensus:
     def _accept_nullification(self, certificate: Nullification, peer: int) -> None:
         term = self.config.term(certificate.view)
         if not self.chain.counts(certificate.view):
-            self._parked[term] = (certificate, peer)
+            parked = self._parked.get(term)
+            if parked is None or certificate.view < parked[0].view:  # the earlier its start, the less it needs
+                self._parked[term] = (certificate, peer)
             self._want_views(certificate.view - 1, certificate.view - 1, peer)
         elif self.chain.nullify(certificate):
             self._persist(certificate)
@@ -454,17 +466,20 @@ class Consensus:
         if header.view <= self.chain.floor.view:
             self._answer(sender)
             return
-        if block in self.chain.blocks:
-            if header.view < self.view:
-                self._answer(sender)
+        if block in self.chain.blocks and header.view < self.view:
+            self._answer(sender)
             return
+        # Also of a block that is here: the vote does not cover its reasons, so who relayed it may have left them out.
         news = [certificate for certificate in proposal.justification if self._is_news(certificate)]
-        self._checker.vote(vote)
+        if block not in self.chain.blocks:
+            self._checker.vote(vote)
         for certificate in news:
             self._checker.certificate(certificate)
         for certificate in news:
             if self._is_news(certificate):
                 self._accept(certificate, sender)
+        if block in self.chain.blocks:
+            return
         if self._is_useful(vote):
             self._count(vote)
         # Rule 3: the first proposal of a view. Another one is only held if others certified it.
@@ -481,6 +496,12 @@ class Consensus:
             raise RemoteError(f"the vote beside the header of view {header.view} names another block", vote)
         if len(proposal.justification) > self.config.carried_certificates:
             raise RemoteError(f"{len(proposal.justification)} certificates in a proposal")
+        for certificate in proposal.justification:
+            self._checker.certificate_shape(certificate)
+        if (fault := size_fault(header)) is not None:
+            raise RemoteError(f"a header with {fault}", vote)
+        if len(proposal.batches) > MAX_BATCHES:
+            raise RemoteError(f"{len(proposal.batches)} batches in a proposal, at most {MAX_BATCHES} may be", vote)
         # Not the block's fault: its header does not name these batches, and the vote does not cover them.
         if (
             any(len(batch) != HASH_BYTES for batch in proposal.batches)

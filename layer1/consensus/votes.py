@@ -112,6 +112,13 @@ class Pool:
             case _:
                 assert_never(vote)
 
+    def is_new(self, vote: Vote) -> bool:
+        """Whether `add` would keep it."""
+        first = self.held(vote)
+        if isinstance(first, Nullify) and isinstance(vote, Nullify):
+            return vote.start < first.start
+        return first is None
+
     def add(self, vote: Vote) -> bool:
         """Keep a checked vote; False if one of its kind is there already. A wider nullify range replaces a narrower."""
         match vote:
