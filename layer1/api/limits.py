@@ -19,8 +19,8 @@ class ApiLimits:
     """Items in a page, unless asked otherwise."""
     max_page: int = 500
     """Most items in a page."""
-    max_keys: int = 500
-    """Groups or accounts in the filter of one event stream."""
+    max_keys: int = 100
+    """Groups and accounts in the filter of one event stream; more do not fit a URL."""
     wait_ms: int = 30_000
     """``?wait=final`` waits this long, unless asked otherwise."""
     max_wait_ms: int = 60_000

@@ -1,0 +1,222 @@
+"""Following a ledger through the event streams of its replicas, from one to the next.
+
+*Safety:* blocks come verified, each once, in order, without a gap, and each after its own events.
+
+The events of a block are held back until the block itself has come and is verified; then all of them are handed on.
+A stream is left for another replica's when it breaks, when no block comes for longer than a healthy ledger takes, or
+when a block is missing in it or not final. The next one resumes after the last whole block.
+
+Source: HTML Living Standard, section 9.2 (server-sent events); docs/design/architecture.md, "Believing an answer".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+
+from layer1.codec import decode
+from layer1.crypto import Hash, PublicKey, format_address
+from layer1.errors import NotYet, RemoteError
+from layer1.failover import Replica, Replicas, Unavailable
+from layer1.header import Header
+from layer1.proof import HeadProof
+
+MAX_KEYS = 100
+"""Groups and accounts that fit a URL; with more, the whole stream is read and sifted here."""
+MAX_LINE_BYTES = 2**20
+"""Longest line that is read; a block event with a path of a thousand headers is shorter."""
+MAX_BLOCK_EVENTS = 100_000
+"""Most events held back until their block comes; a block has a few thousand transactions."""
+PAUSE_S = 0.2
+"""Between two streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEvent:
+    """Something that became final. A block is verified; the rest is one replica's word: look with proof."""
+
+    kind: str
+    """``block``, ``transaction`` or ``group``."""
+    height: int
+    data: Mapping[str, Any]
+    """As in the API's document: BlockEvent, TransactionEvent, GroupEvent."""
+    header: Header | None = None
+    """Of a block: verified."""
+
+    @property
+    def group_id(self) -> Hash | None:
+        """The group that it is about, if any."""
+        text = self.data.get("group")
+        return bytes.fromhex(text) if isinstance(text, str) else None
+
+
+@dataclass(slots=True)
+class _Raw:
+    """An event as it comes over the wire."""
+
+    name: str = ""
+    kind: str = "message"
+    data: list[str] = field(default_factory=list)
+
+
+class EventReader:
+    """Reads streams; see :meth:`layer1.client.LedgerClient.events`."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        verify: Callable[[HeadProof], Header],
+        stall_ms: int,
+        groups: Iterable[Hash],
+        accounts: Iterable[PublicKey],
+    ) -> None:
+        self._replicas = replicas
+        self._verify = verify
+        self._stall_s = stall_ms / 1000
+        self._groups = {group.hex() for group in groups}
+        self._accounts = {format_address(account) for account in accounts}
+        wanted = [("group", group) for group in self._groups] + [("account", account) for account in self._accounts]
+        self._query = f"?{urlencode(wanted)}" if 0 < len(wanted) <= MAX_KEYS else ""
+
+    async def follow(self, start: Awaitable[int]) -> AsyncGenerator[LedgerEvent, None]:
+        """All events after block `start`, for ever."""
+        last = await start
+        while True:
+            replica = self._replicas.ranked()[0]
+            try:
+                async with aclosing(self._stream(replica, last)) as stream:
+                    async for block in stream:
+                        replica.served()
+                        last += 1
+                        for event in filter(self._wants, block):
+                            yield event
+            except (NotYet, RemoteError) as error:
+                self._replicas.failed(replica, error)
+            await asyncio.sleep(PAUSE_S)
+
+    def _wants(self, event: LedgerEvent) -> bool:
+        if event.kind == "block" or not (self._groups or self._accounts):
+            return True
+        data = event.data
+        return data.get("group") in self._groups or bool({data.get("sender"), data.get("recipient")} & self._accounts)
+
+    async def _stream(self, replica: Replica, last: int) -> AsyncGenerator[list[LedgerEvent], None]:
+        """The blocks after block `last` from one replica, each with its events, until it fails.
+
+        Raises:
+            Unavailable: The stream broke or stayed silent.
+            RemoteError: It is not what the API streams.
+        """
+        url = f"{replica.url}/events{self._query}"
+        headers = {"Last-Event-ID": f"{last}", "Accept": "text/event-stream"}
+        held: list[LedgerEvent] = []
+        try:
+            async with self._replicas.session.get(url, headers=headers, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise Unavailable(f"{url}: status {response.status}")
+                async for raw in self._events(response):
+                    held.append(self._checked(raw, last + 1))
+                    if len(held) > MAX_BLOCK_EVENTS:
+                        raise RemoteError(f"block {last + 1} has more than {MAX_BLOCK_EVENTS} events; none is so large")
+                    if held[-1].header is not None:
+                        yield held
+                        last, held = last + 1, []
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unavailable(f"{url}: {type(error).__name__} {error}") from error
+        raise Unavailable(f"{url}: the stream ended")
+
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[_Raw]:
+        raw = _Raw()
+        async for line in self._lines(response):
+            if not line:
+                if raw.data:
+                    yield raw
+                raw = _Raw()
+                continue
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "data":
+                raw.data.append(value)
+            elif name == "event":
+                raw.kind = value
+            elif name == "id":
+                raw.name = value
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+        """Lines, as long as *blocks* keep coming: comments alone are no sign of life."""
+        rest, waited, loop = b"", 0.0, asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            try:
+                async with asyncio.timeout(self._stall_s - waited):
+                    part = await response.content.readany()
+            except TimeoutError:
+                raise Unavailable(
+                    f"no block came for {self._stall_s * 1000:.0f} ms; a healthy ledger takes less"
+                ) from None
+            waited += loop.time() - started
+            if not part:
+                return
+            lines = (rest + part).split(b"\n")
+            rest = lines.pop()
+            if len(rest) > MAX_LINE_BYTES:
+                raise RemoteError(f"a line of {len(rest)} bytes; none is above {MAX_LINE_BYTES}")
+            if any(line.startswith(b"event: block") for line in lines):
+                waited = 0.0
+            for line in _decoded(lines):
+                yield line
+
+    def _checked(self, raw: _Raw, height: int) -> LedgerEvent:
+        """An event of block `height`, which is the next."""
+        if _height(raw) != height:
+            raise RemoteError(f"event {raw.name!r} comes before block {height}, which is next, has come")
+        data = _data(raw)
+        if raw.kind != "block":
+            return LedgerEvent(raw.kind, height, data)
+        header = self._verify(_head(data))
+        if header.height != height:
+            raise RemoteError(f"event {raw.name!r} shows block {header.height}, not {height}")
+        return LedgerEvent(raw.kind, height, data, header)
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
+        yield line.removesuffix(b"\r").decode("utf-8", "replace")
+
+
+def _height(raw: _Raw) -> int:
+    text = raw.name.partition("-")[0]
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and len(raw.name) <= 32):
+        raise RemoteError(f"an event is named height-number, not {raw.name[:80]!r}")
+    return int(text)
+
+
+def _data(raw: _Raw) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = msgspec.json.decode("\n".join(raw.data), type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RemoteError(f"the data of event {raw.name!r} are no JSON object: {error}") from error
+    if not isinstance(data.get("group"), str | None) or not _is_hex(data.get("group")):
+        raise RemoteError(f"event {raw.name!r} names a group that is no id")
+    return data
+
+
+def _is_hex(text: str | None) -> bool:
+    try:
+        return text is None or len(bytes.fromhex(text)) == 32
+    except ValueError:
+        return False
+
+
+def _head(data: Mapping[str, Any]) -> HeadProof:
+    try:
+        return decode(bytes.fromhex(str(data.get("proof"))), HeadProof)
+    except ValueError as error:
+        raise RemoteError("a block event comes without a proof in hex") from error
