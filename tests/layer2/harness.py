@@ -179,8 +179,12 @@ class Wire:
         """Deliver everything, in a fixed order."""
         self.collect()
         for _ in range(100_000):
-            delivered = [self.deliver(a, b) for a, b in list(self.lines)]
-            if until() or not any(delivered):
+            delivered = False
+            for sender, receiver in list(self.lines):
+                if until():
+                    return
+                delivered |= self.deliver(sender, receiver)
+            if not delivered:
                 return
         raise LocalError("the wire never falls silent")
 
