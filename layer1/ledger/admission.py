@@ -79,7 +79,7 @@ def _check_balances(state: State, payload: object) -> None:
         return
     for address, units in needed.items():
         balance = state.balance(address)
-        if not 0 <= units <= balance:
+        if units > balance:
             raise Refused(
                 "insufficient_balance",
                 f"account {address.hex()} has {balance} units, {units} are needed",

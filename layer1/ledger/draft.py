@@ -22,6 +22,7 @@ from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.events import AccountChanged, Event, GroupClosed, GroupOpened, GroupReported, GroupWedged
 from layer1.ledger.genesis import MAX_MONEY
 from layer1.ledger.records import Group, Reason, Status
+from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
 from layer1.ledger.store import member_name
 from layer1.ledger.transactions import CloseGroup, OpenGroup, Report, Transfer, Wedge
@@ -70,7 +71,7 @@ class Draft:
         """
         found = self._groups.get(group_id) or self.parent.group(group_id)
         if found is None:
-            raise Refused("unknown_group", f"no group {settlement.short(group_id)}; its opening may not be final yet")
+            raise Refused("unknown_group", f"no group {short(group_id)}; its opening may not be final yet")
         return found
 
     def settle_due(self) -> None:
@@ -89,7 +90,7 @@ class Draft:
             raise Refused("bad_recipient", "sender and recipient are one account; nothing would move")
         balance = self.balance(sender)
         if balance < amount:
-            raise Refused("insufficient_balance", f"account {sender.hex()} has {balance} units, {amount} are needed")
+            raise Refused("insufficient_balance", f"account {short(sender)} has {balance} units, {amount} are needed")
         self._accounts[recipient] = self.balance(recipient) + amount
         self._accounts[sender] = balance - amount
 

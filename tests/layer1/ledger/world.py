@@ -129,10 +129,8 @@ class Party:
 
     def double(self, member: int, version: int = 3) -> DoubleSignature:
         """The member signs two headers at one version."""
-        members = len(self.keys)
-        total = self.agreement.funding_units
-        first = self.header(version, self.body(version, [total] + [0] * (members - 1)))
-        second = self.header(version, self.body(version, [0] * (members - 1) + [total]))
+        body = self.body(version, [self.agreement.funding_units] + [0] * (len(self.keys) - 1))
+        first, second = self.header(version, body), self.header(version, body, log_root=b"x" * 32)
         signer = self.keys[member]
         return DoubleSignature(member, first, sign_state(signer, first), second, sign_state(signer, second))
 

@@ -1,0 +1,457 @@
+"""Every field of every transaction, altered by itself: refused with the code named here, and no state is changed.
+
+The tables must name exactly the fields that exist, so a field added later fails here until somebody decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import structs
+
+from layer1.codec import Struct, decode, encode
+from layer1.errors import Refused
+from layer1.ledger.admission import admit, verify_transaction
+from layer1.ledger.execute import execute
+from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer
+from tests.layer1.ledger.world import ALICE, BOB, PERIOD, RICH, Party, World, make_party
+
+Path = tuple[str | int, ...]
+
+
+def fields(value: object, path: Path = ()) -> Iterator[Path]:
+    """Paths of all leaves: fields of structs, the first item of tuples, and `len` for a tuple's length."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from fields(getattr(value, name), (*path, name))
+    elif isinstance(value, tuple):
+        yield (*path, "len")
+        if value:
+            yield from fields(value[0], (*path, 0))
+    else:
+        yield path
+
+
+def altered(value: Any, path: Path) -> Any:
+    """`value` with the leaf at `path` changed to another value of its type."""
+    if not path:
+        return _other(value)
+    head, *rest = path
+    if head == "len":
+        return (*value, value[-1]) if value else (None,)
+    if isinstance(head, int):
+        return (*value[:head], altered(value[head], tuple(rest)), *value[head + 1 :])
+    return structs.replace(value, **{head: altered(getattr(value, head), tuple(rest))})
+
+
+def _other(value: object) -> object:
+    match value:
+        case int():
+            return value + 1
+        case str():
+            return value + "x"
+        case bytes():
+            return bytes([value[0] ^ 1]) + value[1:] if value else b"x"
+        case _:
+            raise AssertionError(f"a leaf of type {type(value)}")
+
+
+def dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+Start = Callable[[World, Party], Payload]
+
+
+def close(world: World, party: Party) -> Payload:
+    return party.final(900, 1_100)
+
+
+def wedge(world: World, party: Party) -> Payload:
+    """With k = s + 1, so that certified and highest header differ."""
+    six = party.header(6, party.body(6, (0, 2_000)))
+    return party.wedge(0, party.state(5, 300, 1_700), highest=six)
+
+
+def wedge_of_initial_state(world: World, party: Party) -> Payload:
+    return party.wedge(0, party.state(0))
+
+
+def report(world: World, party: Party) -> Payload:
+    """A higher version alone."""
+    world.do(party.wedge(0, party.state(1, 1_000, 1_000)))
+    return party.report(party.state(5, 300, 1_700))
+
+
+def claims(world: World, party: Party) -> Payload:
+    """A claim of version 1, of (1, 2), for a group at version 1."""
+    world.do(party.wedge(0, party.state(1, 1_000, 1_000)))
+    two = party.header(2, party.body(2, (0, 2_000)))
+    return party.report(None, party.claim(1, 1, two))
+
+
+def double(world: World, party: Party) -> Payload:
+    world.do(party.wedge(0, party.state(1, 1_000, 1_000)))
+    return party.report(double=party.double(0))
+
+
+def header(prefix: str, named: str, signed: str, hashed: str) -> dict[str, str]:
+    """Codes for a header: what names its group, what only signatures cover, and the body's hash."""
+    names = dict.fromkeys((f"{prefix}.{name}" for name in ("chain_id", "group_id", "epoch")), named)
+    rest = dict.fromkeys((f"{prefix}.{name}" for name in ("parent", "log_root")), signed)
+    return {**names, **rest, f"{prefix}.body_hash": hashed}
+
+
+CERTIFICATE = {
+    **header("certificate.header", "bad_certificate", "bad_signature", "bad_signature"),
+    "certificate.signatures.len": "bad_certificate",
+    "certificate.signatures.0": "bad_signature",
+}
+BODY = dict.fromkeys(
+    ("body.balances.len", "body.balances.0", "body.machine_state", "body.applied.len", "body.applied.0", "body.salt"),
+    "bad_body",
+)
+TABLE: list[tuple[Start, Mapping[str, str]]] = [
+    (
+        close,
+        {
+            "final.group_id": "unknown_group",
+            "final.epoch": "wrong_epoch",
+            "final.base": "bad_signature",
+            "final.base_version": "bad_signature",
+            "final.payout.len": "bad_payout",
+            "final.payout.0": "bad_payout",
+            "signatures.len": "bad_signature",
+            "signatures.0": "bad_signature",
+        },
+    ),
+    (
+        wedge,
+        {
+            **CERTIFICATE,
+            **BODY,
+            **header("claim.highest", "bad_claim", "bad_signature", "bad_signature"),
+            "certificate.header.version": "bad_claim",
+            "claim.group_id": "unknown_group",
+            "claim.epoch": "bad_claim",
+            "claim.member": "bad_signature",
+            "claim.version": "bad_claim",
+            "claim.highest.version": "bad_claim",
+            "claim.signature": "bad_signature",
+        },
+    ),
+    (
+        wedge_of_initial_state,
+        {
+            **header("certificate.header", "bad_claim", "bad_claim", "bad_claim"),
+            **BODY,
+            **header("claim.highest", "bad_claim", "bad_claim", "bad_claim"),
+            "certificate.header.version": "bad_claim",
+            "certificate.signatures.len": "bad_certificate",
+            "claim.group_id": "unknown_group",
+            "claim.epoch": "bad_claim",
+            "claim.member": "bad_signature",
+            "claim.version": "bad_claim",
+            "claim.highest.version": "bad_signature",
+            "claim.signature": "bad_signature",
+        },
+    ),
+    (
+        report,
+        {
+            **CERTIFICATE,
+            **BODY,
+            "group_id": "unknown_group",
+            "certificate.header.version": "bad_signature",
+            "claims.len": "bad_claim",
+        },
+    ),
+    (
+        claims,
+        {
+            **header("claims.0.highest", "bad_claim", "bad_signature", "bad_signature"),
+            "group_id": "unknown_group",
+            "claims.0.group_id": "bad_claim",
+            "claims.0.epoch": "bad_claim",
+            "claims.0.member": "bad_claim",
+            "claims.0.version": "bad_signature",
+            "claims.0.highest.version": "bad_claim",
+            "claims.0.signature": "bad_signature",
+        },
+    ),
+    (
+        double,
+        {
+            **header("double.first", "bad_proof", "bad_signature", "bad_signature"),
+            **header("double.second", "bad_proof", "bad_signature", "bad_signature"),
+            "group_id": "unknown_group",
+            "claims.len": "bad_claim",
+            "double.member": "bad_signature",
+            "double.first.version": "bad_proof",
+            "double.second.version": "bad_proof",
+            "double.first_signature": "bad_signature",
+            "double.second_signature": "bad_signature",
+        },
+    ),
+]
+HARMLESS = {
+    "claims.len": "a claim twice in one report: the first stands",
+    "certificate": "absent",
+    "body": "absent",
+    "double": "absent",
+}
+"""Leaves that the walk finds, but whose change is no fault or no change of a value."""
+
+
+@pytest.mark.parametrize(("start", "codes"), TABLE, ids=[start.__name__ for start, _ in TABLE])
+def test_each_altered_field_is_refused(start: Start, codes: Mapping[str, str]) -> None:
+    world = World()
+    party = world.opened()
+    payload = start(world, party)
+    paths = {dotted(path): path for path in fields(payload)}
+    assert set(paths) - set(HARMLESS) == set(codes) - set(HARMLESS)
+    root = world.state.root
+    for name, code in codes.items():
+        if name == "claims.len":
+            stranger = structs.replace(party.claim(0, 0, party.state(0)[0].header), member=7)
+            wrong = structs.replace(payload, claims=(stranger,))
+        else:
+            wrong = altered(payload, paths[name])
+        output = world.do(wrong)
+        assert (name, output.code) == (name, code), output.message
+        assert output.message
+        assert output.group_id is None
+        assert world.state.root == root, name
+    assert world.do(payload).code == "ok"
+
+
+def signed_transactions(world: World) -> list[Transaction]:
+    party = make_party(world.chain_id, (ALICE, BOB))
+    return [world.transfer(ALICE, BOB, 5), world.sign(OpenGroup(party.agreement), ALICE, BOB)]
+
+
+def test_each_altered_field_breaks_the_accounts_signature() -> None:
+    """Transfers and openings: the id covers everything but the signatures."""
+    world = World()
+    for transaction in signed_transactions(world):
+        verify_transaction(transaction, world.chain_id)
+        for path in fields(transaction):
+            wrong = altered(transaction, path)
+            with pytest.raises(Refused) as refusal:
+                verify_transaction(wrong, world.chain_id)
+            assert refusal.value.code == "bad_signature", dotted(path)
+
+
+def test_signatures_of_another_chain_kind_or_order_are_refused() -> None:
+    world = World()
+    transfer, opening = signed_transactions(world)
+    swapped = structs.replace(opening, signatures=opening.signatures[::-1])
+    other_kind = structs.replace(transfer, signatures=opening.signatures[:1])
+    for wrong, chain_id in ((swapped, world.chain_id), (other_kind, world.chain_id), (transfer, bytes(32))):
+        with pytest.raises(Refused, match="not by account"):
+            verify_transaction(wrong, chain_id)
+
+
+def test_a_report_needs_no_account_signature_and_may_carry_none() -> None:
+    """Else one report could have any number of bytes more under one id."""
+    world = World()
+    party = world.opened()
+    report = world.sign(party.report(party.state(5, 300, 1_700)))
+    verify_transaction(report, world.chain_id)
+    with pytest.raises(Refused, match="1 signatures for 0"):
+        verify_transaction(structs.replace(report, signatures=(bytes(64),)), world.chain_id)
+    with pytest.raises(Refused, match="15 bytes"):
+        verify_transaction(structs.replace(report, salt=bytes(15)), world.chain_id)
+
+
+def opening(world: World, party: Party) -> Payload:
+    return OpenGroup(make_party(world.chain_id, (ALICE, BOB), name="h").agreement)
+
+
+def transfer(world: World, party: Party) -> Payload:
+    return Transfer(ALICE.public, BOB.public, 1)
+
+
+def extremes(value: Any, path: Path) -> Iterator[Any]:
+    """Values that decode, at the bounds of what the encoding can carry."""
+    if not path:
+        if isinstance(value, int):
+            yield from (-(2**63), -1, 0, 2**53, 2**64 - 1)
+        elif isinstance(value, bytes):
+            yield from (b"", b"x", bytes(12_000))
+        elif isinstance(value, str):
+            yield from ("", "\U0010ffff" * 3_000)
+        return
+    head, *rest = path
+    if head == "len":
+        yield from ((), value * 40)
+    elif isinstance(head, int):
+        yield from ((*value[:head], e, *value[head + 1 :]) for e in extremes(value[head], tuple(rest)))
+    else:
+        yield from (structs.replace(value, **{head: e}) for e in extremes(getattr(value, head), tuple(rest)))
+
+
+@pytest.mark.parametrize("start", [transfer, opening, *(start for start, _ in TABLE)], ids=lambda s: s.__name__)
+def test_no_value_stops_the_ledger(start: Start) -> None:
+    """A transaction that made every replica raise would halt the chain: whatever decodes is answered or passed over.
+
+    Signatures are not checked before, as if a faulty replica had packed the batch.
+    """
+    world = World()
+    party = world.opened()
+    plain = world.sign(start(world, party))
+    for path in fields(plain):
+        for wrong in extremes(plain, path):
+            execution = execute(world.state, world.state.wall_time + 1, [decode(encode(wrong), Transaction)])
+            assert execution.state.total_units() == world.genesis.supply_units
+            assert all(len(output.message) < 400 for output in execution.outputs)
+            with contextlib.suppress(Refused):
+                verify_transaction(wrong, world.chain_id)
+            assert isinstance(admitted(world, wrong), str)
+
+
+def admission_cases(world: World) -> list[tuple[Transaction, str]]:
+    party = make_party(world.chain_id, (ALICE, BOB), deposit=RICH)
+    pay, valid = Transfer(ALICE.public, BOB.public, 1), 600_000
+    return [
+        (world.sign(pay, valid_ms=valid), "ok"),
+        (world.sign(pay, valid_ms=0), "ok"),
+        (world.sign(pay, valid_ms=-1), "expired"),
+        (world.sign(pay, valid_ms=valid + 1), "not_yet_valid"),
+        (world.sign(structs.replace(pay, amount=RICH + 1)), "insufficient_balance"),
+        (world.sign(OpenGroup(party.agreement)), "insufficient_balance"),
+        (world.sign(structs.replace(pay, recipient=bytes(16_384))), "too_large"),
+    ]
+
+
+def test_admission_answers_before_a_block_does() -> None:
+    """Mempool: cheap checks first: size, expiry, duplicate, balance."""
+    world = World()
+    done = world.transfer(ALICE, BOB, 1)
+    world.block(done, world.transfer(BOB, ALICE, 1))
+    party = world.opened()
+    report = world.sign(party.report(party.state(1, 2_000, 0)))
+    cases = [*admission_cases(world), (done, "already_executed"), (report, "ok")]
+    for transaction, code in cases:
+        assert admitted(world, transaction) == code
+    with pytest.raises(Refused, match="16385 bytes; at most 16384"):
+        admit(world.state, report, encoded_bytes=16_385)
+
+
+def admitted(world: World, transaction: Transaction) -> str:
+    try:
+        admit(world.state, transaction)
+    except Refused as refusal:
+        return refusal.code
+    return "ok"
+
+
+def opening_cases() -> list[tuple[str, dict[str, Any], str]]:
+    return [
+        ("another chain", {"chain_id": bytes(32)}, "wrong_chain"),
+        ("period below the minimum", {"challenge_period_ms": 999}, "bad_challenge_period"),
+        ("period above the maximum", {"challenge_period_ms": 90 * 24 * 3_600_000 + 1}, "bad_challenge_period"),
+        ("no machine", {"machine": ""}, "bad_agreement"),
+        ("a machine too long", {"machine": "m" * 65}, "bad_agreement"),
+        ("a short salt", {"salt": bytes(15)}, "bad_agreement"),
+        ("open before now", {"open_before_ms": 1}, "agreement_expired"),
+        ("open before the end of time", {"open_before_ms": 2**53}, "bad_agreement"),
+    ]
+
+
+def limit_cases() -> list[tuple[str, dict[str, Any], str]]:
+    return [
+        ("no batch", {"max_batch": 0}, "bad_agreement"),
+        ("a negative state", {"max_state_bytes": -1}, "bad_agreement"),
+        ("a state too large to report", {"max_state_bytes": 16_384 - 4_096 + 1}, "bad_agreement"),
+    ]
+
+
+def member_cases() -> list[tuple[str, dict[str, Any], str]]:
+    return [
+        ("a negative deposit", {"deposit": -1}, "bad_amount"),
+        ("a negative bond", {"bond": -1}, "bad_amount"),
+        ("more money than there is", {"deposit": 2**53 - 1}, "bad_amount"),
+        ("more money than the account has", {"deposit": 1_000_000}, "insufficient_balance"),
+        ("a short key", {"key": bytes(31)}, "bad_members"),
+        ("a short payout", {"payout": bytes(31)}, "bad_members"),
+    ]
+
+
+def refused_opening(world: World, **terms: Any) -> str:
+    """An opening signed as it is, whose terms are wrong."""
+    party = make_party(world.chain_id, (ALICE, BOB), **terms)
+    transaction = world.sign(OpenGroup(party.agreement), ALICE, BOB)
+    root = world.state.root
+    code = world.block(transaction).outputs[0].code
+    assert world.state.root == root or code == "ok"
+    return code
+
+
+@pytest.mark.parametrize(("case", "terms", "code"), opening_cases(), ids=lambda value: str(value)[:30])
+def test_opening_with_wrong_terms(case: str, terms: dict[str, Any], code: str) -> None:
+    world = World()
+    right = make_party(world.chain_id, (ALICE, BOB)).agreement
+    assert terms.keys() <= set(right.__struct_fields__)
+    if "chain_id" in terms:
+        agreement: Struct = structs.replace(right, **terms)
+        assert isinstance(agreement, type(right))
+        assert world.do(OpenGroup(agreement), ALICE, BOB).code == code
+    else:
+        assert refused_opening(world, **terms) == code
+
+
+@pytest.mark.parametrize(("case", "limits", "code"), limit_cases(), ids=lambda value: str(value)[:30])
+def test_opening_with_wrong_limits(case: str, limits: dict[str, Any], code: str) -> None:
+    world = World()
+    agreement = make_party(world.chain_id, (ALICE, BOB)).agreement
+    assert refused_opening(world, limits=structs.replace(agreement.limits, **limits)) == code
+
+
+@pytest.mark.parametrize(("case", "changes", "code"), member_cases(), ids=lambda value: str(value)[:30])
+def test_opening_with_a_wrong_member(case: str, changes: dict[str, Any], code: str) -> None:
+    world = World()
+    first, second = make_party(world.chain_id, (ALICE, BOB)).agreement.members
+    assert refused_opening(world, members=(first, structs.replace(second, **changes))) == code
+
+
+def test_opening_needs_two_distinct_members_and_at_most_sixteen() -> None:
+    world = World()
+    party = make_party(world.chain_id, (ALICE, BOB))
+    first, second = party.agreement.members
+    for members in ((first,), (first, structs.replace(second, key=first.key)), (first,) * 17):
+        agreement = structs.replace(party.agreement, members=members)
+        signers = [ALICE if m.funding == ALICE.public else BOB for m in members]
+        assert world.do(OpenGroup(agreement), *signers).code == "bad_members"
+
+
+def test_opening_at_its_bounds_is_fine() -> None:
+    world = World()
+    terms = {"challenge_period_ms": 1_000, "open_before_ms": 2, "machine": "m" * 64}
+    assert refused_opening(world, **terms) == "ok"
+    assert PERIOD > 1_000
+
+
+@pytest.mark.parametrize(
+    ("amount", "recipient", "code"),
+    [
+        (0, BOB.public, "bad_amount"),
+        (-1, BOB.public, "bad_amount"),
+        (2**53, BOB.public, "bad_amount"),
+        (1_000_001, BOB.public, "insufficient_balance"),
+        (1, ALICE.public, "bad_recipient"),
+        (1, bytes(31), "bad_recipient"),
+        (1_000_000, BOB.public, "ok"),
+    ],
+)
+def test_transfers(amount: int, recipient: bytes, code: str) -> None:
+    world = World()
+    transfer = structs.replace(world.transfer(ALICE, BOB, 1).payload, amount=amount, recipient=recipient)
+    root = world.state.root
+    output = world.do(transfer, ALICE)
+    assert output.code == code
+    assert (world.state.root == root) == (code != "ok")
