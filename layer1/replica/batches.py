@@ -243,6 +243,10 @@ class Fetches:
                 want.asked, want.retry_ms = want.asked + 1, now_ms + FETCH_RETRY_MS
         return found
 
+    def is_hard(self) -> bool:
+        """Whether everybody was asked for some batch, in vain: its block may have been final for long."""
+        return any(want.asked > len(want.peers) for want in self._wants.values())
+
     def wake_ms(self) -> int | None:
         """Monotonic time of the next question."""
         return min((want.retry_ms for want in self._wants.values()), default=None)

@@ -21,7 +21,8 @@ from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import decode
 from layer1.consensus.certificates import Checker
 from layer1.consensus.config import Config
-from layer1.consensus.messages import Finalization
+from layer1.consensus.messages import Finalization, View
+from layer1.crypto import Hash
 from layer1.errors import RemoteError
 from layer1.header import Header
 from layer1.replica.application import Part
@@ -33,6 +34,43 @@ MAX_BLOCKS = 64
 """In one answer, unless the last finalization among them lies further on."""
 MAX_ANSWER_BYTES = 4 * 2**20
 """Of batches in one answer, likewise; a link carries four times as much."""
+RECENT_BLOCKS = 128
+"""Final blocks kept in memory for peers that are a little behind; older ones come from storage."""
+RECENT_TRANSACTIONS = 20_000
+"""In these blocks, or what makes a hundred blocks small under load would fill the memory."""
+
+
+class RecentBlocks:
+    """The newest final blocks, and their batches by digest."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[CommittedBlock] = deque()
+        self._batches: dict[Hash, bytes] = {}
+        self._transactions = 0
+
+    def add(self, block: CommittedBlock) -> None:
+        """Add the next block; the oldest give way."""
+        self._blocks.append(block)
+        self._transactions += len(block.transactions)
+        self._batches.update((batch_digest(batch), batch) for batch in block.batches)
+        while len(self._blocks) > RECENT_BLOCKS or (self._transactions > RECENT_TRANSACTIONS and len(self._blocks) > 1):
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._blocks.popleft()
+        self._transactions -= len(oldest.transactions)
+        for batch in oldest.batches:
+            self._batches.pop(batch_digest(batch), None)
+
+    def batch(self, digest: Hash) -> bytes | None:
+        """An encoded batch that is final, for a peer that votes or executes a little later."""
+        return self._batches.get(digest)
+
+    def from_height(self, first: int) -> Sequence[CommittedBlock] | None:
+        """All blocks from here on, or None if not all of them are here."""
+        if not self._blocks or self._blocks[0].header.height > first:
+            return None
+        return self._blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +100,8 @@ class CatchUpState:
         self._segments: deque[Segment] = deque()
         self._position = 0
         """Of the next block in the first segment."""
+        self._empty = 0
+        """Answers in a row that held nothing new."""
 
     @property
     def active(self) -> bool:
@@ -73,11 +113,11 @@ class CatchUpState:
         """Whether fetched blocks wait to be executed."""
         return bool(self._segments)
 
-    def aim(self, finalization: Finalization, sender: int, now_ms: int) -> None:
-        """A block of this finalization is final and not here; ask the sender first."""
-        self._target_view = max(self._target_view, finalization.view)
+    def aim(self, view: View, sender: int, now_ms: int) -> None:
+        """A block of this view is final, or may be, and not here; ask the sender first."""
+        self._target_view = max(self._target_view, view)
         if self._retry_ms is None:
-            self._retry_ms = now_ms
+            self._retry_ms, self._empty = now_ms, 0
             if sender in self._peers:
                 self._peers.remove(sender)
                 self._peers.appendleft(sender)
@@ -86,7 +126,8 @@ class CatchUpState:
         """What to ask whom now; nothing while an answer is awaited or worked through, or when nothing is missing."""
         if self._retry_ms is None or self._segments:
             return None
-        if floor.view >= self._target_view or not self._peers:
+        if floor.view >= self._target_view or self._empty >= len(self._peers):
+            self._target_view = 0
             self._retry_ms = self._asked = None
             return None
         if now_ms < self._retry_ms:
@@ -108,11 +149,12 @@ class CatchUpState:
         if sender != self._asked or self._segments:
             raise RemoteError(f"blocks from replica {sender}; {self._asked} was asked")
         self._asked = None
+        self._retry_ms, self._empty = now_ms, self._empty + 1
         fresh = [block for block in message.blocks if block.header.height > floor.height]
         if fresh:
             self._segments.extend(_segments(fresh, floor, sender))
             self._peers.rotate(1)
-            self._retry_ms = now_ms
+            self._empty = 0
 
     def next_block(self) -> tuple[FinalBlock, Segment | None] | None:
         """The next block to execute, its segment checked, and the segment if this is the last block of it.

@@ -31,7 +31,7 @@ from layer1.ledger.transactions import Transaction
 from layer1.replica import events
 from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Fetches, Held
-from layer1.replica.catchup import CatchUpState, answer, parts_of
+from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
 from layer1.replica.events import Effect, Event
 from layer1.replica.mempool import Entry, Mempool, PoolLimits
 from layer1.replica.messages import (
@@ -45,8 +45,8 @@ from layer1.replica.messages import (
 )
 from layer1.replica.records import BatchRecord, BlockRecord, ConsensusRecord, FinalRecord, PeerRecord, Record
 
-RECENT_BLOCKS = 128
-"""Final blocks kept in memory for peers that are a little behind; older ones come from storage."""
+REPLAYED_BATCHES = 200
+"""Batches in hand during a replay before those that cannot execute any more are dropped."""
 EXPIRY_STEP_MS = 1_000
 """How often, on the ledger clock, the pool is searched for what is past its life span."""
 
@@ -96,7 +96,7 @@ class ReplicaCore:
         self._jobs: dict[int, Held | list[Entry]] = {}
         self._job_of: dict[Hash, int] = {}
         self._next_job = 0
-        self._recent: deque[CommittedBlock] = deque(maxlen=RECENT_BLOCKS)
+        self._recent = RecentBlocks()
         self._loading: set[int] = set()
         self._tip: Executed | None = None
         self._work: tuple[object, ...] = ()
@@ -149,14 +149,14 @@ class ReplicaCore:
             self._execute(block, batches)
             headers.append(block.header)
         for committed in self.application.commit(headers, record.finalization):
-            self._recent.append(committed)
+            self._recent.add(committed)
             yield committed
         for executed in headers:
             blocks.pop(executed.id, None)
         floor = self.application.floor.header.height
         for name in [name for name, block in blocks.items() if block.header.height <= floor]:
             del blocks[name]
-        if len(batches) > RECENT_BLOCKS:
+        if len(batches) > REPLAYED_BATCHES:
             self._drop_executed(batches, blocks)
 
     def _drop_executed(self, batches: dict[Hash, Part], blocks: dict[BlockId, BlockRecord]) -> None:
@@ -248,6 +248,9 @@ class ReplicaCore:
         self._pack(now)
         for peer, digest in self._fetches.due(now.monotonic_ms):
             self._send(peer, FetchBatch(digest))
+        if self._fetches.is_hard() and not self.catchup.active:
+            views = [effect.proposal.header.view for effect in self._validations.values()]
+            self.catchup.aim(max(views, default=0), self.index, now.monotonic_ms)
         request = self.catchup.request(self.application.floor.header, now.monotonic_ms)
         if request is not None:
             self._send(*request)
@@ -370,12 +373,14 @@ class ReplicaCore:
 
     def _on_fetch(self, peer: int, digest: Hash) -> None:
         held = self.batches.get(digest)
-        if held is not None and held.good:
-            self._send(peer, BatchData(held.encoded))
+        encoded = held.encoded if held is not None and held.good else self._recent.batch(digest)
+        if encoded is not None:
+            self._send(peer, BatchData(encoded))
 
     def _on_blocks_request(self, peer: int, first: int) -> None:
-        if self._recent and self._recent[0].header.height <= first:
-            self._send(peer, answer(self._recent, first))
+        recent = self._recent.from_height(first)
+        if recent is not None:
+            self._send(peer, answer(recent, first))
         elif peer not in self._loading:
             self._loading.add(peer)
             self._effects.append(events.LoadBlocks(peer, first))
@@ -432,7 +437,7 @@ class ReplicaCore:
             case consensus_events.Commit():
                 self._commit(effect.headers, effect.finalization, now)
             case consensus_events.CatchUp():
-                self.catchup.aim(effect.finalization, effect.sender, now.monotonic_ms)
+                self.catchup.aim(effect.finalization.view, effect.sender, now.monotonic_ms)
             case _:
                 assert_never(effect)
         return ()
@@ -499,7 +504,7 @@ class ReplicaCore:
         for header in fresh:
             if self.application.get(header.id) is None:
                 self.application.check_not_refused(header.id)
-                self.catchup.aim(finalization, self.index, now.monotonic_ms)
+                self.catchup.aim(finalization.view, self.index, now.monotonic_ms)
                 return
         self._make_final(fresh, finalization)
 
@@ -512,7 +517,7 @@ class ReplicaCore:
                 self._make_durable(held, lazy=True)
         self._journal(FinalRecord(tuple(header.id for header in headers), finalization), lazy=True)
         for block in self.application.commit(headers, finalization):
-            self._recent.append(block)
+            self._recent.add(block)
             self.pool.remove(output.transaction_id for output in block.outputs)
             self._effects.append(events.Deliver(block))
         self.batches.remove(digests)

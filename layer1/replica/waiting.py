@@ -15,6 +15,8 @@ from layer1.errors import Refused
 
 KEPT_RECENT = 50_000
 """Final transactions whose place is remembered, so that most questions need no database."""
+KEPT_REFUSED = 10_000
+"""Refusals that are remembered: verification may end before its caller begins to wait."""
 
 
 @dataclass(eq=False, slots=True)
@@ -35,23 +37,28 @@ class Waiting:
     def __init__(self) -> None:
         self._waiters: dict[Hash, list[Waiter]] = {}
         self._recent: dict[Hash, Located] = {}
+        self._refused: dict[Hash, Refused] = {}
         self._open: set[Hash] = set()
 
     def opened(self, ids: Iterable[Hash]) -> None:
         """These were taken into the pool."""
-        self._open.update(ids)
+        for name in ids:
+            self._open.add(name)
+            self._refused.pop(name, None)
 
     def is_open(self, name: Hash) -> bool:
         """Whether this one is in the pool."""
         return name in self._open
 
     def add(self, ids: Sequence[Hash], notify: Callable[[], None]) -> Waiter:
-        """Wait for all of these. `notify` is not called if all are final already: look at `missing`."""
+        """Wait for all of these. `notify` is not called if all are settled already: look at `missing`."""
         waiter = Waiter(set(), notify)
         for name in ids:
             located = self._recent.get(name)
             if located is not None:
                 waiter.found[name] = located
+            elif name in self._refused:
+                waiter.refusal = self._refused[name]
             elif name not in waiter.missing:
                 waiter.missing.add(name)
                 self._waiters.setdefault(name, []).append(waiter)
@@ -79,6 +86,11 @@ class Waiting:
         self._open.discard(name)
         if located is not None:
             self._recent[name] = located
+            self._refused.pop(name, None)
+        elif refusal is not None:
+            self._refused[name] = refusal
+            if len(self._refused) > KEPT_REFUSED:
+                del self._refused[next(iter(self._refused))]
         for waiter in self._waiters.pop(name, ()):
             waiter.missing.discard(name)
             waiter.refusal = refusal or waiter.refusal
