@@ -198,7 +198,8 @@ class Replicas:
             won, answer = await self._round(ask, (hedge_ms or limits.hedge_ms) / 1000, errors)
             if won:
                 return answer[0]
-            if time.monotonic() + pause >= ends:
+            only_lies = all(isinstance(error, RemoteError) for error in errors.values())
+            if only_lies or time.monotonic() + pause >= ends:
                 raise _unreachable(errors, len(self.all))
             await asyncio.sleep(pause)
             pause = min(2 * pause, limits.round_ms / 100)
