@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from layer1.client import LedgerUnreachable, StaleLedger, TransactionDead
 from layer1.errors import LocalError, NotYet, Refused, RemoteError
+from layer1.link import LinkClosed
+from layer2.driver import Pending
 
 
 class Exit(IntEnum):
@@ -54,11 +57,12 @@ EXITS: dict[str, Exit] = {
 }
 """Codes that do not exit with REFUSED."""
 
-HELP = """\
-Exit codes: 0 done; 1 refused, nothing changed; 2 the command line is wrong; 3 the ledger is unreachable or out of
-date; 4 the peer is unreachable; 5 the wallet is locked (no passphrase, or a wrong one); 6 another process holds this
-home; 7 begun, and its fate is not known yet: look again, do not repeat it; 8 this wallet's files are damaged.
-"""
+HELP = (
+    "Exit codes: 0 done; 1 refused, nothing changed; 2 the command line is wrong; 3 the ledger is unreachable or out "
+    "of date; 4 the peer is unreachable; 5 the wallet is locked (no passphrase, or a wrong one); 6 another process "
+    "holds this home; 7 begun, and its fate is not known yet: look again, do not repeat it; 8 this wallet's files are "
+    "damaged."
+)
 """Stands under ``wallet --help``."""
 
 
@@ -67,6 +71,16 @@ def as_refusal(error: BaseException) -> Refused:
     match error:
         case Refused():
             return error
+        case StaleLedger():
+            return Refused("ledger_stale", f"the ledger is out of date: {error}")
+        case LedgerUnreachable():
+            return Refused("ledger_unreachable", f"the ledger is out of reach: {error}. Does it run? See wallet.toml")
+        case TransactionDead():
+            return Refused("expired", str(error))
+        case Pending():
+            return Refused("pending", f"{error} Do not repeat it: `wallet history` tells what became of it")
+        case LinkClosed():
+            return Refused("peer_unreachable", f"the peer is out of reach: {error}")
         case NotYet():
             return Refused("pending", str(error))
         case RemoteError():

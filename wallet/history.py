@@ -19,7 +19,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError
+from wallet.contacts import Contact, format_endpoint
 from wallet.requests import EntryView
 
 _tables = sa.MetaData()
@@ -31,9 +33,11 @@ _entries = sa.Table(
     sa.Column("time_ms", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
-    sa.Column("channel", sa.String, index=True),
+    sa.Column("channel", sa.String),
     sa.Column("peer", sa.String),
     sa.Column("memo", sa.String),
+    sa.Column("version", sa.BigInteger),
+    sa.Index("versions", "channel", "version"),
 )
 _contacts = sa.Table(
     "contacts",
@@ -78,8 +82,9 @@ class History:
         channel: str | None = None,
         peer: str | None = None,
         memo: str | None = None,
+        version: int | None = None,
     ) -> None:
-        """Take an entry, to be written by the next :meth:`flush`."""
+        """Take an entry, to be written by the next :meth:`flush`; `version` is of a payment's state."""
         self._queue.append(
             {
                 "reference": reference,
@@ -89,6 +94,7 @@ class History:
                 "channel": channel,
                 "peer": peer,
                 "memo": memo,
+                "version": version,
             }
         )
 
@@ -109,25 +115,38 @@ class History:
             raise LocalError(f"the history cannot be written to {self._path}: {_cause(error)}") from None
 
     def newest(self, limit: int, channel: str | None = None) -> tuple[EntryView, ...]:
-        """The last `limit` entries, newest first."""
+        """The last `limit` entries, newest first; of the channels whose id starts with `channel`, if that is given."""
         self.flush()
         query = sa.select(_entries).order_by(_entries.c.id.desc()).limit(limit)
         if channel is not None:
-            query = query.where(_entries.c.channel == channel)
+            query = query.where(_entries.c.channel.startswith(channel, autoescape=True))
         with self._engine.connect() as connection:
             rows: Sequence[Any] = connection.execute(query).mappings().all()
         return tuple(EntryView(**{name: row[name] for name in EntryView.__struct_fields__}) for row in rows)
 
-    def remember(self, address: str, endpoint: str) -> None:
+    def versions(self) -> dict[str, int]:
+        """Per channel, up to which version its payments are here; one version's are written at once or not at all."""
+        query = sa.select(_entries.c.channel, sa.func.max(_entries.c.version)).group_by(_entries.c.channel)
+        with self._engine.connect() as connection:
+            return {channel: version for channel, version in connection.execute(query) if channel and version}
+
+    def settle(self) -> None:
+        """Write everything and make it durable: what the journal drops after this is not lost here."""
+        self.flush()
+        with self._engine.connect() as connection:
+            connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+
+    def remember_contact(self, contact: Contact) -> None:
         """Keep where a peer was last reached."""
-        statement = insert(_contacts).values(address=address, endpoint=endpoint)
+        endpoint = format_endpoint(contact.host, contact.port)
+        statement = insert(_contacts).values(address=format_address(contact.address), endpoint=endpoint)
         update = statement.on_conflict_do_update(index_elements=["address"], set_={"endpoint": endpoint})
         with self._engine.begin() as connection:
             connection.execute(update)
 
-    def endpoint_of(self, address: str) -> str | None:
-        """Where a peer was last reached."""
-        query = sa.select(_contacts.c.endpoint).where(_contacts.c.address == address)
+    def endpoint_of(self, address: PublicKey) -> str | None:
+        """Where a peer was last reached, ``host:port``."""
+        query = sa.select(_contacts.c.endpoint).where(_contacts.c.address == format_address(address))
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one_or_none()
 

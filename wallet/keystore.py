@@ -112,6 +112,12 @@ def check_phrase(phrase: str) -> str:
     return normal
 
 
+def check_passphrase(passphrase: str) -> None:
+    """Raise Refused ``weak_passphrase`` unless it is long enough."""
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise Refused("weak_passphrase", f"a passphrase has at least {MIN_PASSPHRASE} characters; choose a longer one")
+
+
 class Keystore:
     """The key file of one home."""
 
@@ -128,10 +134,7 @@ class Keystore:
         """
         if path.exists():
             raise Refused("home_exists", f"{path} exists: it would be overwritten; choose another --home")
-        if len(passphrase) < MIN_PASSPHRASE:
-            raise Refused(
-                "weak_passphrase", f"a passphrase has at least {MIN_PASSPHRASE} characters; choose a longer one"
-            )
+        check_passphrase(passphrase)
         seed = Mnemonic.to_seed(check_phrase(phrase))
         spending, savings = (SigningKey(_derive(seed, f"wedge/1/{name}")) for name in ("spending", "savings"))
         addresses = (format_address(spending.public), format_address(savings.public))

@@ -80,13 +80,11 @@ class WalletView(View, frozen=True, kw_only=True):
     address: str
     """Account that funds channels, and this wallet's identity."""
     contact: str | None
-    """What to give to others; None unless the wallet is served."""
+    """What to give to others; None before the wallet was served for the first time."""
     chain_id: str
     currency: CurrencyView
     spending: AccountView
     savings: AccountView
-    in_channels: int
-    """What this wallet could get out of its open channels now, bonds included."""
     height: int
     """Of the block that proves the balances."""
     clock_ms: int
@@ -170,7 +168,7 @@ class PaidView(View, frozen=True, kw_only=True):
     pending: int
     refused: int
     refusal: str | None
-    """Why the first refused one was."""
+    """Why the first refused one was; the ones after it were not tried."""
     seconds: float
     can_send: int
     can_receive: int

@@ -1,0 +1,180 @@
+"""The book of channels: for each, what must be known before our money can be in it.
+
+*Safety:* whenever a signature of ours that locks funds may be with somebody else, the record of that opening is
+durable here: agreement, index of our key, and the transaction by whose id layer 1 names the group.
+
+A record is one file, replaced whole. It is written before our funding signature leaves, again when layer 1 shows
+what became of the opening, and once more when it shows the end; the states in between are in the journal.
+
+Source: docs/design/groups.md, "Objects".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec import structs
+
+from layer1.codec import Struct, decode, encode
+from layer1.crypto import Hash, PublicKey
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.ledger.agreements import GroupAgreement, Member
+from layer1.ledger.agreements import group_id as name_group
+from layer1.ledger.transactions import OpenGroup, Transaction
+from wallet.files import private_directory, write_durably
+
+MIN_PREFIX = 4
+"""Characters of a channel's id that a person may give instead of all 64."""
+
+
+class Stage(StrEnum):
+    """What is known of a channel besides its states. It goes forward only."""
+
+    OPENING = "opening"
+    """Layer 1 may or may not have it: ask."""
+    OPEN = "open"
+    """Layer 1 has it; whether it is wedged, layer 1 says."""
+    FAILED = "failed"
+    """Layer 1 never will have it."""
+    CLOSED = "closed"
+    """Layer 1 has paid it out."""
+
+
+class ChannelRecord(Struct):
+    """One channel of this wallet."""
+
+    transaction: Transaction
+    """The opening; with all signatures on the side that brings it to layer 1."""
+    index: int
+    """Ours in the agreement."""
+    key_index: int
+    """Which of our group keys is ours in it."""
+    peer: PublicKey
+    """Identity of the other member."""
+    host: str = ""
+    """Where it listens; empty if only it can reach us."""
+    port: int = 0
+    stage: Stage = Stage.OPENING
+    reason: str = ""
+    """Why it failed or closed."""
+    version: int = 0
+    """At the end."""
+    payouts: tuple[int, ...] = ()
+    """Per member, at the end."""
+
+    @property
+    def agreement(self) -> GroupAgreement:
+        """What the members signed."""
+        payload = self.transaction.payload
+        assert isinstance(payload, OpenGroup), "only openings are entered"
+        return payload.agreement
+
+    @property
+    def group_id(self) -> Hash:
+        """Layer 1's name for it."""
+        return name_group(self.agreement, self.transaction.id)
+
+    @property
+    def me(self) -> Member:
+        """Our part of the agreement."""
+        return self.agreement.members[self.index]
+
+    @property
+    def other(self) -> Member:
+        """The peer's part."""
+        return self.agreement.members[1 - self.index]
+
+    @property
+    def live(self) -> bool:
+        """Whether layer 1 may still have news of it."""
+        return self.stage in (Stage.OPENING, Stage.OPEN)
+
+
+class ChannelBook:
+    """All records of one home, in memory and on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read the records.
+
+        Raises:
+            LocalError: One is damaged.
+        """
+        self._directory = private_directory(directory)
+        self._records: dict[Hash, ChannelRecord] = {}
+        for path in sorted(directory.glob("[0-9a-f]*")):
+            record = _read(path)
+            self._records[record.group_id] = record
+        self._next_key = 1 + max((record.key_index for record in self._records.values()), default=-1)
+
+    def __iter__(self) -> Iterator[ChannelRecord]:
+        """All of them, oldest key first."""
+        return iter(sorted(self._records.values(), key=lambda record: record.key_index))
+
+    def live(self) -> list[ChannelRecord]:
+        """Those of which layer 1 may still have news."""
+        return [record for record in self if record.live]
+
+    def get(self, group_id: Hash) -> ChannelRecord | None:
+        """One of them."""
+        return self._records.get(group_id)
+
+    def take_key_index(self) -> int:
+        """The index of a group key that this process has given to nobody, and no record has."""
+        index, self._next_key = self._next_key, self._next_key + 1
+        return index
+
+    def put(self, record: ChannelRecord) -> None:
+        """Enter or replace a record; durable on return."""
+        write_durably(self._directory / record.group_id.hex(), encode(record))
+        self._records[record.group_id] = record
+
+    def move(self, record: ChannelRecord, stage: Stage, **changes: object) -> ChannelRecord:
+        """Put the record at a later stage; durable on return."""
+        moved = structs.replace(record, stage=stage, **changes)
+        self.put(moved)
+        return moved
+
+    def key_index_of(self, agreement: GroupAgreement) -> int:
+        """Which of our group keys an agreement was made with.
+
+        Raises:
+            LocalError: No record has this agreement.
+        """
+        for record in self._records.values():
+            if record.agreement == agreement:
+                return record.key_index
+        raise LocalError(
+            f"no file in {self._directory} is of the channel whose agreement is {agreement.hash.hex()}, which the "
+            "journal has: put the missing file back"
+        )
+
+    def find(self, text: str) -> ChannelRecord:
+        """The channel whose id starts with `text`.
+
+        Raises:
+            Refused: ``unknown_channel`` or ``ambiguous_channel``.
+        """
+        wanted = text.strip().lower()
+        found = [record for record in self if record.group_id.hex().startswith(wanted)]
+        if len(wanted) < MIN_PREFIX or not found:
+            raise Refused(
+                "unknown_channel",
+                f"no channel's id starts with {text[:64]!r} (at least {MIN_PREFIX} characters): "
+                "`wallet channel list` shows all",
+            )
+        if len(found) > 1:
+            names = ", ".join(record.group_id.hex()[:12] for record in found)
+            raise Refused("ambiguous_channel", f"{text[:64]!r} is the start of {names}: give more characters")
+        return found[0]
+
+
+def _read(path: Path) -> ChannelRecord:
+    try:
+        record = decode(path.read_bytes(), ChannelRecord)
+    except (OSError, RemoteError) as error:
+        raise LocalError(f"{path} is damaged: {error}; restore it, its channel's money depends on it") from None
+    if record.group_id.hex() != path.name:
+        raise LocalError(f"{path} is of channel {record.group_id.hex()}: give it its name back")
+    return record

@@ -1,0 +1,262 @@
+"""One channel of an open wallet: pay, close, look.
+
+Source: docs/design/groups.md, rules 1 to 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from layer1.crypto import Hash, format_address
+from layer1.errors import Refused
+from layer1.ledger.transactions import CloseGroup, Wedge
+from layer2.driver import Pending, Receipt
+from layer2.payments import MAX_MEMO_BYTES, pay
+from wallet.book import ChannelRecord, Stage
+from wallet.follower import Follower
+from wallet.parts import Parts
+from wallet.peers import Peers
+from wallet.period import format_duration
+from wallet.requests import ChannelView, Progress, Report, no_report
+from wallet.views import channel_view
+
+CONNECT_S = 10.0
+"""How long a request waits for the peer to come into step."""
+CLOSE_S = 30.0
+"""How long a cooperative close waits for the peer's signature."""
+LEDGER_S = 60.0
+"""How long a close waits for the ledger to take it."""
+WINDOW = 1_000
+"""Payments of one request that are under way at a time; they share versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What became of a series of payments."""
+
+    committed: int
+    pending: int
+    refused: int
+    refusal: Refused | None
+    seconds: float
+
+
+class Channel:
+    """A handle; make one with `Wallet.channel` or `Wallet.open_channel`."""
+
+    def __init__(self, parts: Parts, peers: Peers, follower: Follower, group_id: Hash) -> None:
+        self._parts = parts
+        self._peers = peers
+        self._follower = follower
+        self.id = group_id
+
+    @property
+    def record(self) -> ChannelRecord:
+        """Its entry in the book."""
+        record = self._parts.book.get(self.id)
+        assert record is not None, "handles are made of entries, and entries are never removed"
+        return record
+
+    def view(self) -> ChannelView:
+        """The channel as of now, by what is known here; `refresh` asks layer 1 first."""
+        notes = {"advice": self._parts.observer.advised.get(self.id), "watching": self._follower.did.get(self.id)}
+        group = self._parts.host.groups.get(self.id)
+        return channel_view(self.record, group, self._follower.seen.get(self.id), self._follower.clock_ms, notes)
+
+    async def refresh(self) -> ChannelView:
+        """The channel, after a look at layer 1.
+
+        Raises:
+            LedgerUnreachable: Nothing could be proven.
+        """
+        if self.record.stage is not Stage.FAILED:
+            await self._follower.look(self.record)
+        return self.view()
+
+    async def pay(self, amount: int, memo: str = "") -> Receipt:
+        """Pay the peer; on return the payment is committed and durable on this side.
+
+        Args:
+            amount: Minor units, at least 1.
+            memo: For the peer, up to 64 bytes of UTF-8.
+
+        Raises:
+            Refused: It was not paid and never will be.
+            Pending: The link broke; the payment may yet be committed. Do not repeat it: `history` tells.
+        """
+        command = self._command(amount, memo)
+        await self._connect()
+        return await self._parts.host.submit(self.id, command)
+
+    async def pay_many(self, amount: int, count: int, memo: str = "", report: Report = no_report) -> Paid:
+        """Pay the same amount `count` times, many under way at once.
+
+        Raises:
+            Refused: Nothing was paid.
+        """
+        command = self._command(amount, memo)
+        report(Progress("reaching the peer"))
+        await self._connect()
+        started = time.perf_counter()
+        series = _Series(count, report)
+        workers = min(count, WINDOW)
+        await asyncio.gather(*(self._work(series, command) for _ in range(workers)))
+        paid = Paid(series.committed, series.pending, series.refused, series.refusal, time.perf_counter() - started)
+        if paid.refusal is not None and paid.refused == count:
+            raise paid.refusal
+        return paid
+
+    async def close(self, *, force: bool = False, wait: bool = False, report: Report = no_report) -> ChannelView:
+        """Close it: together with the peer, or by `force` through layer 1, without the peer.
+
+        Args:
+            force: Wedge: sign nothing more and let layer 1 settle after the challenge period.
+            wait: With `force`, return only when it is settled.
+            report: Told what is being waited for.
+
+        Returns:
+            The channel, closed, or with `force` in dispute until its deadline.
+
+        Raises:
+            Refused: ``peer_unreachable``, ``channel_not_open``, or as the ledger says.
+            LedgerUnreachable: What was signed is brought to layer 1 as soon as it answers.
+        """
+        self._check_open()
+        if force:
+            return await self._force(wait, report)
+        report(Progress("agreeing with the peer on the end"))
+        payload = await self._agree()
+        report(Progress("waiting for the ledger"))
+        await self._bring(payload)
+        return await self._settled(report)
+
+    async def _agree(self) -> CloseGroup:
+        away = (
+            "Try again later, or close without the peer by --force, which takes the challenge period of "
+            f"{format_duration(self.record.agreement.challenge_period_ms)}"
+        )
+        try:
+            await self._connect(closing=True)
+            async with asyncio.timeout(CLOSE_S):
+                return await self._parts.host.close_cooperatively(self.id)
+        except TimeoutError:
+            raise Refused("peer_silent", f"the peer did not sign within {CLOSE_S:.0f} s. {away}") from None
+        except Refused as error:
+            if error.code in ("peer_unreachable", "not_connected"):
+                raise Refused("peer_unreachable", f"{error.message.rstrip('.')}. {away}") from None
+            raise
+
+    async def _force(self, wait: bool, report: Report) -> ChannelView:
+        shown = await self._follower.look(self.record)
+        if shown.live and self.view().deadline_ms is None:
+            payload = self._parts.host.wedge(self.id)
+            report(Progress("bringing the newest state to the ledger"))
+            await self._bring(payload)
+        return await self._settled(report) if wait else self.view()
+
+    async def _settled(self, report: Report) -> ChannelView:
+        while self.record.live:
+            self._follower.nudge()
+            view = self.view()
+            if view.remaining_ms is not None:
+                period = view.challenge_period_ms
+                left = format_duration(view.remaining_ms)
+                report(Progress(f"settles in {left}", max(period - view.remaining_ms, 0), period))
+            await self._parts.signals.until(lambda: None if self.record.live else True, timeout_s=0.5)
+        return self.view()
+
+    async def _connect(self, *, closing: bool = False) -> None:
+        """Wait until the peer is in step; a channel whose end is signed already may still be closed with it."""
+        self._check_open()
+        self._peers.keep()
+        up = await self._parts.signals.until(lambda: self._in_step(closing), CONNECT_S)
+        if up is None:
+            where = self.view().endpoint
+            hint = (
+                f"is its wallet being served at {where}?"
+                if where
+                else "it has no known address: run `wallet serve` here, and let it reach us"
+            )
+            peer = format_address(self.record.peer)
+            raise Refused("peer_unreachable", f"{peer} did not answer within {CONNECT_S:.0f} s; {hint}")
+
+    def _in_step(self, closing: bool) -> bool | None:
+        group = self._parts.host.groups.get(self.id)
+        if group is None:
+            return None
+        if group.stopped is not None and not closing:
+            raise group.stopped
+        if closing and group.final is not None:
+            return True
+        return True if group.connected else None
+
+    def _check_open(self) -> None:
+        stage = self.record.stage
+        if stage is Stage.OPENING:
+            raise Refused(
+                "channel_not_open", f"channel {self.id.hex()[:12]} is still being opened: wait for the ledger"
+            )
+        if not self.record.live:
+            raise Refused("channel_not_open", f"channel {self.id.hex()[:12]} is {stage.value}: open another")
+
+    def _command(self, amount: int, memo: str) -> bytes:
+        data = memo.encode()
+        if len(data) > MAX_MEMO_BYTES:
+            raise Refused("memo_too_long", f"the memo has {len(data)} bytes; the most is {MAX_MEMO_BYTES}")
+        if amount < 1:
+            raise Refused("bad_amount", f"a payment of {amount} units; the least is 1")
+        return pay(1 - self.record.index, amount, data)
+
+    async def _work(self, series: _Series, command: bytes) -> None:
+        while series.take():
+            try:
+                await self._parts.host.submit(self.id, command)
+            except Pending:
+                series.end(pending=1)
+            except Refused as error:
+                series.end(refused=1, refusal=error)
+            else:
+                series.end(committed=1)
+
+    async def _bring(self, payload: CloseGroup | Wedge) -> None:
+        """Bring to layer 1 what ends the channel. The peer may have been faster: what layer 1 shows then counts."""
+        try:
+            async with asyncio.timeout(LEDGER_S):
+                output = await asyncio.shield(self._parts.submitter.bring(payload))
+        except TimeoutError:
+            raise Refused(
+                "ledger_unreachable",
+                f"no replica took it within {LEDGER_S:.0f} s. It is signed and kept: repeat this, or "
+                "run `wallet serve`, when the ledger answers; the channel takes no more payments",
+            ) from None
+        record = await self._follower.look(self.record)
+        if output.code != "ok" and record.live and self.view().state != "disputed":
+            raise Refused(output.code, f"the ledger refused: {output.message}")
+
+
+@dataclass(slots=True)
+class _Series:
+    """Counts a series of payments; takes no more after the first that did not commit."""
+
+    count: int
+    report: Report
+    taken: int = 0
+    committed: int = 0
+    pending: int = 0
+    refused: int = 0
+    refusal: Refused | None = None
+
+    def take(self) -> bool:
+        if self.taken >= self.count or self.pending or self.refused:
+            return False
+        self.taken += 1
+        return True
+
+    def end(self, committed: int = 0, pending: int = 0, refused: int = 0, refusal: Refused | None = None) -> None:
+        self.committed += committed
+        self.pending += pending
+        self.refused += refused
+        self.refusal = self.refusal or refusal
+        self.report(Progress("paying", self.committed, self.count))

@@ -1,0 +1,228 @@
+"""The command ``wallet``.
+
+Every verb takes ``--home`` and ``--json``. What a verb does is a request (`wallet.requests`), answered by the process
+that serves the home if there is one, else by this one.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from layer1 import loop
+from layer1.client import fetch_genesis
+from layer1.crypto import format_address, parse_address
+from layer1.errors import Refused, WedgeError, check
+from layer1.ledger.genesis import Genesis
+from layer2.opening import OpeningPolicy
+from wallet.amounts import parse_amount
+from wallet.cli_channels import channel_app
+from wallet.console import Output
+from wallet.daemon import Serving, serve
+from wallet.exits import HELP, Exit
+from wallet.genesis_file import decode_genesis
+from wallet.home import Home, default_home
+from wallet.passphrase import read_passphrase
+from wallet.period import least_safe_ms, parse_duration
+from wallet.requests import History, Pay, Request, Send, Show
+from wallet.session import sign_from_savings
+from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
+from wallet.wallet import Wallet
+
+app = typer.Typer(
+    name="wallet",
+    help="Keys, channels, and the watch over them.",
+    epilog=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(channel_app, name="channel")
+
+
+@app.command()
+def create(
+    *,
+    ledger: Annotated[list[str], typer.Option("--ledger", help="URL of a replica; repeat it for more of them.")],
+    genesis: Annotated[Path | None, typer.Option(help="Genesis file; without it the ledger is asked.")] = None,
+    chain_id: Annotated[str | None, typer.Option(help="Refuse any other chain.")] = None,
+    phrase_file: Annotated[Path | None, typer.Option(help="Make the keys of this phrase instead of new ones.")] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Make a wallet, and show its phrase, once."""
+    out = Output(json)
+    try:
+        found = _genesis(genesis, ledger[0])
+        chain = found.chain_id.hex()
+        check(chain_id in (None, chain), "wrong_chain", f"the ledger's chain is {chain}, wanted is {chain_id}")
+        phrase = phrase_file.read_text(encoding="utf-8") if phrase_file is not None else None
+        passphrase = read_passphrase(passphrase_file, new=True)
+        made = Wallet.create(home or default_home(), found, ledger, passphrase, phrase)
+    except (WedgeError, OSError) as error:
+        out.fail(error if isinstance(error, WedgeError) else Refused("bad_file", str(error)))
+    if json:
+        addresses = {"address": format_address(made.spending), "savings": format_address(made.savings)}
+        out.line({"home": str(made.home), **addresses, "chain_id": chain, "phrase": made.phrase})
+        return
+    out.say(f"A wallet in {made.home}, for chain\n  {chain}")
+    if chain_id is None and genesis is None:
+        out.say("That is what the replica says: compare it with what you were told elsewhere.")
+    out.say(f"spending  {format_address(made.spending)}\nsavings   {format_address(made.savings)}")
+    out.say(f"\nWrite these 12 words down. They are shown once, and whoever has them has the money:\n\n  {made.phrase}")
+
+
+@app.command()
+def show(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show addresses, the contact, and balances proven by the ledger."""
+    run(home, json, None, Show())
+
+
+@app.command()
+def send(
+    *,
+    address: Annotated[str, typer.Argument(help="Who gets it.")],
+    amount: Annotated[str, typer.Argument(help="Such as 2.50.")],
+    source: Annotated[str, typer.Option("--from", help="spending or savings.")] = "spending",
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Transfer on layer 1, without a channel."""
+    out = Output(json)
+    try:
+        found = Home.find(home or default_home())
+        units = parse_amount(amount, found.genesis().currency)
+        recipient = parse_address(address)
+        check(source in ("spending", "savings"), "bad_usage", f"--from is spending or savings, not {source[:20]!r}")
+        request: Request[Any] = Send(recipient=address, amount=units)
+        if source == "savings":
+            passphrase = read_passphrase(passphrase_file)
+            request = loop.run(sign_from_savings(found, recipient, units, passphrase))
+    except WedgeError as error:
+        out.fail(error)
+    run(home, json, passphrase_file, request)
+
+
+@app.command("serve")
+def serve_command(
+    *,
+    listen: Annotated[str | None, typer.Option(help="host:port; by default where it listened last.")] = None,
+    accept_deposit_up_to: Annotated[
+        str | None, typer.Option(help="Join channels that others open, depositing this much in all.")
+    ] = None,
+    accept_bond_up_to: Annotated[str | None, typer.Option(help="The same for bonds.")] = None,
+    min_challenge_period: Annotated[
+        str | None, typer.Option(help="Join no channel with a shorter one; by default what a served wallet needs.")
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Stay: receive payments, watch the channels, answer the other verbs. Until Ctrl-C."""
+    out = Output(json)
+    try:
+        found = Home.find(home or default_home())
+        policy = _policy(found.genesis(), accept_deposit_up_to, accept_bond_up_to, min_challenge_period)
+        passphrase = read_passphrase(passphrase_file)
+        logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
+        logging.getLogger("wallet").setLevel(logging.INFO)
+
+        def ready(contact: str) -> None:
+            if json:
+                out.line({"contact": contact, "address": contact.partition("@")[0]})
+            else:
+                out.say(f"Serving. The contact to give to others:\n{contact}")
+                sys.stdout.flush()
+
+        loop.run(serve(found, passphrase, Serving(listen, policy), ready))
+    except WedgeError as error:
+        out.fail(error)
+
+
+@app.command()
+def pay(
+    *,
+    target: Annotated[str, typer.Argument(help="Channel id or the start of it, or the peer's address or contact.")],
+    amount: Annotated[str, typer.Argument(help="Such as 2.50.")],
+    count: Annotated[int, typer.Option(min=1, help="Pay so many times.")] = 1,
+    memo: Annotated[str, typer.Option(help="For the peer, up to 64 bytes.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Pay through a channel."""
+    units = _units(home, json, amount)
+    view = run(home, json, passphrase_file, Pay(target=target, amount=units, count=count, memo=memo))
+    if view.pending:
+        raise typer.Exit(Exit.PENDING)
+    if view.committed < view.count:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@app.command()
+def history(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest first.")] = 50,
+    channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List what happened."""
+    run(home, json, None, History(limit=limit, channel=channel))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    json = "--json" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        if not json and getattr(error, "ctx", None) is not None:
+            sys.stderr.write(f"{error.ctx.get_usage()}\n")  # type: ignore[attr-defined]
+        Output(json).complain(Refused("bad_usage", error.format_message()))
+        sys.exit(Exit.USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        Output(json).complain(Refused("interrupted", "interrupted; what was begun goes on or is undone by itself"))
+        sys.exit(Exit.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - whatever it is, people get a sentence; WALLET_DEBUG gives the rest
+        try:
+            Output(json).fail(error)
+        except typer.Exit as end:
+            sys.exit(end.exit_code)
+    sys.exit(code or 0)
+
+
+def _units(home: Path | None, json: bool, amount: str) -> int:
+    try:
+        return parse_amount(amount, Home.find(home or default_home()).genesis().currency)
+    except WedgeError as error:
+        Output(json).fail(error)
+
+
+def _genesis(file: Path | None, url: str) -> Genesis:
+    if file is None:
+        return loop.run(fetch_genesis(url))
+    try:
+        return decode_genesis(file.read_bytes())
+    except OSError as error:
+        raise Refused("bad_genesis", f"{file} cannot be read: {error.strerror}") from None
+
+
+def _policy(genesis: Genesis, deposit: str | None, bond: str | None, period: str | None) -> OpeningPolicy | None:
+    """What a serving wallet joins; None, nothing, unless one of the amounts is given."""
+    if deposit is None and bond is None:
+        check(period is None, "bad_usage", "--min-challenge-period does nothing without --accept-deposit-up-to")
+        return None
+    least_ms = parse_duration(period) if period is not None else least_safe_ms(genesis, SERVED_POLL_MS)
+    return OpeningPolicy(
+        accept_deposit_up_to_units=parse_amount(deposit or "0", genesis.currency),
+        accept_bond_up_to_units=parse_amount(bond or "0", genesis.currency),
+        min_challenge_ms=least_ms,
+        max_challenge_ms=max(7 * 86_400_000, least_ms),
+    )

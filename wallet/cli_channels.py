@@ -1,0 +1,117 @@
+"""The verbs of ``wallet channel``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from layer1.errors import WedgeError
+from wallet.amounts import parse_amount
+from wallet.console import Output
+from wallet.exits import HELP
+from wallet.home import Home, default_home
+from wallet.period import POLL_MS, default_period_ms, explain, format_duration, least_safe_ms, parse_duration
+from wallet.requests import CloseChannel, ListChannels, OpenChannel, ShowChannel
+from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
+
+channel_app = typer.Typer(help="Open, look at and close channels.", no_args_is_help=True, epilog=HELP)
+ChannelArgument = Annotated[str, typer.Argument(help="Id of the channel, or the start of it.")]
+
+
+@channel_app.command("open")
+def channel_open(
+    *,
+    contact: Annotated[str, typer.Argument(help="address@host:port, as the peer's `wallet show` prints it.")],
+    deposit: Annotated[str, typer.Option(help="What we can pay at first.")],
+    peer_deposit: Annotated[str, typer.Option(help="What the peer is asked to deposit.")] = "0",
+    bond: Annotated[str, typer.Option(help="What each side forfeits for a provable lie.")] = "0",
+    peer_bond: Annotated[str | None, typer.Option(help="The peer's bond, if it is to be another one.")] = None,
+    challenge_period: Annotated[
+        str | None,
+        typer.Option(help="Such as 30s, 10m, 24h: time to answer a stale report; see `wallet channel period`."),
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Open a channel; both deposits and bonds are locked at once."""
+    out = Output(json)
+    try:
+        genesis = Home.find(home or default_home()).genesis()
+        period_ms = parse_duration(challenge_period) if challenge_period is not None else default_period_ms(genesis)
+        units = [parse_amount(text, genesis.currency) for text in (deposit, peer_deposit, bond, peer_bond or bond)]
+    except WedgeError as error:
+        out.fail(error)
+    if period_ms < least_safe_ms(genesis, SERVED_POLL_MS):
+        out.say(
+            f"Note: a challenge period of {format_duration(period_ms)} is short even for a wallet that is always "
+            f"served; {format_duration(default_period_ms(genesis))} is the default (see `wallet channel period`)."
+        )
+    request = OpenChannel(
+        contact=contact,
+        deposit=units[0],
+        peer_deposit=units[1],
+        bond=units[2],
+        peer_bond=units[3],
+        challenge_period_ms=period_ms,
+    )
+    run(home, json, passphrase_file, request)
+
+
+@channel_app.command("list")
+def channel_list(home: HomeOption = None, json: JsonOption = False, passphrase_file: PassphraseOption = None) -> None:
+    """List all channels: what one can send, can receive, has reserved, has in dispute."""
+    run(home, json, passphrase_file, ListChannels())
+
+
+@channel_app.command("show")
+def channel_show(
+    *,
+    channel: ChannelArgument,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Show one channel."""
+    run(home, json, passphrase_file, ShowChannel(channel=channel))
+
+
+@channel_app.command("close")
+def channel_close(
+    *,
+    channel: ChannelArgument,
+    force: Annotated[bool, typer.Option("--force", help="Without the peer: the ledger settles after a while.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="With --force: until it is settled.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Close a channel: with the peer, at once; or by --force through the ledger, after the challenge period."""
+    view = run(home, json, passphrase_file, CloseChannel(channel=channel, force=force, wait=wait))
+    if view.state == "disputed":
+        left = format_duration(view.remaining_ms or 0)
+        Output(json).say(
+            f"The ledger settles it in {left}, on the newest state that anybody reports until then; nothing more is to "
+            "be done, and the savings account gets the money. `wallet channel show` tells."
+        )
+
+
+@channel_app.command("period")
+def channel_period(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Explain how long a challenge period must be on this ledger."""
+    out = Output(json)
+    try:
+        genesis = Home.find(home or default_home()).genesis()
+    except WedgeError as error:
+        out.fail(error)
+    default_ms, served_ms = default_period_ms(genesis), least_safe_ms(genesis, SERVED_POLL_MS)
+    if json:
+        out.line({"default_ms": default_ms, "least_safe_ms": least_safe_ms(genesis), "least_served_ms": served_ms})
+        return
+    out.say(
+        f"A wallet must see a stale report and answer it within the challenge period:\n\n{explain(genesis)}\n\n"
+        f"Twice the sum, for a wallet that is opened every {format_duration(POLL_MS)}. A wallet that is always served "
+        f"needs {format_duration(served_ms)}; one that rests longer needs more. For the whole period a wallet that is "
+        "cut off from the ledger is in danger: that remains."
+    )

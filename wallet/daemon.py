@@ -1,0 +1,54 @@
+"""``wallet serve``: the wallet that stays, to receive, to watch, and to answer the other verbs.
+
+*Safety:* it holds the hot keys only. It joins an opening only within what its owner accepts beforehand, and otherwise
+signs nothing but states in which its own balance does not fall.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from layer2.opening import OpeningPolicy
+from wallet.control import ControlServer
+from wallet.home import Home
+from wallet.local import LocalCommands
+from wallet.wallet import Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a wallet is to be served."""
+
+    listen: str | None
+    policy: OpeningPolicy | None
+    """Openings that may be joined unasked; None for none."""
+
+
+async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        home: Which wallet.
+        passphrase: Of its hot keys; the savings stay sealed.
+        serving: See there.
+        ready: Told the contact once peers and commands are answered.
+
+    Raises:
+        Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Wallet.load(home.path, passphrase) as wallet:
+        control = ControlServer(home, LocalCommands(home, wallet))
+        try:
+            contact = await wallet.serve(serving.listen, serving.policy)
+            await control.start()
+            ready(contact)
+            await stop.wait()
+        finally:
+            await control.stop()

@@ -1,0 +1,213 @@
+"""The wallet's watcher: follows layer 1 for its own channels, and answers without being asked.
+
+*Safety:* while this runs and reaches layer 1 within a channel's challenge period, the channel settles on the newest
+state that this wallet holds, or a newer one.
+
+Every look is at a proven record, and is given to the group core, which says what layer 1 lacks. Events from a replica
+are hints to look at once; without them the follower looks every so often, at least eight times per challenge period.
+A look that fails changes nothing, and is repeated.
+
+Source: docs/design/groups.md, rules 8 to 15; `layer2.watcher` decides, this carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from layer1.client import LedgerUnreachable
+from layer1.crypto import ZERO_HASH, Hash, format_address
+from layer1.errors import WedgeError
+from layer1.header import Header
+from layer1.ledger.records import Group, Status
+from layer2.driver import Contact
+from wallet.book import ChannelRecord, Stage
+from wallet.parts import Parts
+
+URGENT_S = 1.0
+"""Between looks while a channel is being opened, or is wedged."""
+CALM_S = 30.0
+"""Between looks otherwise, at most."""
+_log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Looks at layer 1 for all live channels.
+
+    Attributes:
+        clock_ms: Newest proven ledger clock; None before the first look.
+        seen: Per channel, what layer 1 last showed.
+        did: Per channel, what this watcher last did, for people.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._ledger = parts.ledger
+        self._host = parts.host
+        self._keys = parts.keys
+        self._book = parts.book
+        self._history = parts.history
+        self._submitter = parts.submitter
+        self._signals = parts.signals
+        self._hint = asyncio.Event()
+        self.clock_ms: int | None = None
+        self.seen: dict[Hash, Group] = {}
+        self.did: dict[Hash, str] = {}
+
+    def nudge(self) -> None:
+        """Look again now."""
+        self._hint.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            while True:
+                self._hint.clear()
+                await self.look_at_all()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause_s()):
+                        await self._hint.wait()
+
+    async def look_at_all(self) -> None:
+        """Look at every live channel; a failure is logged, and left to the next time."""
+        for record in self._book.live():
+            try:
+                await self.look(record)
+            except WedgeError as error:
+                _log.warning("channel %s: %s", record.group_id.hex()[:12], error)
+                if isinstance(error, LedgerUnreachable):
+                    return
+
+    async def look(self, record: ChannelRecord) -> ChannelRecord:
+        """Look at one channel, and answer what there is to answer.
+
+        Raises:
+            LedgerUnreachable: Nothing is known, nothing is changed.
+        """
+        answer = await self._ledger.group(record.group_id)
+        self._note_clock(answer.header)
+        record = self._book.get(record.group_id) or record
+        if answer.value is None:
+            return await self._unopened(record, answer.header)
+        return self._opened(record, answer.value)
+
+    def _note_clock(self, header: Header) -> None:
+        self.clock_ms = max(self.clock_ms or 0, header.clock)
+
+    async def _unopened(self, record: ChannelRecord, header: Header) -> ChannelRecord:
+        """Not there at this height: dead for certain once the transaction can be in no later block."""
+        if record.stage is not Stage.OPENING:
+            return record
+        last_ms = min(record.transaction.valid_until_ms, record.agreement.open_before_ms - 1)
+        if header.clock > last_ms:
+            return self._fail(record, "expired")
+        output = await self._ledger.output(record.transaction.id)
+        if output is not None and output.value.code != "ok":
+            return self._fail(record, output.value.code)
+        return record
+
+    def _fail(self, record: ChannelRecord, reason: str) -> ChannelRecord:
+        _log.info("channel %s will not open: %s", record.group_id.hex()[:12], reason)
+        self._enter(record, "failed", 0)
+        moved = self._book.move(record, Stage.FAILED, reason=reason)
+        self._signals.notify()
+        return moved
+
+    def _opened(self, record: ChannelRecord, group: Group) -> ChannelRecord:
+        if record.group_id not in self._host.groups and record.live:
+            self._adopt(record)
+        if record.stage is Stage.OPENING:
+            self._enter(record, "opened", -(record.me.deposit + record.me.bond))
+            record = self._book.move(record, Stage.OPEN)
+        self._compare(record, group)
+        if record.group_id in self._host.groups:
+            self._answer(record, group)
+        if group.status is Status.CLOSED and record.live:
+            record = self._close(record, group)
+        self._signals.notify()
+        return record
+
+    def _adopt(self, record: ChannelRecord) -> None:
+        """Host a group that layer 1 has: only now can anything be signed in it."""
+        contacts = {1 - record.index: Contact(record.peer, record.host, record.port)}
+        key = self._keys.group_key(record.key_index)
+        self._host.add(record.agreement, record.group_id, record.index, key, contacts)
+
+    def _answer(self, record: ChannelRecord, group: Group) -> None:
+        report = self._host.observe(group)
+        if report is None:
+            return
+        if report.certificate is not None:
+            version = report.certificate.header.version
+            self._tell(record, f"layer 1 shows version {group.version}, reporting version {version}")
+            self._enter(record, "reported", 0, f":{version}")
+        self._submitter.bring(report).add_done_callback(lambda _: self.nudge())
+
+    def _compare(self, record: ChannelRecord, group: Group) -> None:
+        """Enter into the history what is new on layer 1."""
+        if group.wedged_by is not None:
+            who = "us" if group.wedged_by == record.index else "the peer"
+            if record.group_id not in self.did:
+                self._tell(record, f"wedged by {who} at version {group.version}, settles at clock {group.deadline_ms}")
+            self._enter(record, "wedged", 0)
+        for member, forfeited in enumerate(group.forfeited):
+            if forfeited:
+                bond = group.agreement.members[member].bond
+                self._enter(record, "forfeited", -bond if member == record.index else bond, f":{member}")
+        self.seen[record.group_id] = group
+
+    def _close(self, record: ChannelRecord, group: Group) -> ChannelRecord:
+        self._enter(record, "closed", group.payouts[record.index])
+        self._history.flush()
+        reason = str(group.reason) if group.reason is not None else ""
+        version = max(group.version, self._version(record))
+        moved = self._book.move(record, Stage.CLOSED, reason=reason, payouts=group.payouts, version=version)
+        if record.group_id in self._host.groups:
+            self._host.forget(record.group_id)
+        _log.info("channel %s is closed (%s), paid out %s", record.group_id.hex()[:12], reason, group.payouts)
+        return moved
+
+    def _version(self, record: ChannelRecord) -> int:
+        hosted = self._host.groups.get(record.group_id)
+        return int(hosted.version) if hosted is not None else 0
+
+    def _tell(self, record: ChannelRecord, text: str) -> None:
+        if self.did.get(record.group_id) != text:
+            self.did[record.group_id] = text
+            _log.info("channel %s: %s", record.group_id.hex()[:12], text)
+
+    def _enter(self, record: ChannelRecord, kind: str, amount: int, mark: str = "") -> None:
+        name = record.group_id.hex()
+        self._history.add(f"{name}:{kind}{mark}", kind, amount, channel=name, peer=format_address(record.peer))
+
+    def _pause_s(self) -> float:
+        live = self._book.live()
+        urgent = any(
+            record.stage is Stage.OPENING or getattr(self.seen.get(record.group_id), "wedged_by", None) is not None
+            for record in live
+        )
+        if urgent:
+            return URGENT_S
+        shortest_ms = min((record.agreement.challenge_period_ms for record in live), default=0)
+        return min(CALM_S, max(shortest_ms / 8_000, 0.2)) if live else CALM_S
+
+    async def _listen(self) -> None:
+        """Take what a replica tells as hints; listen anew when channels come and go, or the replica does."""
+        while True:
+            groups = self._watched()
+            events = self._ledger.events(groups)
+            try:
+                async with contextlib.aclosing(events):
+                    async for event in events:
+                        if event.kind != "block" or self._pause_s() <= URGENT_S:
+                            self.nudge()
+                        if self._watched() != groups:
+                            break
+            except WedgeError as error:
+                _log.debug("no events: %s", error)
+            await asyncio.sleep(URGENT_S)
+
+    def _watched(self) -> list[Hash]:
+        """Never empty: without a name, a stream tells of every group there is."""
+        return [record.group_id for record in self._book.live()] or [ZERO_HASH]

@@ -1,0 +1,179 @@
+"""Requests answered by the wallet in this process.
+
+*Safety:* every request is answered by the library's own calls; nothing here signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from layer1.client import LedgerClient
+from layer1.codec import decode
+from layer1.crypto import format_address, parse_address
+from layer1.errors import Refused, RemoteError
+from layer1.ledger.transactions import Transaction, Transfer
+from wallet.channel import Channel
+from wallet.contacts import parse_contact
+from wallet.home import Home
+from wallet.requests import (
+    AccountView,
+    ChannelsView,
+    ChannelView,
+    CloseChannel,
+    History,
+    HistoryView,
+    ListChannels,
+    OpenChannel,
+    PaidView,
+    Pay,
+    Progress,
+    Report,
+    Request,
+    Send,
+    SendSigned,
+    SentView,
+    Show,
+    ShowChannel,
+    WalletView,
+    no_report,
+)
+from wallet.views import currency_view
+from wallet.wallet import Wallet
+
+R = TypeVar("R")
+_Handler = Callable[[Any, Report], Awaitable[Any]]
+
+
+async def show_home(home: Home, contact: str | None, *, serving: bool) -> WalletView:
+    """What a home shows to anybody who can read it: no passphrase needed.
+
+    Raises:
+        LedgerUnreachable: The balances could not be proven.
+    """
+    genesis, keystore = home.genesis(), home.keystore()
+    async with LedgerClient(home.config().ledger_urls, genesis) as ledger:
+        spending = await ledger.account(keystore.spending_address)
+        savings = await ledger.account(keystore.savings_address)
+    address = format_address(keystore.spending_address)
+    endpoint = home.endpoint()
+    return WalletView(
+        address=address,
+        contact=contact or (f"{address}@{endpoint}" if endpoint else None),
+        chain_id=genesis.chain_id.hex(),
+        currency=currency_view(genesis.currency),
+        spending=AccountView(address=address, balance=spending.value.balance),
+        savings=AccountView(address=format_address(keystore.savings_address), balance=savings.value.balance),
+        height=savings.header.height,
+        clock_ms=savings.header.clock,
+        serving=serving,
+    )
+
+
+class LocalCommands:
+    """`wallet.requests.Commands`, done here."""
+
+    def __init__(self, home: Home, wallet: Wallet) -> None:
+        self._home = home
+        self._wallet = wallet
+        self._handlers: dict[type[Request[Any]], _Handler] = {
+            Show: self._show,
+            Send: self._send,
+            SendSigned: self._send_signed,
+            OpenChannel: self._open,
+            ListChannels: self._list,
+            ShowChannel: self._channel,
+            CloseChannel: self._close,
+            Pay: self._pay,
+            History: self._history,
+        }
+
+    async def run(self, request: Request[R], report: Report = no_report) -> R:
+        """Do what the request says."""
+        return cast(R, await self._handlers[type(request)](request, report))
+
+    async def _show(self, _: Show, report: Report) -> WalletView:
+        report(Progress("asking the ledger"))
+        return await show_home(self._home, self._wallet.contact, serving=self._wallet.contact is not None)
+
+    async def _send(self, request: Send, report: Report) -> SentView:
+        recipient = parse_address(request.recipient)
+        report(Progress("waiting for the ledger"))
+        return await self._sent(await self._wallet.send(recipient, request.amount))
+
+    async def _send_signed(self, request: SendSigned, report: Report) -> SentView:
+        try:
+            transaction = decode(bytes.fromhex(request.transaction), Transaction)
+        except (ValueError, RemoteError) as error:
+            raise Refused("bad_usage", f"not a transaction: {error}") from None
+        report(Progress("waiting for the ledger"))
+        await self._wallet.send_signed(transaction)
+        return await self._sent(transaction)
+
+    async def _sent(self, transaction: Transaction) -> SentView:
+        transfer = transaction.payload
+        assert isinstance(transfer, Transfer), "nothing else is sent"
+        proven = await self._wallet.balance(transfer.sender)
+        return SentView(
+            transaction_id=transaction.id.hex(),
+            recipient=format_address(transfer.recipient),
+            amount=transfer.amount,
+            source="spending" if transfer.sender == self._wallet.address else "savings",
+            balance=proven.value,
+        )
+
+    async def _open(self, request: OpenChannel, report: Report) -> ChannelView:
+        channel = await self._wallet.open_channel(
+            request.contact,
+            deposit=request.deposit,
+            peer_deposit=request.peer_deposit,
+            bond=request.bond,
+            peer_bond=request.peer_bond,
+            challenge_period_ms=request.challenge_period_ms,
+            report=report,
+        )
+        return channel.view()
+
+    async def _list(self, _: ListChannels, report: Report) -> ChannelsView:
+        report(Progress("asking the ledger"))
+        channels = await self._wallet.channels()
+        currency = currency_view(self._wallet.genesis.currency)
+        return ChannelsView(channels=tuple(channels), clock_ms=self._wallet.clock_ms, currency=currency)
+
+    async def _channel(self, request: ShowChannel, report: Report) -> ChannelView:
+        report(Progress("asking the ledger"))
+        return await self._wallet.channel(request.channel).refresh()
+
+    async def _close(self, request: CloseChannel, report: Report) -> ChannelView:
+        channel = self._wallet.channel(request.channel)
+        return await channel.close(force=request.force, wait=request.wait, report=report)
+
+    async def _pay(self, request: Pay, report: Report) -> PaidView:
+        channel = self._target(request.target)
+        paid = await channel.pay_many(request.amount, request.count, request.memo, report)
+        view = channel.view()
+        return PaidView(
+            channel=view.id,
+            peer=view.peer,
+            amount=request.amount,
+            count=request.count,
+            committed=paid.committed,
+            pending=paid.pending,
+            refused=paid.refused,
+            refusal=paid.refusal.message if paid.refusal is not None else None,
+            seconds=paid.seconds,
+            can_send=view.can_send,
+            can_receive=view.can_receive,
+        )
+
+    async def _history(self, request: History, _: Report) -> HistoryView:
+        entries = self._wallet.history(request.limit, request.channel)
+        return HistoryView(entries=entries, currency=currency_view(self._wallet.genesis.currency))
+
+    def _target(self, text: str) -> Channel:
+        """The channel that a person means: by id, or by whom it is with."""
+        if "@" in text:
+            return self._wallet.channel_with(parse_contact(text).address)
+        if text.startswith("wedge1"):
+            return self._wallet.channel_with(parse_address(text))
+        return self._wallet.channel(text)

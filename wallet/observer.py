@@ -1,0 +1,117 @@
+"""What the layers below tell the wallet, and what it keeps of that: history, advice, waiting callers.
+
+Source: docs/design/architecture.md, "Two kinds of storage"; `layer2.driver.Observer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from layer1.codec import decode
+from layer1.crypto import Hash, PublicKey, format_address
+from layer1.errors import LocalError, RemoteError
+from layer1.ledger.transactions import CloseGroup, Report, Wedge
+from layer2.driver import Observer
+from layer2.events import Advice, Committed, Rejected
+from layer2.messages import Command, OpeningMessage
+from layer2.payments import Pay
+from wallet.book import ChannelBook, ChannelRecord
+from wallet.history import History
+from wallet.signals import Signals
+
+FLUSH_S = 0.1
+"""History is written this long after a payment, with all others of that time."""
+_log = logging.getLogger(__name__)
+
+
+class WalletObserver(Observer):
+    """Writes the history, and passes on what asks for action.
+
+    Attributes:
+        advised: Per group, what its member should do.
+    """
+
+    def __init__(self, book: ChannelBook, history: History, signals: Signals) -> None:
+        self._book = book
+        self._history = history
+        self._signals = signals
+        self._written = history.versions()
+        self._flushing: asyncio.TimerHandle | None = None
+        self.advised: dict[Hash, str] = {}
+        self.on_submission: Callable[[CloseGroup | Wedge | Report], object] = lambda payload: None
+        self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
+
+    def committed(self, group_id: Hash, event: Committed) -> None:
+        """Enter the payments of a version, unless they are there from before a restart."""
+        record = self._book.get(group_id)
+        if record is not None and event.version > self._written.get(group_id.hex(), 0):
+            for place, command in enumerate(event.batch.commands):
+                self._enter(record, event.version, place, command)
+            self._flush_soon()
+        self._signals.notify()
+
+    def rejected(self, group_id: Hash, event: Rejected) -> None:
+        """Nothing to keep: no money moved."""
+        self._signals.notify()
+
+    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
+        """Bring it to layer 1."""
+        self.on_submission(payload)
+
+    def advice(self, group_id: Hash, event: Advice) -> None:
+        """Keep what the user should do."""
+        self.advise(group_id, event.message)
+
+    def advise(self, group_id: Hash, text: str) -> None:
+        """Keep it for `channel list`."""
+        self.advised[group_id] = text
+        self._signals.notify()
+
+    def frozen(self, group_id: Hash, reason: str) -> None:
+        """The disk is not to be relied on."""
+        self.advise(group_id, f"frozen: {reason}; look after the disk, then start again")
+
+    def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
+        """The follower enters the end, with what layer 1 shows."""
+        self._signals.notify()
+
+    def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
+        """Tell, and go on: what it says is dropped already."""
+        _log.warning("%s broke the protocol: %s", format_address(peer), error)
+        if group_id is not None:
+            self.advise(group_id, f"the peer broke the protocol: {error}")
+
+    def connected(self, group_id: Hash, member: int, up: bool) -> None:
+        """Somebody may be waiting for it."""
+        self._signals.notify()
+
+    def opening(self, peer: PublicKey, message: OpeningMessage) -> None:
+        """Pass on what is said about a channel to be."""
+        self.on_opening(peer, message)
+
+    def _enter(self, record: ChannelRecord, version: int, place: int, command: Command) -> None:
+        pay = decode(command.payload, Pay)
+        ours = command.member == record.index
+        self._history.add(
+            f"{record.group_id.hex()}:{version}:{place}",
+            "paid" if ours else "received",
+            -pay.amount if ours else pay.amount,
+            channel=record.group_id.hex(),
+            peer=format_address(record.peer),
+            memo=pay.memo.decode(errors="replace") or None,
+            version=version,
+        )
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        try:
+            self._history.flush()
+        except LocalError as error:
+            _log.error("%s; it is kept in memory and written later", error)
+            self._flush_soon()

@@ -1,0 +1,270 @@
+"""Opening channels: asking a peer for one, and answering those who ask.
+
+*Safety:* the book holds an opening durably before our funding signature can leave this process; and what we join
+unasked costs us, over all channels that are live, no more than the owner accepts.
+
+A process that ends in the middle leaves an entry in stage ``opening``. Layer 1 then tells: either the group is there,
+or its absence is proven at a clock past the transaction's life span, and it never will be (`wallet.follower`). An
+opening that was interrupted is not brought to layer 1 again: its owner may have asked for another meanwhile.
+
+Source: docs/design/groups.md, "Objects"; `layer2.opening` decides what is signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+from collections.abc import Callable
+
+from layer1.client import LedgerUnreachable, TransactionDead
+from layer1.crypto import PublicKey
+from layer1.errors import Refused, RemoteError, WedgeError, check
+from layer1.ledger.agreements import Member
+from layer2.messages import Answer, Decline, Offer, OpeningMessage
+from layer2.opening import Opening, OpeningPolicy, answer_offer, complete, make_offer, opening_of
+from wallet.amounts import format_money
+from wallet.book import ChannelRecord, Stage
+from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.follower import Follower
+from wallet.parts import Parts
+from wallet.peers import Peers
+from wallet.requests import Progress, Report
+
+LIFE_MS = 60_000
+"""On the ledger clock: for so long both deposits are promised while the ledger has not got the opening."""
+ANSWER_S = 20.0
+"""How long a peer may take to answer: it asks the ledger for the time and for its own balance."""
+READY_S = 5.0
+"""How long an open channel waits for the peer to notice, so that a payment finds it ready."""
+MAX_PROMISED = 16
+"""Openings that we joined and that layer 1 has not got yet."""
+_log = logging.getLogger(__name__)
+
+Sides = tuple[int, int]
+"""Minor units of ours and of the peer's."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Asked:
+    """An offer of ours that waits for its answer."""
+
+    peer: PublicKey
+    offer: Offer
+    answer: asyncio.Future[Answer | Decline]
+
+
+class Openings:
+    """Both sides of the negotiation."""
+
+    def __init__(self, parts: Parts, peers: Peers, follower: Follower) -> None:
+        self._parts = parts
+        self._peers = peers
+        self._follower = follower
+        self._policy: OpeningPolicy | None = None
+        self._asked: list[_Asked] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._one_at_a_time = asyncio.Lock()
+        parts.observer.on_opening = self._hear
+
+    def accept(self, policy: OpeningPolicy | None) -> None:
+        """From now on join what `policy` allows; its amounts are for all live channels together. None: nothing."""
+        self._policy = policy
+
+    def admits(self, peer: PublicKey) -> bool:
+        """Whether a wallet may have a link: a peer of a channel may, a stranger only if there is something to join."""
+        return self._policy is not None or any(record.peer == peer for record in self._parts.book.live())
+
+    async def close(self) -> None:
+        """Give up answers that are being made."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---------------------------------------------------------------------------------------------------- we ask
+
+    async def propose(
+        self, contact: Contact, deposits: Sides, bonds: Sides, period_ms: int, report: Report
+    ) -> ChannelRecord:
+        """Agree with a peer and open on layer 1.
+
+        Raises:
+            Refused: Nothing was signed, or layer 1 refused it; ``pending`` if its fate is not known yet.
+            LedgerUnreachable: Nothing was signed.
+            RemoteError: The peer's answer is wrong; nothing was signed.
+        """
+        self._check_terms(contact, deposits, bonds, period_ms)
+        await self._check_funds(deposits[0] + bonds[0])
+        key_index = self._parts.book.take_key_index()
+        offer = await self._offer(key_index, deposits, bonds, period_ms)
+        report(Progress("asking the peer"))
+        answer = await self._ask(contact, offer)
+        if answer.member.funding != contact.address:
+            raise RemoteError("the peer would fund the channel from another account than the contact's", answer)
+        opening = complete(offer, answer, self._parts.keys.spending)
+        record = self._enter(opening, 0, key_index, contact)
+        self._parts.history.remember_contact(contact)
+        report(Progress("waiting for the ledger"))
+        record = await self._bring(record)
+        report(Progress("waiting for the peer"))
+        self._peers.keep()
+        await self._parts.signals.until(lambda: self._ready(record), READY_S)
+        return record
+
+    def _check_terms(self, contact: Contact, deposits: Sides, bonds: Sides, period_ms: int) -> None:
+        p = self._parts.genesis.parameters
+        check(contact.address != self._parts.keys.spending.public, "bad_contact", "this contact is this wallet's own")
+        low = min(*deposits, *bonds)
+        check(low >= 0, "bad_amount", f"deposits {deposits} and bonds {bonds}: each is at least 0")
+        check(sum(deposits) > 0, "bad_amount", "nobody deposits anything: there would be nothing to pay with")
+        check(
+            p.min_challenge_ms <= period_ms <= p.max_challenge_ms,
+            "bad_challenge_period",
+            f"the challenge period is {period_ms} ms; this ledger takes {p.min_challenge_ms} to {p.max_challenge_ms}",
+        )
+
+    async def _check_funds(self, needed: int) -> None:
+        proven = await self._parts.ledger.account(self._parts.keys.spending.public)
+        balance = proven.value.balance
+        if balance < needed:
+            currency = self._parts.genesis.currency
+            raise Refused(
+                "insufficient_balance",
+                f"deposit and bond are {format_money(needed, currency)}, the spending account has "
+                f"{format_money(balance, currency)}: pay in, or ask for less",
+            )
+
+    async def _offer(self, key_index: int, deposits: Sides, bonds: Sides, period_ms: int) -> Offer:
+        keys, genesis = self._parts.keys, self._parts.genesis
+        until_ms = await self._parts.ledger.clock() + min(LIFE_MS, genesis.parameters.max_valid_ms)
+        group_key = keys.group_key(key_index).public
+        return make_offer(
+            genesis.chain_id,
+            Member(group_key, keys.spending.public, self._parts.payout, deposits[0], bonds[0]),
+            ask_deposit=deposits[1],
+            ask_bond=bonds[1],
+            challenge_period_ms=period_ms,
+            machine="payments/1",
+            open_before_ms=until_ms + 1,
+            valid_until_ms=until_ms,
+            salt=os.urandom(16),
+        )
+
+    async def _ask(self, contact: Contact, offer: Offer) -> Answer:
+        asked = _Asked(contact.address, offer, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        try:
+            await self._peers.say(contact, offer)
+            async with asyncio.timeout(ANSWER_S):
+                said = await asked.answer
+        except TimeoutError:
+            raise Refused(
+                "peer_silent",
+                f"the peer did not answer the offer within {ANSWER_S:.0f} s; nothing was signed, try again",
+            ) from None
+        finally:
+            self._asked.remove(asked)
+        if isinstance(said, Decline):
+            raise Refused("declined", f"the peer declined: {said.message[:500]} ({said.code[:60]})")
+        return said
+
+    async def _bring(self, record: ChannelRecord) -> ChannelRecord:
+        name = record.group_id.hex()[:12]
+        try:
+            output = await self._parts.ledger.submit(record.transaction)
+        except TransactionDead:
+            await self._follower.look(record)
+            raise Refused("expired", f"the ledger did not take channel {name} in time: nothing is locked") from None
+        except LedgerUnreachable as error:
+            raise Refused(
+                "pending",
+                f"channel {name} is signed, and whether the ledger has it is not known ({error}). "
+                "`wallet channel list` tells, at the latest in a minute",
+            ) from None
+        if output.code != "ok":
+            self._parts.book.move(record, Stage.FAILED, reason=output.code)
+            raise Refused(output.code, f"the ledger refused the channel, nothing is locked: {output.message}")
+        return await self._follower.look(record)
+
+    def _ready(self, record: ChannelRecord) -> bool | None:
+        group = self._parts.host.groups.get(record.group_id)
+        return True if group is not None and group.connected else None
+
+    # ----------------------------------------------------------------------------------------------- we are asked
+
+    def _hear(self, peer: PublicKey, message: OpeningMessage) -> None:
+        match message:
+            case Offer():
+                task = asyncio.create_task(self._answer(peer, message))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case Answer():
+                self._settle(peer, message, lambda offer: _fits(offer, message))
+            case Decline():
+                self._settle(peer, message, lambda offer: offer.salt == message.salt)
+
+    def _settle(self, peer: PublicKey, message: Answer | Decline, fits: Callable[[Offer], bool]) -> None:
+        for asked in self._asked:
+            if asked.peer == peer and fits(asked.offer) and not asked.answer.done():
+                asked.answer.set_result(message)
+
+    async def _answer(self, peer: PublicKey, offer: Offer) -> None:
+        try:
+            async with self._one_at_a_time:
+                answer = await self._join(peer, offer)
+        except Refused as error:
+            self._parts.host.send_opening(peer, Decline(offer.salt, error.code, error.message))
+        except WedgeError as error:
+            _log.warning("an offer could not be answered: %s", error)
+            self._parts.host.send_opening(peer, Decline(offer.salt, "unavailable", "its ledger is out of reach"))
+        else:
+            self._parts.host.send_opening(peer, answer)
+            self._follower.nudge()
+
+    async def _join(self, peer: PublicKey, offer: Offer) -> Answer:
+        """Sign an opening that the owner accepts beforehand; it is in the book on return."""
+        policy = self._remaining()
+        check(
+            offer.proposer.funding == peer, "wrong_funding", "the initiator must fund from the account it is known by"
+        )
+        await self._check_funds(offer.deposit + offer.bond)
+        key_index = self._parts.book.take_key_index()
+        answer, opening = answer_offer(
+            offer,
+            policy,
+            chain_id=self._parts.genesis.chain_id,
+            clock_ms=await self._parts.ledger.clock(),
+            key=self._parts.keys.group_key(key_index).public,
+            funding=self._parts.keys.spending,
+            payout=self._parts.payout,
+        )
+        known = self._parts.history.endpoint_of(peer)
+        host, port = parse_endpoint(known) if known else ("", 0)
+        self._enter(opening, 1, key_index, Contact(peer, host, port))
+        return answer
+
+    def _remaining(self) -> OpeningPolicy:
+        """What the owner accepts, less what joined channels hold already."""
+        if self._policy is None:
+            raise Refused("not_accepting", "this wallet joins no channels: its owner serves it without accepting any")
+        joined = [record for record in self._parts.book.live() if record.index == 1]
+        promised = sum(record.stage is Stage.OPENING for record in joined)
+        check(promised < MAX_PROMISED, "busy", f"{promised} openings wait for the ledger: try again in a minute")
+        deposits, bonds = sum(r.me.deposit for r in joined), sum(r.me.bond for r in joined)
+        return dataclasses.replace(
+            self._policy,
+            accept_deposit_up_to_units=max(self._policy.accept_deposit_up_to_units - deposits, 0),
+            accept_bond_up_to_units=max(self._policy.accept_bond_up_to_units - bonds, 0),
+        )
+
+    def _enter(self, opening: Opening, index: int, key_index: int, contact: Contact) -> ChannelRecord:
+        record = ChannelRecord(opening.transaction, index, key_index, contact.address, contact.host, contact.port)
+        self._parts.book.put(record)
+        where = format_endpoint(contact.host, contact.port) if contact.host else "an unknown place"
+        _log.info("channel %s is being opened with a peer at %s", record.group_id.hex()[:12], where)
+        return record
+
+
+def _fits(offer: Offer, answer: Answer) -> bool:
+    return opening_of(offer, answer.member).agreement.hash == answer.agreement_hash

@@ -1,0 +1,32 @@
+"""The parts of an open wallet, as its components find each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layer1.client import LedgerClient
+from layer1.ledger.genesis import Genesis
+from layer2.driver import GroupHost
+from wallet.book import ChannelBook
+from wallet.history import History
+from wallet.keystore import HotKeys
+from wallet.observer import WalletObserver
+from wallet.signals import Signals
+from wallet.submitter import Submitter
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that one process needs of one home; made and taken down by `wallet.wallet.Wallet`."""
+
+    genesis: Genesis
+    keys: HotKeys
+    payout: bytes
+    """Public key of the savings account."""
+    ledger: LedgerClient
+    host: GroupHost
+    book: ChannelBook
+    history: History
+    observer: WalletObserver
+    submitter: Submitter
+    signals: Signals

@@ -1,0 +1,78 @@
+"""How a verb gets its answer: from the process that serves the home, or by entering the home itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from layer1.client import LedgerClient
+from layer1.codec import encode
+from layer1.errors import Refused
+from layer1.ledger.transactions import Transaction
+from wallet.control import RemoteCommands
+from wallet.history import History as HistoryFile
+from wallet.home import Home
+from wallet.local import LocalCommands, show_home
+from wallet.requests import History, HistoryView, Report, Request, SendSigned, Show
+from wallet.views import currency_view
+from wallet.wallet import Wallet
+
+R = TypeVar("R")
+Passphrase = Callable[[], str]
+"""Asks for it when it is needed, and not before."""
+
+
+async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: Report) -> R:
+    """Answer one request.
+
+    Raises:
+        Refused: ``home_busy`` if another process is in the home that does not serve it; and as the request goes.
+    """
+    busy = _busy(home)
+    remote = RemoteCommands.find(home) if busy is not None else None
+    if remote is not None:
+        return await remote.run(request, report)
+    if isinstance(request, Show):
+        return cast(R, await show_home(home, None, serving=False))
+    if busy is not None:
+        raise busy
+    if isinstance(request, History):
+        return cast(R, _read_history(home, request))
+    async with Wallet.load(home.path, passphrase()) as wallet:
+        return await LocalCommands(home, wallet).run(request, report)
+
+
+async def sign_from_savings(home: Home, recipient: bytes, amount: int, passphrase: str) -> SendSigned:
+    """A transfer out of the savings account, signed here: a serving wallet does not hold that key.
+
+    Raises:
+        Refused: ``wrong_passphrase``.
+        LedgerUnreachable: Its clock is not known, so nothing was signed.
+    """
+    key = home.keystore().unlock_savings(passphrase)
+    async with LedgerClient(home.config().ledger_urls, home.genesis()) as ledger:
+        transaction: Transaction = await ledger.new_transfer(key, recipient, amount)
+    return SendSigned(transaction=encode(transaction).hex())
+
+
+def _busy(home: Home) -> Refused | None:
+    """Why the home cannot be entered now. A socket that a killed process left behind does not keep anybody out."""
+    try:
+        home.lock().release()
+    except Refused as error:
+        return error
+    return None
+
+
+def _read_history(home: Home, request: History) -> HistoryView:
+    """The history needs no key: it is read from its file, by whoever is alone in the home."""
+    lock = home.lock()
+    try:
+        history = HistoryFile(home.history_path)
+        try:
+            entries = history.newest(request.limit, request.channel)
+        finally:
+            history.close()
+    finally:
+        lock.release()
+    return HistoryView(entries=entries, currency=currency_view(home.genesis().currency))

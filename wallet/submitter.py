@@ -1,0 +1,76 @@
+"""Brings what a group needs to layer 1, and again until layer 1 has it.
+
+Every attempt is a transaction of its own: the payload is what counts, and layer 1 takes each at most once whatever
+wraps it.
+
+Source: docs/design/groups.md, rules 7 to 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from layer1.client import LedgerClient, LedgerUnreachable, TransactionDead
+from layer1.codec import encode
+from layer1.errors import Refused
+from layer1.ledger.transactions import CloseGroup, Output, Report, Transaction, Wedge
+
+LIFE_MS = 120_000
+"""On the ledger clock; a payload that still matters then is wrapped anew."""
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Pauses between attempts while no replica answers; the last one repeats."""
+
+Payload = CloseGroup | Wedge | Report
+_log = logging.getLogger(__name__)
+
+
+class Submitter:
+    """One attempt at a time for each payload."""
+
+    def __init__(self, ledger: LedgerClient) -> None:
+        self._ledger = ledger
+        self._running: dict[bytes, asyncio.Task[Output]] = {}
+
+    async def once(self, payload: Payload) -> Output:
+        """Bring it now.
+
+        Raises:
+            LedgerUnreachable: Nobody took it, or nobody tells what became of it.
+        """
+        while True:
+            clock_ms = await self._ledger.clock()
+            life_ms = min(LIFE_MS, self._ledger.genesis.parameters.max_valid_ms)
+            try:
+                return await self._ledger.submit(Transaction(payload, clock_ms + life_ms, os.urandom(16)))
+            except TransactionDead:
+                continue
+
+    def bring(self, payload: Payload) -> asyncio.Task[Output]:
+        """Bring it in the background, as often as it takes."""
+        name = encode(payload)
+        task = self._running.get(name)
+        if task is None:
+            task = self._running[name] = asyncio.create_task(self._insist(payload))
+            task.add_done_callback(lambda _: self._running.pop(name, None))
+        return task
+
+    async def close(self) -> None:
+        """Give up what is under way: layer 1, looked at again, tells whether it is still needed."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _insist(self, payload: Payload) -> Output:
+        attempt = 0
+        while True:
+            try:
+                output = await self.once(payload)
+            except (LedgerUnreachable, Refused) as error:
+                _log.warning("the ledger did not take a %s: %s", type(payload).__name__.lower(), error)
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+                attempt += 1
+            else:
+                return output

@@ -1,0 +1,112 @@
+"""What one sees of a channel: the book, the group and layer 1 put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layer1.codec import decode
+from layer1.crypto import format_address
+from layer1.errors import RemoteError
+from layer1.ledger.genesis import Currency
+from layer1.ledger.records import Group as LedgerGroup
+from layer1.ledger.records import Status
+from layer2.messages import Command
+from layer2.payments import Pay
+from layer2.value import Group
+from wallet.book import ChannelRecord, Stage
+from wallet.contacts import format_endpoint
+from wallet.requests import ChannelState, ChannelView, CurrencyView
+
+
+def currency_view(currency: Currency) -> CurrencyView:
+    """How to read amounts."""
+    return CurrencyView(symbol=currency.symbol, decimals=currency.decimals)
+
+
+def pending_units(group: Group) -> int:
+    """What we sent and whose fate is not known: it may not be spent again."""
+    commands: list[Command] = [*group.outbox]
+    if group.place.is_primary:
+        commands += group.queue
+        if group.pending is not None:
+            commands += group.pending.batch.commands
+    return sum(_amount(command) for command in commands if command.member == group.place.index)
+
+
+def channel_view(
+    record: ChannelRecord,
+    group: Group | None,
+    shown: LedgerGroup | None,
+    clock_ms: int | None,
+    notes: Mapping[str, str | None],
+) -> ChannelView:
+    """One channel, from this wallet's side.
+
+    Args:
+        record: From the book.
+        group: This member's side; None while it is opening and after the end.
+        shown: What layer 1 last showed.
+        clock_ms: Newest proven ledger clock.
+        notes: ``advice`` and ``watching``.
+    """
+    state = _state(record, group, shown)
+    balances = group.state.body.balances if group is not None else (0, 0)
+    ours, theirs = balances[record.index], balances[1 - record.index]
+    pending = pending_units(group) if group is not None else 0
+    usable = state == "open"
+    deadline_ms = shown.deadline_ms if shown is not None and state == "disputed" else None
+    paid_out = record.payouts or (shown.payouts if shown is not None else ())
+    return ChannelView(
+        id=record.group_id.hex(),
+        state=state,
+        peer=format_address(record.peer),
+        endpoint=format_endpoint(record.host, record.port) if record.host else None,
+        connected=group.connected if group is not None else False,
+        can_send=max(ours - pending, 0) if usable else 0,
+        can_receive=theirs if usable else 0,
+        reserved=record.me.bond if state in ("open", "closing") else 0,
+        in_dispute=_disputed_units(record, shown, ours) if state == "disputed" else 0,
+        pending=pending,
+        deposit=record.me.deposit,
+        peer_deposit=record.other.deposit,
+        bond=record.me.bond,
+        peer_bond=record.other.bond,
+        version=group.version if group is not None else record.version,
+        challenge_period_ms=record.agreement.challenge_period_ms,
+        deadline_ms=deadline_ms,
+        remaining_ms=max(deadline_ms - clock_ms, 0) if deadline_ms is not None and clock_ms is not None else None,
+        paid_out=paid_out[record.index] if paid_out else None,
+        peer_paid_out=paid_out[1 - record.index] if paid_out else None,
+        reason=record.reason or None,
+        advice=notes.get("advice") if record.live else None,
+        watching=notes.get("watching"),
+    )
+
+
+def _state(record: ChannelRecord, group: Group | None, shown: LedgerGroup | None) -> ChannelState:
+    match record.stage:
+        case Stage.OPENING:
+            return "opening"
+        case Stage.FAILED:
+            return "failed"
+        case Stage.CLOSED:
+            return "closed"
+        case Stage.OPEN:
+            pass
+    if shown is not None and shown.status is not Status.OPEN:
+        return "disputed" if shown.status is Status.WEDGED else "closed"
+    if group is not None and group.claim is not None:
+        return "disputed"
+    return "closing" if group is not None and (group.closing or group.final is not None) else "open"
+
+
+def _disputed_units(record: ChannelRecord, shown: LedgerGroup | None, ours: int) -> int:
+    lost = shown is not None and shown.forfeited[record.index]
+    return ours + (0 if lost else record.me.bond)
+
+
+def _amount(command: Command) -> int:
+    try:
+        return decode(command.payload, Pay).amount
+    except RemoteError:
+        return 0

@@ -1,0 +1,308 @@
+"""The wallet as a library.
+
+    async with Wallet.load(home, passphrase="...") as alice:
+        channel = await alice.open_channel(contact, deposit=10_000, peer_deposit=5_000, bond=1_000)
+        await channel.pay(250)
+
+Amounts are integers, in minor units; times are milliseconds of the ledger clock.
+
+*Safety:* one process per home (`wallet.home`); while a wallet is open its watcher follows layer 1 for it
+(`wallet.follower`).
+
+Source: docs/design/architecture.md, "Packages and the direction of imports".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from layer1.client import LedgerClient
+from layer1.crypto import PublicKey, SigningKey, format_address
+from layer1.errors import LocalError, Refused
+from layer1.journal import Journal
+from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.transactions import Transaction, Transfer
+from layer1.proof import Verified
+from layer2.driver import GroupHost
+from layer2.opening import OpeningPolicy
+from layer2.payments import Payments
+from wallet.book import ChannelBook
+from wallet.channel import Channel
+from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
+from wallet.follower import Follower
+from wallet.history import History
+from wallet.home import Config, Home
+from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
+from wallet.observer import WalletObserver
+from wallet.openings import Openings
+from wallet.parts import Parts
+from wallet.peers import Peers
+from wallet.period import default_period_ms
+from wallet.requests import ChannelView, EntryView, Report, no_report
+from wallet.signals import Signals
+from wallet.submitter import Submitter
+
+COMPACT_BYTES = 8 * 2**20
+"""A journal that is longer when the wallet is closed is replaced by what is needed to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new wallet. Show the phrase once, keep it nowhere."""
+
+    home: Path
+    spending: PublicKey
+    savings: PublicKey
+    phrase: str = field(repr=False)
+
+
+class Wallet:
+    """An open wallet; made by :meth:`load`, used as ``async with``."""
+
+    def __init__(self, home: Home, keys: HotKeys, keystore: Keystore) -> None:
+        self._home = home
+        self._keys = keys
+        self._keystore = keystore
+        self._stack = contextlib.AsyncExitStack()
+        self._contact: str | None = None
+
+    @staticmethod
+    def create(
+        home: Path, genesis: Genesis, ledger_urls: Sequence[str], passphrase: str, phrase: str | None = None
+    ) -> Created:
+        """Make a home with fresh keys, or with those of `phrase`.
+
+        Raises:
+            Refused: ``home_exists``, ``bad_config``, ``bad_phrase`` or ``weak_passphrase``.
+        """
+        words = new_phrase() if phrase is None else check_phrase(phrase)
+        check_passphrase(passphrase)
+        made = Home.create(home, genesis, Config(tuple(ledger_urls)))
+        keystore = Keystore.create(made.keystore_path, words, passphrase)
+        return Created(made.path, keystore.spending_address, keystore.savings_address, words)
+
+    @classmethod
+    def load(cls, home: Path | str, passphrase: str) -> Self:
+        """Unlock the hot keys of a home; nothing else happens before ``async with``.
+
+        Raises:
+            Refused: ``no_wallet``, ``wrong_passphrase`` or ``bad_keystore``.
+        """
+        found = Home.find(Path(home))
+        keystore = found.keystore()
+        return cls(found, keystore.unlock(passphrase), keystore)
+
+    async def __aenter__(self) -> Self:
+        """Lock the home, restore its channels, begin to follow the ledger.
+
+        Raises:
+            Refused: ``home_busy`` or ``bad_config``.
+            LocalError: The journal or the book is damaged.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            lock = self._home.lock()
+            stack.callback(lock.release)
+            self._parts = await self._assemble(stack)
+            self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
+            self._follower = Follower(self._parts)
+            self._openings = Openings(self._parts, self._peers, self._follower)
+            stack.push_async_callback(self._peers.close)
+            stack.push_async_callback(self._openings.close)
+            follow = asyncio.create_task(self._follower.run())
+            stack.push_async_callback(_cancel, follow)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _assemble(self, stack: contextlib.AsyncExitStack) -> Parts:
+        home, genesis = self._home, self._home.genesis()
+        signals = Signals()
+        book = ChannelBook(home.channels_path)
+        history = History(home.history_path)
+        stack.callback(history.close)
+        observer = WalletObserver(book, history, signals)
+        ledger = await stack.enter_async_context(LedgerClient(home.config().ledger_urls, genesis))
+        submitter = Submitter(ledger)
+        stack.push_async_callback(submitter.close)
+        observer.on_submission = submitter.bring
+
+        def group_key(agreement: GroupAgreement, index: int) -> SigningKey:
+            return self._keys.group_key(book.key_index_of(agreement))
+
+        journal = Journal.open(home.journal_path)
+        stack.callback(journal.close)
+        host = GroupHost(
+            journal,
+            self._keys.spending,
+            genesis.chain_id,
+            machines={"payments/1": Payments()},
+            observer=observer,
+            group_key=group_key,
+        )
+        stack.callback(_compact, host, history)
+        payout = self._keystore.savings_address
+        return Parts(genesis, self._keys, payout, ledger, host, book, history, observer, submitter, signals)
+
+    @property
+    def address(self) -> PublicKey:
+        """Our spending account, and our name in contacts."""
+        return self._keys.spending.public
+
+    @property
+    def savings_address(self) -> PublicKey:
+        """Where closed channels pay."""
+        return self._keystore.savings_address
+
+    @property
+    def contact(self) -> str | None:
+        """What to give to others; None unless this wallet is served."""
+        return self._contact
+
+    @property
+    def genesis(self) -> Genesis:
+        """Of the ledger that this wallet is for."""
+        return self._parts.genesis
+
+    async def balance(self, account: PublicKey | None = None) -> Verified[int]:
+        """What an account has (by default the spending account), and the header that proves it.
+
+        Raises:
+            LedgerUnreachable: Nothing could be proven.
+        """
+        answer = await self._parts.ledger.account(account or self.address)
+        return Verified(answer.value.balance, answer.header)
+
+    async def send(self, recipient: PublicKey, amount: int) -> Transaction:
+        """Transfer from the spending account on layer 1; final on return.
+
+        Raises:
+            Refused: As the ledger says, such as ``insufficient_balance``.
+            LedgerUnreachable: What became of it is not known.
+        """
+        if amount < 1:
+            raise Refused("bad_amount", f"a transfer of {amount} units; the least is 1")
+        transaction = await self._parts.ledger.new_transfer(self._keys.spending, recipient, amount)
+        await self.send_signed(transaction)
+        return transaction
+
+    async def send_signed(self, transaction: Transaction) -> None:
+        """Bring a signed transfer to layer 1, and enter it in the history."""
+        transfer = transaction.payload
+        if not isinstance(transfer, Transfer):
+            raise Refused("bad_usage", "only transfers are sent")
+        output = await self._parts.ledger.submit(transaction)
+        if output.code != "ok":
+            raise Refused(output.code, f"the ledger refused: {output.message}")
+        reference = transaction.id.hex()
+        self._parts.history.add(reference, "sent", -transfer.amount, peer=format_address(transfer.recipient))
+
+    async def open_channel(
+        self,
+        contact: Contact | str,
+        *,
+        deposit: int,
+        peer_deposit: int = 0,
+        bond: int = 0,
+        peer_bond: int | None = None,
+        challenge_period_ms: int | None = None,
+        report: Report = no_report,
+    ) -> Channel:
+        """Agree on a channel with a peer and open it on layer 1; open on return.
+
+        Args:
+            contact: The peer; it must be served, and accept what is asked of it.
+            deposit: What we can pay at first.
+            peer_deposit: What the peer is asked to put in, and can pay us at first.
+            bond: What we forfeit for a provable lie.
+            peer_bond: The same of the peer; by default as much as ours.
+            challenge_period_ms: By default `wallet.period.default_period_ms`.
+            report: Told what is being waited for.
+
+        Raises:
+            Refused: ``peer_unreachable``, ``declined``, or as the ledger says.
+            LedgerUnreachable: Before anything was signed.
+        """
+        peer = parse_contact(contact) if isinstance(contact, str) else contact
+        period_ms = challenge_period_ms or default_period_ms(self._parts.genesis)
+        bonds = (bond, bond if peer_bond is None else peer_bond)
+        record = await self._openings.propose(peer, (deposit, peer_deposit), bonds, period_ms, report)
+        return Channel(self._parts, self._peers, self._follower, record.group_id)
+
+    def channel(self, name: str) -> Channel:
+        """A channel by its id, or the start of it.
+
+        Raises:
+            Refused: ``unknown_channel`` or ``ambiguous_channel``.
+        """
+        record = self._parts.book.find(name)
+        return Channel(self._parts, self._peers, self._follower, record.group_id)
+
+    def channel_with(self, peer: PublicKey) -> Channel:
+        """The one channel that is open with a peer.
+
+        Raises:
+            Refused: ``unknown_channel`` or ``ambiguous_channel``.
+        """
+        found = [handle for handle in self._handles() if handle.record.peer == peer and handle.view().state == "open"]
+        if not found:
+            raise Refused("unknown_channel", f"no channel is open with {format_address(peer)}: `wallet channel open`")
+        if len(found) > 1:
+            names = ", ".join(handle.id.hex()[:12] for handle in found)
+            raise Refused("ambiguous_channel", f"several channels are open with this peer, {names}: name one of them")
+        return found[0]
+
+    async def channels(self) -> list[ChannelView]:
+        """All channels, after a look at layer 1, if it can be reached."""
+        await self._follower.look_at_all()
+        return [handle.view() for handle in self._handles()]
+
+    @property
+    def clock_ms(self) -> int | None:
+        """Newest ledger clock that a look has proven."""
+        return self._follower.clock_ms
+
+    def history(self, limit: int = 50, channel: str | None = None) -> tuple[EntryView, ...]:
+        """The newest entries first; of one channel, if its id or the start of it is given."""
+        return self._parts.history.newest(limit, channel)
+
+    async def serve(self, listen: str | None, policy: OpeningPolicy | None) -> str:
+        """Take links from peers until the wallet is closed; the contact to give to them.
+
+        Args:
+            listen: ``host:port``; None for where it listened last, else any port of 127.0.0.1.
+            policy: Which openings may be joined unasked; None for none.
+
+        Raises:
+            Refused: ``cannot_listen`` or ``bad_contact``.
+        """
+        wanted = listen or self._home.config().listen or self._home.endpoint() or "127.0.0.1:0"
+        host, port = parse_endpoint(wanted)
+        self._openings.accept(policy)
+        self._peers.keep()
+        bound = await self._peers.listen(host, port, self._openings.admits)
+        self._home.remember_endpoint(format_endpoint(host, bound))
+        self._contact = str(Contact(self.address, host, bound))
+        return self._contact
+
+    def _handles(self) -> list[Channel]:
+        return [Channel(self._parts, self._peers, self._follower, record.group_id) for record in self._parts.book]
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _compact(host: GroupHost, history: History) -> None:
+    with contextlib.suppress(LocalError):  # a journal that is frozen, or a full disk: nothing is lost by leaving it
+        if host.journal_bytes() > COMPACT_BYTES:
+            history.settle()
+            host.compact()
