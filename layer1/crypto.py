@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from enum import Enum
+from functools import lru_cache
 
 import bech32
 import nacl.bindings as sodium
@@ -130,10 +131,12 @@ def verify(public: PublicKey, signature: Signature, kind: Kind, chain_id: Hash, 
     return True
 
 
+@lru_cache(maxsize=4_096)
 def format_address(public: PublicKey) -> str:
     """An address for people: Bech32 with a checksum, 64 characters.
 
-    The payload has a fixed length, which closes the one weakness of Bech32 that Bech32m mends (BIP-350).
+    The payload has a fixed length, which closes the one weakness of Bech32 that Bech32m mends (BIP-350). Remembered,
+    for the checksum takes longer than verifying a signature and a channel's history names the same few addresses.
     """
     words = bech32.convertbits(public, 8, 5)
     assert words is not None, "eight bits regroup into fives with padding"
