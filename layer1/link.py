@@ -7,10 +7,11 @@ What: a WebSocket over TLS 1.3. :class:`LinkServer` accepts, :func:`connect` ope
 and strangers get a nonce, a throwaway certificate, and a bounded share of this process.
 
 The handshake is bound to the TLS connection, and TLS keeps everything after it in order and unchanged. A connection
-is counted before anything is read from it, and one timer bounds its time as a stranger. A WebSocket message never
-exceeds one frame of :mod:`layer1.framing`, which is all that a stranger can make us keep; only an authenticated peer
-may have large messages put together. Whatever queues up in one turn of the loop leaves in few writes. What a peer
-does wrongly ends its link, is counted, and shows in the log at debug level only.
+is counted before anything is read from it: until TLS is up it gives way to newer ones when they are too many, and then
+one timer bounds its time as a stranger. A WebSocket message never exceeds one frame of :mod:`layer1.framing`, which is
+all that a stranger can make us keep; only an authenticated peer may have large messages put together. Whatever queues
+up in one turn of the loop leaves in few writes. What a peer does wrongly ends its link, is counted, and shows in the
+log at debug level only.
 
 *Source:* docs/design/architecture.md, "HTTP and links"; RFC 6455.
 """
@@ -20,6 +21,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -50,6 +53,10 @@ from layer1.tls import certificate_hash, client_context, server_context
 
 CLOSE_TIMEOUT_S = 1.0
 """How long a closing link waits for its queue to leave, and for the peer to agree."""
+ACCEPT_RETRY_S = 0.1
+"""Pause after the system refused to accept, for want of file descriptors as a rule."""
+BACKLOG = 128
+"""Connections that the system keeps until we take them."""
 
 _log = logging.getLogger(__name__)
 _Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
@@ -74,7 +81,7 @@ class LinkLimits:
     max_connections: int = 256
     """Of a server, strangers included."""
     max_unauthenticated: int = 32
-    """Of a server: strangers in the handshake at a time."""
+    """Of a server: strangers in the handshake at a time, and as many more that have not got through TLS."""
 
     def __post_init__(self) -> None:
         if self.outbox_bytes < self.max_message_bytes:
@@ -299,8 +306,12 @@ class LinkServer:
         self._greeting = greeting
         self._limits = limits or LinkLimits()
         self._certificate = b""
+        self._context: ssl.SSLContext | None = None
         self._gate: _Gate | None = None
-        self._server: asyncio.Server | None = None
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
+        """Connections before TLS is up, oldest first."""
         self._open: dict[web.RequestHandler, asyncio.Transport] = {}
         self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._links: set[Link] = set()
@@ -311,31 +322,71 @@ class LinkServer:
 
         ``reuse_port`` lets it listen on a port that another process of this user reserved by binding it.
         """
-        context, self._certificate = server_context()
+        listeners = await _listen(host, port, reuse_port)
+        self._context, self._certificate = server_context()
         self._gate = _Gate(self)
-        self._server = await asyncio.get_running_loop().create_server(
-            self._gate,
-            host,
-            port,
-            reuse_port=reuse_port or None,
-            ssl=context,
-            ssl_handshake_timeout=self._limits.handshake_timeout_ms / 1000,
-            ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
-        )
-        bound: int = self._server.sockets[0].getsockname()[1]
+        self._listeners = listeners
+        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in listeners]
+        bound: int = listeners[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
         """Stop listening and close every link. Harmless when repeated."""
-        server, gate, self._server, self._gate = self._server, self._gate, None, None
-        if server is None or gate is None:
+        gate, self._gate = self._gate, None
+        if gate is None:
             return
-        server.close()
+        tasks = [*self._accepting, *self._arriving]
+        for task in self._accepting:
+            task.cancel()
+        for task in list(self._arriving):
+            self._give_up(task)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for listener in self._listeners:
+            listener.close()
         for handler in list(self._strangers):
             self._open[handler].abort()
         await asyncio.gather(*(link.close("the server stops") for link in list(self._links)))
         await gate.shutdown(CLOSE_TIMEOUT_S)
-        await server.wait_closed()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Take connections. One that is slow with TLS gives way to new ones: else silence alone would use us up."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                _log.warning("cannot accept connections: %s; trying again", error)
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            if len(self._arriving) >= self._limits.max_unauthenticated:
+                self._give_up(next(iter(self._arriving)))
+                self.rejected["busy"] += 1
+            task = asyncio.create_task(self._begin_tls(connection))
+            self._arriving[task] = connection
+            task.add_done_callback(self._arrived)
+
+    async def _begin_tls(self, connection: socket.socket) -> None:
+        gate = self._gate
+        assert gate is not None, "only a started server accepts"
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                gate,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._limits.handshake_timeout_ms / 1000,
+                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+            )
+        except OSError as error:  # a stranger who does not speak TLS, or too slowly
+            _log.debug("a stranger failed before the handshake: %s", error)
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        self._arriving.pop(task, None)
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        connection = self._arriving.pop(task)
+        task.cancel()
+        task.add_done_callback(lambda _: connection.close())  # it may not have come so far as to own it
 
     def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         limits = self._limits
@@ -420,6 +471,23 @@ class LinkServer:
             self._links.discard(link)
             if link.fault:
                 self.rejected[link.fault] += 1
+
+
+async def _listen(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
+    """Sockets that listen on every address of ``host``."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port)
+            listeners.append(listener)
+            listener.setblocking(False)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
 
 
 async def connect(

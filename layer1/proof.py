@@ -28,7 +28,7 @@ from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import RemoteError
 from layer1.header import Header
-from layer1.ledger.genesis import Genesis, Parameters, genesis_header
+from layer1.ledger.genesis import MAX_MONEY, Genesis, Parameters, genesis_header
 from layer1.ledger.records import Account, Group, account_key, group_key, leaf_hash
 from layer1.ledger.transactions import Output
 
@@ -237,6 +237,7 @@ def _checker(genesis: Genesis) -> Callable[[Finalization], None]:
         replicas=genesis.replicas,
         replica_set=genesis.replica_set_hash,
         fault_model=genesis.fault_model,
+        max_step_ms=MAX_MONEY,  # times do not matter here, and their defaults do not fit every number of replicas
     )
 
     def check(finalization: Finalization) -> None:
