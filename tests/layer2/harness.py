@@ -39,13 +39,16 @@ def key(name: str) -> SigningKey:
 
 
 def agreement(
-    deposits: tuple[int, ...] = (1000, 1000), machine: str = "payments/1", limits: Limits | None = None
+    deposits: tuple[int, ...] = (1000, 1000),
+    machine: str = "payments/1",
+    limits: Limits | None = None,
+    chain_id: bytes = CHAIN,
 ) -> GroupAgreement:
     members = tuple(
         Member(key(f"group {i}").public, key(f"funding {i}").public, key(f"payout {i}").public, deposit, BOND)
         for i, deposit in enumerate(deposits)
     )
-    return GroupAgreement(CHAIN, members, 60_000, machine, 1_000_000, bytes(16), limits or Limits())
+    return GroupAgreement(chain_id, members, 60_000, machine, 1_000_000, bytes(16), limits or Limits())
 
 
 @dataclass
