@@ -67,7 +67,11 @@ async def serve(
     """
     limits = app[API].limits
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=limits.keep_alive_ms / 1000, shutdown_timeout=GRACE_S
+        app,
+        access_log=None,
+        keepalive_timeout=limits.keep_alive_ms / 1000,
+        shutdown_timeout=GRACE_S,
+        handler_cancellation=True,  # whoever leaves gives back the room for a wait or a stream at once
     )
     await runner.setup()
     server = runner.server

@@ -22,7 +22,7 @@ LIMITS = ApiLimits(
     keep_alive_ms=400,
     body_ms=300,
     proofs=5,
-    streams=3,
+    streams=10,
     requests=8,
     connections=20,
 )

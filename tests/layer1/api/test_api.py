@@ -180,6 +180,7 @@ async def test_proofs_in_one_answer_are_limited(served: Served) -> None:
     assert (await served.post(many, "?wait=final&proof=true", 413))["code"] == "too_many"
 
 
+@pytest.mark.slow
 async def test_a_slow_body_is_given_up(served: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
     writer.write(

@@ -1,0 +1,158 @@
+"""Event streams: order, filters, resumption, and what happens to slow or silent ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from layer1.codec import decode
+from layer1.crypto import format_address
+from layer1.proof import HeadProof, verify_head
+from tests.layer1.api.conftest import LIMITS, Served
+from tests.layer1.api.stand_in import ALICE, BOB, CAROL
+
+Event = tuple[str, str, dict[str, Any]]
+
+
+async def listen(served: Served, query: str = "", count: int = 1, last: str | None = None) -> list[Event]:
+    """The next `count` events as (id, kind, data)."""
+    headers = {} if last is None else {"Last-Event-ID": last}
+    found: list[Event] = []
+    async with asyncio.timeout(5), served.session.get(f"{served.url}/events{query}", headers=headers) as response:
+        assert response.status == 200, await response.text()
+        assert response.content_type == "text/event-stream"
+        fields: dict[str, str] = {}
+        while len(found) < count:
+            line = (await response.content.readline()).decode().rstrip("\n")
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                found.append((fields["id"], fields["event"], json.loads(fields["data"])))
+                fields = {}
+    return found
+
+
+async def story(served: Served) -> bytes:
+    """An opening and a transfer, a wedge, a settlement at its deadline."""
+    served.backend.pool += [served.chain.opening(), served.chain.transfer(5, BOB, CAROL.public)]
+    group_id = served.backend.order().outputs[0].group_id
+    assert group_id is not None
+    served.backend.pool.append(served.chain.wedge(group_id))
+    served.backend.order()
+    served.backend.order(served.chain.tip.wall_time + 2_000)
+    return group_id
+
+
+async def test_a_block_s_events_come_in_order_and_named(served: Served) -> None:
+    group_id = await story(served)
+    events = await listen(served, "?after=0", 8)
+    assert [(name, kind) for name, kind, _ in events] == [
+        ("1-0", "transaction"),
+        ("1-1", "transaction"),
+        ("1-2", "group"),
+        ("1-3", "block"),
+        ("2-0", "transaction"),
+        ("2-1", "group"),
+        ("2-2", "block"),
+        ("3-0", "group"),
+    ]
+    changes = [data for _, kind, data in events if kind == "group"]
+    assert [change["change"] for change in changes] == ["opened", "wedged", "closed"]
+    assert {change["group"] for change in changes} == {group_id.hex()}
+    assert changes[2]["reason"] == "deadline"
+    assert changes[2]["transaction"] is None
+    assert changes[1]["deadline"] == served.chain.headers[2].clock + 1_000
+    proof = decode(bytes.fromhex(events[3][2]["proof"]), HeadProof)
+    assert verify_head(served.chain.genesis, proof) == served.chain.headers[1]
+
+
+async def test_a_stream_resumes_after_any_event(served: Served) -> None:
+    await story(served)
+    names = [name for name, _, _ in await listen(served, "?after=0", 9)]
+    for i in range(len(names) - 1):
+        resumed = await listen(served, "", len(names) - 1 - i, last=names[i])
+        assert [name for name, _, _ in resumed] == names[i + 1 :]
+    assert (await listen(served, "?after=2", 1))[0][0] == "3-0"
+
+
+async def test_filters_leave_only_what_is_asked_for(served: Served) -> None:
+    group_id = await story(served)
+    of_group = await listen(served, f"?after=0&group={group_id.hex()}", 8)
+    assert [(name, kind) for name, kind, _ in of_group if kind != "block"] == [
+        ("1-0", "transaction"),
+        ("1-2", "group"),
+        ("2-0", "transaction"),
+        ("2-1", "group"),
+        ("3-0", "group"),
+    ]
+    of_carol = await listen(served, f"?after=0&kind=transaction&account={format_address(CAROL.public)}", 1)
+    assert of_carol[0][0] == "1-1"
+    blocks = await listen(served, "?after=0&kind=block", 3)
+    assert [data["height"] for _, _, data in blocks] == [1, 2, 3]
+    query = f"?after=0&kind=transaction&group={group_id.hex()}&account={format_address(CAROL.public)}"
+    both = await listen(served, query, 3)
+    assert [name for name, _, _ in both] == ["1-0", "1-1", "2-0"]
+
+
+async def test_a_live_stream_tells_from_now_on(served: Served) -> None:
+    served.backend.order()
+    listening = asyncio.create_task(listen(served, "", 2))
+    await asyncio.sleep(0.1)
+    served.backend.pool.append(served.chain.transfer(3))
+    served.backend.order()
+    (name, _, data), (_, kind, _) = await listening
+    assert (name, data["sender"], data["amount"]) == ("2-0", format_address(ALICE.public), 3)
+    assert kind == "block"
+
+
+async def test_an_event_is_told_when_it_can_be_looked_up(served: Served) -> None:
+    served.backend.stores = False
+    listening = asyncio.create_task(listen(served, "", 1))
+    await asyncio.sleep(0.05)
+    served.backend.order()
+    await asyncio.sleep(0.05)
+    assert not listening.done()
+    await asyncio.to_thread(served.backend.catch_up)
+    assert (await listening)[0][0] == "1-0"
+
+
+async def test_an_idle_stream_shows_that_it_lives(served: Served) -> None:
+    async with served.session.get(f"{served.url}/events") as response:
+        assert await response.content.readline() == b"retry: 1000\n"
+        await response.content.readline()
+        assert await asyncio.wait_for(response.content.readline(), 2) == b": idle\n"
+
+
+async def test_streams_are_limited(served: Served) -> None:
+    streams = [await served.session.get(f"{served.url}/events") for _ in range(LIMITS.streams)]
+    await served.problem("/events", 503, "busy")
+    for stream in streams:
+        stream.close()
+    await asyncio.sleep(0.05)
+    async with served.session.get(f"{served.url}/events") as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    "query, code",
+    [
+        ("?kind=money", "bad_parameter"),
+        ("?group=12", "bad_parameter"),
+        ("?account=12", "bad_address"),
+        ("?after=99", "bad_parameter"),
+        ("?after=1-x", "bad_parameter"),
+        ("?after=-1", "bad_parameter"),
+        ("?since=1", "bad_parameter"),
+    ],
+)
+async def test_a_bad_filter_is_refused(served: Served, query: str, code: str) -> None:
+    await served.problem(f"/events{query}", 400, code)
+
+
+async def test_too_many_keys_are_refused(served: Served) -> None:
+    query = "&".join(f"group={n:064x}" for n in range(LIMITS.max_keys + 1))
+    await served.problem(f"/events?{query}", 413, "too_many")
