@@ -1,0 +1,37 @@
+"""``python -m benchmarks [--json] [--only NAME]``: measure the marks, each beside its floor of the same run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from benchmarks import channel, floors, transfers
+from benchmarks.result import show, to_json
+
+MEASUREMENTS = {"transfers": transfers.measure, "channel": channel.measure}
+
+
+def main() -> None:
+    """Run the measurements and print them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    parser.add_argument("--only", choices=MEASUREMENTS, help="run one of the measurements")
+    arguments = parser.parse_args()
+    progress = Console(stderr=True)
+    with progress.status("measuring the floors") as status:
+        bounds = floors.measure()
+        results = []
+        for name, measure in MEASUREMENTS.items():
+            if arguments.only in {None, name}:
+                status.update(f"measuring {name}")
+                results += measure(bounds)
+    if arguments.json:
+        sys.stdout.write(to_json(results) + "\n")
+    else:
+        show(results, Console())
+
+
+if __name__ == "__main__":
+    main()

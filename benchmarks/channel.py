@@ -1,0 +1,99 @@
+"""Layer 2: payments per second over one channel between two processes, one at a time and under load.
+
+Two real wallets with a channel that a real ledger opened; every state is signed and synced by both. Afterwards the
+payee's wallet is asked what it can send back: what did not arrive does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.floors import Floors
+from benchmarks.result import Result
+from examples.stage import FUNDS, PASSPHRASE, stage
+from layer1.loop import run
+from layer2.opening import OpeningPolicy
+from wallet.wallet import Wallet
+
+ONE_AT_A_TIME = 3_000
+UNDER_LOAD = 100_000
+WARM_UP = 500
+
+
+def measure(floors: Floors) -> list[Result]:
+    """One channel, the primary paying."""
+    alone, loaded = run(_measure())
+    one_us = (
+        2 * floors.sign_us + 2 * floors.verify_us + floors.round_trip_us + 2 * floors.sync_us
+    )  # groups.md, rules 2 and 3: until the payee is sure, when the primary pays
+    return [
+        Result(
+            "payments on one channel, one at a time",
+            alone,
+            "per s",
+            1e6 / one_us,
+            f"1 / (2 signatures of {floors.sign_us:.0f} us + 2 verifications of {floors.verify_us:.0f} us "
+            f"+ 1 round trip of {floors.round_trip_us:.0f} us + 2 syncs of {floors.sync_us:.0f} us); "
+            "the mark is 40% of it",
+            mark=0.4 * 1e6 / one_us,
+        ),
+        Result(
+            "payments on one channel, under load",
+            loaded,
+            "per s",
+            1e6 / floors.one_way_us,
+            f"1 / (one message of 300 bytes over the link, streamed, {floors.one_way_us:.1f} us): signatures, "
+            "syncs and round trips are shared by a batch, what each payment must do is to cross",
+            mark=20_000,
+        ),
+    ]
+
+
+async def _measure() -> tuple[float, float]:
+    async with stage("payer", "payee") as play:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        payee = context.Process(target=_payee_process, args=(play.homes["payee"], theirs))
+        payee.start()
+        try:
+            contact: str = await asyncio.to_thread(ours.recv)
+            rates = await _pay(play.homes["payer"], contact)
+            ours.send("done")
+            arrived: int = await asyncio.to_thread(ours.recv)
+        finally:
+            payee.join(20)
+            payee.kill()
+    if arrived != WARM_UP + ONE_AT_A_TIME + UNDER_LOAD:
+        raise RuntimeError(f"{WARM_UP + ONE_AT_A_TIME + UNDER_LOAD} units were paid, {arrived} arrived")
+    return rates
+
+
+async def _pay(home: Path, contact: str) -> tuple[float, float]:
+    async with Wallet.load(home, PASSPHRASE) as payer:
+        channel = await payer.open_channel(contact, deposit=FUNDS // 2)
+        await channel.pay_many(1, WARM_UP)
+        start = time.perf_counter()
+        for _ in range(ONE_AT_A_TIME):
+            await channel.pay(1)
+        alone = ONE_AT_A_TIME / (time.perf_counter() - start)
+        paid = await channel.pay_many(1, UNDER_LOAD)
+    return alone, paid.committed / paid.seconds
+
+
+def _payee_process(home: Path, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError):
+        run(_serve(home, pipe))
+
+
+async def _serve(home: Path, pipe: Connection) -> None:
+    async with Wallet.load(home, PASSPHRASE) as payee:
+        pipe.send(await payee.serve(None, OpeningPolicy()))
+        await asyncio.to_thread(pipe.recv)
+        pipe.send((await payee.channels())[0].can_send)

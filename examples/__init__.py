@@ -1,0 +1,1 @@
+"""Payment demos, each runnable by one line; see the README."""
