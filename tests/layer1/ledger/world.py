@@ -9,7 +9,8 @@ from typing import Any
 from msgspec import structs
 
 from layer1.crypto import ZERO_HASH, Hash, Signature, SigningKey
-from layer1.ledger.admission import verify_transaction
+from layer1.errors import Refused
+from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.agreements import (
     Body,
     Certificate,
@@ -212,3 +213,16 @@ class World:
 
     def balance(self, owner: SigningKey) -> int:
         return self.state.account(owner.public).balance
+
+
+def signed_transactions(world: World) -> list[Transaction]:
+    party = make_party(world.chain_id, (ALICE, BOB))
+    return [world.transfer(ALICE, BOB, 5), world.sign(OpenGroup(party.agreement), ALICE, BOB)]
+
+
+def admitted(world: World, transaction: Transaction) -> str:
+    try:
+        admit(world.state, transaction)
+    except Refused as refusal:
+        return refusal.code
+    return "ok"
