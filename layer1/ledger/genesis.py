@@ -25,6 +25,9 @@ MAX_MONEY = 2**53 - 1
 SALT_BYTES = 16
 """Random bytes in everything that must be unique."""
 
+MAX_TERM_VIEWS = 1_000
+"""Replicas look at every view of a term when they vote: more would only make each vote slower."""
+
 REPORT_ROOM_BYTES = 4_096
 """What a report takes beside the machine state: a certificate and balances of 16 members, and a claim, are 2,500."""
 
@@ -290,6 +293,8 @@ def _check_sizes(parameters: Parameters) -> None:
         check(1 <= value <= MAX_MONEY, "bad_parameter", f"{name} is {value}; it must be from 1 to {MAX_MONEY}")
     members, size = parameters.max_members, parameters.max_transaction_bytes
     check(2 <= members <= 16, "bad_parameter", f"max_members is {members}; a group has 2 to 16 members")
+    views = parameters.term_views
+    check(views <= MAX_TERM_VIEWS, "bad_parameter", f"term_views is {views}; a term has at most {MAX_TERM_VIEWS} views")
     check(
         size >= REPORT_ROOM_BYTES,
         "bad_parameter",
