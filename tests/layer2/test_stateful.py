@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,18 +79,33 @@ class TwoMembers(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Both notice the end of the old link before the new one; their Resumes arrive, or not."""
+        self.wire.cut()
         self.wire.connect()
 
-    def guarded(self, index: int, action: Any) -> None:
-        """Run, and come back from the disk if the process dies."""
+    def attempt(self, index: int, action: Callable[[], object]) -> None:
+        """One member acts; if it dies on the way it comes back from its disk."""
         try:
             action()
         except Crash:
-            self.crash(index)
+            self.wire.collect()
+            while self.wire.deliver(index, 1 - index):
+                pass  # what left before the end arrives
+            self.restart(index)
         except Refused:
             pass
         self.wire.collect()
         self.watch()
+
+    def restart(self, index: int) -> None:
+        party = self.parties[index]
+        party.effects_left = None
+        self.watch()
+        party.restart()
+        self.reconnect()
 
     @rule(index=st.integers(0, 1), amounts=st.lists(st.integers(1, 60), min_size=1, max_size=3))
     def request(self, index: int, amounts: list[int]) -> None:
@@ -96,53 +113,48 @@ class TwoMembers(RuleBasedStateMachine):
         for amount in amounts:
             self.serial += 1
             payloads.append(pay(1 - index, amount, b"%d" % self.serial))
-        self.guarded(index, lambda: self.parties[index].request(*payloads))
+        self.attempt(index, lambda: self.parties[index].request(*payloads))
 
-    @rule(sender=st.integers(0, 1))
-    def deliver(self, sender: int) -> None:
-        self.guarded(1 - sender, lambda: self.wire.deliver(sender, 1 - sender))
+    @rule(senders=st.lists(st.integers(0, 1), min_size=1, max_size=8))
+    def deliver(self, senders: list[int]) -> None:
+        for sender in senders:
+            self.attempt(1 - sender, partial(self.wire.deliver, sender, 1 - sender))
 
-    @rule(index=st.integers(0, 1), effects=st.integers(0, 4))
-    def plan_crash(self, index: int, effects: int) -> None:
+    @rule(index=st.integers(0, 1), effects=st.integers(0, 3), amount=st.integers(1, 60))
+    def die_while_it_works(self, index: int, effects: int, amount: int) -> None:
+        """The heart of it: the process ends between any two effects, while payments flow both ways."""
+        self.deliver([0, 1, 0, 1, 0, 1])
         self.parties[index].effects_left = effects
+        for who in (index, 1 - index):
+            self.request(who, [amount])
+        self.deliver([1 - index, index, 1 - index])
+        self.parties[index].effects_left = None
 
     @rule(index=st.integers(0, 1))
     def crash(self, index: int) -> None:
-        party = self.parties[index]
-        party.effects_left = None
-        party.restart()
-        self.parties[1 - index].effects_left = None
-        self.wire.cut()
-        self.watch()
+        self.restart(index)
 
     @rule()
-    def cut(self) -> None:
-        self.wire.cut()
-
-    @rule()
-    def connect(self) -> None:
-        for party in self.parties:
-            party.effects_left = None
-        self.wire.cut()
-        self.wire.connect()
+    def lose_the_link(self) -> None:
+        self.reconnect()
 
     @rule(index=st.integers(0, 1))
     def compact(self, index: int) -> None:
-        party = self.parties[index]
-        party.compact()
+        self.watch()
+        self.parties[index].compact()
 
     @precondition(lambda self: not self.wedged)
     @rule(index=st.integers(0, 1), chance=st.integers(0, 9))
     def wedge(self, index: int, chance: int) -> None:
         if chance == 0:
             self.wedged = True
-            self.guarded(index, lambda: self.parties[index].step(WedgeRequested()))
+            self.attempt(index, lambda: self.parties[index].step(WedgeRequested()))
 
     @precondition(lambda self: not self.wedged)
     @rule(index=st.integers(0, 1), chance=st.integers(0, 9))
     def close(self, index: int, chance: int) -> None:
         if chance == 0:
-            self.guarded(index, lambda: self.parties[index].step(CloseRequested()))
+            self.attempt(index, lambda: self.parties[index].step(CloseRequested()))
 
     def watch(self) -> None:
         """Note every signature that is on a disk, and everything that was said to be committed."""
@@ -168,6 +180,10 @@ class TwoMembers(RuleBasedStateMachine):
                     assert (sender, message.header.version) in self.signed
                 if isinstance(message, Accept):
                     assert (sender, message.version) in self.signed
+
+    @invariant()
+    def nobody_loses_data(self) -> None:
+        assert not any(party.group.lost for party in self.parties)
 
     @invariant()
     def money_is_conserved(self) -> None:

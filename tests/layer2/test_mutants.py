@@ -1,0 +1,291 @@
+"""Broken variants of the core. Each must die by the tests here; a rule whose breach goes unnoticed is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from layer1.errors import Refused
+from layer1.ledger.agreements import verify_state
+from layer2 import closing, group, machine, reconnecting, state, updating, value, watcher
+from layer2.events import Persist
+from layer2.records import Signed
+from layer2.state import Pending
+from tests.layer2 import test_closing as t_closing
+from tests.layer2 import test_disputes as t_disputes
+from tests.layer2 import test_machine as t_machine
+from tests.layer2 import test_reconnecting as t_reconnecting
+from tests.layer2 import test_updating as t_updating
+from tests.layer2.test_stateful import TwoMembers
+
+MODULES = [module for name, module in sys.modules.items() if name.startswith("layer2.")]
+Mutate = Callable[[pytest.MonkeyPatch], None]
+Kill = Callable[[], Any]
+
+
+def put(patch: pytest.MonkeyPatch, original: Any, mutant: Any) -> None:
+    """Replace a function wherever it is used."""
+    for module in MODULES:
+        for name, found in vars(module).copy().items():
+            if found is original:
+                patch.setattr(module, name, mutant)
+
+
+def stateful() -> None:
+    """The property test, always on the same examples."""
+    run_state_machine_as_test(
+        TwoMembers,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=40,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def reordered(original: Any, last: type) -> Any:
+    """The same step, with all effects of one kind put at the end."""
+
+    def mutant(*args: Any) -> Any:
+        after, effects = original(*args)
+        return after, sorted(effects, key=lambda effect: isinstance(effect, last))
+
+    return mutant
+
+
+def stopped_but_for(code: str) -> Any:
+    """A member that overlooks one reason to sign nothing more."""
+    original = value.Group.stopped.fget  # type: ignore[attr-defined]
+
+    def mutant(self: value.Group) -> Refused | None:
+        reason: Refused | None = original(self)
+        return None if reason is not None and reason.code == code else reason
+
+    return property(mutant)
+
+
+def accept_stale_state(patch: pytest.MonkeyPatch) -> None:
+    put(patch, reconnecting.compare, lambda *_: reconnecting.Case.IN_STEP)
+
+
+def ignore_double_signatures(patch: pytest.MonkeyPatch) -> None:
+    put(patch, updating.check_not_double, lambda *_: None)
+
+
+def sign_twice_at_one_version(patch: pytest.MonkeyPatch) -> None:
+    """A new link, a new proposal."""
+    original = reconnecting.connect
+
+    def mutant(group: Any, member: int) -> Any:
+        if group.place.is_primary and group.pending is not None and group.claim is None:
+            again = tuple(c for c in group.pending.batch.commands if c.member == 0)
+            group = replace(group, pending=None, queue=again + group.queue)
+        return original(group, member)
+
+    put(patch, original, mutant)
+
+
+def forget_on_restart(patch: pytest.MonkeyPatch) -> None:
+    original = group._replay
+
+    def mutant(before: Any, record: Any) -> Any:
+        after, effects = original(before, record)
+        return (replace(after, pending=None) if isinstance(record, Signed) else after), effects
+
+    put(patch, original, mutant)
+
+
+def commit_before_persist(patch: pytest.MonkeyPatch) -> None:
+    put(patch, updating.certify, reordered(updating.certify, Persist))
+
+
+def send_before_persist(patch: pytest.MonkeyPatch) -> None:
+    put(patch, updating.receive_propose, reordered(updating.receive_propose, Persist))
+
+
+def propose_before_persist(patch: pytest.MonkeyPatch) -> None:
+    put(patch, updating.propose, reordered(updating.propose, Persist))
+
+
+def replay_commands(patch: pytest.MonkeyPatch) -> None:
+    """Numbers are not compared."""
+
+    def mutant(place: Any, base: Any, batch: Any) -> Any:
+        outcome = (base.body.balances, base.machine_state)
+        for command in batch.commands:
+            outcome = machine.apply_guarded(
+                place.machine, outcome[1], outcome[0], command.member % place.size, command.payload
+            )
+        return outcome
+
+    put(patch, state.apply_batch, mutant)
+
+
+def spend_anothers_balance(patch: pytest.MonkeyPatch) -> None:
+    put(patch, updating._check_own, lambda *_: None)
+
+
+def trust_the_machine(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(t_machine, "apply_guarded", lambda m, s, balances, i, c: m.apply(s, balances, i, c))
+
+
+def distrust_own_handwriting(patch: pytest.MonkeyPatch) -> None:
+    """A command that a crash made it forget is refused: the group is stuck."""
+    patch.setattr(state.Place, "tag", lambda self, number, payload: bytes(16) if payload else b"")
+    original = updating._check_own
+
+    def mutant(before: Any, batch: Any, version: int) -> None:
+        original(replace(before, foreign_version=-1), batch, version)
+
+    put(patch, original, mutant)
+
+
+def sign_after_final(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "stopped", stopped_but_for("group_closing"))
+
+
+def sign_after_claim(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "stopped", stopped_but_for("group_wedged"))
+
+
+def sign_after_loss(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "stopped", stopped_but_for("lost_data"))
+
+
+def commit_after_claim(patch: pytest.MonkeyPatch) -> None:
+    original = updating.settle_pending
+
+    def mutant(before: Any) -> Any:
+        after, effects = original(replace(before, claim=None))
+        return replace(after, claim=before.claim), effects
+
+    put(patch, original, mutant)
+
+
+def claim_k_too_low(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "highest", property(lambda self: self.state.header))
+
+
+def claim_from_an_old_store(patch: pytest.MonkeyPatch) -> None:
+    put(patch, reconnecting.lose, lambda group, shown: (group, []))
+
+
+def final_with_a_version_in_flight(patch: pytest.MonkeyPatch) -> None:
+    original = closing.propose_final
+
+    def mutant(before: Any) -> Any:
+        after, effects = original(replace(before, pending=None))
+        return replace(after, pending=before.pending), effects
+
+    put(patch, original, mutant)
+
+
+def final_that_gives_a_forfeit_away(patch: pytest.MonkeyPatch) -> None:
+    put(patch, closing._pays_enough, lambda *_: True)
+
+
+def two_versions_in_flight(patch: pytest.MonkeyPatch) -> None:
+    original = updating.propose
+
+    def mutant(before: Any, salt: bytes) -> Any:
+        if before.pending is None or not before.queue:
+            return original(before, salt)
+        signed: Pending = before.pending
+        after, effects = original(replace(before, state=signed.state, pending=None), salt)
+        return replace(after, state=before.state), effects
+
+    put(patch, original, mutant)
+
+
+def accept_any_signature(patch: pytest.MonkeyPatch) -> None:
+    put(patch, verify_state, lambda *_: True)
+
+
+def report_nothing(patch: pytest.MonkeyPatch) -> None:
+    put(patch, watcher.report_payload, lambda *_: None)
+
+
+def report_once(patch: pytest.MonkeyPatch) -> None:
+    original, done = watcher.report_payload, set()
+
+    def mutant(before: Any, shown: Any) -> Any:
+        if before.place in done:
+            return None
+        done.add(before.place)
+        return original(before, shown)
+
+    original_hash = state.Place.__hash__
+    patch.setattr(state.Place, "__hash__", lambda self: hash((self.group_id, self.index)))
+    assert original_hash is not None
+    put(patch, original, mutant)
+
+
+def sign_while_the_disk_fails(patch: pytest.MonkeyPatch) -> None:
+    put(patch, group._step_frozen, lambda before, event: group.step(replace(before, frozen=""), event))
+
+
+def proposal(name: str) -> Kill:
+    """One row of the table of bad proposals."""
+    row = next(row for row in t_updating.BAD_PROPOSALS if row[0] == name)
+    return lambda: t_updating.test_rule_2_a_member_checks_the_whole_batch(*row)
+
+
+MUTANTS: list[tuple[Mutate, Kill]] = [
+    (accept_stale_state, lambda: t_reconnecting.test_a_member_lost_data(1)),
+    (ignore_double_signatures, t_updating.test_rule_5_never_sign_two_bodies_at_one_version),
+    (sign_twice_at_one_version, t_reconnecting.test_in_step_while_a_proposal_was_lost),
+    (sign_twice_at_one_version, stateful),
+    (forget_on_restart, t_updating.test_rule_5_a_restart_forgets_no_signature),
+    (forget_on_restart, stateful),
+    (commit_before_persist, t_updating.test_rule_3_the_primary_persists_before_it_says_committed),
+    (commit_before_persist, stateful),
+    (send_before_persist, t_updating.test_rule_1_one_round_trip_and_two_syncs_until_the_payee_is_sure),
+    (send_before_persist, stateful),
+    (propose_before_persist, stateful),
+    (replay_commands, proposal("a number that was applied")),
+    (spend_anothers_balance, proposal("a command of the member that it never issued")),
+    (trust_the_machine, lambda: t_machine.test_no_machine_takes_from_others_or_makes_money(b"200,1")),
+    (distrust_own_handwriting, t_reconnecting.test_a_command_forgotten_in_a_crash_applies_at_most_once),
+    (distrust_own_handwriting, stateful),
+    (sign_after_final, t_closing.test_rule_7_a_member_that_signed_final_answers_no_proposal),
+    (sign_after_claim, t_closing.test_rule_8_nothing_is_signed_after_a_claim_and_the_first_one_stands),
+    (sign_after_loss, lambda: t_reconnecting.test_a_member_lost_data(1)),
+    (commit_after_claim, t_updating.test_rule_3_after_a_claim_nothing_becomes_committed),
+    (claim_k_too_low, t_closing.test_rule_8_a_wedge_carries_the_newest_certificate_and_the_claim),
+    (claim_k_too_low, lambda: t_disputes.test_an_honest_member_never_forfeits_with_a_version_in_flight(0, False)),
+    (claim_from_an_old_store, t_disputes.test_f5_a_member_shown_its_own_signature_claims_nothing),
+    (final_with_a_version_in_flight, t_closing.test_rule_7_only_with_nothing_in_flight),
+    (final_that_gives_a_forfeit_away, t_disputes.test_rule_7_in_a_dispute_only_if_no_outcome_pays_more),
+    (two_versions_in_flight, t_updating.test_rule_1_it_signs_the_next_only_while_holding_the_certificate),
+    (accept_any_signature, t_updating.test_rule_2_the_signature_must_be_the_primarys),
+    (accept_any_signature, t_updating.test_rule_3_a_wrong_accept_changes_nothing),
+    (
+        report_nothing,
+        lambda: t_disputes.test_a_stale_wedge_at_any_version_settles_on_the_newest_and_costs_the_bond(0, 1),
+    ),
+    (report_once, t_disputes.test_a_lost_transaction_is_brought_again),
+    (sign_while_the_disk_fails, t_updating.test_rule_6_a_disk_that_does_not_confirm_freezes_the_group),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mutate", "kill"), MUTANTS, ids=[f"{m.__name__}-{k.__name__}" for m, k in MUTANTS])
+def test_the_mutant_dies(mutate: Mutate, kill: Kill) -> None:
+    """The test passes on the core as it is, and fails on the mutant."""
+    if kill is not stateful:
+        kill()
+    with pytest.MonkeyPatch.context() as patch:
+        mutate(patch)
+        with pytest.raises(BaseException) as death:
+            kill()
+    assert not isinstance(death.value, KeyboardInterrupt | TypeError | NameError), "the mutant does not even run"
