@@ -42,7 +42,7 @@ class Stage(StrEnum):
     """Layer 1 has paid it out."""
 
 
-class ChannelRecord(Struct):
+class ChannelRecord(Struct, tag="channel/1"):
     """One channel of this wallet."""
 
     transaction: Transaction
@@ -63,6 +63,8 @@ class ChannelRecord(Struct):
     """At the end."""
     payouts: tuple[int, ...] = ()
     """Per member, at the end."""
+    forfeited: tuple[bool, ...] = ()
+    """Per member, at the end: whether it lost its bond."""
 
     @property
     def agreement(self) -> GroupAgreement:

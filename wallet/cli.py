@@ -25,7 +25,7 @@ from wallet.console import Output
 from wallet.daemon import Serving, serve
 from wallet.exits import HELP, Exit
 from wallet.genesis_file import decode_genesis
-from wallet.home import Home, default_home
+from wallet.home import Config, Home, default_home
 from wallet.passphrase import read_passphrase
 from wallet.period import least_safe_ms, parse_duration
 from wallet.requests import History, Pay, Request, Send, Show
@@ -43,38 +43,68 @@ app = typer.Typer(
 )
 app.add_typer(channel_app, name="channel")
 
+LedgerOption = Annotated[
+    list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")
+]
+GenesisOption = Annotated[Path | None, typer.Option(help="Genesis file; without it the first replica is asked.")]
+ChainOption = Annotated[str | None, typer.Option(help="Refuse any other chain.")]
+
 
 @app.command()
 def create(
     *,
-    ledger: Annotated[list[str], typer.Option("--ledger", help="URL of a replica; repeat it for more of them.")],
-    genesis: Annotated[Path | None, typer.Option(help="Genesis file; without it the ledger is asked.")] = None,
-    chain_id: Annotated[str | None, typer.Option(help="Refuse any other chain.")] = None,
+    ledger: LedgerOption = None,
+    genesis: GenesisOption = None,
+    chain_id: ChainOption = None,
     phrase_file: Annotated[Path | None, typer.Option(help="Make the keys of this phrase instead of new ones.")] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
 ) -> None:
-    """Make a wallet, and show its phrase, once."""
+    """Make a wallet, and show its phrase, once. The ledger may be named later, by `wallet connect`."""
     out = Output(json)
     try:
-        found = _genesis(genesis, ledger[0])
-        chain = found.chain_id.hex()
-        check(chain_id in (None, chain), "wrong_chain", f"the ledger's chain is {chain}, wanted is {chain_id}")
+        found = _genesis(genesis, ledger, chain_id) if ledger or genesis is not None else None
         phrase = phrase_file.read_text(encoding="utf-8") if phrase_file is not None else None
         passphrase = read_passphrase(passphrase_file, new=True)
-        made = Wallet.create(home or default_home(), found, ledger, passphrase, phrase)
+        made = Wallet.create(home or default_home(), found, ledger or (), passphrase, phrase)
     except (WedgeError, OSError) as error:
         out.fail(error if isinstance(error, WedgeError) else Refused("bad_file", str(error)))
+    chain = found.chain_id.hex() if found is not None else None
     if json:
         addresses = {"address": format_address(made.spending), "savings": format_address(made.savings)}
         out.line({"home": str(made.home), **addresses, "chain_id": chain, "phrase": made.phrase})
         return
-    out.say(f"A wallet in {made.home}, for chain\n  {chain}")
-    if chain_id is None and genesis is None:
-        out.say("That is what the replica says: compare it with what you were told elsewhere.")
+    out.say(f"A wallet in {made.home}, " + (f"for chain\n{chain}" if chain else "without a ledger yet"))
+    _warn_unchecked(out, chain is not None and chain_id is None and genesis is None)
     out.say(f"spending  {format_address(made.spending)}\nsavings   {format_address(made.savings)}")
     out.say(f"\nWrite these 12 words down. They are shown once, and whoever has them has the money:\n\n  {made.phrase}")
+
+
+@app.command()
+def connect(
+    *,
+    ledger: LedgerOption = None,
+    genesis: GenesisOption = None,
+    chain_id: ChainOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say which ledger the wallet is for, or where its replicas are now. A wallet stays with its ledger."""
+    out = Output(json)
+    try:
+        place = Home.find(home or default_home())
+        found = _genesis(genesis, ledger, chain_id)
+        known = place.connected
+        place.connect(found, Config(tuple(ledger or ())))
+    except WedgeError as error:
+        out.fail(error)
+    chain = found.chain_id.hex()
+    if json:
+        out.line({"chain_id": chain, "ledger": list(ledger or ())})
+        return
+    out.say(f"Chain {chain}, {found.currency.symbol} with {found.currency.decimals} decimals")
+    _warn_unchecked(out, not known and chain_id is None and genesis is None)
 
 
 @app.command()
@@ -205,13 +235,22 @@ def _units(home: Path | None, json: bool, amount: str) -> int:
         Output(json).fail(error)
 
 
-def _genesis(file: Path | None, url: str) -> Genesis:
-    if file is None:
-        return loop.run(fetch_genesis(url))
+def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None) -> Genesis:
+    """The genesis from the file, or from the first replica; of the chain that is wanted, if one is named."""
+    check(bool(urls), "bad_usage", "which ledger? Give --ledger URL, once for each replica")
+    assert urls is not None
     try:
-        return decode_genesis(file.read_bytes())
+        genesis = decode_genesis(file.read_bytes()) if file is not None else loop.run(fetch_genesis(urls[0]))
     except OSError as error:
         raise Refused("bad_genesis", f"{file} cannot be read: {error.strerror}") from None
+    chain = genesis.chain_id.hex()
+    check(chain_id in (None, chain), "wrong_chain", f"the ledger's chain is {chain}, wanted is {chain_id}")
+    return genesis
+
+
+def _warn_unchecked(out: Output, unchecked: bool) -> None:
+    if unchecked:
+        out.say("That is what the replica says: compare it with what you were told elsewhere, or give --chain-id.")
 
 
 def _policy(genesis: Genesis, deposit: str | None, bond: str | None, period: str | None) -> OpeningPolicy | None:

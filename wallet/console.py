@@ -21,6 +21,9 @@ from wallet.exits import as_refusal, exit_of
 from wallet.render import Shown, render
 from wallet.requests import Progress, Report, View, no_report
 
+PIPE_COLUMNS = 300
+"""A pipe has no width: addresses stay whole there, for whoever cuts them out."""
+
 
 @dataclass(slots=True)
 class Output:
@@ -28,12 +31,16 @@ class Output:
 
     json: bool = False
 
-    def show(self, view: Shown, currency: Currency) -> None:
+    def show(self, view: Shown, currency: Currency | None) -> None:
         """Print an answer."""
         if self.json:
             self.line(view)
         else:
-            render(Console(), view, currency)
+            cut = sys.stdout.isatty() or "COLUMNS" in os.environ
+            console = Console(width=None if cut else PIPE_COLUMNS)
+            with console.capture() as captured:
+                render(console, view, currency)
+            sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def say(self, text: str) -> None:
         """A sentence for people; with ``--json`` nothing."""

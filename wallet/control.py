@@ -50,7 +50,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     """One line of the answer; exactly one field is set."""
 
     progress: Progress | None = None
-    view: msgspec.Raw | None = None
+    view: msgspec.Raw = msgspec.Raw()
     error: _ErrorBody | None = None
 
 
@@ -168,7 +168,7 @@ class RemoteCommands:
                         report(line.progress)
                     elif line.error is not None:
                         raise Refused(line.error.code, line.error.message)
-                    elif line.view is not None:
+                    elif bytes(line.view):
                         view: R = msgspec.json.decode(line.view, type=request.answer)
                         return view
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:

@@ -22,8 +22,10 @@ from layer1.errors import WedgeError
 from layer1.header import Header
 from layer1.ledger.records import Group, Status
 from layer2.driver import Contact
+from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
 from wallet.parts import Parts
+from wallet.period import format_duration
 
 URGENT_S = 1.0
 """Between looks while a channel is being opened, or is wedged."""
@@ -43,6 +45,7 @@ class Follower:
 
     def __init__(self, parts: Parts) -> None:
         self._ledger = parts.ledger
+        self._currency = parts.genesis.currency
         self._host = parts.host
         self._keys = parts.keys
         self._book = parts.book
@@ -108,7 +111,7 @@ class Follower:
         return record
 
     def _fail(self, record: ChannelRecord, reason: str) -> ChannelRecord:
-        _log.info("channel %s will not open: %s", record.group_id.hex()[:12], reason)
+        self._tell(record, f"will not open: {reason}")
         self._enter(record, "failed", 0)
         moved = self._book.move(record, Stage.FAILED, reason=reason)
         self._signals.notify()
@@ -120,6 +123,7 @@ class Follower:
         if record.stage is Stage.OPENING:
             self._enter(record, "opened", -(record.me.deposit + record.me.bond))
             record = self._book.move(record, Stage.OPEN)
+            _log.info("channel %s is open", record.group_id.hex()[:12])
         self._compare(record, group)
         if record.group_id in self._host.groups:
             self._answer(record, group)
@@ -140,7 +144,7 @@ class Follower:
             return
         if report.certificate is not None:
             version = report.certificate.header.version
-            self._tell(record, f"layer 1 shows version {group.version}, reporting version {version}")
+            self._tell(record, f"the ledger shows version {group.version}: reported version {version}")
             self._enter(record, "reported", 0, f":{version}")
         self._submitter.bring(report).add_done_callback(lambda _: self.nudge())
 
@@ -149,23 +153,33 @@ class Follower:
         if group.wedged_by is not None:
             who = "us" if group.wedged_by == record.index else "the peer"
             if record.group_id not in self.did:
-                self._tell(record, f"wedged by {who} at version {group.version}, settles at clock {group.deadline_ms}")
+                left = format_duration(max((group.deadline_ms or 0) - (self.clock_ms or 0), 0))
+                self._tell(record, f"wedged by {who}, with version {group.version}; the ledger settles it in {left}")
             self._enter(record, "wedged", 0)
         for member, forfeited in enumerate(group.forfeited):
             if forfeited:
                 bond = group.agreement.members[member].bond
+                if bond and not self._was_forfeited(record, member):
+                    whose, whom = ("our", "the peer") if member == record.index else ("the peer's", "us")
+                    self._tell(record, f"{whose} bond of {format_money(bond, self._currency)} goes to {whom}")
                 self._enter(record, "forfeited", -bond if member == record.index else bond, f":{member}")
         self.seen[record.group_id] = group
+
+    def _was_forfeited(self, record: ChannelRecord, member: int) -> bool:
+        seen = self.seen.get(record.group_id)
+        return seen is not None and seen.forfeited[member]
 
     def _close(self, record: ChannelRecord, group: Group) -> ChannelRecord:
         self._enter(record, "closed", group.payouts[record.index])
         self._history.flush()
         reason = str(group.reason) if group.reason is not None else ""
         version = max(group.version, self._version(record))
-        moved = self._book.move(record, Stage.CLOSED, reason=reason, payouts=group.payouts, version=version)
+        end = {"reason": reason, "payouts": group.payouts, "version": version, "forfeited": group.forfeited}
+        moved = self._book.move(record, Stage.CLOSED, **end)
         if record.group_id in self._host.groups:
             self._host.forget(record.group_id)
-        _log.info("channel %s is closed (%s), paid out %s", record.group_id.hex()[:12], reason, group.payouts)
+        ours, theirs = (format_money(group.payouts[i], self._currency) for i in (record.index, 1 - record.index))
+        self._tell(moved, f"closed ({reason}), paid out {ours} to us and {theirs} to the peer")
         return moved
 
     def _version(self, record: ChannelRecord) -> int:

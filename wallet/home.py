@@ -28,7 +28,6 @@ from typing import Self
 
 import msgspec
 
-from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.genesis import Genesis
 from wallet.files import private_directory, write_durably
@@ -61,20 +60,32 @@ class Home:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, genesis: Genesis, config: Config) -> Self:
-        """Make the directory with its configuration; the keys come after, by :meth:`Keystore.create`.
+    def create(cls, path: Path) -> Self:
+        """Make the directory; keys and ledger come after, by :meth:`Keystore.create` and :meth:`connect`.
 
         Raises:
             Refused: ``home_exists``.
         """
-        home = cls(path.absolute())
+        home = cls(path.expanduser().absolute())
         if home.keystore_path.exists() or home.channels_path.exists():
             raise Refused("home_exists", f"{home.path} is a wallet already: choose another --home")
         private_directory(home.path)
-        private_directory(home.channels_path)
-        write_durably(home.genesis_path, encode_genesis(genesis))
-        write_durably(home.config_path, _toml(config).encode())
         return home
+
+    def connect(self, genesis: Genesis, config: Config) -> None:
+        """Say which ledger this wallet is for, and where it is found. Again, to change where.
+
+        Raises:
+            Refused: ``wrong_chain``; a wallet stays with its ledger.
+        """
+        if self.genesis_path.exists() and self.genesis().chain_id != genesis.chain_id:
+            raise Refused(
+                "wrong_chain",
+                f"this wallet is for chain {self.genesis().chain_id.hex()}, this ledger is {genesis.chain_id.hex()}: "
+                "make another wallet for it",
+            )
+        write_durably(self.config_path, _toml(config).encode())
+        write_durably(self.genesis_path, encode_genesis(genesis))
 
     @classmethod
     def find(cls, path: Path) -> Self:
@@ -129,14 +140,21 @@ class Home:
         """The key file, locked."""
         return Keystore.load(self.keystore_path)
 
+    @property
+    def connected(self) -> bool:
+        """Whether this wallet has a ledger."""
+        return self.genesis_path.exists()
+
     def genesis(self) -> Genesis:
         """The genesis.
 
         Raises:
-            Refused: ``bad_config``.
+            Refused: ``no_ledger`` before :meth:`connect`, or ``bad_config``.
         """
         try:
             return decode_genesis(self.genesis_path.read_bytes())
+        except FileNotFoundError:
+            raise Refused("no_ledger", "this wallet has no ledger yet: `wallet connect --ledger URL`") from None
         except (OSError, Refused) as error:
             raise Refused("bad_config", f"{self.genesis_path} cannot be read: {error}") from None
 
@@ -203,11 +221,6 @@ class HomeLock:
 def default_home() -> Path:
     """The home when neither ``--home`` nor the variable names one."""
     return Path(os.environ.get(VARIABLE) or Path.home() / ".wedge-wallet")
-
-
-def chain_name(chain_id: Hash) -> str:
-    """A chain id for people and for ``--chain-id``."""
-    return chain_id.hex()
 
 
 def _toml(config: Config) -> str:

@@ -51,22 +51,26 @@ async def show_home(home: Home, contact: str | None, *, serving: bool) -> Wallet
     Raises:
         LedgerUnreachable: The balances could not be proven.
     """
-    genesis, keystore = home.genesis(), home.keystore()
+    keystore, endpoint = home.keystore(), home.endpoint()
+    addresses = [format_address(key) for key in (keystore.spending_address, keystore.savings_address)]
+    contact = contact or (f"{addresses[0]}@{endpoint}" if endpoint else None)
+    if not home.connected:
+        spending, savings = (AccountView(address=each, balance=None) for each in addresses)
+        return WalletView(address=addresses[0], contact=contact, spending=spending, savings=savings, serving=serving)
+    genesis = home.genesis()
     async with LedgerClient(home.config().ledger_urls, genesis) as ledger:
-        spending = await ledger.account(keystore.spending_address)
-        savings = await ledger.account(keystore.savings_address)
-    address = format_address(keystore.spending_address)
-    endpoint = home.endpoint()
+        first = await ledger.account(keystore.spending_address)
+        last = await ledger.account(keystore.savings_address)
     return WalletView(
-        address=address,
-        contact=contact or (f"{address}@{endpoint}" if endpoint else None),
+        address=addresses[0],
+        contact=contact,
+        spending=AccountView(address=addresses[0], balance=first.value.balance),
+        savings=AccountView(address=addresses[1], balance=last.value.balance),
+        serving=serving,
         chain_id=genesis.chain_id.hex(),
         currency=currency_view(genesis.currency),
-        spending=AccountView(address=address, balance=spending.value.balance),
-        savings=AccountView(address=format_address(keystore.savings_address), balance=savings.value.balance),
-        height=savings.header.height,
-        clock_ms=savings.header.clock,
-        serving=serving,
+        height=last.header.height,
+        clock_ms=last.header.clock,
     )
 
 

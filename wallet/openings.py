@@ -19,14 +19,14 @@ import os
 from collections.abc import Callable
 
 from layer1.client import LedgerUnreachable, TransactionDead
-from layer1.crypto import PublicKey
+from layer1.crypto import PublicKey, format_address
 from layer1.errors import Refused, RemoteError, WedgeError, check
 from layer1.ledger.agreements import Member
 from layer2.messages import Answer, Decline, Offer, OpeningMessage
 from layer2.opening import Opening, OpeningPolicy, answer_offer, complete, make_offer, opening_of
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
-from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.contacts import Contact, parse_endpoint
 from wallet.follower import Follower
 from wallet.parts import Parts
 from wallet.peers import Peers
@@ -261,8 +261,8 @@ class Openings:
     def _enter(self, opening: Opening, index: int, key_index: int, contact: Contact) -> ChannelRecord:
         record = ChannelRecord(opening.transaction, index, key_index, contact.address, contact.host, contact.port)
         self._parts.book.put(record)
-        where = format_endpoint(contact.host, contact.port) if contact.host else "an unknown place"
-        _log.info("channel %s is being opened with a peer at %s", record.group_id.hex()[:12], where)
+        who = "us" if index == 0 else format_address(contact.address)
+        _log.info("channel %s is being opened by %s", record.group_id.hex()[:12], who)
         return record
 
 

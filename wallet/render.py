@@ -24,11 +24,13 @@ from wallet.requests import (
 Shown = WalletView | ChannelsView | ChannelView | HistoryView | PaidView | SentView
 
 
-def render(console: Console, view: Shown, currency: Currency) -> None:
-    """Print a view."""
+def render(console: Console, view: Shown, currency: Currency | None) -> None:
+    """Print a view; only a wallet without a ledger has no currency."""
+    if isinstance(view, WalletView):
+        _wallet(console, view, currency)
+        return
+    assert currency is not None, "every other view takes a ledger"
     match view:
-        case WalletView():
-            _wallet(console, view, currency)
         case ChannelsView():
             _channels(console, view, currency)
         case ChannelView():
@@ -46,15 +48,20 @@ def render(console: Console, view: Shown, currency: Currency) -> None:
             assert_never(view)
 
 
-def _wallet(console: Console, view: WalletView, currency: Currency) -> None:
+def _wallet(console: Console, view: WalletView, currency: Currency | None) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("contact", view.contact or "none yet: it is known once `wallet serve` has run")
-    table.add_row("spending", f"{view.spending.address}  {format_money(view.spending.balance, currency)}")
-    table.add_row("savings", f"{view.savings.address}  {format_money(view.savings.balance, currency)}")
-    table.add_row("ledger", f"chain {view.chain_id}")
-    table.add_row("proven by", f"block {view.height}, ledger clock {view.clock_ms} ms")
+    for name, account in (("spending", view.spending), ("savings", view.savings)):
+        money = format_money(account.balance, currency) if account.balance is not None and currency is not None else ""
+        table.add_row(name, account.address)
+        table.add_row("", money)
+    if view.chain_id is None:
+        table.add_row("ledger", "none yet: `wallet connect --ledger URL`")
+    else:
+        table.add_row("ledger", f"chain {view.chain_id}")
+        table.add_row("proven by", f"block {view.height}, ledger clock {view.clock_ms} ms")
     table.add_row("served", "yes" if view.serving else "no")
-    _wide(console, table)
+    console.print(table)
 
 
 def _channels(console: Console, view: ChannelsView, currency: Currency) -> None:
@@ -72,8 +79,8 @@ def _channels(console: Console, view: ChannelsView, currency: Currency) -> None:
         amounts = [format_amount(each, currency) for each in units]
         if channel.remaining_ms is not None:
             amounts[-1] += f" ({format_duration(channel.remaining_ms)})"
-        table.add_row(channel.id[:12], _short(channel.peer), _state(channel), *amounts, _note(channel, currency))
-    _wide(console, table)
+        table.add_row(channel.id[:12], _short(channel.peer), _state(channel), *amounts, _list_note(channel, currency))
+    console.print(table)
     console.print(f"amounts in {currency.symbol}")
     if view.clock_ms is None:
         console.print("The ledger could not be asked: what it knows may be newer.")
@@ -84,14 +91,7 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
     table.add_row("channel", view.id)
     table.add_row("peer", f"{view.peer}{'@' + view.endpoint if view.endpoint else ''}")
     table.add_row("state", _state(view))
-    rows = {
-        "can send": view.can_send,
-        "can receive": view.can_receive,
-        "reserved": view.reserved,
-        "in dispute": view.in_dispute,
-        "pending": view.pending,
-    }
-    for name, units in rows.items():
+    for name, units in _amounts(view).items():
         table.add_row(name, format_money(units, currency))
     table.add_row("deposits", f"{_pair(view.deposit, view.peer_deposit, currency)} (ours, theirs)")
     table.add_row("bonds", f"{_pair(view.bond, view.peer_bond, currency)} (ours, theirs)")
@@ -100,10 +100,26 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
     if view.remaining_ms is not None:
         table.add_row("settles in", f"{format_duration(view.remaining_ms)}, at ledger clock {view.deadline_ms} ms")
     if view.paid_out is not None and view.peer_paid_out is not None:
-        table.add_row("paid out", f"{_pair(view.paid_out, view.peer_paid_out, currency)} (ours, theirs)")
-    if note := _note(view, currency):
+        paid = _pair(view.paid_out, view.peer_paid_out, currency)
+        table.add_row("paid out", f"{paid} (ours, theirs), proven by the ledger")
+    for name, lost in (("our bond", view.forfeited), ("the peer's bond", view.peer_forfeited)):
+        if lost:
+            table.add_row(name, "forfeited for a provable lie")
+    if note := _note(view):
         table.add_row("note", note)
-    _wide(console, table)
+    console.print(table)
+
+
+def _amounts(view: ChannelView) -> dict[str, int]:
+    """Those that mean something in the channel's state."""
+    match view.state:
+        case "open" | "closing":
+            amounts = {"can send": view.can_send, "can receive": view.can_receive, "reserved": view.reserved}
+            return amounts | ({"pending": view.pending} if view.pending else {})
+        case "disputed":
+            return {"in dispute": view.in_dispute}
+        case "opening" | "closed" | "failed":
+            return {}
 
 
 def _paid(console: Console, view: PaidView, currency: Currency) -> None:
@@ -140,23 +156,37 @@ def _history(console: Console, entries: tuple[EntryView, ...], currency: Currenc
         amount = format_amount(entry.amount, currency) if entry.amount else ""
         peer = _short(entry.peer) if entry.peer else ""
         table.add_row(when, entry.kind, amount, (entry.channel or "")[:12], peer, entry.memo or "")
-    _wide(console, table)
+    console.print(table)
+
+
+def _list_note(view: ChannelView, currency: Currency) -> str:
+    if view.state == "closed" and view.paid_out is not None:
+        lost = ", the peer's bond is ours" if view.peer_forfeited else ", our bond is lost" if view.forfeited else ""
+        return f"paid out {format_amount(view.paid_out, currency)}{lost}"
+    if view.pending:
+        return f"{format_amount(view.pending, currency)} pending"
+    return _note(view)
 
 
 def _state(view: ChannelView) -> str:
     return f"{view.state}, connected" if view.connected and view.state == "open" else view.state
 
 
-def _note(view: ChannelView, currency: Currency) -> str:
+REASONS = {
+    "final": "closed together",
+    "claims": "settled by the ledger, as both have said their last",
+    "deadline": "settled by the ledger at the deadline",
+    "expired": "the ledger did not take it in time: nothing is locked",
+}
+
+
+def _note(view: ChannelView) -> str:
     if view.advice:
         return view.advice
-    if view.state == "closed" and view.paid_out is not None:
-        return f"{view.reason}, paid out {format_amount(view.paid_out, currency)}; {view.watching or ''}".rstrip("; ")
-    if view.watching:
-        return view.watching
-    if view.pending:
-        return f"{format_amount(view.pending, currency)} pending"
-    return view.reason or ""
+    if view.state in ("closed", "failed"):
+        reason = view.reason or ""
+        return REASONS.get(reason, f"refused by the ledger: {reason}")
+    return view.watching or ""
 
 
 def _pair(ours: int, theirs: int, currency: Currency) -> str:
@@ -165,11 +195,3 @@ def _pair(ours: int, theirs: int, currency: Currency) -> str:
 
 def _short(address: str) -> str:
     return f"{address[:12]}…{address[-4:]}"
-
-
-def _wide(console: Console, table: Table) -> None:
-    """A pipe has no width: print addresses whole there, for whoever cuts them out."""
-    if console.is_terminal:
-        console.print(table)
-    else:
-        console.print(table, width=400, crop=False, soft_wrap=True)

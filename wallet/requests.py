@@ -71,7 +71,8 @@ class AccountView(View, frozen=True, kw_only=True):
     """One account, proven by the ledger."""
 
     address: str
-    balance: int
+    balance: int | None
+    """None while the wallet has no ledger."""
 
 
 class WalletView(View, frozen=True, kw_only=True):
@@ -81,15 +82,16 @@ class WalletView(View, frozen=True, kw_only=True):
     """Account that funds channels, and this wallet's identity."""
     contact: str | None
     """What to give to others; None before the wallet was served for the first time."""
-    chain_id: str
-    currency: CurrencyView
     spending: AccountView
     savings: AccountView
-    height: int
-    """Of the block that proves the balances."""
-    clock_ms: int
-    """Its ledger clock."""
     serving: bool
+    chain_id: str | None = None
+    """None while the wallet has no ledger, as all that follows."""
+    currency: CurrencyView | None = None
+    height: int | None = None
+    """Of the block that proves the balances."""
+    clock_ms: int | None = None
+    """Its ledger clock."""
 
 
 ChannelState = Literal["opening", "open", "closing", "disputed", "closed", "failed"]
@@ -128,8 +130,12 @@ class ChannelView(View, frozen=True, kw_only=True):
     paid_out: int | None
     """What our savings got when it closed."""
     peer_paid_out: int | None
+    forfeited: bool
+    """Whether we lost our bond."""
+    peer_forfeited: bool
+    """Whether the peer lost its bond to us."""
     reason: str | None
-    """Why it closed or failed: final, claims, deadline, expired, declined."""
+    """Why it closed (final, claims, deadline) or failed (expired, or the ledger's code)."""
     advice: str | None
     """What the user should do, if the channel cannot go on by itself."""
     watching: str | None

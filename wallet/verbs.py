@@ -32,7 +32,7 @@ def run(home: Path | None, json: bool, passphrase_file: Path | None, request: Re
     out = Output(json)
     try:
         found = Home.find(home or default_home())
-        currency = found.genesis().currency
+        currency = found.genesis().currency if found.connected else None
         with out.progress() as report:
             view = loop.run(ask(found, request, lambda: read_passphrase(passphrase_file), report))
     except WedgeError as error:

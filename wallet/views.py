@@ -55,6 +55,7 @@ def channel_view(
     pending = pending_units(group) if group is not None else 0
     usable = state == "open"
     deadline_ms = shown.deadline_ms if shown is not None and state == "disputed" else None
+    forfeited = record.forfeited or (shown.forfeited if shown is not None else (False, False))
     paid_out = record.payouts or (shown.payouts if shown is not None else ())
     return ChannelView(
         id=record.group_id.hex(),
@@ -77,6 +78,8 @@ def channel_view(
         remaining_ms=max(deadline_ms - clock_ms, 0) if deadline_ms is not None and clock_ms is not None else None,
         paid_out=paid_out[record.index] if paid_out else None,
         peer_paid_out=paid_out[1 - record.index] if paid_out else None,
+        forfeited=forfeited[record.index],
+        peer_forfeited=forfeited[1 - record.index],
         reason=record.reason or None,
         advice=notes.get("advice") if record.live else None,
         watching=notes.get("watching"),

@@ -74,16 +74,26 @@ class Wallet:
 
     @staticmethod
     def create(
-        home: Path, genesis: Genesis, ledger_urls: Sequence[str], passphrase: str, phrase: str | None = None
+        home: Path, genesis: Genesis | None, ledger_urls: Sequence[str], passphrase: str, phrase: str | None = None
     ) -> Created:
         """Make a home with fresh keys, or with those of `phrase`.
+
+        Args:
+            home: A directory that is no wallet yet.
+            genesis: Of the ledger that it is for; None to say so later, by `Home.connect`.
+            ledger_urls: Of replicas.
+            passphrase: Seals the keys.
+            phrase: Twelve words.
 
         Raises:
             Refused: ``home_exists``, ``bad_config``, ``bad_phrase`` or ``weak_passphrase``.
         """
         words = new_phrase() if phrase is None else check_phrase(phrase)
         check_passphrase(passphrase)
-        made = Home.create(home, genesis, Config(tuple(ledger_urls)))
+        config = Config(tuple(ledger_urls)) if genesis is not None else None
+        made = Home.create(home)
+        if genesis is not None and config is not None:
+            made.connect(genesis, config)
         keystore = Keystore.create(made.keystore_path, words, passphrase)
         return Created(made.path, keystore.spending_address, keystore.savings_address, words)
 
