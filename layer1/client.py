@@ -1,15 +1,14 @@
 """How anybody talks to a ledger, and how much to believe an answer.
 
-What: queries, submission and events over the HTTP APIs of some replicas, given the genesis.
+What: queries (see :mod:`layer1.reader`), submission and events over the HTTP APIs of some replicas, given the genesis.
 
-*Safety:* what :meth:`LedgerClient.account`, `group`, `output`, `submit` and `clock` return is final on the chain of the
-genesis, whatever all replicas that were asked may have said.
+*Safety:* a transaction is said to have executed, or to be dead, only if that is so, whatever up to f of the replicas
+that were asked may say, and whoever fails in between.
 
-Every answer carries a proof that leads to a header certified by a quorum of the genesis's replicas. A head must also
-be recent by our own clock, and never below one that we have seen: an old truth is how one is talked into acting on a
-state that has passed. What a proof cannot show is that something is *not* there: "no such transaction" is believed
-only of f+1 replicas whose own verified clocks are past its `valid_until`, since one of f+1 is honest. For an opening
-no number of words is needed: the absence of its group is proven.
+An output is proven. What a proof cannot show is that something is *not* there: "no such transaction" is believed only
+of f+1 replicas whose own verified clocks are past its `valid_until`, since one of f+1 is honest. For an opening no
+number of words is needed: the absence of its group is proven. Until one of the two is known, the same transaction is
+brought again: it executes once.
 
 Dead and lying replicas are routed around, see :mod:`layer1.failover`. URLs should be of distinct replicas, f+1 of them
 at least.
@@ -22,14 +21,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from layer1.codec import decode, encode
-from layer1.crypto import Hash, PublicKey, SigningKey, format_address
+from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import Refused, RemoteError, WedgeError
 from layer1.eventstream import EventReader, LedgerEvent
 from layer1.failover import (
@@ -37,32 +36,21 @@ from layer1.failover import (
     Declined,
     LedgerUnreachable,
     Replica,
-    Replicas,
     Reply,
-    Stale,
     StaleLedger,
     Unavailable,
 )
-from layer1.header import Header
 from layer1.ledger.agreements import group_id as name_of_group
 from layer1.ledger.genesis import SALT_BYTES, Genesis
-from layer1.ledger.records import Account, Group
 from layer1.ledger.transactions import OpenGroup, Output, Transaction, Transfer, sign_transaction
 from layer1.proof import (
-    AccountProof,
     BlockProof,
-    GroupProof,
-    HeadProof,
     OutputProof,
-    Verified,
-    check_fresh,
     max_age_ms,
-    verify_account,
     verify_block,
-    verify_group,
-    verify_head,
     verify_output,
 )
+from layer1.reader import LedgerReader, fetch_genesis
 
 __all__ = [
     "ClientLimits",
@@ -105,114 +93,8 @@ class _Fate:
     """Somebody may hold it, so that it may execute whatever others say."""
 
 
-class LedgerClient:
-    """A reader and writer of one ledger. Use as ``async with``.
-
-    Attributes:
-        genesis: What everything is verified against.
-        height: Highest verified height seen; nothing older is believed to be the head.
-    """
-
-    genesis: Genesis
-    height: int
-
-    def __init__(
-        self,
-        urls: Sequence[str],
-        genesis: Genesis,
-        limits: ClientLimits | None = None,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        """Remember where to ask.
-
-        Args:
-            urls: Of the APIs of distinct replicas, such as ``http://127.0.0.1:8080``.
-            genesis: Of the ledger; its chain id compared with what one was told.
-            limits: How patient to be.
-            wall_ms: This machine's clock, ms since 1970.
-        """
-        self.genesis = genesis
-        self.height = 0
-        self.limits = limits or ClientLimits()
-        self._replicas = Replicas(urls, self.limits)
-        self._wall_ms = wall_ms
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Give back all connections."""
-        await self._replicas.close()
-
-    # ------------------------------------------------------------------------------------------------------ reading
-
-    async def head(self) -> Header:
-        """The newest final header, verified and fresh.
-
-        Raises:
-            StaleLedger: No replica has a recent one.
-            LedgerUnreachable: No replica gave an answer to believe.
-        """
-        return await self._replicas.first(self._head_of)
-
-    async def clock(self) -> int:
-        """The ledger clock of the newest final header, ms, verified and fresh. Raises as :meth:`head` does."""
-        return (await self.head()).clock
-
-    async def account(self, address: PublicKey) -> Verified[Account]:
-        """An account, verified and fresh; of 0 if nobody ever paid it. Raises as :meth:`head` does."""
-        path = f"/accounts/{format_address(address)}?proof=true"
-
-        async def ask(replica: Replica) -> Verified[Account]:
-            reply = await self._ok(replica, path)
-            return self._newest(verify_account(self.genesis, address, decode(reply.proof(), AccountProof)))
-
-        return await self._replicas.first(ask)
-
-    async def group(self, group_id: Hash) -> Verified[Group | None]:
-        """A group, verified and fresh; None if there is none of this id. Raises as :meth:`head` does."""
-        path = f"/groups/{group_id.hex()}?proof=true"
-
-        async def ask(replica: Replica) -> Verified[Group | None]:
-            reply = await self._ok(replica, path, 404)
-            return self._newest(verify_group(self.genesis, group_id, decode(reply.proof(), GroupProof)))
-
-        return await self._replicas.first(ask)
-
-    async def output(self, transaction_id: Hash) -> Verified[Output] | None:
-        """What became of a transaction, verified. None if no replica that answers knows it, which proves nothing.
-
-        Raises:
-            LedgerUnreachable: No replica answered.
-        """
-        unknown = 0
-
-        async def ask(replica: Replica) -> Verified[Output] | None:
-            nonlocal unknown
-            found = await self._output_of(replica, transaction_id)
-            if found is None:
-                unknown += 1
-                if unknown < len(self._replicas.all):
-                    raise Declined(f"{replica.url}: transaction {transaction_id.hex()} is not final there")
-            return found
-
-        try:
-            return await self._replicas.first(ask)
-        except LedgerUnreachable:
-            if unknown:
-                return None
-            raise
-
-    async def status(self) -> dict[str, Any]:
-        """One replica's own word on itself, as ``GET /status`` gives it: not proven."""
-
-        async def ask(replica: Replica) -> dict[str, Any]:
-            return {"url": replica.url, **(await self._ok(replica, "/status")).body}
-
-        return await self._replicas.first(ask)
+class LedgerClient(LedgerReader):
+    """A reader and writer of one ledger. Use as ``async with``."""
 
     def events(
         self, groups: Iterable[Hash] = (), accounts: Iterable[PublicKey] = (), after: int | None = None
@@ -256,19 +138,20 @@ class LedgerClient:
             LedgerUnreachable: Its fate cannot be learnt now. Call again with the same transaction.
         """
         fate = _Fate({})
-        last_chance = time.monotonic() + self._patience_s(transaction, await self.clock())
-        while True:
+        clock = await self.clock()
+        last_chance = time.monotonic() + self._patience_s(transaction, clock)
+        while clock <= transaction.valid_until_ms:
             output = await self._bring(transaction, fate)
             if output is not None:
                 return output
-            if await self.clock() > transaction.valid_until_ms:
-                return await self._settle(transaction)
             if time.monotonic() > last_chance:
                 raise LedgerUnreachable(
                     f"the ledger's clock did not reach {transaction.valid_until_ms} in time, and transaction "
                     f"{transaction.id.hex()} is not final. It may still execute: submit the same one again"
                 )
             await asyncio.sleep(POLL_MS / 1000)
+            clock = await self.clock()
+        return await self._settle(transaction)
 
     async def submit_many(self, transactions: Sequence[Transaction]) -> list[Output]:
         """As :meth:`submit`, for many at once; outputs in the same order.
@@ -385,8 +268,8 @@ class LedgerClient:
         if (found := await self.output(transaction.id)) is not None:
             return found.value
         raise LedgerUnreachable(
-            f"transaction {transaction.id.hex()} is past its time, but only {len(self._replicas.all)} replicas are "
-            f"known and {self.genesis.faults + 1} must say that it did not execute: add URLs, submit the same one again"
+            f"transaction {transaction.id.hex()} is past its time, but of the {len(self._replicas.all)} replicas known "
+            f"here fewer than {self.genesis.faults + 1} say that it did not execute: add URLs, submit it again"
         )
 
     async def _is_group_absent(self, opening: OpenGroup, transaction: Transaction) -> bool:
@@ -408,50 +291,9 @@ class LedgerClient:
         answers = await asyncio.gather(*(lacks(replica) for replica in self._replicas.all))
         return sum(answers) >= self.genesis.faults + 1
 
-    # ----------------------------------------------------------------------------------------------------- one replica
-
-    async def _ok(self, replica: Replica, path: str, *others: int) -> Reply:
-        """An answer of status 200, or of one of `others`; the questions asked here have no other answer."""
-        reply = await self._replicas.get(replica, path)
-        if reply.status not in {200, *others}:
-            raise RemoteError(f"{replica.url}: status {reply.status} for {path}: {reply.code} {reply.detail}")
-        return reply
-
-    async def _head_of(self, replica: Replica) -> Header:
-        head = decode((await self._ok(replica, "/status")).proof(), HeadProof)
-        return self._newest(Verified(None, verify_head(self.genesis, head))).header
-
-    async def _output_of(self, replica: Replica, transaction_id: Hash) -> Verified[Output] | None:
-        reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
-        if reply.status == 404:
-            return None
-        return verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof))
-
     async def _outputs_of(self, replica: Replica, height: int) -> tuple[Output, ...]:
         reply = await self._ok(replica, f"/blocks/{height}?proof=true")
         return verify_block(self.genesis, decode(reply.proof(), BlockProof)).value
-
-    def _final(self, head: HeadProof) -> Header:
-        """Verify a header that need not be the newest."""
-        header = verify_head(self.genesis, head)
-        self.height = max(self.height, header.height)
-        return header
-
-    def _newest(self, answer: Verified[T]) -> Verified[T]:
-        """Accept what says that it is the newest, if it can be.
-
-        Raises:
-            Stale: It is too old by the clock, or below a head that we have seen.
-        """
-        header = answer.header
-        try:
-            check_fresh(header, self._wall_ms(), self.genesis.parameters)
-        except RemoteError as error:
-            raise Stale(str(error)) from error
-        if header.height < self.height:
-            raise Stale(f"the head is block {header.height}, and block {self.height} is final: the replica is behind")
-        self.height = header.height
-        return answer
 
 
 def _items(reply: Reply, count: int) -> list[dict[str, Any]]:
@@ -474,24 +316,3 @@ def new_transfer(genesis: Genesis, key: SigningKey, recipient: PublicKey, amount
     until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
     bare = Transaction(Transfer(key.public, recipient, amount), until, os.urandom(SALT_BYTES))
     return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))
-
-
-async def fetch_genesis(url: str, limits: ClientLimits | None = None) -> Genesis:
-    """Ask a replica for its genesis. Believe it only if its `chain_id` is the one you were told elsewhere.
-
-    Raises:
-        LedgerUnreachable: No answer, or none that is a genesis.
-    """
-    replicas = Replicas([url], limits or ClientLimits())
-
-    async def ask(replica: Replica) -> Genesis:
-        reply = await replicas.get(replica, "/genesis")
-        try:
-            return decode(bytes.fromhex(str(reply.body.get("encoded"))), Genesis)
-        except ValueError as error:
-            raise RemoteError(f"{url}: the answer of status {reply.status} is no genesis in hex") from error
-
-    try:
-        return await replicas.first(ask)
-    finally:
-        await replicas.close()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -188,7 +188,7 @@ class Replicas:
 
         Raises:
             StaleLedger: All that answered have too old a head.
-            LedgerUnreachable: Patience ended without a good answer.
+            LedgerUnreachable: Patience ended without a good answer, or somebody declined and nobody did better.
         """
         limits = self.limits
         ends = time.monotonic() + limits.patience_ms / 1000
@@ -198,8 +198,7 @@ class Replicas:
             won, answer = await self._round(ask, (hedge_ms or limits.hedge_ms) / 1000, errors)
             if won:
                 return answer[0]
-            only_lies = all(isinstance(error, RemoteError) for error in errors.values())
-            if only_lies or time.monotonic() + pause >= ends:
+            if _is_hopeless(errors.values()) or time.monotonic() + pause >= ends:
                 raise _unreachable(errors, len(self.all))
             await asyncio.sleep(pause)
             pause = min(2 * pause, limits.round_ms / 100)
@@ -282,6 +281,12 @@ def _parse(data: bytes, url: str) -> Mapping[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteError(f"{url}: {len(data)} bytes that are no JSON object: {error}") from error
     return body
+
+
+def _is_hopeless(errors: Collection[WedgeError]) -> bool:
+    """Whether waiting mends nothing: somebody declined, or all lie."""
+    declined = any(isinstance(error, Declined) for error in errors)
+    return declined or all(isinstance(error, RemoteError) for error in errors)
 
 
 def _unreachable(errors: Mapping[Replica, WedgeError], count: int) -> LedgerUnreachable:

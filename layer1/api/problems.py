@@ -26,12 +26,13 @@ STATUS_OF = {
     "not_found": 404,
     "pool_full": 429,
     "slow_body": 408,
+    "stopping": 503,
     "too_large": 413,
     "too_many": 413,
 }
 """HTTP status by code. A refusal by the ledger's rules that is not listed is 422: well-formed, not acceptable."""
 
-RETRY_AFTER = {"pool_full": "1", "busy": "1", "catching_up": "2"}
+RETRY_AFTER = {"pool_full": "1", "busy": "1", "catching_up": "2", "stopping": "2"}
 """Seconds after which trying again makes sense, by code."""
 
 

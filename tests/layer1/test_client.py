@@ -135,6 +135,7 @@ async def test_answers_are_verified_and_typed(net: Net) -> None:
     assert client.height == 1
 
 
+@pytest.mark.slow
 async def test_the_genesis_can_be_fetched(net: Net) -> None:
     await net.replica()
     assert await fetch_genesis(net.urls[0], LIMITS) == net.chain.genesis
@@ -208,7 +209,6 @@ async def test_a_lie_is_seen_and_the_liar_avoided(net: Net, lie: Callable[[web.R
         await alone.account(ALICE.public)
 
 
-@pytest.mark.slow
 async def test_another_ledger_s_answers_are_lies(net: Net) -> None:
     other = Chain(make_genesis(name="other"))
     other.commit()
@@ -319,7 +319,7 @@ async def test_a_transaction_past_its_time_is_dead_if_enough_say_so(net: Net) ->
     with pytest.raises(TransactionDead, match="never will"):
         await client.submit(transaction)
     alone = await net.client(net.urls[:1], wall_ms=lambda: net.chain.tip.wall_time)
-    with pytest.raises(LedgerUnreachable, match="1 replicas are known and 2 must say"):
+    with pytest.raises(LedgerUnreachable, match="of the 1 replicas known here fewer than 2 say"):
         await alone.submit(transaction)
 
 
@@ -358,6 +358,44 @@ async def test_many_are_submitted_at_once(net: Net) -> None:
     again = await client.submit_many([*transactions[:3], net.chain.transfer()])
     assert [output.code for output in again] == ["ok"] * 4
     assert await client.submit_many([]) == []
+
+
+async def test_one_bad_transaction_does_not_hold_up_the_others(net: Net) -> None:
+    await net.replica()
+    await net.replica()
+    client = await net.client()
+    good, bad = net.chain.transfer(), net.chain.transfer(10**9)
+    with pytest.raises(Refused) as refused:
+        await client.submit_many([good, bad])
+    assert refused.value.code == "insufficient_balance"
+    output = await client.output(good.id)
+    assert output is not None
+    assert output.value.code == "ok"
+
+
+async def test_what_nobody_knows_is_not_waited_for(net: Net) -> None:
+    await net.replica()
+    client = await net.client([dead_url(), *net.urls])
+    started = time.monotonic()
+    assert await client.output(bytes(32)) is None
+    assert time.monotonic() - started < 0.4
+
+
+@pytest.mark.slow
+async def test_a_replica_that_dies_with_a_transaction_in_hand_costs_no_money(net: Net) -> None:
+    """Its answer is lost, the question perhaps not: the same transaction goes elsewhere, and executes once."""
+    first = await net.replica()
+    await net.replica()
+    first.orders_at_once = False
+    client = await net.client()
+    transaction = net.chain.transfer(7)
+    bringing = asyncio.create_task(client.submit(transaction))
+    await asyncio.sleep(0.05)
+    assert first.pool == [transaction]
+    await net.servers[0].close()
+    assert (await bringing).code == "ok"
+    first.order()
+    assert net.chain.state.balance(ALICE.public) == 1_000_000 - 7
 
 
 async def _take(events: Any, count: int) -> list[LedgerEvent]:

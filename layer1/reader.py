@@ -1,0 +1,210 @@
+"""Reading a ledger through replicas that one does not trust: every answer is verified, recent, and not rolled back.
+
+*Safety:* what a reader returns is final on the chain of the genesis, whatever the replicas that were asked may say.
+
+Every answer carries a proof that leads to a header certified by a quorum of the genesis's replicas. A head must also
+be recent by our own clock, and never below one that we have seen: an old truth is how one is talked into acting on a
+state that has passed.
+
+*Source:* docs/design/architecture.md, "Believing an answer".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from layer1.codec import decode
+from layer1.crypto import Hash, PublicKey, format_address
+from layer1.errors import RemoteError
+from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply, Stale
+from layer1.header import Header
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.records import Account, Group
+from layer1.ledger.transactions import Output
+from layer1.proof import (
+    AccountProof,
+    GroupProof,
+    HeadProof,
+    OutputProof,
+    Verified,
+    check_fresh,
+    verify_account,
+    verify_group,
+    verify_head,
+    verify_output,
+)
+
+T = TypeVar("T")
+
+
+class LedgerReader:
+    """Reads one ledger. Use as ``async with``.
+
+    Attributes:
+        genesis: What everything is verified against.
+        height: Highest verified height seen; nothing older is believed to be the head.
+    """
+
+    genesis: Genesis
+    height: int
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        genesis: Genesis,
+        limits: ClientLimits | None = None,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Remember where to ask.
+
+        Args:
+            urls: Of the APIs of distinct replicas, such as ``http://127.0.0.1:8080``.
+            genesis: Of the ledger; its chain id compared with what one was told.
+            limits: How patient to be.
+            wall_ms: This machine's clock, ms since 1970.
+        """
+        self.genesis = genesis
+        self.height = 0
+        self.limits = limits or ClientLimits()
+        self._replicas = Replicas(urls, self.limits)
+        self._wall_ms = wall_ms
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give back all connections."""
+        await self._replicas.close()
+
+    # ------------------------------------------------------------------------------------------------------ reading
+
+    async def head(self) -> Header:
+        """The newest final header, verified and fresh.
+
+        Raises:
+            StaleLedger: No replica has a recent one.
+            LedgerUnreachable: No replica gave an answer to believe.
+        """
+        return await self._replicas.first(self._head_of)
+
+    async def clock(self) -> int:
+        """The ledger clock of the newest final header, ms, verified and fresh. Raises as :meth:`head` does."""
+        return (await self.head()).clock
+
+    async def account(self, address: PublicKey) -> Verified[Account]:
+        """An account, verified and fresh; of 0 if nobody ever paid it. Raises as :meth:`head` does."""
+        path = f"/accounts/{format_address(address)}?proof=true"
+
+        async def ask(replica: Replica) -> Verified[Account]:
+            reply = await self._ok(replica, path)
+            return self._newest(verify_account(self.genesis, address, decode(reply.proof(), AccountProof)))
+
+        return await self._replicas.first(ask)
+
+    async def group(self, group_id: Hash) -> Verified[Group | None]:
+        """A group, verified and fresh; None if there is none of this id. Raises as :meth:`head` does."""
+        path = f"/groups/{group_id.hex()}?proof=true"
+
+        async def ask(replica: Replica) -> Verified[Group | None]:
+            reply = await self._ok(replica, path, 404)
+            return self._newest(verify_group(self.genesis, group_id, decode(reply.proof(), GroupProof)))
+
+        return await self._replicas.first(ask)
+
+    async def output(self, transaction_id: Hash) -> Verified[Output] | None:
+        """What became of a transaction, verified. None if no replica that answers knows it, which proves nothing.
+
+        Raises:
+            LedgerUnreachable: No replica answered.
+        """
+        unknown = False
+
+        async def ask(replica: Replica) -> Verified[Output]:
+            nonlocal unknown
+            found = await self._output_of(replica, transaction_id)
+            if found is None:
+                unknown = True
+                raise Declined(f"{replica.url}: transaction {transaction_id.hex()} is not final there")
+            return found
+
+        try:
+            return await self._replicas.first(ask)
+        except LedgerUnreachable:
+            if unknown:
+                return None
+            raise
+
+    async def status(self) -> dict[str, Any]:
+        """One replica's own word on itself, as ``GET /status`` gives it: not proven."""
+
+        async def ask(replica: Replica) -> dict[str, Any]:
+            return {"url": replica.url, **(await self._ok(replica, "/status")).body}
+
+        return await self._replicas.first(ask)
+
+    # ----------------------------------------------------------------------------------------------------- one replica
+
+    async def _ok(self, replica: Replica, path: str, *others: int) -> Reply:
+        """An answer of status 200, or of one of `others`; the questions asked here have no other answer."""
+        reply = await self._replicas.get(replica, path)
+        if reply.status not in {200, *others}:
+            raise RemoteError(f"{replica.url}: status {reply.status} for {path}: {reply.code} {reply.detail}")
+        return reply
+
+    async def _head_of(self, replica: Replica) -> Header:
+        head = decode((await self._ok(replica, "/status")).proof(), HeadProof)
+        return self._newest(Verified(None, verify_head(self.genesis, head))).header
+
+    async def _output_of(self, replica: Replica, transaction_id: Hash) -> Verified[Output] | None:
+        reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
+        if reply.status == 404:
+            return None
+        return verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof))
+
+    def _final(self, head: HeadProof) -> Header:
+        """Verify a header that need not be the newest."""
+        header = verify_head(self.genesis, head)
+        self.height = max(self.height, header.height)
+        return header
+
+    def _newest(self, answer: Verified[T]) -> Verified[T]:
+        """Accept what says that it is the newest, if it can be.
+
+        Raises:
+            Stale: It is too old by the clock, or below a head that we have seen.
+        """
+        header = answer.header
+        try:
+            check_fresh(header, self._wall_ms(), self.genesis.parameters)
+        except RemoteError as error:
+            raise Stale(str(error)) from error
+        if header.height < self.height:
+            raise Stale(f"the head is block {header.height}, and block {self.height} is final: the replica is behind")
+        self.height = header.height
+        return answer
+
+
+async def fetch_genesis(url: str, limits: ClientLimits | None = None) -> Genesis:
+    """Ask a replica for its genesis. Believe it only if its `chain_id` is the one you were told elsewhere.
+
+    Raises:
+        LedgerUnreachable: No answer, or none that is a genesis.
+    """
+    replicas = Replicas([url], limits or ClientLimits())
+
+    async def ask(replica: Replica) -> Genesis:
+        reply = await replicas.get(replica, "/genesis")
+        try:
+            return decode(bytes.fromhex(str(reply.body.get("encoded"))), Genesis)
+        except ValueError as error:
+            raise RemoteError(f"{url}: the answer of status {reply.status} is no genesis in hex") from error
+
+    try:
+        return await replicas.first(ask)
+    finally:
+        await replicas.close()
