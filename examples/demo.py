@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -43,7 +44,9 @@ class Stage:
         self.folder = folder
         self.background = background
         self.apis: list[str] = []
-        """Arguments that name all replicas to ``layer1 status``."""
+        """Arguments that name two replicas to ``layer1 status``, which finds the others through them."""
+        self.replicas: list[Any] = []
+        """What the ready file says of each."""
         self.environment = os.environ | {
             "WALLET_PASSPHRASE": secrets.token_urlsafe(16),
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -51,13 +54,14 @@ class Stage:
             "NO_COLOR": "1",
         }
 
-    def show(self, *command: str, home: str | None = None) -> None:
-        """Run a command, print it and its output; stop the demo if it fails."""
+    def show(self, *command: str, home: str | None = None) -> str:
+        """Run a command, print it and its output, and return that; stop the demo if it fails."""
         self._print(command, home)
         done = self._run(command, home, merge=True)
         out.print(done.stdout.rstrip(), markup=False)
         if done.returncode:
             fail(f"{shlex.join(command)} ended with {done.returncode}")
+        return done.stdout
 
     def ask(self, *command: str, home: str | None = None) -> Any:
         """Run a command with ``--json`` and return what it says, without printing."""
@@ -152,9 +156,9 @@ def main() -> None:
     began = time.monotonic()
     with stage(arguments.keep) as act:
         addresses = make_wallets(act)
-        replicas = start_ledger(act, addresses)
+        start_ledger(act, addresses)
         contact = serve_wallets(act)
-        pay_through_a_channel(act, contact, replicas)
+        pay_through_a_channel(act, contact)
         fail_with_a_stale_report(act, contact)
         count_everything(act, addresses)
     out.print(f"\nAll of it took {time.monotonic() - began:.1f} s.")
@@ -163,34 +167,33 @@ def main() -> None:
 def make_wallets(act: Stage) -> dict[str, str]:
     """Three wallets; returns the addresses of their spending accounts."""
     say("Three people make wallets. The phrase is shown once; it is all that is needed to make the keys again.")
-    act.show("wallet", "create", home="alice")
+    printed = act.show("wallet", "create", home="alice")
     made = {name: act.ask("wallet", "create", home=name) for name in ("bob", "mallory")}
     addresses = {name: str(view["address"]) for name, view in made.items()}
-    addresses["alice"] = json.loads((act.folder / "alice" / "keystore.json").read_text())["spending"]
-    return addresses
+    return addresses | {"alice": printed.partition("spending")[2].split()[0]}
 
 
-def start_ledger(act: Stage, addresses: dict[str, str]) -> list[Any]:
-    """Four replica processes, and the wallets told of them; returns what the ready file says of each replica."""
+def start_ledger(act: Stage, addresses: dict[str, str]) -> None:
+    """Four replica processes, and the wallets told of them."""
     say("A ledger of n = 4 replicas, each a process of its own; it forgives f = 1 of them anything.")
     allocations = [part for name in sorted(addresses) for part in ("--allocate", f"{addresses[name]}={FUNDED}")]
     act.start("layer1", "devnet", "ledger", "--replicas", "4", *allocations, "--ready-file", "ready.json")
     ready = act.folder / "ready.json"
     told = wait_for(lambda: ready.exists() and json.loads(ready.read_text()), "the ledger")
-    replicas: list[Any] = told["replicas"]
-    apis = [part for replica in replicas for part in ("--ledger", replica["api"])]
+    act.replicas = told["replicas"]
+    apis = [part for replica in act.replicas for part in ("--ledger", replica["api"])]
     for name in ("bob", "mallory"):
         act.ask("wallet", "connect", *apis, home=name)
     act.show("wallet", "connect", *apis, home="alice")
-    act.apis = [part for replica in replicas for part in ("--api", replica["api"])]
+    act.apis = ["--api", act.replicas[-1]["api"], "--api", act.replicas[0]["api"]]
     act.show("layer1", "status", *act.apis)
-    return replicas
 
 
 def serve_wallets(act: Stage) -> str:
     """Alice and Bob listen, each behind a contact; returns Bob's."""
     say("Who wants to receive serves. Bob joins openings with up to 500.00 of his own, and signs nothing else unasked.")
-    act.start("wallet", "serve", "--accept-deposit-up-to", "500.00", "--accept-bond-up-to", "50.00", home="bob")
+    accept = ("--accept-deposit-up-to", "500.00", "--accept-bond-up-to", "50.00")
+    act.start("wallet", "serve", *accept, "--min-challenge-period", f"{CHALLENGE_S}s", home="bob")
     act.start("wallet", "serve", home="alice")
     return [contact_of(act, name) for name in ("alice", "bob")][1]
 
@@ -201,20 +204,25 @@ def contact_of(act: Stage, name: str) -> str:
     return str(view["contact"])
 
 
-def pay_through_a_channel(act: Stage, contact: str, replicas: list[Any]) -> None:
+def pay_through_a_channel(act: Stage, contact: str) -> None:
     """Open, pay a thousand times both ways while the leader dies, close, and look at the proven balances."""
     say("Alice opens a channel to Bob with deposits from both: one transaction on layer 1 locks everything at once.")
     opening = ("--deposit", "200.00", "--peer-deposit", "100.00", "--bond", "10.00")
     act.show("wallet", "channel", "open", contact, *opening, "--challenge-period", f"{CHALLENGE_S}s", home="alice")
     channel: str = act.ask("wallet", "channel", "list", home="alice")["channels"][0]["id"]
-    before = transactions_on_layer_1(act)
-    say(f"{2 * PAYMENTS_EACH_WAY} payments both ways. Layer 1 stands at {before}.")
+    before = layer_1(act)
+    say(f"{2 * PAYMENTS_EACH_WAY} payments both ways. Layer 1 is at height {before[0]}, with {before[1]} transactions.")
     count = ("--count", str(PAYMENTS_EACH_WAY))
     act.show("wallet", "pay", channel[:12], "0.25", *count, home="alice")
     say("In the middle, the replica that leads now is killed with SIGKILL. Nobody who pays will notice.")
-    kill_leader(act, replicas)
+    kill_leader(act)
     act.show("wallet", "pay", channel[:12], "0.10", *count, home="bob")
-    say(f"Layer 1 stands at {transactions_on_layer_1(act)}: blocks are heartbeats, no payment touched it.")
+    after = layer_1(act)
+    say(
+        f"Layer 1 is at height {after[0]}, with {after[1]} transactions: no payment touched it; empty blocks are heartbeats."
+    )
+    if after[1] != before[1]:
+        fail(f"layer 1 had {before[1]} transactions before the payments and has {after[1]} after them")
     act.show("wallet", "channel", "list", home="alice")
     say("They close together, with one replica dead: FINAL, signed by both, pays at once to both savings accounts.")
     act.show("wallet", "channel", "close", channel[:12], home="alice")
@@ -222,21 +230,20 @@ def pay_through_a_channel(act: Stage, contact: str, replicas: list[Any]) -> None
         act.show("wallet", "show", home=name)
 
 
-def kill_leader(act: Stage, replicas: list[Any]) -> None:
+def kill_leader(act: Stage) -> None:
     """SIGKILL for the replica that leads the current view."""
-    told = act.ask("layer1", "status", *act.apis)
-    leader = next(row["leader"] for row in told["replicas"] if row.get("leader") is not None)
-    victim = replicas[int(leader)]
-    out.print(f"\n$ kill -KILL {victim['pid']}   # replica {victim['index']}", style="bold cyan", markup=False)
-    os.kill(victim["pid"], signal.SIGKILL)
+    leader = next(row["leader"] for row in act.ask("layer1", "status", *act.apis) if row["leader"] is not None)
+    pid = act.replicas[leader]["pid"]
+    out.print(f"\n$ kill -KILL {pid}   # replica {leader}", style="bold cyan", markup=False)
+    os.kill(pid, signal.SIGKILL)
     act.show("layer1", "status", *act.apis)
 
 
-def transactions_on_layer_1(act: Stage) -> str:
-    """Height and number of transactions, as the most advanced replica says."""
-    rows = [row for row in act.ask("layer1", "status", *act.apis)["replicas"] if row.get("height") is not None]
-    best = max(rows, key=lambda row: int(row["height"]))
-    return f"height {best['height']} with {best['transactions']} transactions"
+def layer_1(act: Stage) -> tuple[int, int]:
+    """Height of the most advanced replica, and how many transactions there are in all blocks up to it."""
+    row = max(act.ask("layer1", "status", *act.apis), key=lambda row: int(row["height"] or 0))
+    with urllib.request.urlopen(f"{row['api']}/blocks?limit=100") as answer:
+        return row["height"], sum(item["transactions"] for item in json.load(answer)["items"])
 
 
 def fail_with_a_stale_report(act: Stage, contact: str) -> None:
