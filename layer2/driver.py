@@ -424,6 +424,8 @@ class GroupHost:
                 future.set_exception(Refused(refusal.code, refusal.message))
 
     def _perform(self, group_id: Hash, effect: Effect) -> None:
+        if group_id not in self._groups:
+            return  # an observer has just forgotten it
         match effect:
             case Send(member, message):
                 self._send(group_id, member, message)

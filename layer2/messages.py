@@ -19,8 +19,12 @@ MAX_COMMAND_BYTES = 4_096
 """One command; machines that move more should move its hash."""
 MAX_BATCH_BYTES = 512 * 1_024
 """Payloads of one version: a proposal stays far below what a link carries as one message."""
-MAX_QUEUED = 100_000
-"""Commands of one member that wait at the primary; above, the primary drops the member's link."""
+MAX_QUEUED = 20_000
+"""Commands of one member that wait; more are refused, and a peer that sends more breaks the protocol."""
+
+
+MAX_NUMBER = 2**53 - 1
+"""Of a command: nobody gets there by counting, and every encoding can hold it."""
 
 
 class Command(Struct):

@@ -171,8 +171,8 @@ def _go_on_as_member(group: Group, member: int, message: Resume) -> Step:
     if member != 0:
         return group, []
     highest = message.highest
-    ahead = highest is not None and highest.version > group.version
-    group = replace(group, foreign_version=highest.version if highest is not None and ahead else -1)
+    if group.foreign_version is None:  # what we forgot and it has not signed is dead from here on
+        group = replace(group, foreign_version=highest.version if highest is not None else -1)
     effects: list[Effect] = []
     if group.outbox and group.stopped is None:
         effects.append(Send(0, Submit(group.group_id, group.outbox)))

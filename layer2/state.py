@@ -19,7 +19,7 @@ from layer1.crypto import Domain, Hash, Signature, SigningKey, digest
 from layer1.errors import LocalError, Refused
 from layer1.ledger.agreements import Body, GroupAgreement, GroupHeader, initial_body, initial_certificate
 from layer2.machine import Balances, StateMachine, apply_guarded, starting_state
-from layer2.messages import MAX_BATCH_BYTES, Batch, Command, Propose, Refusal, require
+from layer2.messages import MAX_BATCH_BYTES, MAX_NUMBER, MAX_QUEUED, Batch, Command, Propose, Refusal, require
 
 SALT_BYTES = 16
 TAG_BYTES = 16
@@ -172,7 +172,7 @@ def apply_batch(place: Place, base: State, batch: Batch) -> Outcome:
     try:
         for command in batch.commands:
             member, number = command.member, command.number
-            if not 0 <= member < len(applied) or number <= applied[member]:
+            if not 0 <= member < len(applied) or not applied[member] < number <= MAX_NUMBER:
                 require(False, f"command {number} of member {member} is out of order, applied are {applied}")
             balances, machine_state = apply_guarded(machine, machine_state, balances, member, command.payload)
             applied[member] = number
@@ -187,8 +187,9 @@ def _check_refusals(base: State, batch: Batch) -> None:
     for refusal in batch.refusals:
         name = (refusal.member, refusal.number)
         require(0 <= refusal.member < len(base.body.applied), f"there is no member {refusal.member} to refuse")
-        fresh = refusal.number > base.body.applied[refusal.member] and name not in seen
-        require(fresh, f"command {refusal.number} of member {refusal.member} is refused after its fate was known")
+        applied = base.body.applied[refusal.member]
+        fresh = applied < refusal.number <= applied + 2 * MAX_QUEUED and name not in seen
+        require(fresh, f"command {refusal.number} of member {refusal.member} is refused, applied are {applied}")
         require(max(len(refusal.code), len(refusal.message)) <= MAX_REFUSAL_CHARS, "a refusal's text is too long")
         seen.add(name)
 
@@ -230,7 +231,8 @@ def follow(place: Place, base: State, propose: Propose) -> tuple[State, Batch]:
     size, most = len(state.body.machine_state), place.agreement.limits.max_state_bytes
     require(size <= most, f"the machine state would have {size} bytes, agreed are {most} at most")
     if state.header != propose.header:
-        require(False, f"the proposed header is {propose.header}, the batch gives {state.header}")
+        theirs, ours = propose.header.hash.hex(), state.header.hash.hex()
+        require(False, f"version {propose.header.version} is proposed as {theirs}, the batch gives {ours}")
     return state, batch
 
 

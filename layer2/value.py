@@ -37,8 +37,10 @@ class Group:
     """Of this member's next command."""
     in_step: frozenset[int] = frozenset()
     """Members whose Resume was heard on the present link, and fits."""
-    foreign_version: int = -1
-    """The version that the primary had signed before this session: it may hold commands that a crash made us forget."""
+    foreign_version: int | None = None
+    """The one version that may hold commands which a crash made us forget: what the primary had signed when we first
+    heard from it after our start, -1 for none. None before that.
+    """
     closing: bool = False
     """A cooperative close was asked for: no command is taken any more."""
     final: FinalSigned | None = None

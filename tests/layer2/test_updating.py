@@ -12,7 +12,7 @@ from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import DoubleSignature, Limits, sign_state
 from layer2 import group as core
 from layer2.events import Committed, DiskFailed, Persist, Received, Rejected, Requested, Send, WedgeRequested
-from layer2.messages import Accept, Batch, Command, Propose, Refusal, Submit, decode_message
+from layer2.messages import Accept, Batch, Command, Propose, Refusal, Resume, Submit, decode_message
 from layer2.payments import pay
 from layer2.state import advance, apply_batch
 from layer2.value import Group
@@ -113,6 +113,7 @@ BAD_PROPOSALS: list[tuple[str, Any, str]] = [
     ("numbers in the wrong order", (own(2, pay(1, 1)), own(1, pay(1, 1))), "out of order"),
     ("a member that does not exist", (Command(2, 1, pay(1, 1), TAG),), "out of order"),
     ("a negative member", (Command(-1, 1, pay(0, 1), TAG),), "out of order"),
+    ("a number beyond all counting", (own(2**60, pay(1, 1)),), "out of order"),
     ("no command", (), "a batch of 0"),
     ("bytes that are no command", (own(1, b"\xff"),), "does not apply"),
 ]
@@ -140,10 +141,17 @@ def test_rule_2_a_command_of_ours_under_another_content_is_refused() -> None:
 
 def test_rule_2_a_tagged_command_is_ours_only_where_a_crash_explains_it() -> None:
     """A command that we forgot is signed in the version that was in flight, and in no later one."""
-    a, b, _ = pair()
+    a, b, wire = pair()
+    b.request(pay(0, 5))
+    b.restart()
+    wire.connect()
+    wire.run()
     old = Command(1, 1, pay(0, 5), b.group.place.tag(1, pay(0, 5)))
+    proposal = forge(a, b.group, (old,))
+    late = Resume(a.name, a.group.certificate, proposal.header, proposal.signature)
+    b.step(Received(0, late, SALT))
     with pytest.raises(RemoteError, match="not one that it issued"):
-        b.step(Received(0, forge(a, b.group, (old,)), SALT))
+        b.step(Received(0, proposal, SALT))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,12 @@ def test_rule_2_a_refusal_of_what_is_not_open_is_refused() -> None:
     a, b, wire = pair()
     b.request(pay(0, 1))
     wire.run()
-    for refusal in [Refusal(1, 1, "x", "y"), Refusal(2, 1, "x", "y"), Refusal(1, 2, "x", "y" * 501)]:
+    for refusal in [
+        Refusal(1, 1, "x", "y"),
+        Refusal(2, 1, "x", "y"),
+        Refusal(1, 2**60, "x", "y"),
+        Refusal(1, 2, "x", "y" * 501),
+    ]:
         with pytest.raises(RemoteError):
             b.step(Received(0, forge(a, b.group, (own(1, pay(1, 1)),), (refusal,)), SALT))
 
