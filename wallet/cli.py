@@ -17,14 +17,13 @@ from layer1 import loop
 from layer1.client import fetch_genesis
 from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, WedgeError, check
-from layer1.ledger.genesis import Genesis
+from layer1.ledger.genesis import Genesis, from_json
 from layer2.opening import OpeningPolicy
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
 from wallet.console import Output
 from wallet.daemon import Serving, serve
 from wallet.exits import HELP, Exit
-from wallet.genesis_file import decode_genesis
 from wallet.home import Config, Home, default_home
 from wallet.passphrase import read_passphrase
 from wallet.period import least_safe_ms, parse_duration
@@ -240,9 +239,9 @@ def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None) ->
     check(bool(urls), "bad_usage", "which ledger? Give --ledger URL, once for each replica")
     assert urls is not None
     try:
-        genesis = decode_genesis(file.read_bytes()) if file is not None else loop.run(fetch_genesis(urls[0]))
-    except OSError as error:
-        raise Refused("bad_genesis", f"{file} cannot be read: {error.strerror}") from None
+        genesis = from_json(file.read_text(encoding="utf-8")) if file is not None else loop.run(fetch_genesis(urls[0]))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused("bad_genesis", f"{file} cannot be read: {error}") from None
     chain = genesis.chain_id.hex()
     check(chain_id in (None, chain), "wrong_chain", f"the ledger's chain is {chain}, wanted is {chain_id}")
     return genesis

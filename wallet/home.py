@@ -29,9 +29,8 @@ from typing import Self
 import msgspec
 
 from layer1.errors import Refused
-from layer1.ledger.genesis import Genesis
+from layer1.ledger.genesis import Genesis, from_json, to_json
 from wallet.files import private_directory, write_durably
-from wallet.genesis_file import decode_genesis, encode_genesis
 from wallet.keystore import Keystore
 
 VARIABLE = "WALLET_HOME"
@@ -85,7 +84,7 @@ class Home:
                 "make another wallet for it",
             )
         write_durably(self.config_path, _toml(config).encode())
-        write_durably(self.genesis_path, encode_genesis(genesis))
+        write_durably(self.genesis_path, to_json(genesis).encode())
 
     @classmethod
     def find(cls, path: Path) -> Self:
@@ -152,10 +151,10 @@ class Home:
             Refused: ``no_ledger`` before :meth:`connect`, or ``bad_config``.
         """
         try:
-            return decode_genesis(self.genesis_path.read_bytes())
+            return from_json(self.genesis_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise Refused("no_ledger", "this wallet has no ledger yet: `wallet connect --ledger URL`") from None
-        except (OSError, Refused) as error:
+        except (OSError, UnicodeDecodeError, Refused) as error:
             raise Refused("bad_config", f"{self.genesis_path} cannot be read: {error}") from None
 
     def config(self) -> Config:
