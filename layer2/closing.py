@@ -11,7 +11,7 @@ Source: docs/design/groups.md, rules 7, 8 and 10.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from layer1.codec import encode
 from layer1.crypto import Signature

@@ -14,8 +14,9 @@ Deviation: a refused command is named in the next version, whose certificate the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from layer1.codec import decode, encode
 from layer1.crypto import Hash, SigningKey

@@ -10,9 +10,10 @@ Source: docs/design/groups.md, rule 5 and "Coming back from nothing" [F5].
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from layer1.codec import encode
 from layer1.ledger.agreements import initial_certificate, verify_state

@@ -14,6 +14,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from layer1.codec import decode, encode
 from layer1.crypto import Domain, Hash, Signature, SigningKey, digest
 from layer1.errors import LocalError, Refused
@@ -69,8 +71,7 @@ class Place:
         return hashlib.blake2b(data, digest_size=TAG_BYTES, key=self.tag_key).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """One version, with everything that its header commits to."""
 
     header: GroupHeader
@@ -84,8 +85,7 @@ class State:
         return self.header.version
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """A version that this member signed, and whose certificate it does not hold."""
 
     state: State

@@ -11,8 +11,9 @@ so its record of the signature is its record of the certificate, and no `Commit`
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
+
+from msgspec.structs import replace
 
 from layer1.codec import encode
 from layer1.errors import check

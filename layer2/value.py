@@ -7,7 +7,7 @@ Source: docs/design/groups.md, "Objects"; style.md, "a group is an immutable val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from layer1.crypto import Hash, Signature
 from layer1.errors import Refused
@@ -18,9 +18,11 @@ from layer2.records import FinalSigned
 from layer2.state import Pending, Place, State
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A member's side of a group. Made by `create` or `restore`, changed by `step`, all in :mod:`layer2.group`."""
+class Group(msgspec.Struct, frozen=True):
+    """A member's side of a group. Made by `create` or `restore`, changed by `step`, all in :mod:`layer2.group`.
+
+    A struct, since replacing a field of it costs a tenth of what it does with a dataclass.
+    """
 
     place: Place
     state: State

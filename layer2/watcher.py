@@ -11,7 +11,7 @@ Source: docs/design/groups.md, rules 8 to 11, 14 and 15.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from layer1.errors import LocalError
 from layer1.ledger import records as ledger

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import Final, sign_final, verify_claim, verify_final
