@@ -238,6 +238,7 @@ def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None) ->
     """The genesis from the file, or from the first replica; of the chain that is wanted, if one is named."""
     check(bool(urls), "bad_usage", "which ledger? Give --ledger URL, once for each replica")
     assert urls is not None
+    Config(tuple(urls))  # says what is wrong with them before anybody is asked
     try:
         genesis = from_json(file.read_text(encoding="utf-8")) if file is not None else loop.run(fetch_genesis(urls[0]))
     except (OSError, UnicodeDecodeError) as error:

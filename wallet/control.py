@@ -61,11 +61,12 @@ class ControlServer:
         self._home = home
         self._commands = commands
         self._runner: web.AppRunner | None = None
+        self._path: Path | None = None
         self._directory: Path | None = None
 
     async def start(self) -> None:
         """Make the socket and say in the home where it is. The home must be locked by us."""
-        path = self._choose_path()
+        path = self._path = self._choose_path()
         path.unlink(missing_ok=True)
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.router.add_post("/", self._answer)
@@ -84,6 +85,8 @@ class ControlServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
