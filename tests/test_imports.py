@@ -32,7 +32,7 @@ CORES = sorted(
             "weight",
         ],
         "layer2": ["*"],
-    }.items()  # fmt: skip
+    }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
     if path.name != "driver.py"
