@@ -15,11 +15,14 @@ from dataclasses import dataclass
 
 from layer1.errors import Refused
 from layer1.ledger.genesis import Genesis
+from layer1.replica.weight import BUILD_WEIGHT, block_weight
 
 POLL_MS = 12 * 3_600_000
 """A wallet that is not served is opened twice a day, or else its owner has to choose a longer period."""
 BURST_REPORTS = 100_000
 """Reports that layer 1 has to take at once, if everybody is attacked together."""
+REPORT_WEIGHT = 4
+"""Of a report in a channel: a certificate of two members, and both their claims."""
 
 _DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>ms|s|m|h|d)", re.ASCII)
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -36,7 +39,7 @@ class Term:
 def terms(genesis: Genesis, poll_ms: int = POLL_MS) -> tuple[Term, ...]:
     """The summands of rule 18."""
     p = genesis.parameters
-    blocks = -(-BURST_REPORTS // p.max_block_transactions)
+    blocks = -(-BURST_REPORTS * REPORT_WEIGHT // min(BUILD_WEIGHT, block_weight(p)))
     return (
         Term("the wallet looks at the ledger again", poll_ms),
         Term("the news is at most one heartbeat old", p.heartbeat_ms),

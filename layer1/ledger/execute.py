@@ -85,6 +85,15 @@ def execute(parent: State, wall_time: int, transactions: Sequence[Transaction]) 
     )
 
 
+def rehearse(state: State, transaction: Transaction) -> None:
+    """See whether `state` would refuse the transaction, by executing it alone on a draft that is thrown away.
+
+    Raises:
+        Refused: As its output would say.
+    """
+    _apply(Draft(state, state.clock), transaction, transaction.id)
+
+
 def _run(draft: Draft, transactions: Sequence[Transaction]) -> tuple[list[Transaction], list[Output]]:
     executed, outputs = [], []
     parent, seen, clock = draft.parent, draft.changes.ids, draft.clock_ms

@@ -24,9 +24,8 @@ from layer1.ledger.execute import Execution, execute
 from layer1.ledger.genesis import Genesis, genesis_header
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
+from layer1.replica.weight import BUILD_WEIGHT, block_weight, total_weight
 
-BUILD_TRANSACTIONS = 1_600
-"""Most that a leader of ours puts into one block: about 80 ms of execution, so that views stay short under load."""
 KEPT_REFUSED = 100
 """Blocks whose refusal is remembered, for the report if one of them becomes final."""
 
@@ -38,6 +37,12 @@ class Part:
     digest: Hash
     encoded: bytes
     transactions: tuple[Transaction, ...]
+    weight: int = 0
+    """Of all of them; counted here if it is not given."""
+
+    def __post_init__(self) -> None:
+        if not self.weight:
+            object.__setattr__(self, "weight", total_weight(self.transactions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,13 @@ class Application:
             self._forget_siblings()
         return committed
 
+    def describe_refusals(self) -> str:
+        """The newest refusal, for the report of whoever finds that a refused block is final."""
+        if not self._refused:
+            return ""
+        block, why = list(self._refused.items())[-1]
+        return f"; the last block that was refused here is {block.hex()}: {why}"
+
     def check_not_refused(self, block: BlockId) -> None:
         """Stop if this block, which is final, was refused here.
 
@@ -183,15 +195,17 @@ class Application:
     def _choose(self, parent: BlockId, candidates: Iterable[Part]) -> tuple[Part, ...]:
         included = self.included(parent)
         chosen: list[Part] = []
-        count = 0
-        most = min(BUILD_TRANSACTIONS, self._parameters.max_block_transactions)
+        count = weight = 0
+        most, heaviest = self._parameters.max_block_transactions, block_weight(self._parameters)
         for part in candidates:
-            if part.digest in included:
-                continue
-            count += len(part.transactions)
-            if count > most and (chosen or count > self._parameters.max_block_transactions):
+            if weight >= min(BUILD_WEIGHT, heaviest):
                 break
+            room = min(BUILD_WEIGHT, heaviest) if chosen else heaviest
+            fits = count + len(part.transactions) <= most and weight + part.weight <= room
+            if not fits or part.digest in included:
+                continue  # what does not fit waits, and keeps out nothing behind it
             chosen.append(part)
+            count, weight = count + len(part.transactions), weight + part.weight
         return tuple(chosen)
 
     def _validate(self, header: Header, parent: Header, parts: tuple[Part, ...]) -> Executed:
@@ -205,6 +219,9 @@ class Application:
             raise RemoteError(
                 f"{len(transactions)} transactions in a block; at most {self._parameters.max_block_transactions} may be"
             )
+        weight, heaviest = sum(part.weight for part in parts), block_weight(self._parameters)
+        if weight > heaviest:
+            raise RemoteError(f"{weight} signatures in a block; at most {heaviest} may be")
         execution = execute(self.state_after(header.parent), header.wall_time, transactions)
         _same("clock", header.clock, execution.clock)
         _same("transactions root", header.transactions_root, execution.transactions_root)

@@ -21,6 +21,7 @@ from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Transaction
 from layer1.replica.mempool import is_dispute
+from layer1.replica.weight import block_weight, heaviest, total_weight, weight
 
 MAX_BATCH_TRANSACTIONS = 1_000
 """In one batch, by protocol: 70 ms of verification. Replicas pack fewer."""
@@ -54,6 +55,11 @@ class Held:
     """Every signature in it was verified here."""
     durable: bool = False
     """It is in the journal."""
+    weight: int = field(init=False)
+    """See :mod:`layer1.replica.weight`."""
+
+    def __post_init__(self) -> None:
+        self.weight = total_weight(self.transactions)
 
     @property
     def is_dispute(self) -> bool:
@@ -167,10 +173,24 @@ class BatchStore:
             raise RemoteError(
                 f"a batch of {len(batch.transactions)} transactions; 1 to {MAX_BATCH_TRANSACTIONS} may be"
             )
+        self._check_weight(batch.transactions)
         most = self._parameters.max_transaction_bytes
         if len(encoded) > most and (size := max(len(encode(item)) for item in batch.transactions)) > most:
             raise RemoteError(f"a transaction of {size} bytes in a batch; at most {most} are taken")
         return batch
+
+    def _check_weight(self, transactions: Sequence[Transaction]) -> None:
+        """A batch that no block can hold is bad, and so is a transaction with signatures that nobody asks for."""
+        p = self._parameters
+        most, size = min(MAX_BATCH_TRANSACTIONS, p.max_block_transactions), len(transactions)
+        if size > most:
+            raise RemoteError(f"a batch of {size} transactions; a block holds {most} of them at most")
+        weights = [weight(transaction) for transaction in transactions]
+        if max(weights) > heaviest(p) or sum(weights) > batch_weight(p):
+            raise RemoteError(
+                f"a batch of {sum(weights)} signatures, {max(weights)} in one transaction; at most {batch_weight(p)}, "
+                f"{heaviest(p)} in one, are taken"
+            )
 
     def _check_share(self, source: int, size: int) -> None:
         count, total = self._count[source] + 1, self._bytes[source] + size
@@ -198,6 +218,11 @@ class BatchStore:
         self._bad[digest] = why
         while len(self._bad) > KEPT_BAD:
             del self._bad[next(iter(self._bad))]
+
+
+def batch_weight(parameters: Parameters) -> int:
+    """Most that one batch may weigh, by protocol: what fits into a block, and is verified in 70 ms."""
+    return min(MAX_BATCH_TRANSACTIONS, block_weight(parameters))
 
 
 @dataclass(slots=True)

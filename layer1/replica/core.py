@@ -33,7 +33,7 @@ from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Fetches, Held
 from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
 from layer1.replica.events import Effect, Event
-from layer1.replica.mempool import Entry, Mempool, PoolLimits
+from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
 from layer1.replica.messages import (
     BatchAnnounce,
     BatchData,
@@ -84,7 +84,7 @@ class ReplicaCore:
         self.index = index
         self.config = consensus_config(genesis)
         self.application = Application(genesis)
-        self.pool = Mempool(limits or PoolLimits())
+        self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
         self.batches = BatchStore(genesis.parameters, len(genesis.replicas))
         self.catchup = CatchUpState(self.config, index)
         self.generations: dict[int, int] = {}
@@ -151,8 +151,6 @@ class ReplicaCore:
         for committed in self.application.commit(headers, record.finalization):
             self._recent.add(committed)
             yield committed
-        for executed in headers:
-            blocks.pop(executed.id, None)
         floor = self.application.floor.header.height
         for name in [name for name, block in blocks.items() if block.header.height <= floor]:
             del blocks[name]
@@ -261,14 +259,17 @@ class ReplicaCore:
 
     def _on_submit(self, event: events.Submit, now: Now) -> None:
         state = self.application.floor.state
-        entries = self.pool.take(event.transactions, state, event.source, now.monotonic_ms)
+        unknown = [item for item in event.transactions if not self.batches.is_verified(*item)]
+        entries = self.pool.take(unknown, state, event.source, now.monotonic_ms)
         if entries:
-            self._verify(entries, tuple(entry.transaction for entry in entries))
+            job = self._verify(entries, tuple(entry.transaction for entry in entries))
+            if all(is_dispute(entry.transaction) for entry in entries):
+                self._effects.append(events.Hurry(job))
 
     def _verify(self, what: Held | list[Entry], transactions: tuple[Transaction, ...]) -> int:
         number, self._next_job = self._next_job, self._next_job + 1
         self._jobs[number] = what
-        self._effects.append(events.Verify(number, transactions))
+        self._effects.append(events.Verify(number, transactions, isinstance(what, list)))
         return number
 
     def _on_verified(self, event: events.Verified, now: Now) -> None:
@@ -368,7 +369,7 @@ class ReplicaCore:
             if not self.batches.is_verified(name, item) and not self.pool.is_verified(name, item)
         )
         self._job_of[held.digest] = job = self._verify(held, unknown)
-        if wanted:
+        if wanted or held.is_dispute:
             self._effects.append(events.Hurry(job))
 
     def _on_fetch(self, peer: int, digest: Hash) -> None:
@@ -398,9 +399,12 @@ class ReplicaCore:
             RemoteError: The first event is a message that breaks the protocol.
         """
         waiting = deque([event])
-        while waiting:
-            for effect in self.consensus.step(waiting.popleft(), now):
-                waiting.extend(self._perform(effect, now))
+        try:
+            while waiting:
+                for effect in self.consensus.step(waiting.popleft(), now):
+                    waiting.extend(self._perform(effect, now))
+        except LocalError as error:
+            raise LocalError(f"{error}{self.application.describe_refusals()}") from error
 
     def _perform(self, effect: consensus_events.Effect, now: Now) -> Sequence[consensus_events.Event]:
         match effect:
@@ -430,7 +434,7 @@ class ReplicaCore:
     ) -> Sequence[consensus_events.Event]:
         match effect:
             case consensus_events.Build():
-                return self._build(effect)
+                return self._build(effect, now)
             case consensus_events.Validate():
                 self._validations[effect.proposal.header.id] = effect
                 return self._try_validate(effect)
@@ -442,11 +446,13 @@ class ReplicaCore:
                 assert_never(effect)
         return ()
 
-    def _build(self, effect: consensus_events.Build) -> Sequence[consensus_events.Event]:
-        candidates = (Part(held.digest, held.encoded, held.transactions) for held in self.batches.pending())
+    def _build(self, effect: consensus_events.Build, now: Now) -> Sequence[consensus_events.Event]:
+        candidates = (
+            Part(held.digest, held.encoded, held.transactions, held.weight) for held in self.batches.pending()
+        )
         executed = self.application.build(effect.view, effect.epoch, effect.parent, effect.wall_time, candidates)
         self._executed(executed)
-        return (consensus_events.Built(executed.header, executed.digests),)
+        return (*self._work_news(now), consensus_events.Built(executed.header, executed.digests))
 
     def _try_validate(self, effect: consensus_events.Validate) -> Sequence[consensus_events.Event]:
         """Answer a `Validate` if every batch is here and verified; else see to it that they come."""
@@ -468,7 +474,7 @@ class ReplicaCore:
                 if (job := self._job_of.get(digest)) is not None:
                     self._effects.append(events.Hurry(job))
             else:
-                parts.append(Part(held.digest, held.encoded, held.transactions))
+                parts.append(Part(held.digest, held.encoded, held.transactions, held.weight))
         if len(parts) < len(proposal.batches) or not self.application.has_state(header.parent):
             return ()
         self._forget_validation(block)
@@ -493,7 +499,13 @@ class ReplicaCore:
                 self._step_consensus(event, now)
 
     def _executed(self, executed: Executed) -> None:
-        """Remember a block for a restart: the vote that follows makes this durable."""
+        """Remember a block and its batches for a restart: the vote that follows makes them durable.
+
+        At once, because a block that becomes final before the vote may end the life of one of these batches.
+        """
+        for part in executed.parts:
+            if (held := self.batches.get(part.digest)) is not None:
+                self._make_durable(held, lazy=True)
         self._journal(BlockRecord(executed.header, executed.digests), lazy=True)
         if self._tip is None or executed.header.view > self._tip.header.view:
             self._tip = executed
@@ -511,10 +523,7 @@ class ReplicaCore:
     def _make_final(self, headers: Sequence[Header], finalization: Finalization) -> None:
         if not headers:
             return
-        digests = [part for header in headers for part in self._parts(header)]
-        for digest in digests:
-            if (held := self.batches.get(digest)) is not None:
-                self._make_durable(held, lazy=True)
+        digests = [digest for header in headers for digest in self._digests(header)]
         self._journal(FinalRecord(tuple(header.id for header in headers), finalization), lazy=True)
         for block in self.application.commit(headers, finalization):
             self._recent.add(block)
@@ -526,7 +535,7 @@ class ReplicaCore:
             self._forget_validation(name)
         self._expire(floor.clock)
 
-    def _parts(self, header: Header) -> tuple[Hash, ...]:
+    def _digests(self, header: Header) -> tuple[Hash, ...]:
         executed = self.application.get(header.id)
         return () if executed is None else executed.digests
 
@@ -582,7 +591,15 @@ class ReplicaCore:
     # --------------------------------------------------------------------------------------------------- work, wakes
 
     def _tell_work(self, now: Now) -> None:
-        """Tell consensus whether there is something to order that no block on its way holds (rule 9)."""
+        """Tell consensus of work, until what it does about it changes nothing any more."""
+        while news := self._work_news(now):
+            self._step_consensus(news[0], now)
+
+    def _work_news(self, now: Now) -> tuple[consensus_events.WorkChanged, ...]:
+        """Whether there is something to order that no block on its way holds (rule 9), if that is news.
+
+        It goes before the answer to `Build`, or a leader of several views would fill them with empty blocks.
+        """
         tip, chain = self._tip, self.consensus.chain
         alive = tip is not None and (tip.header.view >= self.consensus.view or chain.is_certified(tip.header.view))
         head = tip.id if tip is not None and alive else chain.tip.id
@@ -596,10 +613,10 @@ class ReplicaCore:
             self._due_wall_ms = self._due(head)
         due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
         told = (self._oldest_ms is not None or due, self._oldest_ms)
-        if told != self._told:
-            self._told = told
-            self._step_consensus(consensus_events.WorkChanged(*told), now)
-            self._tell_work(now)
+        if told == self._told:
+            return ()
+        self._told = told
+        return (consensus_events.WorkChanged(*told),)
 
     def _due(self, head: BlockId) -> int | None:
         """Wall time at which a block on `head` would settle a group at its deadline (rule 11 of groups.md)."""

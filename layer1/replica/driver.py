@@ -33,11 +33,12 @@ from layer1.consensus.events import Now
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
-from layer1.ledger.admission import verify_transaction
+from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
 from layer1.link import Link, LinkClosed, LinkServer, connect
 from layer1.replica import catchup, events
 from layer1.replica.core import ReplicaCore
+from layer1.replica.mempool import check_entry
 from layer1.replica.messages import WIRE_VERSION, Greeting
 from layer1.replica.waiting import Waiting
 from layer1.replica.writer import StoreWriter
@@ -84,6 +85,8 @@ class Replica:
         self._dialers: list[asyncio.Task[None]] = []
         self._loads: set[asyncio.Task[None]] = set()
         self._turn = _Turn()
+        self._lazy = False
+        """Whether a sync of lazy records is on its way."""
         self._timer: asyncio.TimerHandle | None = None
         self._jobs: deque[_Job] = deque()
         self._verifying = False
@@ -252,7 +255,7 @@ class Replica:
         """What promises nothing to anybody need not wait for the sync."""
         match effect:
             case events.Verify():
-                self._jobs.append(_Job(effect.job, effect.transactions))
+                self._jobs.append(_Job(effect.job, effect.transactions, rehearsed=effect.rehearse))
                 self._schedule_verification()
             case events.Hurry():
                 self._hurry(effect.job)
@@ -279,7 +282,8 @@ class Replica:
         try:
             if turn.must_sync:
                 self._journal.sync()
-            elif turn.may_sync:
+            elif turn.may_sync and not self._lazy:
+                self._lazy = True
                 asyncio.get_running_loop().call_later(LAZY_SYNC_S, self._sync_lazily)
             for peer, data in turn.messages:
                 self._send(peer, data)
@@ -290,6 +294,7 @@ class Replica:
             self._deliver(turn.blocks)
 
     def _sync_lazily(self) -> None:
+        self._lazy = False
         if self._journal is not None and not self._is_over:
             try:
                 self._journal.sync()
@@ -343,7 +348,7 @@ class Replica:
                 if time.perf_counter() >= until:
                     self._schedule_verification()
                     return
-                job.verify_next(self.genesis.chain_id)
+                job.verify_next(self.core.application.floor.state, self.genesis.chain_id)
             self._jobs.popleft()
             self._step(events.Verified(job.number, tuple(job.failures)))
 
@@ -546,17 +551,18 @@ class _Turn:
 class _Job:
     """Signatures to verify."""
 
-    __slots__ = ("failures", "number", "position", "transactions")
+    __slots__ = ("failures", "number", "position", "rehearsed", "transactions")
 
-    def __init__(self, number: int, transactions: Sequence[Transaction]) -> None:
+    def __init__(self, number: int, transactions: Sequence[Transaction], *, rehearsed: bool) -> None:
         self.number = number
         self.transactions = transactions
+        self.rehearsed = rehearsed
         self.position = 0
         self.failures: list[tuple[int, Refused]] = []
 
-    def verify_next(self, chain_id: Hash) -> None:
+    def verify_next(self, state: State, chain_id: Hash) -> None:
         try:
-            verify_transaction(self.transactions[self.position], chain_id)
+            check_entry(state, self.transactions[self.position], chain_id, rehearsed=self.rehearsed)
         except Refused as refusal:
             self.failures.append((self.position, refusal))
         self.position += 1

@@ -120,6 +120,8 @@ class Verify:
 
     job: int
     transactions: tuple[Transaction, ...]
+    rehearse: bool = False
+    """Ours to take in or not: also refuse a dispute that the last final state refuses. Never with a peer's batch."""
 
 
 @dataclass(frozen=True, slots=True)

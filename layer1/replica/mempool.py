@@ -19,9 +19,12 @@ from typing import Any
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey, Signature
 from layer1.errors import Refused, check
-from layer1.ledger.admission import admit
+from layer1.ledger.admission import admit, verify_transaction
+from layer1.ledger.execute import rehearse
+from layer1.ledger.genesis import Parameters
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction, Transfer, signers
+from layer1.replica.weight import block_weight, heaviest, weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class PoolLimits:
     reserved: int = 2_000
     """Of `transactions`, kept for disputes: a flood of transfers cannot keep a report out."""
     batch_transactions: int = 400
-    """In one batch: large enough to pay for its hash and frames, small enough to verify in 30 ms."""
+    """In one batch, or signatures in it: large enough to pay for its hash and frames, verified in 30 ms."""
     batch_bytes: int = 128 * 1024
     """Encoded, in one batch."""
     batch_delay_ms: int = 8
@@ -82,8 +85,12 @@ Name = tuple[Hash, tuple[Signature, ...]]
 class Mempool:
     """The pool of one replica."""
 
-    def __init__(self, limits: PoolLimits) -> None:
+    def __init__(self, limits: PoolLimits, parameters: Parameters | None = None) -> None:
+        """An empty pool whose batches fit into the blocks of a ledger with these parameters."""
+        p = parameters or Parameters()
         self._limits = limits
+        self._batch_transactions = min(limits.batch_transactions, p.max_block_transactions)
+        self._batch_weight = min(limits.batch_transactions, block_weight(p))
         self._waiting: dict[Name, Entry] = {}
         self._ready: dict[Hash, Entry] = {}
         self._disputes: dict[Hash, Entry] = {}
@@ -140,6 +147,7 @@ class Mempool:
                 continue
             size = len(encode(transaction))
             admit(state, transaction, size)
+            _check_weight(transaction, heaviest(state.parameters))
             payers = signers(transaction.payload)
             entry = Entry(name, transaction, size, payers[0] if payers else None, source, now_ms)
             fresh[entry.name] = entry
@@ -168,7 +176,7 @@ class Mempool:
         """Monotonic time from which :meth:`pack` gives a batch; None with nothing to pack."""
         if not self._ready and not self._disputes:
             return None
-        if self._packed_at_ms is None or self._disputes or len(self._ready) >= self._limits.batch_transactions:
+        if self._packed_at_ms is None or self._disputes or len(self._ready) >= self._batch_transactions:
             return 0
         return self._packed_at_ms + self._limits.batch_delay_ms
 
@@ -180,10 +188,11 @@ class Mempool:
         self._packed_at_ms = now_ms
         lane = self._disputes or self._ready
         chosen: list[Entry] = []
-        size = 0
+        size = heavy = 0
         for entry in lane.values():
-            size += entry.size
-            if chosen and (size > self._limits.batch_bytes or len(chosen) == self._limits.batch_transactions):
+            size, heavy = size + entry.size, heavy + weight(entry.transaction)
+            full = size > self._limits.batch_bytes or heavy > self._batch_weight
+            if chosen and (full or len(chosen) == self._batch_transactions):
                 break
             chosen.append(entry)
         for entry in chosen:
@@ -234,9 +243,33 @@ class Mempool:
         _release(self._sources, entry.source)
 
 
+def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehearsed: bool) -> None:
+    """Verify one transaction; a dispute, which needs nobody's account, is also tried on the last final state.
+
+    What is refused here costs its sender a connection's share and the other replicas nothing.
+
+    Args:
+        state: The committed head.
+        transaction: Admitted.
+        chain_id: The ledger's.
+        rehearsed: Whether to try it; never what a peer packed, about which all replicas must agree.
+
+    Raises:
+        Refused: By the signatures, or as the ledger would.
+    """
+    verify_transaction(transaction, chain_id)
+    if rehearsed and is_dispute(transaction) and not state.remembered(transaction.id):
+        rehearse(state, transaction)
+
+
 def is_dispute(transaction: Transaction) -> bool:
     """Whether a transaction has a deadline to meet: everything on an existing group."""
     return not isinstance(transaction.payload, Transfer) and not signers(transaction.payload)
+
+
+def _check_weight(transaction: Transaction, most: int) -> None:
+    if (carried := weight(transaction)) > most:
+        raise Refused("too_large", f"the transaction carries {carried} signatures; at most {most} are taken")
 
 
 def _check_share(name: str, count: int, most: int) -> None:

@@ -1,0 +1,58 @@
+"""What a transaction costs a block: the signatures that it carries.
+
+Safety: no block that an honest replica votes for takes longer to verify and execute than its weight allows.
+
+A transfer carries one signature, a wedge of sixteen members seventeen, each of which execution verifies. Were blocks
+measured in transactions, a client without money could fill them with disputes of a group of its own, and each block
+would outlast its view. The weight is of what was sent, whether execution comes to look at it or not: every replica
+counts alike, and there is no bound per group, for groups cost nothing.
+
+Source: docs/design/consensus.md, "Mempool and batches"; limits.md (66 us for each signature).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from layer1.ledger.genesis import Parameters
+from layer1.ledger.transactions import CloseGroup, Report, Transaction, Wedge
+
+BUILD_WEIGHT = 1_600
+"""Most that a leader of ours puts into one block: about 80 ms of transfers, 150 of disputes, so that views stay short
+under load.
+"""
+DOUBLE_SIGNATURES = 2
+"""In a proof that a member signed twice."""
+
+
+def weight(transaction: Transaction) -> int:
+    """Signatures that a transaction carries, at least 1."""
+    return max(1, len(transaction.signatures) + _inner(transaction))
+
+
+def total_weight(transactions: Iterable[Transaction]) -> int:
+    """Of all of them."""
+    return sum(map(weight, transactions))
+
+
+def heaviest(parameters: Parameters) -> int:
+    """Most that one transaction may weigh: a report of the largest group, with all that it can be about."""
+    return 2 * parameters.max_members + DOUBLE_SIGNATURES
+
+
+def block_weight(parameters: Parameters) -> int:
+    """Most that one block may weigh: that of as many transfers as it may hold, and never less than one report."""
+    return max(parameters.max_block_transactions, heaviest(parameters))
+
+
+def _inner(transaction: Transaction) -> int:
+    match transaction.payload:
+        case CloseGroup(_, signatures):
+            return len(signatures)
+        case Wedge(certificate):
+            return len(certificate.signatures) + 1
+        case Report(_, certificate, _, claims, double):
+            proof = 0 if double is None else DOUBLE_SIGNATURES
+            return (0 if certificate is None else len(certificate.signatures)) + len(claims) + proof
+        case _:
+            return 0

@@ -1,0 +1,171 @@
+"""Attacks on a replica that were tried, each kept as a test that failed before."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from layer1.block import Batch, batch_digest
+from layer1.codec import encode
+from layer1.errors import Refused, RemoteError
+from layer1.ledger.agreements import Claim
+from layer1.ledger.genesis import Parameters
+from layer1.ledger.transactions import OpenGroup, Report, Transaction, sign_transaction
+from layer1.replica.application import Application, Part
+from layer1.replica.batches import BatchStore, batch_weight
+from layer1.replica.mempool import Mempool, PoolLimits, check_entry
+from layer1.replica.weight import BUILD_WEIGHT, block_weight, heaviest, total_weight, weight
+from tests.layer1.ledger.world import Party, World, key, make_party
+from tests.layer1.replica.network import ALICE, EPOCH_MS, GENESIS, Network, named, transfer
+
+MEMBERS = 16
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def crowd(world: World) -> Party:
+    """The largest group there is, wedged on version 0, opened by people who have no money."""
+    people = [key(f"poor {i}") for i in range(MEMBERS)]
+    party = world.opened(*people, deposit=0, bond=0)
+    assert world.do(party.wedge(0, party.state(0))).code == "ok"
+    return party
+
+
+def part(*transactions: Transaction) -> Part:
+    encoded = encode(Batch(0, transactions))
+    return Part(batch_digest(encoded), encoded, transactions)
+
+
+def rising_reports(world: World, party: Party, count: int) -> list[Transaction]:
+    """Each is new when it executes, so that each makes every replica verify sixteen signatures."""
+    return [world.sign(party.report(party.state(version, *[0] * MEMBERS))) for version in range(1, count + 1)]
+
+
+def small(most: int) -> Parameters:
+    return Parameters(max_block_transactions=most, view_timeout_ms=200, heartbeat_ms=1_000)
+
+
+def test_rising_reports_of_a_group_without_money_do_not_fill_a_block(world: World, crowd: Party) -> None:
+    """A block is measured by the signatures in it: this one took longer to execute than a view lasts."""
+    reports = rising_reports(world, crowd, 3)
+    assert [weight(report) for report in reports] == [MEMBERS] * 3
+    application = Application(GENESIS)
+    heavy = [renamed(part(*reports[:1] * 50), i) for i in range(10)]
+    built = application.build(1, 0, application.floor.header, EPOCH_MS + 1, heavy)
+    assert built.parts
+    assert sum(each.weight for each in built.parts) <= BUILD_WEIGHT
+
+
+def renamed(each: Part, number: int) -> Part:
+    """The same under another name."""
+    return Part(number.to_bytes(32, "big"), each.encoded, each.transactions)
+
+
+def test_a_block_of_more_signatures_than_the_ledger_allows_is_invalid(world: World, crowd: Party) -> None:
+    """Every replica counts alike, so a leader cannot make the voters work for longer than agreed."""
+    bounded = Application(msgspec.structs.replace(GENESIS, parameters=small(200)))
+    loose = Application(GENESIS)
+    many = part(*rising_reports(world, crowd, 13))
+    assert total_weight(many.transactions) > 200
+    built = loose.build(1, 0, loose.floor.header, EPOCH_MS + 1, [many])
+    header = msgspec.structs.replace(built.header, parent=bounded.floor.id)
+    with pytest.raises(RemoteError, match="signatures in a block; at most 200"):
+        bounded.validate(header, bounded.floor.header, built.parts)
+
+
+def test_a_batch_that_does_not_fit_keeps_out_nothing_behind_it() -> None:
+    """It blocked all batches behind it, for ever if it was larger than a block."""
+    application = Application(msgspec.structs.replace(GENESIS, parameters=small(3)))
+    too_large, fits = part(*(transfer() for _ in range(4))), part(transfer())
+    built = application.build(1, 0, application.floor.header, EPOCH_MS + 1, [too_large, fits])
+    assert built.digests == (fits.digest,)
+
+
+def test_batches_fit_into_the_blocks_of_the_ledger() -> None:
+    """With blocks smaller than a batch nothing was ever executed."""
+    genesis = msgspec.structs.replace(GENESIS, parameters=small(3))
+    network = Network(genesis=genesis)
+    transactions = [transfer_on(genesis.chain_id) for _ in range(10)]
+    network.submit(0, transactions)
+    network.run_until(network.everybody_has(10))
+    network.check()
+
+
+def transfer_on(chain_id: bytes) -> Transaction:
+    blank = transfer()
+    return msgspec.structs.replace(blank, signatures=(sign_transaction(blank, chain_id, ALICE),))
+
+
+def test_a_peer_cannot_hand_over_a_batch_that_no_block_holds() -> None:
+    """It would wait here for ever, and each leader would look at it for each block."""
+    batches = BatchStore(small(3), 4)
+    with pytest.raises(RemoteError, match="a batch of 4 transactions; a block holds 3"):
+        batches.add(encode(Batch(0, tuple(transfer() for _ in range(4)))), 1, 0, wanted=True)
+
+
+def test_a_report_stuffed_with_claims_is_refused_at_once(world: World, crowd: Party) -> None:
+    """No report needs more signatures than one certificate, one claim of each member and one proof have."""
+    claim: Claim = crowd.claim(1, 0, crowd.state(0)[0].header)
+    stuffed = world.sign(Report(crowd.id, None, None, (claim,) * 45))
+    assert weight(stuffed) > heaviest(world.genesis.parameters)
+    with pytest.raises(Refused, match="carries 45 signatures; at most 34"):
+        Mempool(PoolLimits()).take(named([stuffed]), world.state, "", 0)
+    with pytest.raises(RemoteError, match="45 in one transaction"):
+        BatchStore(world.genesis.parameters, 4).add(encode(Batch(0, (stuffed,))), 1, 0, wanted=True)
+
+
+def test_disputes_are_packed_by_weight(world: World, crowd: Party) -> None:
+    """A batch of as many reports as transfers took half a second to execute."""
+    pool = Mempool(PoolLimits(batch_transactions=100))
+    for entry in pool.take(named(rising_reports(world, crowd, 20)), world.state, "", 0):
+        pool.verified(entry)
+    assert total_weight(entry.transaction for entry in pool.pack(0)) <= 100
+
+
+def test_every_honest_dispute_fits_into_the_smallest_block(world: World, crowd: Party) -> None:
+    """A ledger with tiny blocks must still take the largest report."""
+    header = crowd.state(0)[0].header
+    claims = [crowd.claim(i, 0, header) for i in range(MEMBERS)]
+    largest = world.sign(crowd.report(crowd.state(1, *[0] * MEMBERS), *claims, double=crowd.double(3)))
+    for most in (1, 5_000):
+        assert weight(largest) <= heaviest(small(most)) <= batch_weight(small(most)) <= block_weight(small(most))
+
+
+def test_bogus_disputes_stop_where_they_come_in(world: World, crowd: Party) -> None:
+    """They need no account, and passed: each cost every replica its execution and a place in a block."""
+    certificate, body = crowd.state(1, *[0] * MEMBERS)
+    report = crowd.report((certificate, body))
+    broken = msgspec.structs.replace(certificate, signatures=(*certificate.signatures[:-1], bytes(64)))
+    good, forged = world.sign(report), world.sign(crowd.report((broken, body)))
+    elsewhere = world.sign(msgspec.structs.replace(report, group_id=bytes(32)))
+    stale = world.sign(crowd.report(crowd.state(0)))
+    for bogus, code in ((forged, "bad_signature"), (elsewhere, "unknown_group"), (stale, "stale_report")):
+        with pytest.raises(Refused) as caught:
+            check_entry(world.state, bogus, world.chain_id, rehearsed=True)
+        assert caught.value.code == code
+        check_entry(world.state, bogus, world.chain_id, rehearsed=False)  # what a peer packed is judged by all alike
+    root = world.state.root
+    check_entry(world.state, good, world.chain_id, rehearsed=True)
+    assert world.state.root == root
+    assert world.block(good).outputs[0].code == "ok"
+    check_entry(world.state, good, world.chain_id, rehearsed=True)  # executed meanwhile, by way of another replica
+
+
+def test_a_bogus_dispute_is_refused_by_the_replica_that_it_is_brought_to() -> None:
+    network = Network()
+    bogus = Transaction(Report(bytes(32), None, None), 500_000, bytes(16))
+    network.submit(0, [bogus])
+    network.run_for(500)
+    assert network.nodes[0].rejected[bogus.id].code == "unknown_group"
+    assert len(network.nodes[0].core.pool) == 0
+    assert all(not node.core.batches for node in network.nodes)
+
+
+def test_an_opening_weighs_what_verifying_it_takes(world: World) -> None:
+    people = [key(f"poor {i}") for i in range(MEMBERS)]
+    opening = world.sign(OpenGroup(make_party(world.chain_id, people).agreement), *people)
+    assert weight(opening) == MEMBERS
