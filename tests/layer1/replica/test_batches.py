@@ -1,0 +1,130 @@
+"""Batches by digest: form, shares, verification, fetching."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from layer1.block import Batch, batch_digest
+from layer1.codec import encode
+from layer1.errors import RemoteError
+from layer1.replica.batches import FETCH_RETRY_MS, MAX_BATCH_TRANSACTIONS, MAX_HELD_PER_PEER, BatchStore, Fetches
+from tests.layer1.replica.network import GENESIS, transfer
+
+
+def store() -> BatchStore:
+    return BatchStore(GENESIS.parameters, 4)
+
+
+def batch(*transactions: object, replica: int = 1) -> bytes:
+    return encode(Batch(replica, tuple(transactions) or (transfer(),)))  # type: ignore[arg-type]
+
+
+def test_a_batch_is_pending_when_it_is_verified_until_it_is_final() -> None:
+    batches, encoded = store(), batch()
+    held = batches.add(encoded, 1, 0, wanted=False)
+    assert held is not None
+    assert list(batches.pending()) == []
+    batches.accept(held)
+    assert list(batches.pending()) == [held]
+    assert batches.add(encoded, 2, 0, wanted=False) is None
+    batches.remove([held.digest])
+    assert list(batches.pending()) == []
+    assert batches.get(held.digest) is None
+
+
+@pytest.mark.parametrize(
+    ("encoded", "why"),
+    [
+        (b"\xc1", "decode"),
+        (encode(Batch(4, (transfer(),))), "replica 4"),
+        (encode(Batch(0, ())), "0 transactions"),
+        (encode(Batch(0, (transfer(),) * (MAX_BATCH_TRANSACTIONS + 1))), "transactions; 1 to"),
+        (bytes(10**6), "1000000 bytes"),
+        (encode(Batch(0, (msgspec.structs.replace(transfer(), salt=bytes(20_000)),))), "a transaction of 20"),
+    ],
+    ids=["garbage", "packer", "empty", "many", "large", "large transaction"],
+)
+def test_a_malformed_batch_is_bad_for_everybody(encoded: bytes, why: str) -> None:
+    """The bounds are constants of the protocol: no two replicas may disagree on a proposal because of them."""
+    batches = store()
+    for _ in range(2):
+        with pytest.raises(RemoteError, match=why):
+            batches.add(encoded, 1, 0, wanted=True)
+    assert batches.why_bad(batch_digest(encoded)) is not None
+    assert len(batches) == 0
+
+
+def test_a_peer_has_its_share_unless_a_proposal_wants_more() -> None:
+    batches, item = store(), transfer()
+    for i in range(MAX_HELD_PER_PEER):
+        batches.add(batch(msgspec.structs.replace(item, valid_until_ms=i)), 1, 0, wanted=False)
+    with pytest.raises(RemoteError, match="at most"):
+        batches.add(batch(transfer()), 1, 0, wanted=False)
+    assert batches.add(batch(transfer()), 2, 0, wanted=False) is not None
+    assert batches.add(batch(transfer()), 1, 0, wanted=True) is not None
+
+
+def test_a_refused_batch_is_remembered() -> None:
+    batches, encoded = store(), batch()
+    held = batches.add(encoded, 1, 0, wanted=False)
+    assert held is not None
+    batches.refuse(held, "bad signature")
+    with pytest.raises(RemoteError, match="bad signature"):
+        batches.add(encoded, 2, 0, wanted=True)
+
+
+def test_what_was_verified_is_known_with_its_signatures() -> None:
+    batches, item = store(), transfer()
+    held = batches.add(batch(item), 1, 0, wanted=False)
+    assert held is not None
+    assert not batches.is_verified(item.id, item)
+    batches.accept(held)
+    assert batches.is_verified(item.id, item)
+    assert not batches.is_verified(item.id, msgspec.structs.replace(item, signatures=(bytes(64),)))
+    batches.remove([held.digest])
+    assert not batches.is_verified(item.id, item)
+
+
+def test_batches_of_which_nothing_can_execute_leave() -> None:
+    batches = store()
+    held = batches.add(batch(transfer(valid_until_ms=5), transfer(valid_until_ms=9)), 1, 0, wanted=False)
+    assert held is not None
+    batches.accept(held)
+    batches.expire(9)
+    assert len(batches) == 1
+    batches.expire(10)
+    assert len(batches) == 0
+
+
+def test_every_change_of_what_is_pending_is_a_new_version() -> None:
+    batches = store()
+    versions = [batches.version]
+    held = batches.add_own(batch(), Batch(1, (transfer(),)), [bytes(32)], 0)
+    versions.append(batches.version)
+    batches.remove([held.digest])
+    versions.append(batches.version)
+    assert versions == sorted(set(versions))
+
+
+def test_a_missing_batch_is_asked_for_in_turn_until_it_is_here() -> None:
+    fetches, digest = Fetches(), bytes(32)
+    fetches.want(digest, [2, 0, 2, 3])
+    assert fetches.due(0) == [(2, digest)]
+    assert fetches.due(1) == []
+    assert fetches.wake_ms() == FETCH_RETRY_MS
+    asked = [fetches.due(FETCH_RETRY_MS * i)[0][0] for i in range(1, 4)]
+    assert asked == [0, 3, 2]
+    assert fetches.is_hard()
+    fetches.drop(digest)
+    assert fetches.wake_ms() is None
+    assert digest not in fetches
+
+
+def test_only_what_a_proposal_waits_for_is_fetched() -> None:
+    fetches = Fetches()
+    fetches.want(bytes(32), [1])
+    fetches.want(b"x" * 32, [1])
+    fetches.want(b"y" * 32, [])  # nobody to ask
+    fetches.keep_only({b"x" * 32})
+    assert [digest for _, digest in fetches.due(0)] == [b"x" * 32]

@@ -1,0 +1,236 @@
+"""The driver in one process: group commit, links between replicas, refusals, stops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layer1.codec import encode
+from layer1.config import load_config
+from layer1.crypto import SigningKey
+from layer1.devnet import Plan, Reservation, _configure, home_of, initialize, readdress
+from layer1.errors import LocalError, Refused
+from layer1.journal import Journal
+from layer1.ledger.genesis import Allocation, Parameters
+from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
+from layer1.link import Link
+from layer1.replica import driver, events
+from layer1.replica.driver import BlockSubscription, Replica
+from layer1.replica.messages import WIRE_VERSION, Greeting
+from tests.layer1.replica.network import ALICE, BOB
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _undo_what_a_process_of_its_own_would_keep() -> object:
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*threshold)
+    gc.unfreeze()
+
+
+def make(directory: Path, replicas: int) -> Reservation:
+    """Homes with addresses, whose ports are held."""
+    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=2_000)
+    initialize(
+        directory,
+        Plan(replicas=replicas, allocations=(Allocation(ALICE.public, 1_000),), parameters=parameters),
+    )
+    held = Reservation()
+    ports = [(held.take("127.0.0.1", 0), held.take("127.0.0.1", 0)) for _ in range(replicas)]
+    for index in range(replicas):
+        path = home_of(directory, index) / "replica.toml"
+        path.write_text(readdress(path.read_text(), _configure(directory, "127.0.0.1", ports, index)))
+    return held
+
+
+@asynccontextmanager
+async def running(directory: Path, replicas: int = 4) -> AsyncIterator[list[Replica]]:
+    held = make(directory, replicas)
+    async with AsyncExitStack() as stack:
+        stack.callback(held.release)
+        found = []
+        for index in range(replicas):
+            replica = Replica(load_config(home_of(directory, index), reuse_port=True))
+            stack.push_async_callback(replica.stop)
+            await replica.start()
+            found.append(replica)
+        yield found
+
+
+def transfer(replica: Replica, salt: int, key: SigningKey = ALICE) -> Transaction:
+    unsigned = Transaction(Transfer(ALICE.public, BOB.public, 1), 100_000, salt.to_bytes(16, "big"))
+    signature = sign_transaction(unsigned, replica.genesis.chain_id, key)
+    return Transaction(unsigned.payload, unsigned.valid_until_ms, unsigned.salt, (signature,))
+
+
+async def test_nothing_leaves_before_its_turn_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "One fdatasync per turn of the loop, before any message of that turn leaves."."""
+    unsynced: dict[int, int] = {}
+    violations: list[str] = []
+    syncs = 0
+    sync, send, perform = Journal.sync, Link.send_nowait, Replica._perform
+    current: list[Replica] = []
+
+    def counted_sync(journal: Journal) -> None:
+        nonlocal syncs
+        sync(journal)
+        syncs += 1
+        unsynced[id(journal)] = 0
+
+    def watched_perform(replica: Replica, effect: events.Effect) -> None:
+        perform(replica, effect)
+        if isinstance(effect, events.Journal) and not effect.lazy:
+            unsynced[id(replica._journal)] = unsynced.get(id(replica._journal), 0) + 1
+
+    def watched_send(link: Link, data: bytes) -> bool:
+        owner = next((r for r in current if link in r._links.values()), None)
+        if owner is not None and unsynced.get(id(owner._journal)):
+            violations.append(f"replica {owner.index} sent {len(data)} bytes before a sync")
+        return send(link, data)
+
+    monkeypatch.setattr(Journal, "sync", counted_sync)
+    monkeypatch.setattr(Replica, "_perform", watched_perform)
+    monkeypatch.setattr(Link, "send_nowait", watched_send)
+    async with running(tmp_path) as replicas:
+        current += replicas
+        ids = replicas[0].submit([transfer(replicas[0], i) for i in range(50)])
+        found = await replicas[0].wait_final(ids, 10_000)
+    assert len(found) == 50
+    assert violations == []
+    assert syncs > 8
+
+
+async def test_a_single_replica_orders_alone_and_comes_back(tmp_path: Path) -> None:
+    """n = 1, f = 0. What was final before a stop is there after it, from the journal."""
+    async with running(tmp_path, 1) as (replica,):
+        follower = replica.subscribe()
+        ids = replica.submit([transfer(replica, i) for i in range(3)])
+        found = await replica.wait_final(ids, 5_000)
+        assert {located.output.code for located in found.values()} == {"ok"}
+        block = await follower.get()
+        assert block is not None
+        assert block.header.height == 1
+        follower.close()
+        head = replica.head()
+    assert await follower.get() is None
+    again = Replica(load_config(home_of(tmp_path, 0)))
+    await again.start()
+    try:
+        assert again.head().header.height >= head.header.height
+        assert again.head().state.balance(BOB.public) == 3
+        assert await again.wait_final(ids, 5_000) == found  # from the database: it was final long ago
+        assert again.store.height >= head.header.height
+    finally:
+        await again.stop()
+        await again.stop()
+
+
+async def test_a_lost_database_is_filled_from_the_journal(tmp_path: Path) -> None:
+    """ "Written in bulk behind the journal, rebuildable from it."."""
+    async with running(tmp_path, 1) as (replica,):
+        ids = replica.submit([transfer(replica, i) for i in range(3)])
+        await replica.wait_final(ids, 5_000)
+    for path in (home_of(tmp_path, 0) / "data").glob("ledger.sqlite*"):
+        path.unlink()
+    again = Replica(load_config(home_of(tmp_path, 0)))
+    await again.start()
+    try:
+        stored = again.store.transaction(ids[0])
+        assert stored is not None
+        assert stored.output.code == "ok"
+    finally:
+        await again.stop()
+
+
+async def test_a_bad_signature_is_told_to_its_waiter(tmp_path: Path) -> None:
+    async with running(tmp_path, 1) as (replica,):
+        forged = transfer(replica, 1, key=BOB)
+        ids = replica.submit([forged])
+        with pytest.raises(Refused, match="is not by account"):
+            await replica.wait_final(ids, 5_000)
+        both = replica.submit([transfer(replica, 2), forged])
+        assert list(await replica.wait_final(both, 5_000)) == both[:1]
+
+
+async def test_waiting_ends_in_time(tmp_path: Path) -> None:
+    async with running(tmp_path, 1) as (replica,):
+        assert await replica.wait_final([b"?" * 32], 50) == {}
+
+
+async def test_a_replica_without_its_journal_does_not_start(tmp_path: Path) -> None:
+    """A replica that lost its journal might contradict itself."""
+    make(tmp_path, 1).release()
+    home = home_of(tmp_path, 0)
+    for path in sorted((home / "data").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    replica = Replica(load_config(home))
+    with pytest.raises(LocalError, match="vote against its own votes"):
+        await replica.start()
+    await replica.stop()
+
+
+async def test_two_processes_cannot_share_a_home(tmp_path: Path) -> None:
+    async with running(tmp_path, 1):
+        second = Replica(load_config(home_of(tmp_path, 0), reuse_port=True))
+        with pytest.raises(LocalError, match="another process holds the journal"):
+            await second.start()
+        await second.stop()
+
+
+async def test_a_disk_that_fails_stops_the_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "`LocalError` (ours) stops the process": nothing of the turn leaves, and callers hear nothing."""
+    async with running(tmp_path, 1) as (replica,):
+
+        def broken(_journal: Journal) -> None:
+            raise LocalError("the disk is on fire")
+
+        monkeypatch.setattr(Journal, "sync", broken)
+        ids = replica.submit([transfer(replica, 1)])
+        with pytest.raises(LocalError, match="on fire"):
+            await asyncio.wait_for(replica.wait(), 5)
+        assert await replica.wait_final(ids, 10) == {}
+        with pytest.raises(Refused, match="stopping"):
+            replica.submit([transfer(replica, 2)])
+
+
+async def test_who_may_link(tmp_path: Path) -> None:
+    """Only replicas of a lower index dial us, of this wire version, and not with an old journal."""
+    async with running(tmp_path, 4) as replicas:
+        one, keys = replicas[1], [replica._key.public for replica in replicas]
+        good = encode(Greeting(WIRE_VERSION, 1))
+        assert one._admit(keys[0], good)
+        assert not one._admit(keys[2], good)
+        assert not one._admit(BOB.public, good)
+        assert not one._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
+        assert not one._admit(keys[0], b"")
+        one.core.generations[0] = 5
+        assert not one._admit(keys[0], encode(Greeting(WIRE_VERSION, 4)))
+        assert one._admit(keys[0], encode(Greeting(WIRE_VERSION, 5)))
+
+
+async def test_the_wrong_key_or_genesis_is_named(tmp_path: Path) -> None:
+    make(tmp_path, 2).release()
+    (home_of(tmp_path, 0) / "key").write_text((home_of(tmp_path, 1) / "key").read_text())
+    with pytest.raises(LocalError, match="is not the key of replica 0"):
+        Replica(load_config(home_of(tmp_path, 0)))
+
+
+async def test_a_slow_follower_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "SUBSCRIPTION_BLOCKS", 2)
+    forgotten: list[BlockSubscription] = []
+    follower = BlockSubscription(forgotten.append)
+    block: Any = object()
+    for _ in range(3):
+        follower.put(block)
+    assert await follower.get() is None
+    assert forgotten == [follower]

@@ -1,0 +1,173 @@
+"""The pool's limits, its order, and what it passes over."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from layer1.codec import encode
+from layer1.crypto import SigningKey
+from layer1.errors import Refused
+from layer1.ledger.agreements import Final
+from layer1.ledger.state import State
+from layer1.ledger.transactions import CloseGroup, Transaction
+from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
+from tests.layer1.replica.network import GENESIS, named, transfer
+
+STATE = State.genesis(GENESIS)
+
+
+def fill(pool: Mempool, transactions: list[Transaction], now_ms: int = 0, source: str = "") -> list[Entry]:
+    """Take in and verify."""
+    entries = pool.take(named(transactions), STATE, source, now_ms)
+    for entry in entries:
+        pool.verified(entry)
+    return entries
+
+
+def close(salt: int) -> Transaction:
+    """A dispute: nobody's account signs it."""
+    return Transaction(CloseGroup(Final(bytes(32), 0, bytes(32), 0, (1,)), ()), 1_000, salt.to_bytes(16, "big"))
+
+
+def test_nothing_is_packed_before_it_is_verified() -> None:
+    pool = Mempool(PoolLimits())
+    entries = pool.take(named([transfer()]), STATE, "", 0)
+    assert pool.pack(0) == ()
+    pool.verified(entries[0])
+    assert pool.pack(0) == tuple(entries)
+    assert pool.pack(1_000) == ()
+
+
+def test_a_transaction_appears_once() -> None:
+    pool, item = Mempool(PoolLimits()), transfer()
+    assert len(pool.take(named([item, item]), STATE, "", 0)) == 1
+    assert pool.take(named([item]), STATE, "", 0) == []
+    assert len(pool) == 1
+    assert pool.size_bytes == len(encode(item))
+
+
+def test_a_list_is_taken_whole_or_not_at_all() -> None:
+    pool = Mempool(PoolLimits())
+    poor = transfer(key=SigningKey(b"p" * 32))
+    with pytest.raises(Refused, match="has 0 units"):
+        pool.take(named([transfer(), poor]), STATE, "", 0)
+    assert len(pool) == 0
+    assert pool.size_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("transaction", "code"),
+    [
+        (transfer(valid_until_ms=-1), "expired"),
+        (transfer(valid_until_ms=600_001), "not_yet_valid"),
+        (transfer(1_000_001), "insufficient_balance"),
+        (transfer(key=SigningKey(b"p" * 32)), "insufficient_balance"),
+    ],
+    ids=["expired", "not yet valid", "too much", "poor"],
+)
+def test_cheap_checks_come_first(transaction: Transaction, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        Mempool(PoolLimits()).take(named([transaction]), STATE, "", 0)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        PoolLimits(transactions=4, reserved=1),
+        PoolLimits(bytes=3 * len(encode(transfer()))),
+        PoolLimits(per_sender=3),
+        PoolLimits(per_source=3),
+    ],
+    ids=["count", "bytes", "sender", "source"],
+)
+def test_each_limit_holds_and_leaving_makes_room(limits: PoolLimits) -> None:
+    """ "Limits: count, bytes, per sender and per connection; a full pool answers 429/503 with a clear error."."""
+    pool = Mempool(limits)
+    entries = fill(pool, [transfer() for _ in range(3)], source="one")
+    with pytest.raises(Refused, match="retry later") as caught:
+        fill(pool, [transfer()], source="one")
+    assert caught.value.code == "pool_full"
+    pool.pack(0)
+    pool.remove([entries[0].id])
+    fill(pool, [transfer()], source="one")
+
+
+def test_a_rejected_transaction_leaves_no_trace() -> None:
+    pool = Mempool(PoolLimits(per_sender=1, per_source=1))
+    (entry,) = pool.take(named([transfer()]), STATE, "one", 0)
+    pool.reject(entry)
+    assert len(pool) == pool.size_bytes == 0
+    fill(pool, [transfer()], source="one")
+
+
+def test_the_first_batch_leaves_at_once_and_the_next_after_the_delay() -> None:
+    """A lone transfer never waits; under load batches are filled."""
+    pool = Mempool(PoolLimits(batch_delay_ms=8))
+    fill(pool, [transfer()])
+    assert len(pool.pack(100)) == 1
+    fill(pool, [transfer()])
+    assert pool.pack_at_ms() == 108
+    assert pool.pack(107) == ()
+    assert len(pool.pack(108)) == 1
+    assert pool.pack_at_ms() is None
+
+
+def test_a_full_batch_does_not_wait() -> None:
+    pool = Mempool(PoolLimits(batch_transactions=3, batch_delay_ms=1_000))
+    fill(pool, [transfer() for _ in range(8)])
+    assert [len(pool.pack(0)) for _ in range(3)] == [3, 3, 0]
+    assert len(pool.pack(1_000)) == 2
+
+
+def test_a_batch_stays_below_its_bytes() -> None:
+    size = len(encode(transfer()))
+    pool = Mempool(PoolLimits(batch_bytes=2 * size, batch_delay_ms=1))
+    fill(pool, [transfer() for _ in range(5)])
+    assert [len(pool.pack(now)) for now in (1, 2, 3)] == [2, 2, 1]
+
+
+def test_disputes_go_first_and_have_reserved_room() -> None:
+    """ "Group disputes have a lane with reserved room"."""
+    pool = Mempool(PoolLimits(transactions=4, reserved=2, batch_delay_ms=1_000))
+    fill(pool, [transfer(), transfer()])
+    with pytest.raises(Refused):
+        fill(pool, [transfer()])
+    disputes = [close(1), close(2)]
+    fill(pool, disputes)
+    assert [entry.transaction for entry in pool.pack(0)] == disputes
+    assert len(pool.pack(1_000)) == 2
+
+
+def test_what_is_a_dispute() -> None:
+    assert is_dispute(close(1))
+    assert not is_dispute(transfer())
+
+
+def test_expired_ones_leave() -> None:
+    pool = Mempool(PoolLimits())
+    short, long = transfer(valid_until_ms=10), transfer(valid_until_ms=20)
+    fill(pool, [short, long])
+    assert pool.expire(10) == []
+    assert pool.expire(11) == [short.id]
+    assert len(pool) == 1
+
+
+def test_a_false_copy_is_another_entry() -> None:
+    pool, true = Mempool(PoolLimits()), transfer()
+    false = msgspec.structs.replace(true, signatures=(bytes(64),))
+    (first,) = pool.take(named([false]), STATE, "", 0)
+    (second,) = pool.take(named([true]), STATE, "", 0)
+    pool.verified(second)
+    pool.reject(first)
+    assert true.id in pool
+    assert pool.is_verified(true.id, true)
+    assert not pool.is_verified(true.id, false)
+    assert len(pool) == 1
+
+
+@pytest.mark.parametrize("limits", [{"transactions": 0}, {"reserved": 50_000}, {"batch_delay_ms": 0}])
+def test_limits_are_checked(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        PoolLimits(**limits)

@@ -1,0 +1,116 @@
+"""Configuration files: every complaint names the key; secrets stay hidden."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from layer1.config import (
+    DATABASE_VARIABLE,
+    Address,
+    Peer,
+    ReplicaConfig,
+    format_config,
+    load_config,
+    read_genesis,
+    read_key,
+    write_key,
+)
+from layer1.crypto import SigningKey
+from layer1.errors import LocalError
+
+GOOD = """
+index = 0
+link = "127.0.0.1:7000"
+api = "127.0.0.1:7001"
+
+[[peers]]
+index = 1
+link = "[::1]:7002"
+api = "http://127.0.0.1:7003"
+"""
+
+
+def load(home: Path, text: str) -> ReplicaConfig:
+    (home / "replica.toml").write_text(text)
+    return load_config(home)
+
+
+def test_a_file_and_its_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD)
+    assert config.link == Address("127.0.0.1", 7000)
+    assert config.peer(1) == Peer(1, Address("::1", 7002), "http://127.0.0.1:7003")
+    assert config.peer(0) is None
+    assert config.database_url == f"sqlite:///{tmp_path}/data/ledger.sqlite"
+    assert config.journal == tmp_path / "data" / "journal"
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD)
+    assert load(tmp_path, format_config(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("index = 0", 'index = "0"'), "index is '0'; it must be of type int"),
+        (("index = 0", "index = true"), "index is True"),
+        (("index = 0", ""), "index is missing"),
+        (("index = 0", "index = 1"), "name every other replica once"),
+        (('"127.0.0.1:7000"', '"127.0.0.1"'), "link: '127.0.0.1' is no address"),
+        (('"127.0.0.1:7000"', '"127.0.0.1:70000"'), "link: .* port from 0 to 65535"),
+        (('link = "[::1]:7002"', ""), r"peers\[0\].link is missing"),
+        (("index = 0", "index = 0\ndat = 1"), "dat is not known"),
+        (("index = 0", "index = 0\npeers = 3"), "read|peers"),
+        (("[[peers]]", "[limits]\ntransactions = 0\n[[peers]]"), "limits.transactions is 0"),
+        (("[[peers]]", "[limits]\nreserved = 60000\n[[peers]]"), "limits.reserved is 60000"),
+        (("[[peers]]", "[limits]\nsize = 1\n[[peers]]"), "limits.size is not known"),
+        (("index = 0", "index ="), "cannot be read"),
+    ],
+)
+def test_complaints_name_the_key(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
+    with pytest.raises(LocalError, match=complaint):
+        load(tmp_path, GOOD.replace(*change, 1))
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="layer1 init"):
+        load_config(tmp_path)
+
+
+def test_a_database_password_stays_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets have `repr=False`, and may come from the environment instead of the file."""
+    monkeypatch.setenv(DATABASE_VARIABLE, "postgresql://ledger:secret@db/ledger")
+    config = load(tmp_path, GOOD)
+    assert config.database_url.endswith("secret@db/ledger")
+    assert "secret" not in repr(config)
+
+
+def test_a_key_file_is_private(tmp_path: Path) -> None:
+    key, path = SigningKey.generate(), tmp_path / "key"
+    write_key(path, key)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_key(path).public == key.public
+    with pytest.raises(FileExistsError):
+        write_key(path, key)
+    path.chmod(0o640)
+    with pytest.raises(LocalError, match="chmod 600"):
+        read_key(path)
+
+
+@pytest.mark.parametrize("text", ["", "zz", "00" * 31])
+def test_a_damaged_key_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(LocalError, match="32 bytes"):
+        read_key(path)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="cannot be read"):
+        read_key(tmp_path / "key")
+    with pytest.raises(LocalError, match="not the genesis"):
+        read_genesis(tmp_path / "genesis.json")
