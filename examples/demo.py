@@ -218,9 +218,7 @@ def pay_through_a_channel(act: Stage, contact: str) -> None:
     kill_leader(act)
     act.show("wallet", "pay", channel[:12], "0.10", *count, home="bob")
     after = layer_1(act)
-    say(
-        f"Layer 1 is at height {after[0]}, with {after[1]} transactions: no payment touched it.."
-    )
+    say(f"Layer 1 is at height {after[0]}, with {after[1]} transactions: no payment touched it.")
     if after[1] != before[1]:
         fail(f"layer 1 had {before[1]} transactions before the payments and has {after[1]} after them")
     act.show("wallet", "channel", "list", home="alice")
