@@ -132,6 +132,11 @@ class ChannelBook:
         write_durably(self._directory / record.group_id.hex(), encode(record))
         self._records[record.group_id] = record
 
+    def drop(self, record: ChannelRecord) -> None:
+        """Forget an opening that we joined, and that layer 1 never will have."""
+        (self._directory / record.group_id.hex()).unlink(missing_ok=True)
+        self._records.pop(record.group_id, None)
+
     def move(self, record: ChannelRecord, stage: Stage, **changes: object) -> ChannelRecord:
         """Put the record at a later stage; durable on return."""
         moved = structs.replace(record, stage=stage, **changes)

@@ -56,7 +56,8 @@ class Channel:
     def record(self) -> ChannelRecord:
         """Its entry in the book."""
         record = self._parts.book.get(self.id)
-        assert record is not None, "handles are made of entries, and entries are never removed"
+        if record is None:
+            raise Refused("unknown_channel", f"channel {self.id.hex()[:12]} was not opened in time: nothing is locked")
         return record
 
     def view(self) -> ChannelView:
@@ -231,9 +232,13 @@ class Channel:
                 f"no replica took it within {LEDGER_S:.0f} s. It is signed and kept: repeat this, or "
                 "run `wallet serve`, when the ledger answers; the channel takes no more payments",
             ) from None
+        except Refused as error:
+            refusal = error
+        else:
+            refusal = Refused(output.code, output.message)
         record = await self._follower.look(self.record)
-        if output.code != "ok" and record.live and self.view().state != "disputed":
-            raise Refused(output.code, f"the ledger refused: {output.message}")
+        if refusal.code != "ok" and record.live and self.view().state != "disputed":
+            raise Refused(refusal.code, f"the ledger refused: {refusal.message}")
 
 
 @dataclass(slots=True)

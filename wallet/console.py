@@ -20,6 +20,7 @@ from layer1.ledger.genesis import Currency
 from wallet.exits import as_refusal, exit_of
 from wallet.render import Shown, render
 from wallet.requests import Progress, Report, View, no_report
+from wallet.texts import plain_lines
 
 PIPE_COLUMNS = 300
 """A pipe has no width: addresses stay whole there, for whoever cuts them out."""
@@ -65,7 +66,9 @@ class Output:
         if self.json:
             self.line({"error": {"code": refusal.code, "message": refusal.message}})
         else:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(f"wallet: {refusal.message}", markup=False)
+            Console(stderr=True, soft_wrap=True, highlight=False).print(
+                f"wallet: {plain_lines(refusal.message)}", markup=False
+            )
 
     @contextmanager
     def progress(self) -> Iterator[Report]:

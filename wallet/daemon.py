@@ -38,6 +38,7 @@ async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[
 
     Raises:
         Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
+        LocalError: The wallet can no longer guard its channels; start it again once the cause is mended.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -49,6 +50,18 @@ async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[
             contact = await wallet.serve(serving.listen, serving.policy)
             await control.start()
             ready(contact)
-            await stop.wait()
+            await _until(stop, wallet)
         finally:
             await control.stop()
+
+
+async def _until(stop: asyncio.Event, wallet: Wallet) -> None:
+    """Wait for a signal; a wallet that only seems to watch is worse than one that is seen to have ended."""
+    asked, failed = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(wallet.failed())
+    try:
+        await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            raise failed.result()
+    finally:
+        for task in (asked, failed):
+            task.cancel()

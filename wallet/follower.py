@@ -77,7 +77,7 @@ class Follower:
         for record in self._book.live():
             try:
                 await self.look(record)
-            except WedgeError as error:
+            except (WedgeError, OSError) as error:  # a full disk too: the other channels are watched all the same
                 _log.warning("channel %s: %s", record.group_id.hex()[:12], error)
                 if isinstance(error, LedgerUnreachable):
                     return
@@ -111,6 +111,10 @@ class Follower:
         return record
 
     def _fail(self, record: ChannelRecord, reason: str) -> ChannelRecord:
+        if record.index == 1 and reason == "expired":  # strangers make as many of these as they like
+            self._book.drop(record)
+            self._signals.notify()
+            return record
         self._tell(record, f"will not open: {reason}")
         self._enter(record, "failed", 0)
         moved = self._book.move(record, Stage.FAILED, reason=reason)

@@ -72,6 +72,7 @@ class WalletObserver(Observer):
     def frozen(self, group_id: Hash, reason: str) -> None:
         """The disk is not to be relied on."""
         self.advise(group_id, f"frozen: {reason}; look after the disk, then start again")
+        self._signals.fail(LocalError(f"the disk did not confirm: {reason}; look after it, then start again"))
 
     def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
         """The follower enters the end, with what layer 1 shows."""

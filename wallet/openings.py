@@ -64,7 +64,8 @@ class Openings:
         self._follower = follower
         self._policy: OpeningPolicy | None = None
         self._asked: list[_Asked] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], PublicKey] = {}
+        """Answers that are being made, and to whom."""
         self._one_at_a_time = asyncio.Lock()
         parts.observer.on_opening = self._hear
 
@@ -185,7 +186,14 @@ class Openings:
         if output.code != "ok":
             self._parts.book.move(record, Stage.FAILED, reason=output.code)
             raise Refused(output.code, f"the ledger refused the channel, nothing is locked: {output.message}")
-        return await self._follower.look(record)
+        try:
+            return await self._follower.look(record)
+        except LedgerUnreachable as error:
+            raise Refused(
+                "pending",
+                f"channel {name} is on the ledger, which is out of reach now ({error}): it opens here as soon as the "
+                "ledger answers; do not open another",
+            ) from None
 
     def _ready(self, record: ChannelRecord) -> bool | None:
         group = self._parts.host.groups.get(record.group_id)
@@ -196,13 +204,21 @@ class Openings:
     def _hear(self, peer: PublicKey, message: OpeningMessage) -> None:
         match message:
             case Offer():
-                task = asyncio.create_task(self._answer(peer, message))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._take(peer, message)
             case Answer():
                 self._settle(peer, message, lambda offer: _fits(offer, message))
             case Decline():
                 self._settle(peer, message, lambda offer: offer.salt == message.salt)
+
+    def _take(self, peer: PublicKey, offer: Offer) -> None:
+        """Begin to answer, unless this peer waits for an answer already, or too many others do."""
+        if peer in self._tasks.values() or len(self._tasks) >= MAX_PROMISED:
+            text = f"{len(self._tasks)} offers wait for an answer: try again in a moment"
+            self._parts.host.send_opening(peer, Decline(offer.salt, "busy", text))
+            return
+        task = asyncio.create_task(self._answer(peer, offer))
+        self._tasks[task] = peer
+        task.add_done_callback(self._tasks.pop)
 
     def _settle(self, peer: PublicKey, message: Answer | Decline, fits: Callable[[Offer], bool]) -> None:
         for asked in self._asked:
@@ -215,9 +231,11 @@ class Openings:
                 answer = await self._join(peer, offer)
         except Refused as error:
             self._parts.host.send_opening(peer, Decline(offer.salt, error.code, error.message))
-        except WedgeError as error:
+        except (WedgeError, OSError) as error:
             _log.warning("an offer could not be answered: %s", error)
-            self._parts.host.send_opening(peer, Decline(offer.salt, "unavailable", "its ledger is out of reach"))
+            self._parts.host.send_opening(
+                peer, Decline(offer.salt, "unavailable", "it cannot join now: try again later")
+            )
         else:
             self._parts.host.send_opening(peer, answer)
             self._follower.nudge()

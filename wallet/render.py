@@ -7,6 +7,7 @@ from typing import assert_never
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from layer1.ledger.genesis import Currency
 from wallet.amounts import format_amount, format_money
@@ -20,6 +21,7 @@ from wallet.requests import (
     SentView,
     WalletView,
 )
+from wallet.texts import plain
 
 Shown = WalletView | ChannelsView | ChannelView | HistoryView | PaidView | SentView
 
@@ -79,7 +81,9 @@ def _channels(console: Console, view: ChannelsView, currency: Currency) -> None:
         amounts = [format_amount(each, currency) for each in units]
         if channel.remaining_ms is not None:
             amounts[-1] += f" ({format_duration(channel.remaining_ms)})"
-        table.add_row(channel.id[:12], _short(channel.peer), _state(channel), *amounts, _list_note(channel, currency))
+        table.add_row(
+            channel.id[:12], _short(channel.peer), _state(channel), *amounts, _quoted(_list_note(channel, currency))
+        )
     console.print(table)
     console.print(f"amounts in {currency.symbol}")
     if view.clock_ms is None:
@@ -106,7 +110,7 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         if lost:
             table.add_row(name, "forfeited for a provable lie")
     if note := _note(view):
-        table.add_row("note", note)
+        table.add_row("note", _quoted(note))
     console.print(table)
 
 
@@ -135,7 +139,7 @@ def _paid(console: Console, view: PaidView, currency: Currency) -> None:
             "`wallet history` and `wallet channel show` tell what became of them"
         )
     if view.refusal:
-        console.print(f"{view.refused} were refused and are not paid: {view.refusal}")
+        console.print(_quoted(f"{view.refused} were refused and are not paid: {view.refusal}"))
     console.print(
         f"can send {format_money(view.can_send, currency)}, can receive {format_money(view.can_receive, currency)}"
     )
@@ -155,7 +159,7 @@ def _history(console: Console, entries: tuple[EntryView, ...], currency: Currenc
         when = datetime.datetime.fromtimestamp(entry.time_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         amount = format_amount(entry.amount, currency) if entry.amount else ""
         peer = _short(entry.peer) if entry.peer else ""
-        table.add_row(when, entry.kind, amount, (entry.channel or "")[:12], peer, entry.memo or "")
+        table.add_row(when, entry.kind, amount, (entry.channel or "")[:12], peer, _quoted(entry.memo or ""))
     console.print(table)
 
 
@@ -187,6 +191,11 @@ def _note(view: ChannelView) -> str:
         reason = view.reason or ""
         return REASONS.get(reason, f"refused by the ledger: {reason}")
     return view.watching or ""
+
+
+def _quoted(text: str) -> Text:
+    """What a peer may have written: no markup, and nothing that a terminal obeys."""
+    return Text(plain(text))
 
 
 def _pair(ours: int, theirs: int, currency: Currency) -> str:

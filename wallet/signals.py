@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from layer1.errors import LocalError
+
 T = TypeVar("T")
 
 
@@ -14,6 +16,13 @@ class Signals:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.failure: LocalError | None = None
+        """Why this wallet can no longer guard its channels."""
+
+    def fail(self, error: LocalError) -> None:
+        """This wallet is to end; the first reason stands."""
+        self.failure = self.failure or error
+        self.notify()
 
     def notify(self) -> None:
         """Something has changed."""

@@ -21,6 +21,8 @@ LIFE_MS = 120_000
 """On the ledger clock; a payload that still matters then is wrapped anew."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts while no replica answers; the last one repeats."""
+PASSING = {"pool_full", "busy", "catching_up", "stopping", "expired"}
+"""Refusals that are another answer soon."""
 
 Payload = CloseGroup | Wedge | Report
 _log = logging.getLogger(__name__)
@@ -33,27 +35,17 @@ class Submitter:
         self._ledger = ledger
         self._running: dict[bytes, asyncio.Task[Output]] = {}
 
-    async def once(self, payload: Payload) -> Output:
-        """Bring it now.
-
-        Raises:
-            LedgerUnreachable: Nobody took it, or nobody tells what became of it.
-        """
-        while True:
-            clock_ms = await self._ledger.clock()
-            life_ms = min(LIFE_MS, self._ledger.genesis.parameters.max_valid_ms)
-            try:
-                return await self._ledger.submit(Transaction(payload, clock_ms + life_ms, os.urandom(16)))
-            except TransactionDead:
-                continue
-
     def bring(self, payload: Payload) -> asyncio.Task[Output]:
-        """Bring it in the background, as often as it takes."""
+        """Bring it in the background, as often as it takes.
+
+        The task raises Refused when the ledger will not take it, often because somebody else was faster: look at what
+        layer 1 shows then.
+        """
         name = encode(payload)
         task = self._running.get(name)
         if task is None:
             task = self._running[name] = asyncio.create_task(self._insist(payload))
-            task.add_done_callback(lambda _: self._running.pop(name, None))
+            task.add_done_callback(lambda done: self._ended(name, done))
         return task
 
     async def close(self) -> None:
@@ -63,14 +55,28 @@ class Submitter:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _ended(self, name: bytes, task: asyncio.Task[Output]) -> None:
+        self._running.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.info("not needed, or not possible: %s", error)
+
     async def _insist(self, payload: Payload) -> Output:
         attempt = 0
         while True:
             try:
-                output = await self.once(payload)
+                return await self._once(payload)
             except (LedgerUnreachable, Refused) as error:
+                if isinstance(error, Refused) and error.code not in PASSING:
+                    raise
                 _log.warning("the ledger did not take a %s: %s", type(payload).__name__.lower(), error)
-                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-                attempt += 1
-            else:
-                return output
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+            attempt += 1
+
+    async def _once(self, payload: Payload) -> Output:
+        while True:
+            clock_ms = await self._ledger.clock()
+            life_ms = min(LIFE_MS, self._ledger.genesis.parameters.max_valid_ms)
+            try:
+                return await self._ledger.submit(Transaction(payload, clock_ms + life_ms, os.urandom(16)))
+            except TransactionDead:
+                continue

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ from wallet.period import default_period_ms
 from wallet.requests import ChannelView, EntryView, Report, no_report
 from wallet.signals import Signals
 from wallet.submitter import Submitter
+
+_log = logging.getLogger(__name__)
 
 COMPACT_BYTES = 8 * 2**20
 """A journal that is longer when the wallet is closed is replaced by what is needed to go on."""
@@ -125,6 +128,7 @@ class Wallet:
             stack.push_async_callback(self._peers.close)
             stack.push_async_callback(self._openings.close)
             follow = asyncio.create_task(self._follower.run())
+            follow.add_done_callback(self._note_end)
             stack.push_async_callback(_cancel, follow)
             self._stack = stack.pop_all()
         return self
@@ -160,6 +164,17 @@ class Wallet:
         stack.callback(_compact, host, history)
         payout = self._keystore.savings_address
         return Parts(genesis, self._keys, payout, ledger, host, book, history, observer, submitter, signals)
+
+    def _note_end(self, watcher: asyncio.Task[None]) -> None:
+        if not watcher.cancelled() and (error := watcher.exception()) is not None:
+            _log.error("the watcher ended", exc_info=error)
+            self._parts.signals.fail(LocalError(f"the watcher ended, for a fault of the wallet: {_first(error)!r}"))
+
+    async def failed(self) -> LocalError:
+        """Wait until this wallet can no longer guard its channels: close it, look after the cause, start again."""
+        failure = await self._parts.signals.until(lambda: self._parts.signals.failure)
+        assert failure is not None, "it waits for ever"
+        return failure
 
     @property
     def address(self) -> PublicKey:
@@ -304,6 +319,10 @@ class Wallet:
 
     def _handles(self) -> list[Channel]:
         return [Channel(self._parts, self._peers, self._follower, record.group_id) for record in self._parts.book]
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

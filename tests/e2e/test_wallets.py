@@ -1,0 +1,305 @@
+"""Real wallets on a real ledger: every process is one that a user would start, and some are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pexpect  # type: ignore[import-untyped]
+import pytest
+import pytest_asyncio
+
+from layer1.client import LedgerClient
+from layer1.crypto import SigningKey
+from layer1.devnet import Devnet, Plan, initialize
+from layer1.ledger.genesis import Allocation, Parameters
+from tests.e2e.cluster import until
+from wallet.wallet import Wallet
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+
+BIN = Path(sys.executable).parent
+FUNDS = 1_000_000
+TREASURY = SigningKey(b"t" * 32)
+ENVIRONMENT = {**os.environ, "WALLET_PASSPHRASE": "correct horse battery", "COLUMNS": "200", "NO_COLOR": "1"}
+ACCEPT = ("--accept-deposit-up-to", "5000", "--accept-bond-up-to", "500", "--min-challenge-period", "1s")
+
+
+@dataclass
+class Serving:
+    """A `wallet serve` of this test."""
+
+    process: asyncio.subprocess.Process
+    contact: str
+
+    async def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM; it must end by itself, and well."""
+        self.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(self.process.wait(), 10) == 0
+
+
+@dataclass
+class Town:
+    """A ledger, and wallets with money on it."""
+
+    folder: Path
+    serving: dict[str, Serving] = field(default_factory=dict)
+
+    async def wallet(self, home: str, *arguments: str, code: int = 0) -> Any:
+        """Run the command with ``--json``, and read what it says."""
+        process = await asyncio.create_subprocess_exec(
+            BIN / "wallet",
+            *arguments,
+            "--json",
+            env={**ENVIRONMENT, "WALLET_HOME": str(self.folder / home)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 90)
+        assert process.returncode == code, (arguments, process.returncode, out, err)
+        assert b"Traceback" not in err
+        return json.loads(out)
+
+    async def serve(self, home: str, *arguments: str) -> Serving:
+        """Start `wallet serve`, and wait until it is there."""
+        with (self.folder / f"{home}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                BIN / "wallet",
+                "serve",
+                "--json",
+                *arguments,
+                env={**ENVIRONMENT, "WALLET_HOME": str(self.folder / home)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        assert process.stdout is not None
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        self.serving[home] = Serving(process, ready["contact"])
+        return self.serving[home]
+
+    async def open(self, *arguments: str, payer: str = "alice", payee: str = "bob") -> str:
+        """Open a channel to a served wallet; its id."""
+        contact = self.serving[payee].contact
+        view = await self.wallet(payer, "channel", "open", contact, "--challenge-period", "4s", *arguments)
+        assert view["state"] == "open"
+        return str(view["id"])
+
+    async def channel(self, home: str, name: str) -> dict[str, Any]:
+        """What a wallet shows of a channel."""
+        found: dict[str, Any] = await self.wallet(home, "channel", "show", name)
+        return found
+
+    async def balances(self, home: str) -> tuple[int, int]:
+        """Spending and savings, proven."""
+        view = await self.wallet(home, "show")
+        return view["spending"]["balance"], view["savings"]["balance"]
+
+    async def entries(self, home: str, kind: str) -> list[dict[str, Any]]:
+        """Everything of one kind in a wallet's history."""
+        listed = await self.wallet(home, "history", "--limit", "10000")
+        return [entry for entry in listed["entries"] if entry["kind"] == kind]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
+    """Four replicas, for all tests here: what one wallet does is nothing to the others."""
+    directory = tmp_path_factory.mktemp("ledger")
+    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
+    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
+    initialize(directory, Plan(allocations=allocations, parameters=parameters))
+    async with Devnet(directory) as running:
+        yield running
+
+
+@asynccontextmanager
+async def town(folder: Path, net: Devnet, names: Sequence[str] = ("alice", "bob")) -> AsyncIterator[Town]:
+    """Wallets with money, each in a fresh home."""
+    place = Town(folder)
+    passphrase = ENVIRONMENT["WALLET_PASSPHRASE"]
+    made = [Wallet.create(folder / name, net.genesis, net.urls, passphrase) for name in names]
+    async with LedgerClient(net.urls, net.genesis) as ledger:
+        transfers = [await ledger.new_transfer(TREASURY, each.spending, FUNDS) for each in made]
+        assert {output.code for output in await ledger.submit_many(transfers)} == {"ok"}
+    try:
+        yield place
+    finally:
+        for served in place.serving.values():
+            if served.process.returncode is None:
+                await served.kill()
+
+
+async def test_open_pay_both_ways_and_close_with_proven_balances(tmp_path: Path, net: Devnet) -> None:
+    """Issue: `pay` and the rest work without `serve`, and through it when it runs; no payment touches layer 1."""
+    async with town(tmp_path, net) as place:
+        bob = await place.serve("bob", *ACCEPT)
+        assert (await place.wallet("bob", "show"))["contact"] == bob.contact
+        socket = tmp_path / "bob" / "control"
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        channel = await place.open("--deposit", "500", "--peer-deposit", "200", "--bond", "50")
+        paid = await place.wallet("alice", "pay", bob.contact, "0.25", "--count", "500", "--memo", "tea")
+        assert (paid["committed"], paid["pending"], paid["refused"]) == (500, 0, 0)
+        alice = await place.serve("alice")
+        paid = await place.wallet("bob", "pay", channel[:8], "0.10", "--count", "500")
+        assert paid["committed"] == 500
+        view = await place.channel("alice", channel[:8])
+        assert (view["can_send"], view["can_receive"], view["reserved"]) == (42_500, 27_500, 5_000)
+        closed = await place.wallet("alice", "channel", "close", channel[:8])
+        assert (closed["state"], closed["reason"], closed["paid_out"]) == ("closed", "final", 47_500)
+        assert await place.balances("alice") == (FUNDS - 55_000, 47_500)
+        assert await place.balances("bob") == (FUNDS - 25_000, 32_500)
+        memos = {entry["memo"] for entry in await place.entries("bob", "received")}
+        assert memos == {"tea"}
+        await alice.stop()
+        await bob.stop()
+
+
+async def test_a_wallet_sends_from_spending_and_from_savings(tmp_path: Path, net: Devnet) -> None:
+    """groups.md: a serving wallet never unlocks its savings; its owner does, for one transfer."""
+    async with town(tmp_path, net, ["alice"]) as place:
+        alice = await place.wallet("alice", "show")
+        await place.wallet("alice", "send", alice["savings"]["address"], "10.00")
+        await place.serve("alice")
+        sent = await place.wallet("alice", "send", alice["address"], "4.00", "--from", "savings")
+        assert (sent["source"], sent["balance"]) == ("savings", 600)
+        refused = await place.wallet("alice", "send", alice["address"], "7.00", "--from", "savings", code=1)
+        assert refused["error"]["code"] == "insufficient_balance"
+        assert await place.balances("alice") == (FUNDS - 600, 600)
+
+
+async def test_a_stale_wedge_from_an_old_copy_costs_the_bond(tmp_path: Path, net: Devnet) -> None:
+    """Rule 15: a provably false CLAIM forfeits the bond; Bob's watcher reports without being asked."""
+    async with town(tmp_path, net, ["mallory", "bob"]) as place:
+        bob = await place.serve("bob", *ACCEPT)
+        channel = await place.open("--deposit", "100", "--bond", "20", payer="mallory")
+        await place.wallet("mallory", "pay", channel, "1")
+        shutil.copytree(tmp_path / "mallory", tmp_path / "old")
+        await place.wallet("mallory", "pay", channel, "1", "--count", "60")
+        disputed = await place.wallet("old", "channel", "close", channel, "--force")
+        assert disputed["version"] == 1
+
+        async def settled() -> bool:
+            return bool((await place.channel("bob", channel))["state"] == "closed")
+
+        await until(settled, "the ledger settles the dispute")
+        view = await place.channel("bob", channel)
+        assert (view["paid_out"], view["peer_forfeited"]) == (6_100 + 2_000 + 2_000, True)
+        assert await place.balances("mallory") == (FUNDS - 12_000, 3_900)
+        assert await place.balances("bob") == (FUNDS - 2_000, 10_100)
+        assert len(await place.entries("bob", "reported")) == 1
+        await bob.stop()
+
+
+async def test_force_works_alone_and_settles_at_the_deadline(tmp_path: Path, net: Devnet) -> None:
+    """Issue: `--force` makes no contact with the peer; the countdown is shown."""
+    async with town(tmp_path, net) as place:
+        bob = await place.serve("bob", *ACCEPT)
+        channel = await place.open("--deposit", "100", "--bond", "20")
+        await place.wallet("alice", "pay", channel, "30")
+        await bob.kill()
+        away = await place.wallet("alice", "channel", "close", channel, code=4)
+        assert away["error"]["code"] == "peer_unreachable"
+        assert "--force" in away["error"]["message"]
+        disputed = await place.wallet("alice", "channel", "close", channel, "--force")
+        assert (disputed["state"], disputed["in_dispute"]) == ("disputed", 9_000)
+        assert 0 < disputed["remaining_ms"] <= 4_000
+        closed = await place.wallet("alice", "channel", "close", channel, "--force", "--wait")
+        assert (closed["reason"], closed["paid_out"], closed["peer_paid_out"]) == ("deadline", 9_000, 5_000)
+
+
+@pytest.mark.parametrize("victims", [("payer",), ("payee",), ("payer", "payee")], ids=" and ".join)
+async def test_sigkill_while_paying_loses_nothing_and_pays_nothing_twice(
+    tmp_path: Path, net: Devnet, victims: tuple[str, ...]
+) -> None:
+    """Issue: survives SIGKILL of either side at any moment: nothing acknowledged is lost, nothing is paid twice."""
+    async with town(tmp_path, net) as place:
+        await place.serve("bob", *ACCEPT)
+        channel = await place.open("--deposit", "5000", "--peer-deposit", "100")
+        acknowledged: set[str] = set()
+        for run, moment in enumerate((1, 40, 150, 400)):
+            acknowledged |= await pay_and_kill(place, channel, f"run{run}", moment, victims)
+        await place.wallet("alice", "pay", channel, "1", "--memo", "last")
+        paid, received = [
+            [entry["memo"] for entry in await place.entries(name, kind)]
+            for name, kind in (("alice", "paid"), ("bob", "received"))
+        ]
+        assert len(paid) == len(set(paid)), "nothing is paid twice"
+        assert acknowledged <= set(paid), "nothing acknowledged is lost"
+        assert sorted(paid) == sorted(received), "both sides tell the same"
+        units = len(paid) - 1 + 100
+        closed = await place.wallet("alice", "channel", "close", channel)
+        assert (closed["paid_out"], closed["peer_paid_out"]) == (500_000 - units, 10_000 + units)
+
+
+async def pay_and_kill(place: Town, channel: str, run: str, moment: int, victims: Sequence[str]) -> set[str]:
+    """Pay until `moment` payments are acknowledged, then kill; the memos that were acknowledged at all."""
+    with (place.folder / "payer.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.e2e.payer",
+            str(place.folder / "alice"),
+            channel,
+            run,
+            env=ENVIRONMENT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    assert process.stdout is not None
+    lines: list[str] = []
+    while sum(line.startswith("ok") for line in lines) < moment:
+        line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        assert line, "the payer ended by itself"
+        lines.append(line)
+    if "payee" in victims:
+        await place.serving["bob"].kill()
+    process.kill()
+    lines += (await process.stdout.read()).decode().splitlines()
+    await process.wait()
+    if "payee" in victims:
+        await place.serve("bob", *ACCEPT)
+    return {line.split()[1] for line in lines if line.startswith("ok ") and len(line.split()) == 2}
+
+
+async def test_the_passphrase_is_asked_for_on_a_terminal(tmp_path: Path) -> None:
+    """Issue: prompted, or from a file or variable for scripts; a person sees no traceback and no echo."""
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "WALLET_PASSPHRASE"}
+    environment["WALLET_HOME"] = str(tmp_path / "home")
+
+    def walk() -> None:
+        child = pexpect.spawn(str(BIN / "wallet"), ["create"], env=environment, encoding="utf-8", timeout=20)
+        child.expect("New passphrase")
+        child.sendline("a secret to type")
+        child.expect("again")
+        child.sendline("another secret!!")
+        child.expect("differ")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 5
+        child = pexpect.spawn(str(BIN / "wallet"), ["create"], env=environment, encoding="utf-8", timeout=20)
+        for prompt in ("New passphrase", "again"):
+            child.expect(prompt)
+            child.sendline("a secret to type")
+        child.expect("12 words")
+        child.expect(pexpect.EOF)
+        assert "a secret to type" not in (child.before or "")
+        child.close()
+        assert child.exitstatus == 0
+
+    await asyncio.to_thread(walk)

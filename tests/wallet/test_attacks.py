@@ -1,0 +1,170 @@
+"""Attacks on a wallet that were tried, each kept as a test that failed before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from rich.console import Console
+
+from layer1.crypto import SigningKey
+from layer1.errors import LocalError, Refused
+from layer1.ledger.genesis import Currency
+from layer2.messages import Decline
+from tests.wallet.conftest import PASSPHRASE, POLICY, World
+from wallet import daemon
+from wallet.channel import Channel
+from wallet.daemon import Serving
+from wallet.home import Home
+from wallet.openings import MAX_PROMISED
+from wallet.render import render
+from wallet.requests import EntryView, HistoryView
+from wallet.wallet import Wallet
+
+pytestmark = pytest.mark.slow
+
+
+async def open_with(wallet: Wallet, contact: str, period_ms: int = 5_000) -> Channel:
+    return await wallet.open_channel(
+        contact, deposit=10_000, peer_deposit=5_000, bond=1_000, challenge_period_ms=period_ms
+    )
+
+
+async def test_the_watcher_outlives_a_full_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One error of the disk while it noted an end killed the watcher for good, and nothing said so."""
+    bob, contact = await world.serve("bob")
+    alice = await world.load("alice")
+    channel = await open_with(alice, contact)
+    await channel.pay(10)
+    follower = bob._follower
+    looked: list[bool] = []
+    real = follower.look
+
+    async def look(record: Any) -> Any:
+        looked.append(True)
+        if len(looked) == 1:
+            raise OSError(28, "No space left on device")
+        return await real(record)
+
+    monkeypatch.setattr(follower, "look", look)
+    for _ in range(3):
+        follower.nudge()
+        await asyncio.sleep(0.02)
+    assert len(looked) >= 2
+
+
+async def serving(world: World, name: str, started: asyncio.Event) -> None:
+    await daemon.serve(Home(world.homes[name].home), PASSPHRASE, Serving(None, POLICY), lambda _: started.set())
+
+
+async def test_a_served_wallet_stops_when_its_watcher_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went on to serve, unguarded, with the exception in a task that nobody awaited."""
+    monkeypatch.setattr("wallet.follower.Follower.look_at_all", _broken)
+    with pytest.raises(LocalError, match=r"watcher.*ZeroDivisionError"):
+        async with asyncio.timeout(5):
+            await serving(world, "bob", asyncio.Event())
+
+
+async def _broken(self: object) -> None:
+    raise ZeroDivisionError
+
+
+async def test_a_served_wallet_stops_when_its_disk_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen group reports nothing until a restart, so a process that stays up lets a stale report pass."""
+    started, wallets = asyncio.Event(), list[Wallet]()
+    real = Wallet.serve
+
+    async def serve(self: Wallet, *args: Any) -> str:
+        wallets.append(self)
+        return await real(self, *args)
+
+    monkeypatch.setattr(Wallet, "serve", serve)
+    task = asyncio.create_task(serving(world, "bob", started))
+    await started.wait()
+    bob = wallets[0]
+    alice = await world.load("alice")
+    assert bob.contact is not None
+    channel = await open_with(alice, bob.contact)
+
+    def fail(*_: object) -> None:
+        raise LocalError("the disk says no")
+
+    monkeypatch.setattr(bob._parts.host._journal, "sync", fail)
+    paying = asyncio.create_task(channel.pay(1))
+    with pytest.raises(LocalError, match="the disk says no"):
+        async with asyncio.timeout(5):
+            await task
+    paying.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await paying
+
+
+async def test_a_flood_of_offers_makes_no_flood_of_tasks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each offer became a task that asks the ledger, without bound, and an honest one waited behind them all."""
+    bob, _ = await world.serve("bob")
+    stranger = SigningKey.generate()
+    said: list[Any] = []
+    monkeypatch.setattr(bob._parts.host, "send_opening", lambda _, message: said.append(message))
+    alice = await world.load("alice")
+    offer = await alice._openings._offer(0, (1, 0), (0, 0), 5_000)
+    for number in range(1_000):
+        bob._openings._hear(stranger.public, replace(offer, salt=number.to_bytes(16, "big")))
+    assert len(bob._openings._tasks) == 1
+    for _ in range(1_000):
+        bob._openings._hear(SigningKey.generate().public, offer)
+    assert len(bob._openings._tasks) <= MAX_PROMISED
+    assert all(isinstance(each, Decline) and each.code == "busy" for each in said)
+
+
+async def test_offers_that_lapse_leave_nothing_behind(world: World) -> None:
+    """A stranger could fill the disk: each lapsed offer left a file for ever."""
+    bob, _ = await world.serve("bob")
+    offer = await (await world.load("alice"))._openings._offer(0, (1, 0), (0, 0), 5_000)
+    for number in range(5):
+        clock = world.chain.state.clock
+        lapsing = replace(offer, salt=number.to_bytes(16, "big"), valid_until_ms=clock + 1, open_before_ms=clock + 2)
+        await bob._openings._join(lapsing.proposer.funding, lapsing)
+        world.chain.block()
+        await bob._follower.look_at_all()
+    assert list(Home(world.homes["bob"].home).channels_path.glob("[0-9a-f]*")) == []
+    assert bob.history() == ()
+
+
+async def test_an_opening_that_is_final_is_never_called_unsigned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger went away just after it took the channel, and the answer was as before anything is signed: a user
+    who tries again locks a second deposit.
+    """
+    _, contact = await world.serve("bob")
+    alice = await world.load("alice")
+    real = alice._parts.ledger.submit
+
+    async def submit(transaction: Any) -> Any:
+        output = await real(transaction)
+        world.chain.reachable = False
+        return output
+
+    monkeypatch.setattr(alice._parts.ledger, "submit", submit)
+    with pytest.raises(Refused) as caught:
+        await open_with(alice, contact)
+    assert caught.value.code == "pending"
+    world.chain.reachable = True
+    await alice._follower.look_at_all()
+    assert (await alice.channels())[0].state == "open"
+
+
+def test_a_peers_memo_cannot_write_to_the_terminal() -> None:
+    """A memo is the peer's text: escape sequences and markup in it are shown, not obeyed."""
+    memo = "\x1b[2J\x1b]0;owned\x07[bold red]paid 1,000,000[/]\u202e\r\n9999"
+    entry = EntryView(time_ms=0, kind="received", amount=1, channel="ab" * 32, peer=None, memo=memo, reference="r")
+    text = io.StringIO()
+    console = Console(file=text, width=300, force_terminal=True, color_system=None)
+    render(console, HistoryView(entries=(entry,), currency=None), Currency("WDG", 2))  # type: ignore[arg-type]
+    shown = text.getvalue()
+    assert "\x1b[2J" not in shown and "\x07" not in shown and "\x1b]" not in shown
+    assert "\u202e" not in shown and "\r" not in shown
+    assert "[bold red]" in shown
+    assert len(shown.splitlines()) == 2
