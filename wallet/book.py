@@ -25,6 +25,8 @@ from layer1.ledger.agreements import group_id as name_group
 from layer1.ledger.transactions import OpenGroup, Transaction
 from wallet.files import private_directory, write_durably
 
+KEPT_LAPSED = 20
+"""Openings that others proposed and let lapse: enough to see what happened, however many a stranger makes."""
 MIN_PREFIX = 4
 """Characters of a channel's id that a person may give instead of all 64."""
 
@@ -132,10 +134,14 @@ class ChannelBook:
         write_durably(self._directory / record.group_id.hex(), encode(record))
         self._records[record.group_id] = record
 
-    def drop(self, record: ChannelRecord) -> None:
-        """Forget an opening that we joined, and that layer 1 never will have."""
-        (self._directory / record.group_id.hex()).unlink(missing_ok=True)
-        self._records.pop(record.group_id, None)
+    def drop_lapsed(self) -> list[ChannelRecord]:
+        """Forget all but the newest openings that we joined and that layer 1 never will have; those forgotten."""
+        lapsed = [record for record in self if record.index == 1 and record.stage is Stage.FAILED]
+        dropped = lapsed[: max(len(lapsed) - KEPT_LAPSED, 0)]
+        for record in dropped:
+            (self._directory / record.group_id.hex()).unlink(missing_ok=True)
+            del self._records[record.group_id]
+        return dropped
 
     def move(self, record: ChannelRecord, stage: Stage, **changes: object) -> ChannelRecord:
         """Put the record at a later stage; durable on return."""

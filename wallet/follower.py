@@ -21,6 +21,7 @@ from layer1.crypto import ZERO_HASH, Hash, format_address
 from layer1.errors import WedgeError
 from layer1.header import Header
 from layer1.ledger.records import Group, Status
+from layer1.ledger.transactions import Output
 from layer2.driver import Contact
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
@@ -111,13 +112,12 @@ class Follower:
         return record
 
     def _fail(self, record: ChannelRecord, reason: str) -> ChannelRecord:
-        if record.index == 1 and reason == "expired":  # strangers make as many of these as they like
-            self._book.drop(record)
-            self._signals.notify()
-            return record
         self._tell(record, f"will not open: {reason}")
-        self._enter(record, "failed", 0)
+        if record.index == 0:  # of what strangers let lapse, as often as they like, there is no history
+            self._enter(record, "failed", 0)
         moved = self._book.move(record, Stage.FAILED, reason=reason)
+        for dropped in self._book.drop_lapsed():
+            self.did.pop(dropped.group_id, None)
         self._signals.notify()
         return moved
 
@@ -150,7 +150,12 @@ class Follower:
             version = report.certificate.header.version
             self._tell(record, f"the ledger shows version {group.version}: reported version {version}")
             self._enter(record, "reported", 0, f":{version}")
-        self._submitter.bring(report).add_done_callback(lambda _: self.nudge())
+        self._submitter.bring(report).add_done_callback(self._brought)
+
+    def _brought(self, task: asyncio.Task[Output]) -> None:
+        """Look at what the report did. After a refusal the next look is early enough, and no loop."""
+        if not task.cancelled() and task.exception() is None and task.result().code == "ok":
+            self.nudge()
 
     def _compare(self, record: ChannelRecord, group: Group) -> None:
         """Enter into the history what is new on layer 1."""
