@@ -22,7 +22,7 @@ from layer1.consensus import events as consensus_events
 from layer1.consensus.config import Config
 from layer1.consensus.core import Consensus
 from layer1.consensus.events import Now
-from layer1.consensus.messages import Finalization, Message
+from layer1.consensus.messages import Finalization, Message, Notarization, Nullification
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.header import BlockId, Header
@@ -49,6 +49,9 @@ REPLAYED_BATCHES = 200
 """Batches in hand during a replay before those that cannot execute any more are dropped."""
 EXPIRY_STEP_MS = 1_000
 """How often, on the ledger clock, the pool is searched for what is past its life span."""
+
+_CERTIFICATES = {kind.__struct_config__.tag for kind in (Notarization, Finalization, Nullification)}
+"""Tags: the second byte of a record, which is an array that starts with its tag."""
 
 
 def consensus_config(genesis: Genesis) -> Config:
@@ -409,7 +412,7 @@ class ReplicaCore:
     def _perform(self, effect: consensus_events.Effect, now: Now) -> Sequence[consensus_events.Event]:
         match effect:
             case consensus_events.Persist():
-                self._journal(ConsensusRecord(effect.record), lazy=False)
+                self._journal(ConsensusRecord(effect.record), lazy=_can_be_had_again(effect.record))
             case consensus_events.PersistBatches():
                 for digest in effect.digests:
                     if (held := self.batches.get(digest)) is not None:
@@ -643,6 +646,15 @@ class ReplicaCore:
 
     def _send(self, peer: int, message: LinkMessage) -> None:
         self._effects.append(events.Transmit(peer, encode(message)))
+
+
+def _can_be_had_again(record: bytes) -> bool:
+    """Whether a record of consensus is a certificate: then nothing waits for its sync.
+
+    It binds nobody: what it certifies, q replicas made durable before they voted. Every vote that follows from it
+    stands behind it in the journal and takes it along. This spares one sync of three in each block.
+    """
+    return len(record) > 1 and record[1] in _CERTIFICATES
 
 
 def _decode_record(data: bytes) -> Record:

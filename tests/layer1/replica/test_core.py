@@ -8,10 +8,22 @@ import pytest
 from layer1.block import Batch
 from layer1.codec import decode, encode
 from layer1.consensus.events import Now
+from layer1.consensus.messages import (
+    Finalization,
+    Finalize,
+    Notarization,
+    Notarize,
+    Nullification,
+    Nullify,
+    Proposal,
+)
+from layer1.consensus.records import VoteFrom, encode_record
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError, Refused
+from layer1.ledger.genesis import genesis_header
 from layer1.ledger.transactions import sign_transaction
 from layer1.replica import events
+from layer1.replica.core import _can_be_had_again
 from layer1.replica.mempool import PoolLimits
 from layer1.replica.messages import BatchData, Blocks, BlocksRequest, LinkMessage
 from layer1.replica.records import BatchRecord, Record
@@ -352,3 +364,14 @@ def test_a_journal_without_a_batch_is_refused() -> None:
     node.durable = [encode(record) for record in records if not isinstance(record, BatchRecord)]
     with pytest.raises(LocalError, match="lacks a batch"):
         node.restart()
+
+
+def test_votes_wait_for_a_sync_and_certificates_do_not() -> None:
+    """Own votes and proposals bind; a certificate can be had again, and is durable with the next vote."""
+    votes = (Notarize(0, 1, bytes(32), 0, bytes(64)), Finalize(0, 1, bytes(32), 0, bytes(64)), Nullify(0, 1, 0, b""))
+    certificates = (Notarization(0, 1, bytes(32), ()), Finalization(0, 1, bytes(32), ()), Nullification(0, 1, ()))
+    assert [_can_be_had_again(encode_record(record)) for record in votes] == [False] * 3
+    assert [_can_be_had_again(encode_record(record)) for record in certificates] == [True] * 3
+    vote = Notarize(0, 1, bytes(32), 0, bytes(64))
+    assert not _can_be_had_again(encode_record(Proposal(genesis_header(GENESIS), (), vote, ())))
+    assert not _can_be_had_again(encode_record(VoteFrom(1)))
