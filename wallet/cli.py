@@ -49,7 +49,7 @@ GenesisOption = Annotated[Path | None, typer.Option(help="Genesis file; without 
 ChainOption = Annotated[str | None, typer.Option(help="Refuse any other chain.")]
 
 
-@app.command()
+@app.command(epilog="Example: wallet create --home alice --ledger http://127.0.0.1:7001")
 def create(
     *,
     ledger: LedgerOption = None,
@@ -80,7 +80,7 @@ def create(
     out.say(f"\nWrite these 12 words down. They are shown once, and whoever has them has the money:\n\n  {made.phrase}")
 
 
-@app.command()
+@app.command(epilog="Example: wallet connect --ledger http://127.0.0.1:7001 --ledger http://127.0.0.1:7003")
 def connect(
     *,
     ledger: LedgerOption = None,
@@ -106,13 +106,13 @@ def connect(
     _warn_unchecked(out, not known and chain_id is None and genesis is None)
 
 
-@app.command()
+@app.command(epilog="Example: wallet show --json")
 def show(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show addresses, the contact, and balances proven by the ledger."""
     run(home, json, None, Show())
 
 
-@app.command()
+@app.command(epilog="Example: wallet send ADDRESS 2.50 --from savings")
 def send(
     *,
     address: Annotated[str, typer.Argument(help="Who gets it.")],
@@ -138,7 +138,7 @@ def send(
     run(home, json, passphrase_file, request)
 
 
-@app.command("serve")
+@app.command("serve", epilog="Example: wallet serve --listen 127.0.0.1:9735 --accept-deposit-up-to 100.00")
 def serve_command(
     *,
     listen: Annotated[str | None, typer.Option(help="host:port; by default where it listened last.")] = None,
@@ -174,7 +174,7 @@ def serve_command(
         out.fail(error)
 
 
-@app.command()
+@app.command(epilog="Example: wallet pay 7ccd1d6d43c5 0.25 --count 600 --memo coffee")
 def pay(
     *,
     target: Annotated[str, typer.Argument(help="Channel id or the start of it, or the peer's address or contact.")],
@@ -194,7 +194,7 @@ def pay(
         raise typer.Exit(Exit.REFUSED)
 
 
-@app.command()
+@app.command(epilog="Example: wallet history --limit 10 --channel 7ccd1d6d43c5")
 def history(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest first.")] = 50,

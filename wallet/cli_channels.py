@@ -19,7 +19,9 @@ channel_app = typer.Typer(help="Open, look at and close channels.", no_args_is_h
 ChannelArgument = Annotated[str, typer.Argument(help="Id of the channel, or the start of it.")]
 
 
-@channel_app.command("open")
+@channel_app.command(
+    "open", epilog="Example: wallet channel open CONTACT --deposit 200.00 --peer-deposit 100.00 --bond 10.00"
+)
 def channel_open(
     *,
     contact: Annotated[str, typer.Argument(help="address@host:port, as the peer's `wallet show` prints it.")],
@@ -59,13 +61,13 @@ def channel_open(
     run(home, json, passphrase_file, request)
 
 
-@channel_app.command("list")
+@channel_app.command("list", epilog="Example: wallet channel list --json")
 def channel_list(home: HomeOption = None, json: JsonOption = False, passphrase_file: PassphraseOption = None) -> None:
     """List all channels: what one can send, can receive, has reserved, has in dispute."""
     run(home, json, passphrase_file, ListChannels())
 
 
-@channel_app.command("show")
+@channel_app.command("show", epilog="Example: wallet channel show 7ccd1d6d43c5")
 def channel_show(
     *,
     channel: ChannelArgument,
@@ -77,7 +79,7 @@ def channel_show(
     run(home, json, passphrase_file, ShowChannel(channel=channel))
 
 
-@channel_app.command("close")
+@channel_app.command("close", epilog="Example: wallet channel close 7ccd1d6d43c5 --force --wait")
 def channel_close(
     *,
     channel: ChannelArgument,
@@ -97,7 +99,7 @@ def channel_close(
         )
 
 
-@channel_app.command("period")
+@channel_app.command("period", epilog="Example: wallet channel period")
 def channel_period(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Explain how long a challenge period must be on this ledger."""
     out = Output(json)

@@ -1,0 +1,31 @@
+"""What the commands say of themselves."""
+
+from __future__ import annotations
+
+import pytest
+from typer import Typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from layer1.cli import app as layer1_app
+from wallet.cli import app as wallet_app
+
+VERBS = [
+    *[(layer1_app, (verb,)) for verb in ("init", "start", "devnet", "status")],
+    *[(wallet_app, (verb,)) for verb in ("create", "connect", "show", "send", "serve", "pay", "history")],
+    *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],
+]
+
+
+@pytest.mark.parametrize(("app", "verb"), VERBS, ids=[" ".join(verb) for _, verb in VERBS])
+def test_every_verb_has_help_with_an_example_and_speaks_json(app: Typer, verb: tuple[str, ...]) -> None:
+    """ "`--json` on every verb"; "`--help` with examples"."""
+    shown = CliRunner().invoke(app, [*verb, "--help"], env={"COLUMNS": "120", "NO_COLOR": "1"})
+    assert shown.exit_code == 0
+    assert "Example: " in shown.output
+    assert "--json" in shown.output
+
+
+def test_no_verb_is_missing_here() -> None:
+    top = {name for app in (layer1_app, wallet_app) for name in getattr(get_command(app), "commands", {})}
+    assert top - {"channel"} == {verb[0] for _, verb in VERBS} - {"channel"}
