@@ -414,6 +414,7 @@ class GroupHost:
 
     def _issue(self, group_id: Hash, batch: list[tuple[bytes, _Waiting]]) -> None:
         wanted = [(command, future) for command, future in batch if not future.done()]
+        first = 0
         try:
             first = self._group(group_id).next_number
             self._step(group_id, Requested(tuple(command for command, _ in wanted), _salt()))
@@ -422,6 +423,9 @@ class GroupHost:
         except Refused as refusal:
             for _, future in wanted:
                 future.set_exception(Refused(refusal.code, refusal.message))
+        except LocalError as error:  # everything is frozen by now; they have no number, so nobody else tells them
+            for number, (_, future) in enumerate(wanted, first):
+                future.set_exception(Pending(group_id, number, f"the disk failed: {error}"))
 
     def _perform(self, group_id: Hash, effect: Effect) -> None:
         if group_id not in self._groups:

@@ -88,14 +88,15 @@ def propose(group: Group, salt: bytes) -> Step:
     if not idle or group.stopped is not None:
         return group, []
     place, base = group.place, group.state
-    built = build_batch(place, base, group.queue)
-    effects: list[Effect] = [Rejected(each.number, each.code, each.message) for each in built.refused]
-    group = replace(group, queue=built.rest)
-    if not built.batch.commands and not built.batch.refusals:
-        if built.rest:
-            after, more = propose(group, salt)
-            return after, effects + more
-        return group, effects
+    effects: list[Effect] = []
+    while True:  # until there is something to sign: what is refused of our own needs no version
+        built = build_batch(place, base, group.queue)
+        effects.extend(Rejected(each.number, each.code, each.message) for each in built.refused)
+        group = replace(group, queue=built.rest)
+        if built.batch.commands or built.batch.refusals:
+            break
+        if not built.rest:
+            return group, effects
     encoded = encode_batch(built.batch)
     state = advance(place, base, built.batch, encoded=encoded, salt=salt, outcome=built.outcome)
     message = Propose(state.header, encoded, salt, sign_state(place.key, state.header), group.signatures)
