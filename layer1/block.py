@@ -6,6 +6,7 @@ from layer1.codec import Struct
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Domain, Hash, digest
 from layer1.header import Header
+from layer1.ledger.events import Event
 from layer1.ledger.transactions import Output, Transaction
 
 
@@ -36,3 +37,5 @@ class CommittedBlock(Struct):
     """Those that executed, in order (duplicates left out)."""
     outputs: tuple[Output, ...]
     """One per executed transaction."""
+    events: tuple[Event, ...] = ()
+    """What executing it did, settlements at the deadline among it; the store leaves out changes of accounts."""

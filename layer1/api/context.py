@@ -41,7 +41,7 @@ class Api:
         self.metrics = Metrics(backend)
         self.closing = asyncio.Event()
         """Set when the server stops: waits and streams end."""
-        self.in_work: dict[str, int] = {"requests": 0, "waiting": 0, "streams": 0}
+        self.in_work: dict[str, int] = {"requests": 0, "waiting": 0, "streams": 0, "large bodies": 0}
         self._threads = ThreadPoolExecutor(READERS, "api-store")
         self._proven: OrderedDict[int, tuple[HeadProof, list[Hash]]] = OrderedDict()
         self._grown = asyncio.Event()

@@ -25,7 +25,6 @@ from layer1.crypto import Hash, PublicKey
 from layer1.ledger.events import AccountChanged, GroupClosed, GroupOpened, GroupReported, GroupWedged
 from layer1.ledger.transactions import OpenGroup, Output, Transaction, Transfer
 from layer1.proof import HeadProof
-from layer1.storage.store import StoredBlock
 
 KINDS = ("transaction", "group", "block")
 """In the order in which a block's events come."""
@@ -122,20 +121,19 @@ class Feed:
         return await asyncio.shield(task)
 
     def _render(self, height: int) -> tuple[Item, ...]:
-        stored = self._api.backend.store.stored_blocks(height, 1)
-        assert stored, "the caller knows that the block is stored"
-        return render(stored[0])
+        found = self._api.backend.store.blocks(height, 1)
+        assert found, "the caller knows that the block is stored"
+        return render(found[0])
 
 
-def render(stored: StoredBlock) -> tuple[Item, ...]:
+def render(block: CommittedBlock) -> tuple[Item, ...]:
     """The events of one block, in order."""
-    block = stored.block
     header = block.header
     rendered = _Rendered(header.height)
     for index, (transaction, output) in enumerate(zip(block.transactions, block.outputs, strict=True)):
         data = _transaction(header.height, index, transaction, output)
         rendered.add("transaction", data, output.group_id, _accounts(transaction))
-    for event in stored.events:
+    for event in block.events:
         if not isinstance(event, AccountChanged):
             rendered.add("group", _group(header.height, event), event.group_id)
     rendered.add("block", _block(block))

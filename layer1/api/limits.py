@@ -11,6 +11,10 @@ class ApiLimits:
 
     body_bytes: int = 8 * 2**20
     """A request's body: 1,000 transactions of four kilobytes in hex."""
+    small_body_bytes: int = 256 * 1024
+    """A body up to this always finds room: 1,024 connections of them are 256 MiB."""
+    large_bodies: int = 32
+    """Larger bodies in hand at once, another 256 MiB."""
     body_ms: int = 10_000
     """For a body to arrive, so that slow senders hold nothing."""
     transactions: int = 2_000

@@ -252,6 +252,7 @@ class Application:
             batches=tuple(part.encoded for part in executed.parts),
             transactions=executed.execution.transactions,
             outputs=executed.execution.outputs,
+            events=executed.execution.events,
         )
 
     def _forget_siblings(self) -> None:

@@ -7,7 +7,7 @@ the rest (25 of 50 us for a transaction, measured).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from layer1.block import CommittedBlock
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import GroupAgreement
-from layer1.ledger.events import AccountChanged, Event
+from layer1.ledger.events import AccountChanged
 from layer1.ledger.transactions import CloseGroup, OpenGroup, Output, Report, Transaction, Transfer, Wedge
 from layer1.storage import tables
 
@@ -36,7 +36,7 @@ class Close:
 class Rows:
     """The rows of some blocks, by table."""
 
-    def __init__(self, blocks: Sequence[CommittedBlock], events: Mapping[int, Sequence[Event]]) -> None:
+    def __init__(self, blocks: Sequence[CommittedBlock]) -> None:
         self.blocks: list[Row] = []
         self.transactions: list[Row] = []
         self.history: list[Row] = []
@@ -46,7 +46,7 @@ class Rows:
         """Of the groups that these blocks open."""
         self.closes: list[Close] = []
         for block in blocks:
-            self._add(block, events.get(block.header.height, ()))
+            self._add(block)
 
     def by_table(self) -> Iterator[tuple[Table, list[Row]]]:
         """Each table with its rows."""
@@ -61,10 +61,10 @@ class Rows:
         if agreement is not None:
             self._concern({member.payout for member in agreement.members}, close.height, close.position)
 
-    def _add(self, block: CommittedBlock, events: Sequence[Event]) -> None:
+    def _add(self, block: CommittedBlock) -> None:
         header = block.header
         contents = (encode(header), encode(block.finalization), encode(block.path), encode(block.batches))
-        told = encode([event for event in events if not isinstance(event, AccountChanged)])
+        told = encode([event for event in block.events if not isinstance(event, AccountChanged)])
         self.blocks.append((header.height, header.id, *contents, told, len(block.transactions)))
         for position, (transaction, output) in enumerate(zip(block.transactions, block.outputs, strict=True)):
             self._add_transaction(header.height, position, transaction, output)

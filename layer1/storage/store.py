@@ -18,7 +18,7 @@ after the commit, so whoever has read it finds everything up to it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,14 +72,6 @@ class StoredTransaction:
     position: int
     transaction: Transaction
     output: Output
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlock:
-    """A block, and what executing it did to groups."""
-
-    block: CommittedBlock
-    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +133,11 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------------ writing
 
-    def append(self, blocks: Sequence[CommittedBlock], events: Mapping[int, Sequence[Event]] | None = None) -> None:
+    def append(self, blocks: Sequence[CommittedBlock]) -> None:
         """Store blocks, oldest first, in one transaction; those that are here already are skipped.
 
         Args:
             blocks: Each the child of the one before it, the first at most one above `height`.
-            events: By height, what executing the block did. Event streams tell of groups from these; the store
-                leaves out changes of accounts, which the transactions show.
 
         Raises:
             LocalError: A block is missing before one of these, one is not the child of the one before, or the
@@ -159,7 +149,7 @@ class Store:
                 return
             tip = self._check_chain(fresh)
             try:
-                self._insert(Rows(fresh, events or {}))
+                self._insert(Rows(fresh))
             except SQLAlchemyError as error:
                 raise LocalError(
                     f"storing blocks {fresh[0].header.height} to {fresh[-1].header.height} failed: {_cause(error)}. "
@@ -214,18 +204,14 @@ class Store:
         return found[0] if found and found[0].header.height == height else None
 
     def blocks(self, first: int, limit: int) -> list[CommittedBlock]:
-        """Whole blocks from height ``first`` on, oldest first; for peers that catch up."""
-        return [stored.block for stored in self.stored_blocks(first, limit)]
-
-    def stored_blocks(self, first: int, limit: int) -> list[StoredBlock]:
-        """Whole blocks with their events, from height ``first`` on, oldest first."""
+        """Whole blocks from height ``first`` on, oldest first; for event streams, and for peers that catch up."""
         wanted = sql.select(tables.blocks).where(tables.blocks.c.height >= first)
         with self._engine.connect() as connection:
             rows = connection.execute(wanted.order_by(tables.blocks.c.height).limit(limit)).all()
             if not rows:
                 return []
             contents = self._contents(connection, rows[0].height, rows[-1].height)
-        return [StoredBlock(_block(row, contents[row.height]), decode(row.events, tuple[Event, ...])) for row in rows]
+        return [_block(row, contents[row.height]) for row in rows]
 
     def _contents(
         self, connection: sql.Connection, first: int, last: int
@@ -393,6 +379,7 @@ def _block(row: sql.Row[Any], contents: tuple[Iterable[Transaction], Iterable[Ou
         decode(row.batches, tuple[bytes, ...]),
         tuple(contents[0]),
         tuple(contents[1]),
+        decode(row.events, tuple[Event, ...]),
     )
 
 

@@ -62,14 +62,7 @@ async def submit(request: web.Request) -> web.Response:
     query = parameters.only(request, "wait", "timeout_ms", "proof")
     timeout_ms = _timeout(query, api.limits)
     with_proof = parameters.flag(query, "proof")
-    transactions = _parse(request.content_type, await _body(request, api.limits), api.limits)
-    if with_proof and len(transactions) > api.limits.proofs:
-        raise Refused(
-            "too_many",
-            f"{len(transactions)} proofs are asked for, at most {api.limits.proofs} are made: take /blocks/{{height}} "
-            "with ?proof=true for all outputs of a block",
-        )
-    ids = api.backend.submit(transactions)
+    ids = await _take(request, api, api.limits.proofs if with_proof else api.limits.transactions)
     api.metrics.transactions.inc(len(ids))
     if timeout_ms is None:
         return answer(_results(ids, {}, {}), 202)
@@ -106,6 +99,26 @@ def _timeout(query: Mapping[str, str], limits: ApiLimits) -> int | None:
     if "timeout_ms" not in query:
         return limits.wait_ms
     return parameters.number(query["timeout_ms"], "timeout_ms", 1, limits.max_wait_ms)
+
+
+async def _take(request: web.Request, api: Api, most: int) -> list[Hash]:
+    """Read the body and bring what it holds. Nothing of it is kept while its sender waits for finality."""
+    limits, size = api.limits, request.content_length
+    if size is not None and size <= limits.small_body_bytes:
+        return await _take_body(request, api, most)
+    with api.room("large bodies", limits.large_bodies):
+        return await _take_body(request, api, most)
+
+
+async def _take_body(request: web.Request, api: Api, most: int) -> list[Hash]:
+    transactions = _parse(request.content_type, await _body(request, api.limits), api.limits)
+    if len(transactions) > most:
+        raise Refused(
+            "too_many",
+            f"{len(transactions)} proofs are asked for, at most {most} are made: take /blocks/{{height}} "
+            "with ?proof=true for all outputs of a block",
+        )
+    return api.backend.submit(transactions)
 
 
 async def _body(request: web.Request, limits: ApiLimits) -> bytes:

@@ -18,7 +18,6 @@ from layer1.errors import Refused
 from layer1.header import Header
 from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.agreements import GroupAgreement, Member, initial_body, initial_certificate, sign_claim
-from layer1.ledger.events import Event
 from layer1.ledger.execute import execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
 from layer1.ledger.state import State
@@ -62,7 +61,6 @@ class Chain:
         self.state = State.genesis(genesis)
         self.headers: list[Header] = [genesis_header(genesis)]
         self.blocks: list[CommittedBlock] = []
-        self.events: dict[int, tuple[Event, ...]] = {}
         self.salt = 0
         config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set_hash)
         self.signers = [Signer(config, key, i) for i, key in enumerate(REPLICAS)]
@@ -92,10 +90,11 @@ class Chain:
             replica_set=self.genesis.replica_set_hash,
         )
         votes = [signer.finalize(header.view, header.id) for signer in self.signers]
-        block = CommittedBlock(header, finalization(votes, 3), (), (batch,), done.transactions, done.outputs)
+        block = CommittedBlock(
+            header, finalization(votes, 3), (), (batch,), done.transactions, done.outputs, done.events
+        )
         self.headers.append(header)
         self.blocks.append(block)
-        self.events[header.height] = done.events
         return block
 
     def transfer(self, amount: int = 1, sender: SigningKey = ALICE, recipient: PublicKey = BOB.public) -> Transaction:
@@ -143,7 +142,7 @@ class StandIn:
         self.genesis = chain.genesis
         self.index = index
         self.store = Store.open(directory / f"replica-{index}.db", chain.genesis.chain_id)
-        self.store.append(chain.blocks, chain.events)
+        self.store.append(chain.blocks)
         self.pool: list[Transaction] = []
         self.orders_at_once = True
         self.stores = True
@@ -198,7 +197,7 @@ class StandIn:
         news.set()
 
     def catch_up(self) -> None:
-        self.store.append(self.chain.blocks, self.chain.events)
+        self.store.append(self.chain.blocks)
 
     async def wait_final(self, ids: Sequence[Hash], timeout_ms: int) -> dict[Hash, Located]:
         try:

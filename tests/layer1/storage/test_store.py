@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_blocks_come_out_as_they_went_in(chain: Chain, store: Store) -> None:
     blocks = [chain.commit([chain.transfer(), chain.transfer(2)]), chain.commit(), chain.commit([chain.opening()])]
-    store.append(blocks, chain.events)
+    store.append(blocks)
     assert store.height == 3
     assert [store.block(height) for height in (1, 2, 3)] == blocks
     assert store.blocks(2, 10) == blocks[1:]
@@ -151,7 +151,7 @@ def test_summaries_are_paged(chain: Chain, store: Store) -> None:
 
 
 def test_groups_are_found_by_every_key_in_their_agreement(chain: Chain, store: Store) -> None:
-    store.append([chain.commit([chain.opening(0), chain.opening(1)]), chain.commit([chain.opening(2)])], chain.events)
+    store.append([chain.commit([chain.opening(0), chain.opening(1)]), chain.commit([chain.opening(2)])])
     assert [group.opened for group in store.groups(10)] == [(2, 0), (1, 1), (1, 0)]
     assert [group.opened for group in store.groups(10, before=(2, 0), member=ALICE.public)] == [(1, 1), (1, 0)]
     assert len(store.groups(10, member=CAROL.public)) == 3
@@ -166,8 +166,8 @@ def test_settlement_at_the_deadline_is_among_the_events(chain: Chain, store: Sto
     assert group_id is not None
     chain.commit([chain.wedge(group_id)])
     chain.commit(wall_time=chain.tip.wall_time + 2_000)
-    store.append(chain.blocks, chain.events)
-    kinds = [type(event) for stored in store.stored_blocks(1, 10) for event in stored.events]
+    store.append(chain.blocks)
+    kinds = [type(event) for stored in store.blocks(1, 10) for event in stored.events]
     assert kinds == [GroupOpened, GroupWedged, GroupClosed]
     assert [stored.height for stored in store.group_history(group_id, 10)] == [2, 1]
 
