@@ -13,6 +13,7 @@ under the system's, and ``control.path`` in the home names it either way.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import stat
@@ -36,6 +37,7 @@ MAX_PATH_BYTES = 100
 MAX_REQUEST_BYTES = 65_536
 
 R = TypeVar("R")
+_log = logging.getLogger(__name__)
 _ANY_REQUEST: Any = REQUESTS[0]
 for _kind in REQUESTS[1:]:
     _ANY_REQUEST = _ANY_REQUEST | _kind
@@ -130,7 +132,9 @@ class ControlServer:
             view = await self._commands.run(request, report)
         except msgspec.MsgspecError as error:
             return _Line(error=_ErrorBody("bad_usage", f"not a request of this wallet's version: {error}"))
-        except WedgeError as error:
+        except Exception as error:  # noqa: BLE001 - whoever asked is told
+            if not isinstance(error, WedgeError):
+                _log.exception("a request failed")
             refusal = as_refusal(error)
             return _Line(error=_ErrorBody(refusal.code, refusal.message))
         return _Line(view=msgspec.Raw(msgspec.json.encode(view)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
-from layer1.client import LedgerClient
 from layer1.codec import decode
 from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, RemoteError
@@ -17,7 +16,6 @@ from wallet.channel import Channel
 from wallet.contacts import parse_contact
 from wallet.home import Home
 from wallet.requests import (
-    AccountView,
     ChannelsView,
     ChannelView,
     CloseChannel,
@@ -38,40 +36,12 @@ from wallet.requests import (
     WalletView,
     no_report,
 )
+from wallet.show import show_home
 from wallet.views import currency_view
 from wallet.wallet import Wallet
 
 R = TypeVar("R")
 _Handler = Callable[[Any, Report], Awaitable[Any]]
-
-
-async def show_home(home: Home, contact: str | None, *, serving: bool) -> WalletView:
-    """What a home shows to anybody who can read it: no passphrase needed.
-
-    Raises:
-        LedgerUnreachable: The balances could not be proven.
-    """
-    keystore, endpoint = home.keystore(), home.endpoint()
-    addresses = [format_address(key) for key in (keystore.spending_address, keystore.savings_address)]
-    contact = contact or (f"{addresses[0]}@{endpoint}" if endpoint else None)
-    if not home.connected:
-        spending, savings = (AccountView(address=each, balance=None) for each in addresses)
-        return WalletView(address=addresses[0], contact=contact, spending=spending, savings=savings, serving=serving)
-    genesis = home.genesis()
-    async with LedgerClient(home.config().ledger_urls, genesis) as ledger:
-        first = await ledger.account(keystore.spending_address)
-        last = await ledger.account(keystore.savings_address)
-    return WalletView(
-        address=addresses[0],
-        contact=contact,
-        spending=AccountView(address=addresses[0], balance=first.value.balance),
-        savings=AccountView(address=addresses[1], balance=last.value.balance),
-        serving=serving,
-        chain_id=genesis.chain_id.hex(),
-        currency=currency_view(genesis.currency),
-        height=last.header.height,
-        clock_ms=last.header.clock,
-    )
 
 
 class LocalCommands:

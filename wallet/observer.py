@@ -41,6 +41,7 @@ class WalletObserver(Observer):
         self._flushing: asyncio.TimerHandle | None = None
         self.advised: dict[Hash, str] = {}
         self.on_submission: Callable[[CloseGroup | Wedge | Report], object] = lambda payload: None
+        self.on_flushed: Callable[[], object] = lambda: None
         self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
 
     def committed(self, group_id: Hash, event: Committed) -> None:
@@ -113,6 +114,7 @@ class WalletObserver(Observer):
         self._flushing = None
         try:
             self._history.flush()
+            self.on_flushed()
         except LocalError as error:
             _log.error("%s; it is kept in memory and written later", error)
             self._flush_soon()

@@ -10,12 +10,9 @@ from layer1.codec import encode
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
 from wallet.control import RemoteCommands
-from wallet.history import History as HistoryFile
 from wallet.home import Home
-from wallet.local import LocalCommands, show_home
-from wallet.requests import History, HistoryView, Report, Request, SendSigned, Show
-from wallet.views import currency_view
-from wallet.wallet import Wallet
+from wallet.requests import CurrencyView, History, HistoryView, Report, Request, SendSigned, Show
+from wallet.show import show_home
 
 R = TypeVar("R")
 Passphrase = Callable[[], str]
@@ -38,6 +35,9 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
         raise busy
     if isinstance(request, History):
         return cast(R, _read_history(home, request))
+    from wallet.local import LocalCommands  # noqa: PLC0415 - only when needed
+    from wallet.wallet import Wallet  # noqa: PLC0415 - only when needed
+
     async with Wallet.load(home.path, passphrase()) as wallet:
         return await LocalCommands(home, wallet).run(request, report)
 
@@ -66,6 +66,9 @@ def _busy(home: Home) -> Refused | None:
 
 def _read_history(home: Home, request: History) -> HistoryView:
     """The history needs no key: it is read from its file, by whoever is alone in the home."""
+    from wallet.history import History as HistoryFile  # noqa: PLC0415 - only when needed
+
+    currency = home.genesis().currency
     lock = home.lock()
     try:
         history = HistoryFile(home.history_path)
@@ -75,4 +78,4 @@ def _read_history(home: Home, request: History) -> HistoryView:
             history.close()
     finally:
         lock.release()
-    return HistoryView(entries=entries, currency=currency_view(home.genesis().currency))
+    return HistoryView(entries=entries, currency=CurrencyView(symbol=currency.symbol, decimals=currency.decimals))

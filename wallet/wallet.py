@@ -22,37 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from layer1.client import LedgerClient
-from layer1.crypto import PublicKey, SigningKey, format_address
+from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, Refused
-from layer1.journal import Journal
-from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
-from layer2.driver import GroupHost
 from layer2.opening import OpeningPolicy
-from layer2.payments import Payments
-from wallet.book import ChannelBook
+from wallet.assembly import assemble
 from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
-from wallet.history import History
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
-from wallet.observer import WalletObserver
 from wallet.openings import Openings
-from wallet.parts import Parts
 from wallet.peers import Peers
 from wallet.period import default_period_ms
 from wallet.requests import ChannelView, EntryView, Report, no_report
-from wallet.signals import Signals
-from wallet.submitter import Submitter
 
 _log = logging.getLogger(__name__)
-
-COMPACT_BYTES = 8 * 2**20
-"""A journal that is longer when the wallet is closed is replaced by what is needed to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +108,7 @@ class Wallet:
         async with contextlib.AsyncExitStack() as stack:
             lock = self._home.lock()
             stack.callback(lock.release)
-            self._parts = await self._assemble(stack)
+            self._parts = await assemble(self._home, self._keys, self._keystore, stack)
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
             self._openings = Openings(self._parts, self._peers, self._follower)
@@ -135,35 +122,6 @@ class Wallet:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
-
-    async def _assemble(self, stack: contextlib.AsyncExitStack) -> Parts:
-        home, genesis = self._home, self._home.genesis()
-        signals = Signals()
-        book = ChannelBook(home.channels_path)
-        history = History(home.history_path)
-        stack.callback(history.close)
-        observer = WalletObserver(book, history, signals)
-        ledger = await stack.enter_async_context(LedgerClient(home.config().ledger_urls, genesis))
-        submitter = Submitter(ledger)
-        stack.push_async_callback(submitter.close)
-        observer.on_submission = submitter.bring
-
-        def group_key(agreement: GroupAgreement, index: int) -> SigningKey:
-            return self._keys.group_key(book.key_index_of(agreement))
-
-        journal = Journal.open(home.journal_path)
-        stack.callback(journal.close)
-        host = GroupHost(
-            journal,
-            self._keys.spending,
-            genesis.chain_id,
-            machines={"payments/1": Payments()},
-            observer=observer,
-            group_key=group_key,
-        )
-        stack.callback(_compact, host, history)
-        payout = self._keystore.savings_address
-        return Parts(genesis, self._keys, payout, ledger, host, book, history, observer, submitter, signals)
 
     def _note_end(self, watcher: asyncio.Task[None]) -> None:
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
@@ -328,10 +286,3 @@ def _first(error: BaseException) -> BaseException:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _compact(host: GroupHost, history: History) -> None:
-    with contextlib.suppress(LocalError):  # a journal that is frozen, or a full disk: nothing is lost by leaving it
-        if host.journal_bytes() > COMPACT_BYTES:
-            history.settle()
-            host.compact()

@@ -13,8 +13,7 @@ import pytest
 from layer1.ledger.genesis import Genesis
 from layer2.opening import OpeningPolicy
 from tests.wallet.standin import Chain, Client, make_genesis
-from wallet import keystore, local, session
-from wallet import wallet as library
+from wallet import assembly, keystore, session, show
 from wallet.home import Config, Home
 from wallet.wallet import Created, Wallet
 
@@ -56,7 +55,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_scrypt: N
     for made in homes.values():
         Home(made.home).connect(chain.genesis, Config(("http://stand-in",)))
     client: Callable[..., Any] = lambda *_: Client(chain)  # noqa: E731
-    for module in (library, local, session):
+    for module in (assembly, session, show):
         monkeypatch.setattr(module, "LedgerClient", client)
     async with AsyncExitStack() as stack:
         yield World(chain, homes, stack)

@@ -18,8 +18,7 @@ from layer1.ledger.genesis import to_json
 from layer1.link import LinkClosed
 from layer2.driver import Pending
 from tests.wallet.standin import make_genesis
-from wallet import cli, local, session
-from wallet import wallet as library
+from wallet import assembly, cli, session, show
 from wallet.cli import app
 from wallet.exits import EXITS, Exit, as_refusal, exit_of
 from wallet.home import Home
@@ -79,7 +78,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that is away is given up soon."""
     client = partial(LedgerClient, limits=ClientLimits(patience_ms=100))
-    for module in (library, local, session):
+    for module in (assembly, session, show):
         monkeypatch.setattr(module, "LedgerClient", client)
 
 

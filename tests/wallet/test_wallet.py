@@ -14,8 +14,8 @@ from layer1.crypto import format_address
 from layer1.errors import Refused
 from tests.wallet.conftest import PASSPHRASE, POLICY, World
 from tests.wallet.standin import FUNDS
+from wallet import assembly, openings
 from wallet import channel as channels
-from wallet import openings
 from wallet.book import Stage
 from wallet.channel import Channel
 from wallet.requests import ChannelView
@@ -289,3 +289,20 @@ async def test_channels_are_named_by_prefix_peer_or_not_at_all(world: World) -> 
             alice.channel(text)
         assert caught.value.code == "unknown_channel"
     assert channel.record.stage is Stage.OPEN
+
+
+async def test_a_long_journal_is_shortened_while_the_wallet_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the journal drops is in the history by then, durably: nothing of it is lost by a restart."""
+    monkeypatch.setattr(assembly, "COMPACT_BYTES", 8_000)
+    alice, _, channel = await opened(world)
+    lengths: list[int] = []
+    for _ in range(4):
+        await asyncio.gather(*(channel.pay(1) for _ in range(100)))
+        lengths.append(alice._parts.host.journal_bytes())
+        alice._parts.observer._flush()
+        assert alice._parts.host.journal_bytes() < 8_000
+    assert max(lengths) > 8_000
+    await world.stack.aclose()
+    async with Wallet.load(world.homes["alice"].home, PASSPHRASE) as again:
+        assert again.channel(channel.id.hex()).view().can_send == 9_600
+        assert len([entry for entry in again.history(500) if entry.kind == "paid"]) == 400

@@ -1,0 +1,62 @@
+"""Making the parts of a wallet out of its home, and taking them down again."""
+
+from __future__ import annotations
+
+import contextlib
+
+from layer1.client import LedgerClient
+from layer1.crypto import SigningKey
+from layer1.errors import LocalError
+from layer1.journal import Journal
+from layer1.ledger.agreements import GroupAgreement
+from layer2.driver import GroupHost
+from layer2.payments import Payments
+from wallet.book import ChannelBook
+from wallet.history import History
+from wallet.home import Home
+from wallet.keystore import HotKeys, Keystore
+from wallet.observer import WalletObserver
+from wallet.parts import Parts
+from wallet.signals import Signals
+from wallet.submitter import Submitter
+
+COMPACT_BYTES = 8 * 2**20
+"""A journal that is longer is replaced by what is needed to go on, once the history has the rest."""
+
+
+async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: contextlib.AsyncExitStack) -> Parts:
+    """Restore everything that a home holds; `stack` takes it down in the reverse order. The home must be locked by us.
+
+    Raises:
+        Refused: ``no_ledger`` or ``bad_config``.
+        LocalError: The journal, the book or the history is damaged.
+    """
+    genesis, signals = home.genesis(), Signals()
+    book = ChannelBook(home.channels_path)
+    history = History(home.history_path)
+    stack.callback(history.close)
+    observer = WalletObserver(book, history, signals)
+    ledger = await stack.enter_async_context(LedgerClient(home.config().ledger_urls, genesis))
+    submitter = Submitter(ledger)
+    stack.push_async_callback(submitter.close)
+    observer.on_submission = submitter.bring
+
+    def group_key(agreement: GroupAgreement, _: int) -> SigningKey:
+        return keys.group_key(book.key_index_of(agreement))
+
+    journal = Journal.open(home.journal_path)
+    stack.callback(journal.close)
+    machines = {"payments/1": Payments()}
+    host = GroupHost(
+        journal, keys.spending, genesis.chain_id, machines=machines, observer=observer, group_key=group_key
+    )
+    observer.on_flushed = lambda: _compact(host, history)
+    stack.callback(_compact, host, history)
+    return Parts(genesis, keys, keystore.savings_address, ledger, host, book, history, observer, submitter, signals)
+
+
+def _compact(host: GroupHost, history: History) -> None:
+    with contextlib.suppress(LocalError):  # a journal that is frozen, or a full disk: nothing is lost by leaving it
+        if host.journal_bytes() > COMPACT_BYTES:
+            history.settle()
+            host.compact()
