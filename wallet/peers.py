@@ -10,6 +10,7 @@ Source: docs/design/architecture.md, "HTTP and links"; `layer1.link`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from layer1.crypto import Hash, PublicKey, SigningKey
@@ -18,6 +19,8 @@ from layer1.link import Link, LinkClosed, LinkServer, connect
 from layer2.driver import GroupHost
 from layer2.messages import OpeningMessage
 from wallet.contacts import Contact, format_endpoint
+
+_log = logging.getLogger(__name__)
 
 
 class Peers:
@@ -33,8 +36,9 @@ class Peers:
 
     def keep(self) -> None:
         """Begin to keep links to the peers of our channels; goes on until :meth:`close`."""
-        if self._keeping is None:
+        if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._host.run())
+            self._keeping.add_done_callback(_tell)
 
     async def say(self, contact: Contact, message: OpeningMessage) -> None:
         """Send to a wallet with which there may be no channel yet, over a link that proves its address.
@@ -95,3 +99,9 @@ class Peers:
             pass
         finally:
             await link.close()
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Links are kept again by the next request that needs one; until then somebody should know."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("keeping links ended", exc_info=error)

@@ -15,8 +15,9 @@ from layer1.crypto import SigningKey
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Currency
 from layer2.messages import Decline
+from layer2.payments import pay
 from tests.wallet.conftest import PASSPHRASE, POLICY, World
-from wallet import daemon
+from wallet import assembly, daemon, observer
 from wallet.book import KEPT_LAPSED
 from wallet.channel import Channel
 from wallet.daemon import Serving
@@ -169,3 +170,47 @@ def test_a_peers_memo_cannot_write_to_the_terminal() -> None:
     assert "\u202e" not in shown and "\r" not in shown
     assert "[bold red]" in shown
     assert len(shown.splitlines()) == 2
+
+
+async def test_a_peer_cannot_fill_the_disk_of_a_served_wallet(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal was compacted only when a wallet was closed. A payment that is refused costs a peer nothing and is a
+    record all the same; and a full disk freezes the watcher.
+    """
+    monkeypatch.setattr(assembly, "COMPACT_BYTES", 20_000)
+    monkeypatch.setattr(observer, "FLUSH_S", 0.01)
+    bob, contact = await world.serve("bob")
+    alice = await world.load("alice")
+    channel = await open_with(alice, contact)
+    await channel.pay_many(1, 5)
+    theirs, ours = bob._parts.host, alice._parts.host
+    longest = 0
+    for _ in range(200):
+        with contextlib.suppress(Refused):
+            await theirs.submit(channel.id, pay(0, 10**6, b"x" * 60))
+        longest = max(longest, theirs.journal_bytes(), ours.journal_bytes())
+    assert channel.view().version >= 200
+    assert longest < 60_000
+    version = theirs.groups[channel.id].version
+    await world.stack.aclose()
+    async with Wallet.load(world.homes["bob"].home, PASSPHRASE) as again:
+        assert again._parts.host.groups[channel.id].version == version
+        assert len([entry for entry in again.history(500) if entry.kind == "received"]) == 5
+
+
+async def test_links_are_kept_again_after_a_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One exception while a link was made ended all links for good, and nobody was told."""
+    alice = await world.load("alice")
+    real = alice._parts.host.run
+    monkeypatch.setattr(alice._parts.host, "run", _broken_run)
+    alice._peers.keep()
+    await asyncio.sleep(0.01)
+    assert "keeping links ended" in caplog.text
+    monkeypatch.setattr(alice._parts.host, "run", real)
+    _, contact = await world.serve("bob")
+    await (await open_with(alice, contact)).pay(1)
+
+
+async def _broken_run() -> None:
+    raise ZeroDivisionError
