@@ -309,7 +309,6 @@ class LinkServer:
         self._context: ssl.SSLContext | None = None
         self._gate: _Gate | None = None
         self._listeners: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
         self._arriving: dict[asyncio.Task[None], socket.socket] = {}
         """Connections before TLS is up, oldest first."""
         self._open: dict[web.RequestHandler, asyncio.Transport] = {}
@@ -326,7 +325,8 @@ class LinkServer:
         self._context, self._certificate = server_context()
         self._gate = _Gate(self)
         self._listeners = listeners
-        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in listeners]
+        for listener in listeners:
+            self._listen_on(listener)
         bound: int = listeners[0].getsockname()[1]
         return bound
 
@@ -335,35 +335,41 @@ class LinkServer:
         gate, self._gate = self._gate, None
         if gate is None:
             return
-        tasks = [*self._accepting, *self._arriving]
-        for task in self._accepting:
-            task.cancel()
-        for task in list(self._arriving):
-            self._give_up(task)
-        await asyncio.gather(*tasks, return_exceptions=True)
         for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
             listener.close()
+        arriving = list(self._arriving)
+        for task in arriving:
+            self._give_up(task)
+        await asyncio.gather(*arriving, return_exceptions=True)
         for handler in list(self._strangers):
             self._open[handler].abort()
         await asyncio.gather(*(link.close("the server stops") for link in list(self._links)))
         await gate.shutdown(CLOSE_TIMEOUT_S)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Take connections. One that is slow with TLS gives way to new ones: else silence alone would use us up."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                _log.warning("cannot accept connections: %s; trying again", error)
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            if len(self._arriving) >= self._limits.max_unauthenticated:
-                self._give_up(next(iter(self._arriving)))
-                self.rejected["busy"] += 1
-            task = asyncio.create_task(self._begin_tls(connection))
-            self._arriving[task] = connection
-            task.add_done_callback(self._arrived)
+    def _listen_on(self, listener: socket.socket) -> None:
+        """Take connections as they come; a task that waits for one would lose it if it were cancelled just then."""
+        if self._gate is not None:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection. One that is slow with TLS gives way to it: else silence alone would use us up."""
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # it gave up while it waited
+        except OSError as error:
+            _log.warning("cannot accept connections: %s; trying again", error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(ACCEPT_RETRY_S, self._listen_on, listener)
+            return
+        if len(self._arriving) >= self._limits.max_unauthenticated:
+            self._give_up(next(iter(self._arriving)))
+            self.rejected["busy"] += 1
+        task = asyncio.create_task(self._begin_tls(connection))
+        self._arriving[task] = connection
+        task.add_done_callback(self._arrived)
 
     async def _begin_tls(self, connection: socket.socket) -> None:
         gate = self._gate

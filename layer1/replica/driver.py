@@ -424,6 +424,8 @@ class Replica:
                 backoff_s = FIRST_BACKOFF_S
                 try:
                     await self._on_link(link)
+                except Exception:  # noqa: BLE001 - as for links that we accept: it ends, and is made anew
+                    _log.exception("serving the link with replica %d failed", index)
                 finally:
                     await link.close()
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, guards nothing
@@ -435,7 +437,11 @@ class Replica:
         task.add_done_callback(self._loads.discard)
 
     async def _load_blocks(self, effect: events.LoadBlocks) -> None:
-        blocks = await asyncio.to_thread(self.store.blocks, effect.first, 2 * catchup.MAX_BLOCKS)
+        blocks: Sequence[CommittedBlock] = ()
+        try:
+            blocks = await asyncio.to_thread(self.store.blocks, effect.first, 2 * catchup.MAX_BLOCKS)
+        except Exception:  # noqa: BLE001 - the peer is answered, and asks another replica
+            _log.exception("blocks from height %d on cannot be read for replica %d", effect.first, effect.peer)
         self._step(events.Loaded(effect.peer, effect.first, blocks))
 
     # ------------------------------------------------------------------------------------------------------- backend

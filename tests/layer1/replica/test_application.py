@@ -113,6 +113,14 @@ def test_commit_moves_the_floor_and_forgets_siblings() -> None:
     assert application.commit([first.header, second.header], final(second)) == []
 
 
+def test_a_final_block_tells_what_executing_it_did() -> None:
+    """Event streams live on this: a settlement at its deadline has no transaction that would show it."""
+    application = Application(GENESIS)
+    built = build(application, application.floor.header, part(1))
+    (block,) = application.commit([built.header], final(built))
+    assert block.events == built.execution.events != ()
+
+
 def test_descendants_of_the_floor_stay() -> None:
     application = Application(GENESIS)
     first = build(application, application.floor.header, part(1))

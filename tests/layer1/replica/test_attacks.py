@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -11,12 +14,15 @@ from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import Claim
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import OpenGroup, Report, Transaction, sign_transaction
+from layer1.link import Link
+from layer1.replica import events
 from layer1.replica.application import Application, Part
 from layer1.replica.batches import BatchStore, batch_weight
 from layer1.replica.mempool import Mempool, PoolLimits, check_entry
 from layer1.replica.weight import BUILD_WEIGHT, block_weight, heaviest, total_weight, weight
 from tests.layer1.ledger.world import Party, World, key, make_party
 from tests.layer1.replica.network import ALICE, EPOCH_MS, GENESIS, Network, named, transfer
+from tests.layer1.replica.test_driver import running
 
 MEMBERS = 16
 
@@ -169,3 +175,41 @@ def test_an_opening_weighs_what_verifying_it_takes(world: World) -> None:
     people = [key(f"poor {i}") for i in range(MEMBERS)]
     opening = world.sign(OpenGroup(make_party(world.chain_id, people).agreement), *people)
     assert weight(opening) == MEMBERS
+
+
+@pytest.mark.slow
+async def test_a_peer_whose_blocks_cannot_be_read_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task ended with the database's error, nobody heard of it, and the peer was never served again."""
+    async with running(tmp_path, 1) as (replica,):
+
+        def fail(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(replica.store, "blocks", fail)
+        replica.core._loading.add(0)
+        replica._load(events.LoadBlocks(0, 1))
+        await asyncio.gather(*replica._loads)
+        assert replica.core._loading == set()
+
+
+@pytest.mark.slow
+async def test_a_link_that_fails_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception while a link was served ended the task that dials this replica, for good."""
+    async with running(tmp_path, 4) as replicas:
+        first = replicas[0]
+        broken = 0
+        real = first._on_link
+
+        async def once(link: Link) -> None:
+            nonlocal broken
+            broken += 1
+            if broken <= 3:
+                raise ZeroDivisionError
+            await real(link)
+
+        monkeypatch.setattr(first, "_on_link", once)
+        for link in list(first._links.values()):
+            await link.close()
+        async with asyncio.timeout(10):
+            while len(first._links) < 3 or broken < 6:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)

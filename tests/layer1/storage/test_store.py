@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import sqlalchemy as sql
+from msgspec.structs import replace
 
+from layer1.block import CommittedBlock
 from layer1.errors import LocalError
-from layer1.ledger.events import GroupClosed, GroupOpened, GroupWedged
+from layer1.ledger.events import AccountChanged, GroupClosed, GroupOpened, GroupWedged
 from layer1.storage import tables
 from layer1.storage.store import Store
 from tests.layer1.api.stand_in import ALICE, ALICE_KEY, BOB, CAROL, Chain, make_genesis
@@ -31,12 +33,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+def without_accounts(block: CommittedBlock) -> CommittedBlock:
+    """As the store keeps it: what happened to accounts can be told from the transactions."""
+    return replace(block, events=tuple(event for event in block.events if not isinstance(event, AccountChanged)))
+
+
 def test_blocks_come_out_as_they_went_in(chain: Chain, store: Store) -> None:
     blocks = [chain.commit([chain.transfer(), chain.transfer(2)]), chain.commit(), chain.commit([chain.opening()])]
     store.append(blocks)
     assert store.height == 3
-    assert [store.block(height) for height in (1, 2, 3)] == blocks
-    assert store.blocks(2, 10) == blocks[1:]
+    kept = [without_accounts(block) for block in blocks]
+    assert [store.block(height) for height in (1, 2, 3)] == kept
+    assert store.blocks(2, 10) == kept[1:]
     assert store.block(4) is None
     assert store.block(0) is None
     assert store.blocks(9, 10) == []
