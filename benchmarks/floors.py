@@ -22,6 +22,8 @@ from layer1.loop import run
 
 RECORD = bytes(300)
 """A typical record and message, bytes."""
+ECHO, SILENT, EXCHANGE = b"\x00", b"\x01", b"\x02"
+"""First byte of a message: answer the same, answer nothing, answer as the payee of a bare payment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Floors:
     """Between two processes, 300 bytes each way, over the authenticated link."""
     one_way_us: float
     """Per message of 300 bytes when they are streamed."""
+    exchange_us: float
+    """A bare payment: sign, sync, send; verify, sign, sync, answer; verify. No queue, no state, no history."""
 
 
 def measure() -> Floors:
@@ -48,13 +52,14 @@ def measure() -> Floors:
             journal.sync()
 
         sync_us = best_of(commit, 500)
-    round_trip_us, one_way_us = link_floor()
+    round_trip_us, one_way_us, exchange_us = link_floor()
     return Floors(
         sign_us=best_of(lambda: key.sign(Kind.STATE, ZERO_HASH, RECORD), 2_000),
         verify_us=best_of(lambda: verify(key.public, signature, Kind.STATE, ZERO_HASH, RECORD), 2_000),
         sync_us=sync_us,
         round_trip_us=round_trip_us,
         one_way_us=one_way_us,
+        exchange_us=exchange_us,
     )
 
 
@@ -69,8 +74,8 @@ def best_of(action: Callable[[], object], count: int, rounds: int = 5) -> float:
     return statistics.median(means)
 
 
-def link_floor() -> tuple[float, float]:
-    """(round trip, one way) per 300-byte message between two processes, us."""
+def link_floor() -> tuple[float, float, float]:
+    """(round trip, one way, bare exchange) between two processes, us; see `Floors`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     echo = context.Process(target=_echo_process, args=(theirs,), daemon=True)
@@ -83,16 +88,41 @@ def link_floor() -> tuple[float, float]:
         echo.join()
 
 
+class _Party:
+    """One side of a bare exchange: what neither side of a payment can do without."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._key = SigningKey(bytes(32))
+        self._journal = journal
+
+    def say(self) -> bytes:
+        """Sign, sync, and give what is to be sent."""
+        signature = self._key.sign(Kind.STATE, ZERO_HASH, RECORD)
+        message = EXCHANGE + signature + RECORD[65:]
+        self._journal.append(message)
+        self._journal.sync()
+        return message
+
+    def hear(self, message: bytes) -> None:
+        """Verify what came."""
+        if not verify(self._key.public, message[1:65], Kind.STATE, ZERO_HASH, RECORD):
+            raise RuntimeError("a signature of our own does not verify")
+
+
 def _echo_process(pipe: Connection) -> None:
-    run(_echo(pipe))
+    with tempfile.TemporaryDirectory(prefix="wedge-bench-") as folder, Journal.open(Path(folder)) as journal:
+        run(_echo(pipe, _Party(journal)))
 
 
-async def _echo(pipe: Connection) -> None:
+async def _echo(pipe: Connection, party: _Party) -> None:
     async def serve(link: Link) -> None:
         try:
             while True:
                 message = await link.receive()
-                if message[0] == 0:
+                if message[:1] == EXCHANGE:
+                    party.hear(message)
+                    link.send_nowait(party.say())
+                elif message[:1] == ECHO:
                     link.send_nowait(message)
         except LinkClosed:
             return
@@ -102,19 +132,25 @@ async def _echo(pipe: Connection) -> None:
     await asyncio.Event().wait()
 
 
-async def _measure_link(port: int, count: int = 2_000, stream: int = 20_000) -> tuple[float, float]:
+async def _measure_link(port: int, count: int = 2_000, stream: int = 20_000) -> tuple[float, float, float]:
     link = await connect("127.0.0.1", port, SigningKey.generate(), ZERO_HASH, expect=None)
     start = time.perf_counter()
     for _ in range(count):
-        await link.send(RECORD)
+        await link.send(ECHO + RECORD[1:])
         await link.receive()
     round_trip = (time.perf_counter() - start) / count
-    silent = b"\x01" + RECORD[1:]
     start = time.perf_counter()
     for _ in range(stream):
-        await link.send(silent)
-    await link.send(RECORD)
+        await link.send(SILENT + RECORD[1:])
+    await link.send(ECHO + RECORD[1:])
     await link.receive()
     one_way = (time.perf_counter() - start) / stream
+    with tempfile.TemporaryDirectory(prefix="wedge-bench-") as folder, Journal.open(Path(folder)) as journal:
+        party = _Party(journal)
+        start = time.perf_counter()
+        for _ in range(count):
+            await link.send(party.say())
+            party.hear(await link.receive())
+        exchange = (time.perf_counter() - start) / count
     await link.close()
-    return round_trip * 1e6, one_way * 1e6
+    return round_trip * 1e6, one_way * 1e6, exchange * 1e6

@@ -49,7 +49,7 @@ class WalletObserver(Observer):
         record = self._book.get(group_id)
         if record is not None and event.version > self._written.get(group_id.hex(), 0):
             for place, command in enumerate(event.batch.commands):
-                self._enter(record, event.version, place, command)
+                self._enter(record, group_id.hex(), event.version, place, command)
             self._flush_soon()
         self._signals.notify()
 
@@ -93,14 +93,14 @@ class WalletObserver(Observer):
         """Pass on what is said about a channel to be."""
         self.on_opening(peer, message)
 
-    def _enter(self, record: ChannelRecord, version: int, place: int, command: Command) -> None:
+    def _enter(self, record: ChannelRecord, channel: str, version: int, place: int, command: Command) -> None:
         pay = decode(command.payload, Pay)
         ours = command.member == record.index
         self._history.add(
-            f"{record.group_id.hex()}:{version}:{place}",
+            f"{channel}:{version}:{place}",
             "paid" if ours else "received",
             -pay.amount if ours else pay.amount,
-            channel=record.group_id.hex(),
+            channel=channel,
             peer=format_address(record.peer),
             memo=pay.memo.decode(errors="replace") or None,
             version=version,
