@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from layer1.client import LedgerUnreachable
 from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis
@@ -167,8 +168,9 @@ class Wallet:
         """Transfer from the spending account on layer 1; final on return.
 
         Raises:
-            Refused: As the ledger says, such as ``insufficient_balance``.
-            LedgerUnreachable: What became of it is not known.
+            Refused: As the ledger says, such as ``insufficient_balance``; or ``pending``, when what became of it is not
+                known.
+            LedgerUnreachable: Before anything was signed.
         """
         if amount < 1:
             raise Refused("bad_amount", f"a transfer of {amount} units; the least is 1")
@@ -177,11 +179,23 @@ class Wallet:
         return transaction
 
     async def send_signed(self, transaction: Transaction) -> None:
-        """Bring a signed transfer to layer 1, and enter it in the history."""
+        """Bring a signed transfer to layer 1, and enter it in the history.
+
+        Raises:
+            Refused: As the ledger says, or ``pending``: what became of it is not known.
+        """
         transfer = transaction.payload
         if not isinstance(transfer, Transfer):
             raise Refused("bad_usage", "only transfers are sent")
-        output = await self._parts.ledger.submit(transaction)
+        try:
+            output = await self._parts.ledger.submit(transaction)
+        except LedgerUnreachable as error:
+            raise Refused(
+                "pending",
+                f"the ledger did not answer ({error}), and the transfer of {transfer.amount} units may still be "
+                f"executed until ledger clock {transaction.valid_until_ms} ms. Do not repeat it before that; what became of it, "
+                f"GET /transactions/{transaction.id.hex()} tells",
+            ) from error
         if output.code != "ok":
             raise Refused(output.code, f"the ledger refused: {output.message}")
         reference = transaction.id.hex()

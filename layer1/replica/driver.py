@@ -220,6 +220,9 @@ class Replica:
             raise
         except (LocalError, RemoteError) as error:
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a step that broke off may have left half a change: stop, don't guess
+            _log.exception("replica %d cannot go on", self.index)
+            self._fail(LocalError(f"a fault of this program while it handled {type(event).__name__}: {error!r}"))
 
     def _perform(self, effect: events.Effect) -> None:
         turn = self._turn

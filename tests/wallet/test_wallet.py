@@ -306,3 +306,18 @@ async def test_a_long_journal_is_shortened_while_the_wallet_runs(world: World, m
     async with Wallet.load(world.homes["alice"].home, PASSPHRASE) as again:
         assert again.channel(channel.id.hex()).view().can_send == 9_600
         assert len([entry for entry in again.history(500) if entry.kind == "paid"]) == 400
+
+
+async def test_a_transfer_whose_fate_is_unknown_is_pending_and_says_when_it_is_dead(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "No surprise with money": a second transfer has another salt, and both may be executed."""
+    alice = await world.load("alice")
+
+    async def silent(_: object) -> None:
+        raise LedgerUnreachable("no replica answered")
+
+    monkeypatch.setattr(alice._parts.ledger, "submit", silent)
+    with pytest.raises(Refused, match=r"may still be executed until ledger clock \d+ ms\. Do not repeat it") as refusal:
+        await alice.send(alice.savings_address, 5)
+    assert refusal.value.code == "pending"

@@ -234,3 +234,16 @@ async def test_a_slow_follower_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
         follower.put(block)
     assert await follower.get() is None
     assert forgotten == [follower]
+
+
+async def test_a_fault_of_the_program_stops_the_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that broke off may have left half a change: the process stops rather than guess."""
+    async with running(tmp_path, 1) as (replica,):
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(replica.core, "step", broken)
+        replica.submit([transfer(replica, 1)])
+        with pytest.raises(LocalError, match=r"a fault of this program .*a bug"):
+            await asyncio.wait_for(replica.wait(), 5)
