@@ -192,9 +192,9 @@ class Wallet:
         except LedgerUnreachable as error:
             raise Refused(
                 "pending",
-                f"the ledger did not answer ({error}), and the transfer of {transfer.amount} units may still be "
-                f"executed until ledger clock {transaction.valid_until_ms} ms. Do not repeat it before that; what became "
-                f"of it, GET /transactions/{transaction.id.hex()} tells",
+                f"the ledger did not answer ({error}). The transfer of {transfer.amount} units may still be executed, "
+                f"until ledger clock {transaction.valid_until_ms} ms: do not repeat it before that. What became of it, "
+                f"GET /transactions/{transaction.id.hex()} tells",
             ) from error
         if output.code != "ok":
             raise Refused(output.code, f"the ledger refused: {output.message}")
