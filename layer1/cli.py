@@ -3,7 +3,7 @@
 Every verb has ``--json``. Exit codes: 0 done, 1 refused or failed (the text says what to do), 2 the command line is
 wrong, 3 no replica answers, 130 interrupted.
 
-Source: docs/design/architecture.md, "CLI"; the issue "The whole path".
+Source: docs/design/architecture.md, "CLI".
 """
 
 from __future__ import annotations

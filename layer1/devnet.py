@@ -5,7 +5,7 @@ as it runs; the children listen on the same ports. So two devnets never collide,
 refuses connections instead of hanging or answering for somebody else. A child ends when its standard input does, so
 none outlives a killed devnet.
 
-Source: docs/design/architecture.md; the issue "The whole path", "What a newcomer does".
+Source: docs/design/architecture.md, "Choices already made".
 """
 
 from __future__ import annotations
