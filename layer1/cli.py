@@ -259,7 +259,9 @@ async def _get(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
         async with http.get(url) as answer:
             found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
             return found
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        return {"error": "does not answer"}
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         return {"error": str(error) or type(error).__name__}
 
 
