@@ -8,7 +8,7 @@ both broke rule 5. So nothing covers v, every later ancestry passes through v's 
 form one chain.
 
 Source: Chan and Pass, Simplex Consensus (2023), section 2; docs/design/consensus.md, rules 1 to 10.
-Deviation: terms (rules 1, 5, 6, 8). A proposal or an own vote in the current view counts as work for the timers, beyond
+Deviation: terms (rules 1, 5, 6, 8). Inside a term the leader proposes one view ahead (rule 2; decision 012). A proposal or an own vote in the current view counts as work for the timers, beyond
 the list of rule 9: without it, a view whose votes were lost stands still until its transactions are seen to be late.
 A certificate is broadcast by whoever forms it, not relayed by whoever receives it: rule 10 makes up for losses.
 """
@@ -249,7 +249,6 @@ class Consensus:
         for vote in restored.votes:
             if vote.epoch == epoch:
                 self._own.add(vote)
-                views.append(view_of(vote) + (1 if isinstance(vote, Finalize) else 0))
         self._own.forget_below(floor + 1)
         for vote in self._own:
             self._pool.add(vote)
@@ -261,7 +260,23 @@ class Consensus:
         for certificate in restored.certificates:
             if certificate.epoch == epoch and certificate.view > floor:
                 views.append(self._restore_certificate(certificate))
-        self.view = max(views)
+        self.view = max(views + [self._stood_at(vote) for vote in self._own])
+
+    def _stood_at(self, vote: Vote) -> View:
+        """The earliest view that one who cast this vote can have been in."""
+        view = view_of(vote)
+        match vote:
+            case Notarize() if self._is_own_early(view):
+                return view - 1
+            case Finalize():
+                return view + 1
+            case _:
+                return view
+
+    def _is_own_early(self, view: View) -> bool:
+        """Whether this replica proposed in ``view`` before it entered it (rule 2)."""
+        led = self.config.leader(view) == self.index and view != self.config.first_view(view)
+        return led and not self.chain.is_certified(view - 1)
 
     def _restore_certificate(self, certificate: Certificate) -> View:
         if isinstance(certificate, Nullification):
@@ -453,7 +468,9 @@ class Consensus:
         new_term = self.config.term(view) != self.config.term(self.view)
         self.view = view
         self._entries += 1
-        self._asked, self._retry_ms = None, None
+        self._retry_ms = None
+        if self._asked is not None and self._asked.view != view:
+            self._asked = None
         self._pacing.enter(self._now.monotonic_ms, new_term=new_term, nullified=nullified)
         self._dirty = True
 
@@ -576,14 +593,16 @@ class Consensus:
             if self.leader == self.index:
                 self._consider_building()
             self._consider_proposal()
+            self._execute_ahead()
             if self._leader_is_silent():
                 self._nullify()
 
     def _consider_building(self) -> None:
         """Rule 2, when there is something to order, a heartbeat is due, or the last block needs filler to be final."""
-        if self._asked is not None or not self._own.may_notarize(self.view):
+        if self._asked is not None or self.config.term(self.view) in self._own.nullified:
             return
-        if self.config.term(self.view) in self._own.nullified:
+        if not self._own.may_notarize(self.view):
+            self._consider_building_ahead()
             return
         found = self.chain.parent_for(self.view)
         if isinstance(found, Gap):
@@ -600,19 +619,38 @@ class Consensus:
             or self._now.wall_ms >= parent.wall_time + self.config.heartbeat_ms
             or (notarized_ms is not None and self._now.monotonic_ms >= notarized_ms + self.config.rebroadcast_ms)
         ):
-            # Time: the leader proposes max(now, parent.wall_time).
-            self._asked = Build(self.view, self.config.epoch, parent, max(self._now.wall_ms, parent.wall_time))
-            self._emit(self._asked)
+            self._build(self.view, parent)
+
+    def _consider_building_ahead(self) -> None:
+        """Rule 2: the next block of the term on our own of this view, while that one is being certified.
+
+        Nothing is lost if it never is: then the nullification that covers this view covers the next one, too.
+        """
+        ahead = self.view + 1
+        parent = self.chain.blocks.get(self._own.notarized[self.view].block)
+        if (
+            self._pending
+            and ahead <= self.config.last_view(self.view)
+            and self._own.may_notarize(ahead)
+            and parent is not None
+            and self.chain.executed(parent.id)
+        ):
+            self._build(ahead, parent.header)
+
+    def _build(self, view: View, parent: Header) -> None:
+        # Time: the leader proposes max(now, parent.wall_time).
+        self._asked = Build(view, self.config.epoch, parent, max(self._now.wall_ms, parent.wall_time))
+        self._emit(self._asked)
 
     def _on_built(self, header: Header, batches: tuple[Hash, ...]) -> None:
         asked = self._asked
         if asked is None or header.view != asked.view or not self._own.may_notarize(header.view):
             return  # the view is over
         self._check_built(asked, header)
-        parent_view = self.chain.judge_ancestry(header)
-        if not isinstance(parent_view, int):
-            self._asked, self._dirty = None, True  # a newer block became final meanwhile: build on that
-            return
+        self._asked = None
+        parent_view = self._parent_view(header)
+        if parent_view is None:
+            return  # a newer block became final meanwhile: build on that
         vote = self._signer.notarize(header.view, header.id)
         proposal = Proposal(header, batches, vote, self.chain.justification(parent_view, header.view))
         block = Block(vote.block, proposal, self.index, self._now.wall_ms, State.EXECUTED)
@@ -621,6 +659,14 @@ class Consensus:
         self._hold(block)
         self._emit(Broadcast(proposal))
         self._count(vote)
+
+    def _parent_view(self, header: Header) -> View | None:
+        """The view of the parent of a block that we built, if it still may be proposed."""
+        before = self._own.notarized.get(header.view - 1)
+        if header.view == self.view + 1 and before is not None and before.block == header.parent:
+            return before.view
+        judged = self.chain.judge_ancestry(header)
+        return judged if isinstance(judged, int) else None
 
     def _check_built(self, asked: Build, header: Header) -> None:
         fault = header_fault(header, asked.parent, self.config)
@@ -659,6 +705,13 @@ class Consensus:
             self._execute(block)
         elif block.state is State.EXECUTED:
             self._notarize(block)
+
+    def _execute_ahead(self) -> None:
+        """Execute the proposal of the next view once we voted for its parent; the vote for it waits for the entry."""
+        voted = self._own.notarized.get(self.view)
+        following = self.chain.blocks.get(self.chain.first.get(self.view + 1, b""))
+        if voted is not None and following is not None and following.header.parent == voted.block:
+            self._execute(following)
 
     def _refuse(self) -> None:
         """Rule 3: invalid means nullify at once."""

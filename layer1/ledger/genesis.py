@@ -71,8 +71,13 @@ class Parameters(Struct):
     """Groups settled at their deadline per block; the rest is carried over in order."""
     max_block_transactions: int = 5_000
     max_transaction_bytes: int = 16_384
-    term_views: int = 1
+    term_views: int = 64
     """L: views in a row that one replica leads."""
+
+    @property
+    def inclusion_timeout_ms(self) -> int:
+        """How long a leader may leave a transaction out before the others go on without it (consensus.md, rule 6)."""
+        return max(10_000, self.view_timeout_ms)
 
 
 class Genesis(Struct):

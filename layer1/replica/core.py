@@ -71,7 +71,7 @@ def consensus_config(genesis: Genesis) -> Config:
         max_view_timeout_ms=max(30_000, parameters.view_timeout_ms),
         rebroadcast_ms=min(250, parameters.view_timeout_ms),
         stall_timeout_ms=max(2_000, parameters.view_timeout_ms),
-        inclusion_timeout_ms=max(10_000, parameters.view_timeout_ms),
+        inclusion_timeout_ms=parameters.inclusion_timeout_ms,
         max_term_ms=max(60_000, parameters.view_timeout_ms),
     )
 

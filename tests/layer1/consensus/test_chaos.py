@@ -7,7 +7,7 @@ import pytest
 from tests.layer1.consensus.network import Network, config
 from tests.layer1.consensus.scenarios import OPTIONS, chaos
 
-TERMS = [1, 3, 8]
+TERMS = [1, 3, 8, 64]
 
 
 @pytest.mark.slow

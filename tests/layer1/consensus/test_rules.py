@@ -256,6 +256,72 @@ def test_the_application_builds_what_was_asked_for() -> None:
         bench.do(Built(child(genesis(), 1, START_WALL_MS + 1, BATCH), BATCH))
 
 
+def led(**options: Any) -> tuple[Bench, Header]:
+    """A leader of views 0 to 7 with its block of view 1 out, and nothing else to order yet."""
+    bench = Bench({"term_views": 8, **options}, index=0)
+    bench.do(WorkChanged(True, 0))
+    header = child(genesis(), 1, START_WALL_MS, BATCH)
+    bench.do(WorkChanged(False, None))  # all of it is in this block
+    bench.do(Built(header, BATCH))
+    return bench, header
+
+
+def test_propose_one_view_ahead() -> None:
+    """Inside a term the leader proposes the next block on its own of this view, while that is being certified."""
+    bench, first = led()
+    (build,) = of(bench.do(WorkChanged(True, 1)), Build)
+    assert (build.view, build.parent, bench.core.view) == (2, first, 1)
+    second = child(first, 2, START_WALL_MS, OTHER)
+    effects = bench.do(Built(second, OTHER))
+    assert [proposal.header for proposal in said(effects, Proposal)] == [second]
+    assert of(effects + bench.do(WorkChanged(True, 2)), Build) == []  # one, not two
+    effects = bench.get(bench.notarization(1, first.id))
+    assert bench.core.view == 2 and [build.view for build in of(effects, Build)] == [3]
+
+
+def test_do_not_propose_ahead_without_work_or_into_another_term() -> None:
+    """Filler and heartbeats wait for their view; the first block of a term follows what ended the one before."""
+    bench = Bench({"term_views": 8}, index=0)
+    bench.do(WorkChanged(True, 0))
+    first = child(genesis(), 1, START_WALL_MS, BATCH)
+    assert of(bench.do(WorkChanged(False, None)) + bench.do(Built(first, BATCH)), Build) == []
+    bench = Bench({"term_views": 2}, index=0)  # views 0 and 1
+    bench.do(WorkChanged(True, 0))
+    assert of(bench.do(Built(first, BATCH)) + bench.do(WorkChanged(True, 1)), Build) == []
+
+
+def test_a_question_asked_ahead_is_not_asked_again() -> None:
+    """An answer that comes after the entry is proposed as usual, and the leader does not build twice meanwhile."""
+    bench, first = led()
+    bench.do(WorkChanged(True, 1))
+    certificate = bench.notarization(1, first.id)
+    assert of(bench.get(certificate), Build) == []
+    second = child(first, 2, START_WALL_MS, OTHER)
+    (proposal,) = said(bench.do(Built(second, OTHER)), Proposal)
+    assert (proposal.header, proposal.justification) == (second, (certificate,))
+
+
+def test_what_was_proposed_ahead_dies_with_its_term() -> None:
+    """The nullification that covers a view covers all later ones of its term: nobody can end up on half of them."""
+    bench, first = led()
+    bench.do(WorkChanged(True, 1))
+    bench.do(Built(child(first, 2, START_WALL_MS, OTHER), OTHER))
+    bench.get(bench.nullification(1))
+    assert bench.core.view == 8
+    assert bench.core.chain.parent_for(8) == (0, genesis().id)
+
+
+def test_a_leader_that_restarts_stands_where_it_stood() -> None:
+    """A vote cast ahead is no entry: the range of a nullify starts at the view before, or that one is lost."""
+    bench, first = led()
+    bench.do(WorkChanged(True, 1))
+    bench.do(Built(child(first, 2, START_WALL_MS, OTHER), OTHER))
+    bench.restart()
+    assert bench.core.view == 1
+    assert of(bench.do(WorkChanged(True, 1)), Build) == []  # neither view is proposed in twice
+    assert [vote.start for vote in said(bench.wait(2_000), Nullify)][:1] == [1]
+
+
 # ------------------------------------------------------------------------------------------------------------- rule 3
 
 
@@ -269,6 +335,33 @@ def test_notarize_after_everything_is_durable() -> None:
     names = [type(effect).__name__ for effect in effects if not isinstance(effect, WakeAt)]
     assert names == ["PersistBatches", "Persist", "Persist", "Broadcast"]
     assert said(effects, Notarize)[0].block == proposal.vote.block
+
+
+def test_execute_ahead_and_vote_on_entry() -> None:
+    """What the leader proposed a view ahead is executed at once, and voted for when its parent is notarized."""
+    bench = Bench({"term_views": 8})
+    first = bench.proposal(1, genesis())
+    second = bench.proposal(2, first.header, batches=OTHER)
+    effects = bench.get(first, second)
+    assert [validate.proposal.header.view for validate in of(effects, Validate)] == [1]
+    effects = bench.do(Validated(first.vote.block, True))
+    assert [vote.view for vote in said(effects, Notarize)] == [1]
+    assert [validate.proposal.header.view for validate in of(effects, Validate)] == [2]
+    assert said(bench.do(Validated(second.vote.block, True)), Notarize) == []
+    effects = bench.get(bench.notarization(1, first.vote.block))
+    assert [vote.view for vote in said(effects, Notarize)] == [2]
+
+
+def test_an_invalid_block_ahead_is_refused_on_entry() -> None:
+    """Rule 3: invalid means nullify at once, of the view that one is in."""
+    bench = Bench({"term_views": 8})
+    first = bench.proposal(1, genesis())
+    second = bench.proposal(2, first.header, batches=OTHER)
+    bench.get(first, second)
+    bench.do(Validated(first.vote.block, True))
+    assert said(bench.do(Validated(second.vote.block, False)), Nullify) == []
+    effects = bench.get(bench.notarization(1, first.vote.block))
+    assert [vote.start for vote in said(effects, Nullify)] == [2]
 
 
 def test_notarize_the_first_proposal_only() -> None:
