@@ -55,6 +55,7 @@ class Domain(Enum):
     BODY = b"wedge.body"
     LOG = b"wedge.log"
     CERTIFICATE = b"wedge.tls"
+    EVIDENCE = b"wedge.evidence"
 
 
 class Kind(Enum):

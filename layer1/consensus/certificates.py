@@ -39,6 +39,11 @@ Vote = Notarize | Finalize | Nullify
 _KINDS: dict[type[Vote], Kind] = {Notarize: Kind.NOTARIZE, Finalize: Kind.FINALIZE, Nullify: Kind.NULLIFY}
 
 
+def kind_of(vote: Vote) -> Kind:
+    """The domain that a vote is signed in."""
+    return _KINDS[type(vote)]
+
+
 def view_of(vote: Vote) -> View:
     """The view that a vote is about; of a nullify vote, the first of its range."""
     return vote.start if isinstance(vote, Nullify) else vote.view

@@ -20,7 +20,7 @@ from typing import assert_never
 
 from layer1 import crypto
 from layer1.consensus import certificates
-from layer1.consensus.certificates import Checker, Signer, Verify, Vote, view_of
+from layer1.consensus.certificates import Checker, Signer, Verify, Vote, view_of, votes_of
 from layer1.consensus.chain import Bad, Block, Chain, Gap, State, header_fault, size_fault
 from layer1.consensus.config import Config
 from layer1.consensus.events import (
@@ -45,6 +45,7 @@ from layer1.consensus.events import (
     WakeAt,
     WorkChanged,
 )
+from layer1.consensus.evidence import Witness
 from layer1.consensus.fetching import Wants
 from layer1.consensus.messages import (
     Certificate,
@@ -109,6 +110,7 @@ class Consensus:
         self.chain = Chain(config, floor, floor_finalization)
         self._own = OwnVotes(config)
         self._pool = Pool(config)
+        self._witness = Witness(config)
         self._pacing = Pacing(config)
         self._wants = Wants(len(config.replicas), index, config.rebroadcast_ms)
 
@@ -132,7 +134,6 @@ class Consensus:
         self._pending = False
         self._oldest_arrival_ms: int | None = None
         self._answered_ms: dict[int, int] = {}
-        self._accused: set[tuple[int, View]] = set()
         self._accusations = 0
         self._wake_ms: int | None = None
         self._now = Now(0, 0)
@@ -252,6 +253,7 @@ class Consensus:
         self._own.forget_below(floor + 1)
         for vote in self._own:
             self._pool.add(vote)
+            self._witness.see(vote)
         for proposal in restored.proposals:
             header, block = proposal.header, proposal.vote.block
             if header.epoch == epoch and header.view > floor and block not in self.chain.blocks:
@@ -311,6 +313,8 @@ class Consensus:
                 if self._is_news(message):
                     self._checker.certificate(message)
                     self._accept(message, sender)
+                else:
+                    self._suspect(self._witness.suspects(message))
             case Proposal():
                 self._on_proposal(sender, message)
             case Fetch():
@@ -323,26 +327,33 @@ class Consensus:
     def _on_vote(self, sender: int, vote: Vote) -> None:
         self._checker.vote_shape(vote)
         stale = self._is_stale(vote)
-        if self._is_useful(vote) and self._says_more(vote):
+        if self._is_useful(vote) and self._pool.is_new(vote):
             self._checker.vote(vote)
             self._count(vote)
+        else:
+            self._glance(vote)
         if stale:
             self._answer(sender)
 
-    def _says_more(self, vote: Vote) -> bool:
-        """Whether it would count, or be the first proof against its signer in this view; else it is worth nothing."""
-        if self._pool.is_new(vote):
-            return True
-        known = (vote.replica, view_of(vote)) in self._accused
-        return not known and self._pool.contradiction(vote) is not None
+    def _glance(self, vote: Vote) -> None:
+        """A vote that would not count is worth checking if it contradicts another ("Evidence")."""
+        if self._witness.contradiction(vote) is not None:
+            self._suspect([vote])
+
+    def _suspect(self, votes: list[Vote]) -> None:
+        for vote in votes:
+            self._checker.vote(vote)
+        self._watch(votes)
+
+    def _watch(self, votes: Iterable[Vote]) -> None:
+        """Show these checked votes to the witness."""
+        for first, second in self._witness.see_all(votes):
+            self._accusations += 1
+            self._emit(Accuse(second.replica, first, second))
 
     def _count(self, vote: Vote) -> None:
         """Add a checked vote of anybody; of two that contradict each other the first stands."""
-        contradiction = self._pool.contradiction(vote)
-        if contradiction is not None and (vote.replica, view_of(vote)) not in self._accused:
-            self._accused.add((vote.replica, view_of(vote)))
-            self._accusations += 1
-            self._emit(Accuse(vote.replica, contradiction, vote))
+        self._watch((vote,))
         if self._pool.add(vote):
             self._checker.remember(vote)
             self._tally(vote)
@@ -421,6 +432,7 @@ class Consensus:
 
     def _accept(self, certificate: Certificate, peer: int) -> None:
         """Take a checked certificate that is news."""
+        self._watch(votes_of(certificate))
         if isinstance(certificate, Nullification):
             self._accept_nullification(certificate, peer)
             return
@@ -481,6 +493,7 @@ class Consensus:
         self._checker.vote_shape(vote)
         self._check_proposal(proposal)
         if header.view <= self.chain.floor.view:
+            self._glance(vote)
             self._answer(sender)
             return
         if block in self.chain.blocks and header.view < self.view:
@@ -499,6 +512,8 @@ class Consensus:
             return
         if self._is_useful(vote):
             self._count(vote)
+        else:
+            self._glance(vote)
         # Rule 3: the first proposal of a view. Another one is only held if others certified it.
         wanted = block in self.chain.trusted
         if wanted or (header.view not in self.chain.first and header.view <= self.view + self.config.ahead_views):
@@ -770,7 +785,7 @@ class Consensus:
         self._pool.forget_below(floor.view + 1)
         self._checker.forget_below(floor.view + 1)
         self.chain.prune()
-        self._accused = {(replica, view) for replica, view in self._accused if view > floor.view}
+        self._witness.forget_below(floor.view - self.config.keep_views)
         self._execute_children(self.chain.floor_id)
         self._dirty = True
 
@@ -780,6 +795,7 @@ class Consensus:
         self._checker.certificate(finalization)
         if (finalization.view, finalization.block) != (header.view, header.id):
             raise RemoteError(f"the finalization of view {finalization.view} is not that of the block", finalization)
+        self._watch(votes_of(finalization))
         self._persist(finalization)
         self.chain.certify(finalization)
         self._raise_floor(header, finalization)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layer1.consensus.certificates import Vote
 from layer1.consensus.messages import Finalization, Message, Proposal, View
 from layer1.crypto import Hash
 from layer1.header import BlockId, Header
@@ -172,11 +173,11 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Accuse:
-    """Two signed messages of one replica contradict each other (evidence)."""
+    """Two checked votes of one replica contradict each other: `layer1.consensus.evidence.pair` makes the proof."""
 
     replica: int
-    first: Message
-    second: Message
+    first: Vote
+    second: Vote
 
 
 Effect = Persist | PersistBatches | Send | Broadcast | Build | Validate | Commit | CatchUp | WakeAt | Accuse

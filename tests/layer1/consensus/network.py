@@ -41,6 +41,8 @@ from layer1.consensus.events import (
     WakeAt,
     WorkChanged,
 )
+from layer1.consensus.evidence import Voters, pair
+from layer1.consensus.evidence import verify as verify_evidence
 from layer1.consensus.messages import Finalization, Finalize, Message, Notarize, Nullify, Proposal
 from layer1.consensus.records import decode_record
 from layer1.crypto import ZERO_HASH, Domain, Hash, SigningKey
@@ -78,6 +80,10 @@ def genesis(epoch: int = 0) -> Header:
 def config(n: int = 4, **options: Any) -> Config:
     keys = tuple(key_of(index).public for index in range(n))
     return replace(Config(bytes(32), 0, keys, SET), **options)
+
+
+def voters_of(config: Config) -> Voters:
+    return Voters(config.chain_id, config.epoch, config.replicas, config.term_views)
 
 
 def child(
@@ -280,6 +286,9 @@ class Node:
                 if self.wake_ms is not None:
                     network.at(self.wake_ms, self.index, self.life, TimerFired())
             case Accuse():
+                evidence = pair(effect.first, effect.second)
+                assert evidence is not None
+                verify_evidence(evidence, voters_of(network.config), verify)
                 if effect.replica in network.checkers.honest:
                     raise SafetyError(f"honest replica {effect.replica} accused: {effect}")
                 network.accused.add(effect.replica)
