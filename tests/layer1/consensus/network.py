@@ -46,7 +46,7 @@ from layer1.consensus.evidence import verify as verify_evidence
 from layer1.consensus.messages import Finalization, Finalize, Message, Notarize, Nullify, Proposal
 from layer1.consensus.records import decode_record
 from layer1.crypto import ZERO_HASH, Domain, Hash, SigningKey
-from layer1.errors import RemoteError
+from layer1.errors import Refused, RemoteError
 from layer1.header import BlockId, Header
 
 START_WALL_MS = 1_700_000_000_000
@@ -170,6 +170,16 @@ class Checkers:
                 return
         raise SafetyError(f"replica {vote.replica} sent a vote that is not durable: {signed_data(vote).hex()}")
 
+    def accused(self, effect: Accuse) -> None:
+        """What a replica calls a contradiction is one, to anybody."""
+        evidence = pair(effect.first, effect.second)
+        if evidence is None:
+            raise SafetyError(f"no contradiction: {effect}")
+        try:
+            verify_evidence(evidence, voters_of(self.config), verify)
+        except Refused as refusal:
+            raise SafetyError(f"an accusation that proves nothing: {refusal}") from refusal
+
     def committed(self, replica: int, headers: Iterable[Header]) -> None:
         """Agreement, and one chain."""
         for header in headers:
@@ -286,9 +296,7 @@ class Node:
                 if self.wake_ms is not None:
                     network.at(self.wake_ms, self.index, self.life, TimerFired())
             case Accuse():
-                evidence = pair(effect.first, effect.second)
-                assert evidence is not None
-                verify_evidence(evidence, voters_of(network.config), verify)
+                network.checkers.accused(effect)
                 if effect.replica in network.checkers.honest:
                     raise SafetyError(f"honest replica {effect.replica} accused: {effect}")
                 network.accused.add(effect.replica)
