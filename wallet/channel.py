@@ -14,6 +14,7 @@ from layer1.errors import Refused
 from layer1.ledger.transactions import CloseGroup, Wedge
 from layer2.driver import Pending, Receipt
 from layer2.payments import MAX_MEMO_BYTES, pay
+from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
 from wallet.follower import Follower
 from wallet.parts import Parts
@@ -89,7 +90,10 @@ class Channel:
         """
         command = self._command(amount, memo)
         await self._connect()
-        return await self._parts.host.submit(self.id, command)
+        try:
+            return await self._parts.host.submit(self.id, command)
+        except Refused as error:
+            raise self._in_money(error) from None
 
     async def pay_many(self, amount: int, count: int, memo: str = "", report: Report = no_report) -> Paid:
         """Pay the same amount `count` times, many under way at once.
@@ -146,7 +150,7 @@ class Channel:
             raise Refused("peer_silent", f"the peer did not sign within {CLOSE_S:.0f} s. {away}") from None
         except Refused as error:
             if error.code in ("peer_unreachable", "not_connected"):
-                raise Refused("peer_unreachable", f"{error.message.rstrip('.')}. {away}") from None
+                raise Refused("peer_unreachable", f"{error.message.rstrip('.?')}. {away}") from None
             raise
 
     async def _force(self, wait: bool, report: Report) -> ChannelView:
@@ -164,7 +168,7 @@ class Channel:
             if view.remaining_ms is not None:
                 period = view.challenge_period_ms
                 left = format_duration(view.remaining_ms)
-                report(Progress(f"settles in {left}", max(period - view.remaining_ms, 0), period))
+                report(Progress(f"settles in {left}", max(period - view.remaining_ms, 0) // 1000, period // 1000))
             await self._parts.signals.until(lambda: None if self.record.live else True, timeout_s=0.5)
         return self.view()
 
@@ -178,7 +182,7 @@ class Channel:
             hint = (
                 f"is its wallet being served at {where}?"
                 if where
-                else "it has no known address: run `wallet serve` here, and let it reach us"
+                else "it has no known address: keep `wallet serve` running here until its wallet reaches us"
             )
             peer = format_address(self.record.peer)
             raise Refused("peer_unreachable", f"{peer} did not answer within {CONNECT_S:.0f} s; {hint}")
@@ -217,9 +221,16 @@ class Channel:
             except Pending:
                 series.end(pending=1)
             except Refused as error:
-                series.end(refused=1, refusal=error)
+                series.end(refused=1, refusal=self._in_money(error))
             else:
                 series.end(committed=1)
+
+    def _in_money(self, error: Refused) -> Refused:
+        """A refusal that counts minor units, as people count."""
+        if error.code != "insufficient_balance":
+            return error
+        money = format_money(self.view().can_send, self._parts.genesis.currency)
+        return Refused(error.code, f"the channel can send {money}: pay less, or be paid first")
 
     async def _bring(self, payload: CloseGroup | Wedge) -> None:
         """Bring to layer 1 what ends the channel. The peer may have been faster: what layer 1 shows then counts."""

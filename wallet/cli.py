@@ -24,6 +24,7 @@ from layer2.opening import OpeningPolicy
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
 from wallet.console import Output
+from wallet.contacts import parse_contact
 from wallet.exits import HELP, Exit
 from wallet.home import Config, Home, default_home
 from wallet.passphrase import read_passphrase
@@ -69,8 +70,11 @@ def create(
         phrase = phrase_file.read_text(encoding="utf-8") if phrase_file is not None else None
         passphrase = read_passphrase(passphrase_file, new=True)
         made = Wallet.create(home or default_home(), found, ledger or (), passphrase, phrase)
-    except (WedgeError, OSError) as error:
-        out.fail(error if isinstance(error, WedgeError) else Refused("bad_file", str(error)))
+    except WedgeError as error:
+        out.fail(error)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"{phrase_file} is not text"
+        out.fail(Refused("bad_file", f"{reason}; nothing was made"))
     chain = found.chain_id.hex() if found is not None else None
     if json:
         addresses = {"address": format_address(made.spending), "savings": format_address(made.savings)}
@@ -117,7 +121,7 @@ def show(*, home: HomeOption = None, json: JsonOption = False) -> None:
 @app.command(epilog="Example: wallet send ADDRESS 2.50 --from savings")
 def send(
     *,
-    address: Annotated[str, typer.Argument(help="Who gets it.")],
+    address: Annotated[str, typer.Argument(help="Who gets it; a contact will do.")],
     amount: Annotated[str, typer.Argument(help="Such as 2.50.")],
     source: Annotated[str, typer.Option("--from", help="spending or savings.")] = "spending",
     home: HomeOption = None,
@@ -129,9 +133,9 @@ def send(
     try:
         found = Home.find(home or default_home())
         units = parse_amount(amount, found.genesis().currency)
-        recipient = parse_address(address)
+        recipient = parse_contact(address).address if "@" in address else parse_address(address)
         check(source in ("spending", "savings"), "bad_usage", f"--from is spending or savings, not {source[:20]!r}")
-        request: Request[Any] = Send(recipient=address, amount=units)
+        request: Request[Any] = Send(recipient=format_address(recipient), amount=units)
         if source == "savings":
             passphrase = read_passphrase(passphrase_file)
             request = loop.run(sign_from_savings(found, recipient, units, passphrase))
@@ -217,19 +221,30 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
-        if not json and getattr(error, "ctx", None) is not None:
-            sys.stderr.write(f"{error.ctx.get_usage()}\n")  # type: ignore[attr-defined]
-        Output(json).complain(Refused("bad_usage", error.format_message()))
+        text = _usage_text(error)
+        if text or json:  # without a verb, the help was shown already
+            if not json and getattr(error, "ctx", None) is not None:
+                sys.stderr.write(f"{error.ctx.get_usage()}\n")  # type: ignore[attr-defined]
+            Output(json).complain(Refused("bad_usage", text or "which verb? See --help"))
         sys.exit(Exit.USAGE)
     except (KeyboardInterrupt, typer.Abort):
-        Output(json).complain(Refused("interrupted", "interrupted; what was begun goes on or is undone by itself"))
-        sys.exit(Exit.INTERRUPTED)
+        code = Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever it is, people get a sentence; WALLET_DEBUG gives the rest
         try:
             Output(json).fail(error)
         except typer.Exit as end:
             sys.exit(end.exit_code)
+    if code == Exit.INTERRUPTED:
+        Output(json).complain(Refused("interrupted", "interrupted; what was begun goes on or is undone by itself"))
     sys.exit(code or 0)
+
+
+def _usage_text(error: typer.TyperException) -> str:
+    """What is wrong with the command line; an amount below 0 looks like an option to the parser."""
+    option = str(getattr(error, "option_name", None) or "")
+    if option[:1] == "-" and option[1:2].isdigit():
+        return f"no amount begins with '{option[:2]}': write digits and a point, such as 2.50"
+    return error.format_message()
 
 
 def _units(home: Path | None, json: bool, amount: str) -> int:

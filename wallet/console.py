@@ -20,7 +20,7 @@ from layer1.ledger.genesis import Currency
 from wallet.exits import as_refusal, exit_of
 from wallet.render import Shown, render
 from wallet.requests import Progress, Report, View, no_report
-from wallet.texts import plain_lines
+from wallet.texts import folded, plain_lines
 
 PIPE_COLUMNS = 300
 """A pipe has no width: addresses stay whole there, for whoever cuts them out."""
@@ -46,7 +46,8 @@ class Output:
     def say(self, text: str) -> None:
         """A sentence for people; with ``--json`` nothing."""
         if not self.json:
-            Console(soft_wrap=True, highlight=False).print(text, markup=False)
+            console = Console(soft_wrap=True, highlight=False)
+            console.print(folded(text, _columns(console)), markup=False)
 
     def line(self, value: View | dict[str, object]) -> None:
         """One line of JSON."""
@@ -66,9 +67,8 @@ class Output:
         if self.json:
             self.line({"error": {"code": refusal.code, "message": refusal.message}})
         else:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(
-                f"wallet: {plain_lines(refusal.message)}", markup=False
-            )
+            console = Console(stderr=True, soft_wrap=True, highlight=False)
+            console.print(folded(f"wallet: {plain_lines(refusal.message)}", _columns(console)), markup=False)
 
     @contextmanager
     def progress(self) -> Iterator[Report]:
@@ -80,6 +80,11 @@ class Output:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Bar(*columns, console=console, transient=True) as bar:
             yield _reporter(bar)
+
+
+def _columns(console: Console) -> int:
+    """Where sentences are broken; in a pipe nowhere, so that whoever reads it finds whole lines."""
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else sys.maxsize
 
 
 def _reporter(bar: Bar) -> Report:

@@ -74,7 +74,9 @@ def as_refusal(error: BaseException) -> Refused:
         case StaleLedger():
             return Refused("ledger_stale", f"the ledger is out of date: {error}")
         case LedgerUnreachable():
-            return Refused("ledger_unreachable", f"the ledger is out of reach: {error}. Does it run? See wallet.toml")
+            return Refused(
+                "ledger_unreachable", f"the ledger is out of reach: {error}. If it moved: `wallet connect --ledger URL`"
+            )
         case TransactionDead():
             return Refused("expired", str(error))
         case Pending():

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from layer1.crypto import PublicKey, format_address
-from layer1.errors import LocalError
+from layer1.errors import LocalError, check
 from wallet.contacts import Contact, format_endpoint
 from wallet.requests import EntryView
 
@@ -156,6 +156,19 @@ class History:
             self.flush()
         finally:
             self._engine.dispose()
+
+
+def check_known(entries: Sequence[EntryView], channel: str | None) -> None:
+    """Tell a channel without news, of which there is none, from a mistyped one.
+
+    Raises:
+        Refused: ``unknown_channel``.
+    """
+    check(
+        channel is None or bool(entries),
+        "unknown_channel",
+        f"nothing is of a channel whose id starts with {(channel or '')[:64]!r}: `wallet channel list` shows all",
+    )
 
 
 def _configure(connection: Any, _: Any) -> None:

@@ -30,6 +30,7 @@ from wallet.contacts import Contact, parse_endpoint
 from wallet.follower import Follower
 from wallet.parts import Parts
 from wallet.peers import Peers
+from wallet.period import format_duration
 from wallet.requests import Progress, Report
 
 LIFE_MS = 60_000
@@ -122,7 +123,8 @@ class Openings:
         check(
             p.min_challenge_ms <= period_ms <= p.max_challenge_ms,
             "bad_challenge_period",
-            f"the challenge period is {period_ms} ms; this ledger takes {p.min_challenge_ms} to {p.max_challenge_ms}",
+            f"the challenge period is {format_duration(period_ms)}; this ledger takes "
+            f"{format_duration(p.min_challenge_ms)} to {format_duration(p.max_challenge_ms)}",
         )
 
     async def _check_funds(self, needed: int) -> None:
@@ -246,6 +248,8 @@ class Openings:
         check(
             offer.proposer.funding == peer, "wrong_funding", "the initiator must fund from the account it is known by"
         )
+        self._check_asked("deposit", offer.deposit, policy.accept_deposit_up_to_units)
+        self._check_asked("bond", offer.bond, policy.accept_bond_up_to_units)
         await self._check_funds(offer.deposit + offer.bond)
         key_index = self._parts.book.take_key_index()
         answer, opening = answer_offer(
@@ -261,6 +265,15 @@ class Openings:
         host, port = parse_endpoint(known) if known else ("", 0)
         self._enter(opening, 1, key_index, Contact(peer, host, port))
         return answer
+
+    def _check_asked(self, what: str, units: int, most: int) -> None:
+        currency = self._parts.genesis.currency
+        check(
+            units <= most,
+            "policy",
+            f"a {what} of {format_money(units, currency)} is asked, this wallet accepts {format_money(most, currency)} "
+            "at most",
+        )
 
     def _remaining(self) -> OpeningPolicy:
         """What the owner accepts, less what joined channels hold already."""

@@ -21,7 +21,7 @@ from wallet.requests import (
     SentView,
     WalletView,
 )
-from wallet.texts import plain
+from wallet.texts import folded, plain
 
 Shown = WalletView | ChannelsView | ChannelView | HistoryView | PaidView | SentView
 
@@ -51,67 +51,81 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
 
 
 def _wallet(console: Console, view: WalletView, currency: Currency | None) -> None:
-    table = Table.grid(padding=(0, 2))
-    table.add_row("contact", view.contact or "none yet: it is known once `wallet serve` has run")
+    rows = [("contact", view.contact or "none yet: it is known once `wallet serve` has run")]
     for name, account in (("spending", view.spending), ("savings", view.savings)):
         money = format_money(account.balance, currency) if account.balance is not None and currency is not None else ""
-        table.add_row(name, account.address)
-        table.add_row("", money)
+        rows += [(name, account.address), *([("", money)] if money else [])]
     if view.chain_id is None:
-        table.add_row("ledger", "none yet: `wallet connect --ledger URL`")
+        rows.append(("ledger", "none yet: `wallet connect --ledger URL`"))
     else:
-        table.add_row("ledger", f"chain {view.chain_id}")
-        table.add_row("proven by", f"block {view.height}, ledger clock {view.clock_ms} ms")
-    table.add_row("served", "yes" if view.serving else "no")
-    console.print(table)
+        rows.append(("ledger", f"chain {view.chain_id}"))
+        rows.append(("proven by", f"block {view.height}, ledger clock {view.clock_ms} ms"))
+    rows.append(("served", "yes" if view.serving else "no"))
+    _print_rows(console, rows)
+
+
+def _print_rows(console: Console, rows: list[tuple[str, str]]) -> None:
+    """Names and values. What people copy is never cut and never broken by us, however narrow the terminal is."""
+    indent = max(len(name) for name, _ in rows) + 2
+    for name, value in rows:
+        text = name.ljust(indent) + folded(plain(value), console.width, indent)
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _channels(console: Console, view: ChannelsView, currency: Currency) -> None:
     if not view.channels:
         console.print("No channels yet: `wallet channel open CONTACT --deposit AMOUNT` makes one.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("channel", "peer", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("can send", "can receive", "reserved", "in dispute"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("note")
-    for channel in view.channels:
-        units = (channel.can_send, channel.can_receive, channel.reserved, channel.in_dispute)
-        amounts = [format_amount(each, currency) for each in units]
-        if channel.remaining_ms is not None:
-            amounts[-1] += f" ({format_duration(channel.remaining_ms)})"
-        table.add_row(
-            channel.id[:12], _short(channel.peer), _state(channel), *amounts, _quoted(_list_note(channel, currency))
-        )
-    console.print(table)
+    rows = [_list_row(channel, currency) for channel in view.channels]
+    widths = [max(map(len, column)) for column in zip(LIST_HEAD, *rows, strict=True)]
+    console.print(_list_line(LIST_HEAD, widths), style="bold", soft_wrap=True, highlight=False)
+    for channel, row in zip(view.channels, rows, strict=True):
+        told = "; ".join(part for part in (_state(channel), plain(_list_note(channel, currency))) if part)
+        text = folded(told, console.width, LIST_INDENT)
+        console.print(_list_line(row, widths), soft_wrap=True, markup=False, highlight=False)
+        console.print(" " * LIST_INDENT + text, soft_wrap=True, markup=False, highlight=False)
     console.print(f"amounts in {currency.symbol}")
     if view.clock_ms is None:
         console.print("The ledger could not be asked: what it knows may be newer.")
 
 
+LIST_HEAD = ("channel", "peer", "can send", "can receive", "reserved", "in dispute")
+LIST_INDENT = 14
+"""Behind the id stand state and note, on a line of their own: all of it fits into 80 columns."""
+
+
+def _list_row(view: ChannelView, currency: Currency) -> tuple[str, ...]:
+    units = (view.can_send, view.can_receive, view.reserved, view.in_dispute)
+    return (view.id[:12], _short(view.peer), *(format_amount(each, currency) for each in units))
+
+
+def _list_line(row: tuple[str, ...], widths: list[int]) -> str:
+    padded = zip(row, widths, strict=True)
+    return "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(padded))
+
+
 def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
-    table = Table.grid(padding=(0, 2))
-    table.add_row("channel", view.id)
-    table.add_row("peer", f"{view.peer}{'@' + view.endpoint if view.endpoint else ''}")
-    table.add_row("state", _state(view))
-    for name, units in _amounts(view).items():
-        table.add_row(name, format_money(units, currency))
-    table.add_row("deposits", f"{_pair(view.deposit, view.peer_deposit, currency)} (ours, theirs)")
-    table.add_row("bonds", f"{_pair(view.bond, view.peer_bond, currency)} (ours, theirs)")
-    table.add_row("version", str(view.version))
-    table.add_row("challenge period", format_duration(view.challenge_period_ms))
+    rows = [
+        ("channel", view.id),
+        ("peer", f"{view.peer}{'@' + view.endpoint if view.endpoint else ''}"),
+        ("state", _state(view)),
+        *((name, format_money(units, currency)) for name, units in _amounts(view).items()),
+        ("deposits", f"{_pair(view.deposit, view.peer_deposit, currency)} (ours, theirs)"),
+        ("bonds", f"{_pair(view.bond, view.peer_bond, currency)} (ours, theirs)"),
+        ("version", str(view.version)),
+        ("challenge period", format_duration(view.challenge_period_ms)),
+    ]
     if view.remaining_ms is not None:
-        table.add_row("settles in", f"{format_duration(view.remaining_ms)}, at ledger clock {view.deadline_ms} ms")
+        rows.append(("settles in", f"{format_duration(view.remaining_ms)}, at ledger clock {view.deadline_ms} ms"))
     if view.paid_out is not None and view.peer_paid_out is not None:
         paid = _pair(view.paid_out, view.peer_paid_out, currency)
-        table.add_row("paid out", f"{paid} (ours, theirs), proven by the ledger")
+        rows.append(("paid out", f"{paid} (ours, theirs), proven by the ledger"))
     for name, lost in (("our bond", view.forfeited), ("the peer's bond", view.peer_forfeited)):
         if lost:
-            table.add_row(name, "forfeited for a provable lie")
+            rows.append((name, "forfeited for a provable lie"))
     if note := _note(view):
-        table.add_row("note", _quoted(note))
-    console.print(table)
+        rows.append(("note", note))
+    _print_rows(console, rows)
 
 
 def _amounts(view: ChannelView) -> dict[str, int]:
@@ -169,7 +183,10 @@ def _list_note(view: ChannelView, currency: Currency) -> str:
         return f"paid out {format_amount(view.paid_out, currency)}{lost}"
     if view.pending:
         return f"{format_amount(view.pending, currency)} pending"
-    return _note(view)
+    note = _note(view)
+    if view.remaining_ms is None or "settles it in" in note:
+        return note
+    return f"settles in {format_duration(view.remaining_ms)}" + (f"; {note}" if note else "")
 
 
 def _state(view: ChannelView) -> str:

@@ -67,6 +67,7 @@ def _busy(home: Home) -> Refused | None:
 def _read_history(home: Home, request: History) -> HistoryView:
     """The history needs no key: it is read from its file, by whoever is alone in the home."""
     from wallet.history import History as HistoryFile  # noqa: PLC0415 - only when needed
+    from wallet.history import check_known  # noqa: PLC0415 - only when needed
 
     currency = home.genesis().currency
     lock = home.lock()
@@ -78,4 +79,5 @@ def _read_history(home: Home, request: History) -> HistoryView:
             history.close()
     finally:
         lock.release()
+    check_known(entries, request.channel)
     return HistoryView(entries=entries, currency=CurrencyView(symbol=currency.symbol, decimals=currency.decimals))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 SUBSTITUTE = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -16,3 +18,22 @@ def plain(text: str) -> str:
 def plain_lines(text: str) -> str:
     """The same, but lines stay lines."""
     return "\n".join(map(plain, text.split("\n")))
+
+
+def folded(text: str, columns: int, indent: int = 0) -> str:
+    """`text` broken between words, its later lines indented.
+
+    A word that is too long stays whole: the terminal breaks it, and it is copied out in one piece.
+    """
+    return "\n".join(_fold(line, columns, indent) for line in text.split("\n"))
+
+
+def _fold(line: str, columns: int, indent: int) -> str:
+    if indent + len(line) <= columns:
+        return line
+    lead = line[: len(line) - len(line.lstrip())]
+    width = max(columns - indent, 1)
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=lead, subsequent_indent=lead, break_long_words=False, break_on_hyphens=False
+    )
+    return ("\n" + " " * indent).join(wrapper.wrap(line.strip())) or line

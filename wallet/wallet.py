@@ -29,10 +29,12 @@ from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
 from layer2.opening import OpeningPolicy
+from wallet.amounts import format_money
 from wallet.assembly import assemble
 from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
+from wallet.history import check_known
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.openings import Openings
@@ -196,6 +198,16 @@ class Wallet:
                 f"until ledger clock {transaction.valid_until_ms} ms: do not repeat it before that. What became of it, "
                 f"GET /transactions/{transaction.id.hex()} tells",
             ) from error
+        except Refused as error:
+            if error.code != "insufficient_balance":
+                raise
+            currency = self._parts.genesis.currency
+            balance = await self.balance(transfer.sender)
+            raise Refused(
+                error.code,
+                f"{format_address(transfer.sender)} has {format_money(balance.value, currency)}, "
+                f"{format_money(transfer.amount, currency)} are needed",
+            ) from None
         if output.code != "ok":
             raise Refused(output.code, f"the ledger refused: {output.message}")
         reference = transaction.id.hex()
@@ -267,8 +279,14 @@ class Wallet:
         return self._follower.clock_ms
 
     def history(self, limit: int = 50, channel: str | None = None) -> tuple[EntryView, ...]:
-        """The newest entries first; of one channel, if its id or the start of it is given."""
-        return self._parts.history.newest(limit, channel)
+        """The newest entries first; of one channel, if its id or the start of it is given.
+
+        Raises:
+            Refused: ``unknown_channel``.
+        """
+        entries = self._parts.history.newest(limit, channel)
+        check_known(entries, channel)
+        return entries
 
     async def serve(self, listen: str | None, policy: OpeningPolicy | None) -> str:
         """Take links from peers until the wallet is closed; the contact to give to them.

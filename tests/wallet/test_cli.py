@@ -209,6 +209,42 @@ def test_errors_have_codes_and_texts_and_no_traceback(
     assert "Traceback" not in for_people.err
 
 
+def test_a_negative_amount_is_no_option(wallet: Shell) -> None:
+    assert "no amount begins with '-1'" in wallet("pay", "abcd", "-1.00").err
+
+
+def test_without_a_verb_the_help_is_all_that_is_said(wallet: Shell) -> None:
+    done = wallet("channel")
+    assert (done.code, done.err) == (Exit.USAGE, "")
+    assert "close" in done.out
+
+
+def test_who_interrupts_is_told(wallet: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupt)
+    done = wallet("show")
+    assert (done.code, done.err.startswith("wallet: interrupted")) == (Exit.INTERRUPTED, True)
+
+
+def test_the_history_of_an_unknown_channel_is_refused(wallet: Shell) -> None:
+    done = wallet("history", "--channel", "abcd", "--json")
+    assert (done.code, done.error) == (Exit.REFUSED, "unknown_channel")
+
+
+def test_an_unreachable_ledger_is_said_in_words(wallet: Shell) -> None:
+    said = wallet("show").err
+    assert f"{DEAD} does not answer" in said
+    assert "Error" not in said
+
+
+def test_a_file_that_is_not_there_is_named(shell: Shell, tmp_path: Path) -> None:
+    said = shell("create", "--phrase-file", str(tmp_path / "missing")).err
+    assert str(tmp_path / "missing") in said
+    assert "Errno" not in said
+
+
 def test_a_wrong_passphrase_is_told_from_none(wallet: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wrong").write_text("not the right one\n")
     done = wallet("channel", "list", "--passphrase-file", str(tmp_path / "wrong"), "--json")
