@@ -148,6 +148,8 @@ def status(
     else:
         Console().print(_status_table(rows))
     if not any(row["error"] is None for row in rows):
+        if not json:
+            print("layer1: no replica answers: start one, or say where with --api URL", file=sys.stderr)
         raise typer.Exit(EXIT_UNREACHABLE)
 
 
@@ -260,7 +262,7 @@ async def _get(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
             found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
             return found
     except (aiohttp.ClientConnectionError, TimeoutError):
-        return {"error": "does not answer"}
+        return {"error": "no answer"}
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return {"error": str(error) or type(error).__name__}
 
@@ -282,7 +284,7 @@ async def _row(http: aiohttp.ClientSession, api: str) -> dict[str, Any]:
 
 
 def _status_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None)
+    table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None, pad_edge=False)
     for row in rows:
         state = row["error"] or ("catching up" if row["catching_up"] else "ok")
         peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"

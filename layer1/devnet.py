@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -43,6 +44,7 @@ from layer1.journal import Journal
 from layer1.ledger.genesis import Allocation, Currency, FaultModel, Genesis, Parameters, to_json, validate
 
 LOG_NAME = "replica.log"
+LOCK_NAME = "devnet.lock"
 START_S = 20.0
 """How long replicas may take to answer; a long journal needs longer, see `Devnet.start`."""
 STOP_S = 10.0
@@ -99,7 +101,7 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
             _make_home(home_of(directory, index), genesis, key, _configure(directory, plan.host, ports, index))
         (directory / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
     except OSError as error:
-        raise LocalError(f"cannot write to {directory}: {error}") from error
+        raise LocalError(f"cannot write to {error.filename or directory}: {error.strerror or error}") from error
     return genesis
 
 
@@ -201,6 +203,20 @@ class Child:
         return self.process is not None and self.process.returncode is None
 
 
+def _lock(directory: Path) -> int:
+    """Keep the directory for this process; the system lets go of it when the process ends, however it does."""
+    try:
+        held = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LocalError(f"cannot write to {directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(held)
+        raise LocalError(f"another devnet runs {directory}: stop it first, or choose another directory") from None
+    return held
+
+
 class Devnet:
     """All replicas of a ledger as child processes. Use as ``async with Devnet(directory)``."""
 
@@ -210,10 +226,14 @@ class Devnet:
         Args:
             directory: Made by :func:`initialize`.
             on_exit: Told index and exit status of a replica that ends without being asked to.
+
+        Raises:
+            LocalError: Another devnet runs this ledger; its configurations are left alone.
         """
         self.directory = directory
         self.genesis = read_genesis(directory / GENESIS_NAME)
         self._on_exit = on_exit
+        self._lock: int | None = _lock(directory)
         self._expected: set[int] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         self._ports = Reservation()
@@ -341,7 +361,14 @@ class Devnet:
         """Stop all replicas and give the ports back. Harmless when repeated."""
         await self.terminate(*range(len(self.children)))
         await asyncio.gather(*self._watchers)
+        self.release()
+
+    def release(self) -> None:
+        """Give the ports and the directory back."""
         self._ports.release()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def describe(self) -> dict[str, Any]:
         """What a script needs to use this ledger."""

@@ -256,7 +256,7 @@ class Replicas:
                 data = await self._read(response, url)
                 status = response.status
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unavailable(f"{url}: {type(error).__name__} {error}") from error
+            raise Unavailable(f"{replica.url} {_connection(error)}") from error
         except TimeoutError as error:
             raise Unavailable(f"{url}: no answer within {limit_ms} ms", heard=True) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -283,6 +283,18 @@ def _parse(data: bytes, url: str) -> Mapping[str, Any]:
     return body
 
 
+def _connection(error: aiohttp.ClientError) -> str:
+    """Why there is no connection, in words."""
+    refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
+    if refused or not isinstance(error, aiohttp.ClientConnectorError):
+        return "does not answer"
+    return f"cannot be reached: {error.strerror}"
+
+
+def _told(url: str, text: str) -> str:
+    return text if text.startswith(url) else f"{url}: {text}"
+
+
 def _is_hopeless(errors: Collection[WedgeError]) -> bool:
     """Whether waiting mends nothing: somebody declined, or all lie."""
     declined = any(isinstance(error, Declined) for error in errors)
@@ -290,7 +302,7 @@ def _is_hopeless(errors: Collection[WedgeError]) -> bool:
 
 
 def _unreachable(errors: Mapping[Replica, WedgeError], count: int) -> LedgerUnreachable:
-    told = "; ".join(f"{replica.url}: {error}" for replica, error in errors.items())
+    told = "; ".join(_told(replica.url, str(error)) for replica, error in errors.items())
     stale = [error for error in errors.values() if isinstance(error, Stale)]
     others = [error for error in errors.values() if not isinstance(error, Stale | Unavailable | Declined)]
     kind = StaleLedger if stale and not others else LedgerUnreachable

@@ -531,6 +531,9 @@ async def connect(
         match error:
             case TimeoutError():
                 reason = f"did not answer within {limits.handshake_timeout_ms} ms"
+            case aiohttp.ClientConnectorError():
+                nobody = isinstance(error.os_error, ConnectionRefusedError)
+                reason = f"cannot be reached: {'nobody listens there' if nobody else error.strerror}"
             case OSError() | aiohttp.ClientError():
                 reason = f"cannot be reached: {error}"
             case Refusal():

@@ -63,12 +63,27 @@ def test_a_devnet_keeps_its_ports_and_everything_else_in_the_file(tmp_path: Path
     first = Devnet(tmp_path)
     urls = first.urls
     assert first.children[0].config.limits.transactions == 9_000
+    first.release()
+    other = Reservation()
+    for url in urls:
+        other.take("127.0.0.1", int(url.rpartition(":")[2]))
     second = Devnet(tmp_path)
     assert not set(second.urls) & set(urls)
-    for net in (first, second):
-        net._ports.release()
+    other.release()
+    second.release()
     third = Devnet(tmp_path)
     assert third.urls == second.urls
     assert load_config(home_of(tmp_path, 1)).peers[0].api == third.urls[0]
     assert load_config(home_of(tmp_path, 0)).limits.transactions == 9_000
-    third._ports.release()
+    third.release()
+
+
+def test_a_second_devnet_leaves_the_files_of_the_first_alone(tmp_path: Path) -> None:
+    initialize(tmp_path, Plan(replicas=2))
+    first = Devnet(tmp_path)
+    before = [(home_of(tmp_path, i) / "replica.toml").read_text() for i in range(2)]
+    with pytest.raises(LocalError, match="another devnet runs"):
+        Devnet(tmp_path)
+    assert [(home_of(tmp_path, i) / "replica.toml").read_text() for i in range(2)] == before
+    first.release()
+    Devnet(tmp_path).release()
