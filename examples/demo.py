@@ -50,7 +50,7 @@ class Stage:
         self.environment = os.environ | {
             "WALLET_PASSPHRASE": secrets.token_urlsafe(16),
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
-            "COLUMNS": "110",
+            "COLUMNS": str(max(80, out.width)),
             "NO_COLOR": "1",
         }
 
