@@ -1,0 +1,86 @@
+"""What people read, on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from layer1.ledger.genesis import Currency
+from wallet.render import render
+from wallet.requests import AccountView, ChannelsView, ChannelView, CurrencyView, View, WalletView
+from wallet.texts import folded
+
+CURRENCY = Currency("WDG", 2)
+ADDRESS = "wedge1" + "q" * 58
+CONTACT = f"{ADDRESS}@127.0.0.1:33973"
+CHANNEL = ChannelView(
+    id="2a" * 32,
+    state="disputed",
+    peer=ADDRESS,
+    endpoint="127.0.0.1:33973",
+    connected=False,
+    can_send=1_234_567,
+    can_receive=7_654_321,
+    reserved=1_000,
+    in_dispute=100_000_000,
+    pending=0,
+    deposit=20_000,
+    peer_deposit=10_000,
+    bond=1_000,
+    peer_bond=1_000,
+    version=4,
+    challenge_period_ms=86_400_000,
+    deadline_ms=90_000_000,
+    remaining_ms=3_600_000,
+    paid_out=None,
+    peer_paid_out=None,
+    forfeited=False,
+    peer_forfeited=False,
+    reason=None,
+    advice="one sentence after another, until the line is longer than what a terminal shows of it",
+    watching=None,
+)
+
+
+def shown(view: WalletView | ChannelView | ChannelsView) -> list[str]:
+    console = Console(width=80, force_terminal=False, color_system=None)
+    with console.capture() as captured:
+        render(console, view, CURRENCY)
+    return captured.get().splitlines()
+
+
+def accounts(view: View) -> WalletView:
+    account = AccountView(address=ADDRESS, balance=None)
+    return WalletView(address=ADDRESS, contact=CONTACT, spending=account, savings=account, serving=True)
+
+
+def test_what_is_copied_stays_in_one_piece() -> None:
+    assert any(line.endswith(CONTACT) for line in shown(accounts(CHANNEL)))
+    lines = shown(CHANNEL)
+    assert any(line.endswith(CHANNEL.id) for line in lines)
+    assert any(line.endswith(CONTACT) for line in lines)
+
+
+def test_nothing_stands_under_an_account_of_unknown_balance() -> None:
+    assert all(line.strip() for line in shown(accounts(CHANNEL)))
+
+
+@pytest.mark.parametrize("state", ["open", "disputed", "closed"])
+def test_the_list_of_channels_fits_into_80_columns(state: str) -> None:
+    channel = msgspec.structs.replace(CHANNEL, state=state)
+    currency = CurrencyView(symbol="WDG", decimals=2)
+    lines = shown(ChannelsView(channels=(channel, channel), clock_ms=0, currency=currency))
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for part in ("in dispute", CHANNEL.id[:12], "12345.67", "1000000.00", state, "settles in 1 h"):
+        assert part in text
+    assert "…" not in text.replace("wedge1qqqqqq…qqqq", "")
+
+
+def test_text_is_broken_between_words_only() -> None:
+    assert folded("one two three", 8) == "one two\nthree"
+    assert folded("  one two three", 8) == "  one\n  two\n  three"
+    assert folded("one two three", 10, 3) == "one two\n   three"
+    assert folded("x" * 20, 8) == "x" * 20
+    assert folded("short\n\nlines", 8) == "short\n\nlines"
