@@ -5,7 +5,7 @@ VENV := $(ROOT).venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench lock clean help
+.PHONY: demo test check soak bench lock clean help
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -24,6 +24,9 @@ check: $(READY) ## Lint, format, types, and all tests with branch coverage
 	@cd "$(ROOT)" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@cd "$(ROOT)" && $(BIN)/mypy
 	@cd "$(ROOT)" && $(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered
+
+soak: $(READY) ## Simulate whole networks under fresh seeds until Ctrl-C
+	@cd "$(ROOT)" && $(BIN)/python -m tests.simulation --soak
 
 bench: $(READY) ## Measure the marks, each beside its floor
 	@cd "$(ROOT)" && $(BIN)/python -m benchmarks

@@ -1,0 +1,74 @@
+"""What a role may do: see and change what its core hears and says, and speak on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Protocol
+
+from layer1.codec import decode, encode
+from layer1.consensus.certificates import Signer
+from layer1.consensus.config import Config
+from layer1.consensus.messages import Message
+from layer1.crypto import SigningKey
+from layer1.replica.messages import ConsensusMessage, LinkMessage
+from tests.simulation.kernel import World
+
+
+class Host(Protocol):
+    """The process that a role sits in."""
+
+    world: World
+    index: int
+    key: SigningKey
+    config: Config
+
+    def transmit(self, peer: int | None, data: bytes) -> None:
+        """Send to one replica or to all, at once."""
+
+
+Outgoing = tuple[int, bytes]
+"""(receiver, message)."""
+
+
+class Role:
+    """An honest replica, which roles make worse."""
+
+    def __init__(self, host: Host, random: Random) -> None:
+        self.host = host
+        self.random = random
+        self.signer = Signer(host.config, host.key, host.index)
+        self.peers = tuple(peer for peer in range(len(host.config.replicas)) if peer != host.index)
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return type(self).__name__
+
+    def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
+        """What really leaves for this peer when the core sends this to it."""
+        return (data,)
+
+    def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
+        """What the core gets to see of a message."""
+        return (data,)
+
+    def say(self, message: Message, to: Iterable[int] | None = None) -> None:
+        """Send a consensus message of one's own to these peers, or to all."""
+        self.send(ConsensusMessage(message), to)
+
+    def send(self, message: LinkMessage, to: Iterable[int] | None = None) -> None:
+        """Send a message of one's own to these peers, or to all."""
+        data = encode(message)
+        for peer in self.peers if to is None else to:
+            self.host.transmit(peer, data)
+
+    def some_peers(self) -> list[int]:
+        """Some peers, at least one."""
+        return self.random.sample(self.peers, self.random.randint(1, len(self.peers)))
+
+
+def consensus_message(data: bytes) -> Message | None:
+    """The consensus message in these bytes, if it is one."""
+    message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
+    return message.message if isinstance(message, ConsensusMessage) else None

@@ -1,0 +1,447 @@
+"""A process that hosts one real replica core, and performs its effects as `layer1.replica.driver` does.
+
+What comes in within one turn goes through the core at once; its records are appended, at the end of the turn there is
+one sync, and only then the messages of the turn leave. A process may pause, be killed between any two effects, and be
+started again from what its disk holds.
+
+Source: layer1/replica/driver.py; docs/design/consensus.md, "Persist before sending".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import assert_never
+
+from layer1.block import CommittedBlock
+from layer1.consensus.config import Config
+from layer1.consensus.events import Now
+from layer1.crypto import Hash, SigningKey
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.ledger.genesis import Genesis
+from layer1.replica import catchup, events
+from layer1.replica.core import ReplicaCore, consensus_config
+from layer1.replica.mempool import check_entry
+from tests.simulation import describe
+from tests.simulation.byzantine.role import Role
+from tests.simulation.checkers.base import Checker
+from tests.simulation.clocks import Clock
+from tests.simulation.disk import Disk, Journal
+from tests.simulation.kernel import MS, World
+from tests.simulation.network import Network
+from tests.simulation.store import Store
+
+VERIFY_US = 70
+"""Of simulated time for one signature (limits.md)."""
+TURN_EVENTS = 50
+"""Most events in one turn."""
+LAZY_SYNC_US = 50 * MS
+"""As the driver's."""
+STORE_DELAY_US = 20 * MS
+"""How far the database lags."""
+
+OnRefused = Callable[[Refused | None], None]
+MakeCore = Callable[[Genesis, SigningKey, int], ReplicaCore]
+
+
+class _KilledError(Exception):
+    """The process is gone, in the middle of what it did."""
+
+
+@dataclass
+class _Life:
+    """What a kill takes away."""
+
+    core: ReplicaCore
+    journal: Journal
+    inbox: deque[tuple[events.Event, OnRefused | None]] = field(default_factory=deque)
+    jobs: deque[events.Verify] = field(default_factory=deque)
+    messages: list[tuple[int | None, bytes]] = field(default_factory=list)
+    blocks: list[CommittedBlock] = field(default_factory=list)
+    must_sync: bool = False
+    may_sync: bool = False
+    in_turn: bool = False
+    """From its first event until its messages have left."""
+    turn_is_due: bool = False
+    syncing: bool = False
+    lazy: bool = False
+    verifying: bool = False
+    wake: int = 0
+    """Number of the newest wake-up."""
+
+
+class Replica:
+    """One process over all its lives. `Network` sees it as a node."""
+
+    network: Network
+
+    def __init__(
+        self,
+        world: World,
+        genesis: Genesis,
+        key: SigningKey,
+        index: int,
+        checkers: Checker,
+        *,
+        name: str | None = None,
+        make_core: MakeCore = ReplicaCore,
+    ) -> None:
+        self.world, self.genesis, self.key, self.index, self.checkers = world, genesis, key, index, checkers
+        self.name = name or f"replica{index}"
+        self.config: Config = consensus_config(genesis)
+        self.clock = Clock(world, index)
+        self.disk = Disk()
+        self.store = Store()
+        self.role: Role | None = None
+        self.is_honest = True
+        """Whether checkers hold what it does against the protocol."""
+        self.failed: LocalError | RemoteError | None = None
+        self.paused = False
+        self.fuse: int | None = None
+        """Effects until it is killed; None for never."""
+        self.slow_disk = 0.0
+        """Part of the syncs that take long."""
+        self.life: _Life | None = None
+        self.on_final: list[Callable[[Replica, CommittedBlock], None]] = []
+        """Hear of every block that it calls final, again after a restart."""
+        self.on_rejected: list[Callable[[Hash, Refused], None]] = []
+        self._make_core = make_core
+        self._random = world.random(f"process {self.name}")
+
+    def corrupt(self, role: type[Role]) -> None:
+        """It is Byzantine from now on, with this role."""
+        self.is_honest = False
+        self.role = role(self, self.world.random(f"role {self.name}"))
+
+    # ---------------------------------------------------------------------------------------------------- start, kill
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process exists, paused or not."""
+        return self.life is not None
+
+    @property
+    def core(self) -> ReplicaCore:
+        """The running core."""
+        assert self.life is not None, f"{self.name} does not run"
+        return self.life.core
+
+    @property
+    def height(self) -> int:
+        """Of the last final block; 0 while it does not run."""
+        return 0 if self.life is None else self.life.core.application.floor.header.height
+
+    def start(self) -> None:
+        """Come back from the disk, and take part."""
+        if self.alive or self.failed is not None:
+            return
+        core, journal = self._make_core(self.genesis, self.key, self.index), Journal(self.disk)
+        try:
+            blocks = list(core.restore(journal.replay()))
+        except LocalError as error:
+            self._fail(error)
+            return
+        self.store.append(blocks)
+        self.life = _Life(core, journal)
+        self.paused, self.fuse = False, None
+        self.world.note(self.name, f"starts at height {self.height}")
+        if self.is_honest:
+            self.checkers.restored(self.name, self.index, blocks)
+        for block in blocks:
+            self._announce(block)
+        self._put(events.Begin())
+        self.network.joined(self.name)
+
+    def kill(self) -> None:
+        """SIGKILL, or the power goes: what is not durable is gone."""
+        life, self.life = self.life, None
+        if life is None:
+            return
+        before = len(self.disk.records)
+        life.journal.crash(self._random, while_syncing=life.syncing)
+        if self.is_honest:
+            self.checkers.synced(self.name, self.index, self.disk.records[before:])
+        self.world.stats["kills"] += 1
+        self.world.note(self.name, "is killed")
+        self.network.left(self.name)
+
+    def pause(self, duration_us: int) -> None:
+        """SIGSTOP, and SIGCONT later."""
+        if not self.paused and self.alive:
+            self.paused = True
+            self.world.note(self.name, f"pauses for {duration_us // MS} ms")
+            self.world.after(duration_us, self.resume)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.paused = False
+        if self.life is not None:
+            self._schedule_turn(self.life)
+
+    def _fail(self, error: LocalError | RemoteError) -> None:
+        """It stops for good, as a replica does that finds itself wrong."""
+        self.failed = error
+        self.world.note(self.name, f"stops: {error}")
+        if self.is_honest:
+            self.checkers.failed(self.index, error)
+        self.kill()
+
+    # ----------------------------------------------------------------------------------------------------- the network
+
+    @property
+    def generation(self) -> int:
+        """Of the journal."""
+        return self.disk.generation
+
+    def admits(self, peer: int, generation: int) -> bool:
+        """As `driver._peer_of` does."""
+        return generation >= self.core.generations.get(peer, 0)
+
+    def peer_up(self, peer: int, generation: int) -> None:
+        """A link is open."""
+        self._put(events.PeerUp(peer, generation))
+
+    def peer_down(self, peer: int) -> None:
+        """The link has ended."""
+        self._put(events.PeerDown(peer))
+
+    def receive(self, peer: int, data: bytes) -> None:
+        """A message came."""
+        for seen in (data,) if self.role is None else self.role.incoming(peer, data):
+            self._put(events.FromPeer(peer, seen))
+
+    def submit(self, event: events.Submit, answer: OnRefused) -> None:
+        """A client brings transactions; it hears whether they were taken in."""
+        self._put(event, answer)
+
+    def transmit(self, peer: int | None, data: bytes) -> None:
+        """What a role says on its own."""
+        if self.alive:
+            self.network.send(self.name, peer, data)
+
+    def _leave(self, peer: int | None, data: bytes) -> None:
+        if self.role is None:
+            if self.is_honest:
+                self.checkers.sent(self.name, self.index, data)
+            self.world.note(self.name, f"to {'all' if peer is None else peer}:", data, describe.link_message)
+            self.network.send(self.name, peer, data)
+            return
+        for receiver in self.role.peers if peer is None else (peer,):
+            for really in self.role.outgoing(receiver, data):
+                self.world.note(self.name, f"to {receiver}:", really, describe.link_message)
+                self.network.send(self.name, receiver, really)
+
+    # -------------------------------------------------------------------------------------------------------- the turn
+
+    def _put(self, event: events.Event, answer: OnRefused | None = None) -> None:
+        if self.life is not None:
+            self.life.inbox.append((event, answer))
+            self._schedule_turn(self.life)
+
+    def _schedule_turn(self, life: _Life) -> None:
+        if life.inbox and not (life.in_turn or life.turn_is_due or self.paused):
+            life.turn_is_due = True
+            self.world.schedule(self.world.now_us, partial(self._turn, life))
+
+    def _turn(self, life: _Life) -> None:
+        life.turn_is_due = False
+        if self.life is not life or self.paused:
+            return
+        life.in_turn = True
+        now, failed = self.clock.now(), self.failed
+        try:
+            for _ in range(min(len(life.inbox), TURN_EVENTS)):
+                self._step(life, *life.inbox.popleft(), now)
+                if self.failed is not failed:
+                    return
+        except _KilledError:
+            self.kill()
+            return
+        if life.must_sync:
+            life.syncing = True
+            self.world.after(self._sync_us(), partial(self._end_turn, life))
+        else:
+            self._end_turn(life)
+
+    def _sync_us(self) -> int:
+        if self.slow_disk and self._random.random() < self.slow_disk:
+            return self._random.randint(10 * MS, 300 * MS)
+        return self._random.randint(150, 400)
+
+    def _step(self, life: _Life, event: events.Event, answer: OnRefused | None, now: Now) -> None:
+        refusal: Refused | None = None
+        try:
+            effects = life.core.step(event, now)
+        except Refused as error:
+            effects, refusal = [], error
+        except (LocalError, RemoteError) as error:
+            self._fail(error)
+            return
+        if answer is not None:
+            answer(refusal)
+        for effect in effects:
+            self._perform(life, effect)
+
+    def _boundary(self) -> None:
+        """Between two effects, where a kill may strike."""
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse <= 0:
+                self.fuse = None
+                raise _KilledError
+
+    def _perform(self, life: _Life, effect: events.Effect) -> None:
+        match effect:
+            case events.Journal():
+                self._boundary()
+                life.journal.append(effect.record)
+                life.must_sync |= not effect.lazy
+                life.may_sync = True
+            case events.Transmit():
+                life.messages.append((effect.peer, effect.data))
+            case events.TransmitAll():
+                life.messages.append((None, effect.data))
+            case events.Deliver():
+                life.blocks.append(effect.block)
+            case events.Verify():
+                life.jobs.append(effect)
+                self._schedule_verification(life)
+            case events.Hurry():
+                self._hurry(life, effect.job)
+            case events.Reject():
+                self._reject(effect)
+            case events.LoadBlocks():
+                self._later(life, 2 * MS, partial(self._load, effect))
+            case events.Again():
+                self._later(life, 50, events.Proceed)
+            case events.Wake():
+                self._set_timer(life, effect.monotonic_ms)
+            case events.Misbehaved():
+                self._accuse(effect)
+            case _:
+                assert_never(effect)
+
+    def _end_turn(self, life: _Life) -> None:
+        """One sync, then everything that waited for it."""
+        if self.life is not life:
+            return
+        try:
+            self._boundary()
+            if life.must_sync:
+                self._sync(life)
+            elif life.may_sync and not life.lazy:
+                life.lazy = True
+                self.world.after(LAZY_SYNC_US, partial(self._sync_lazily, life))
+            self._flush(life)
+        except _KilledError:
+            self.kill()
+            return
+        life.in_turn = life.syncing = life.must_sync = life.may_sync = False
+        self._schedule_turn(life)
+
+    def _sync(self, life: _Life) -> None:
+        before = len(self.disk.records)
+        life.journal.sync()
+        life.syncing = False
+        if self.is_honest:
+            self.checkers.synced(self.name, self.index, self.disk.records[before:])
+
+    def _sync_lazily(self, life: _Life) -> None:
+        life.lazy = False
+        if self.life is life and not life.syncing:
+            self._sync(life)
+
+    def _flush(self, life: _Life) -> None:
+        messages, life.messages = life.messages, []
+        for peer, data in messages:
+            self._boundary()
+            self._leave(peer, data)
+        blocks, life.blocks = life.blocks, []
+        for block in blocks:
+            self._boundary()
+            self._deliver(life, block)
+
+    def _deliver(self, life: _Life, block: CommittedBlock) -> None:
+        header = block.header
+        self.world.note(self.name, f"final: block {header.height} of view {header.view}", header.id, describe.short)
+        self.world.after(STORE_DELAY_US, partial(self._write, life, block))
+        if self.is_honest:
+            self.checkers.delivered(self.name, self.index, block)
+        self._announce(block)
+
+    def _announce(self, block: CommittedBlock) -> None:
+        for listener in self.on_final:
+            listener(self, block)
+
+    def _write(self, life: _Life, block: CommittedBlock) -> None:
+        """Into the database, unless the process died before."""
+        if self.life is life:
+            self.store.append([block])
+
+    def _load(self, effect: events.LoadBlocks) -> events.Loaded:
+        return events.Loaded(effect.peer, effect.first, self.store.load(effect.first, 2 * catchup.MAX_BLOCKS))
+
+    def _reject(self, effect: events.Reject) -> None:
+        if self.is_honest:
+            self.checkers.rejected(self.index, effect.ids, effect.refusal)
+        self.world.note(self.name, f"rejects, {effect.refusal.code}:", effect.ids[0], describe.short)
+        for name in effect.ids:
+            for listener in self.on_rejected:
+                listener(name, effect.refusal)
+
+    def _accuse(self, effect: events.Misbehaved) -> None:
+        self.world.stats["accusations"] += 1
+        self.world.note(self.name, f"accuses {effect.peer}: {effect.reason}")
+        if self.is_honest:
+            self.checkers.misbehaved(self.index, effect.peer, effect.reason)
+
+    # ------------------------------------------------------------------------------------------ timers, verification
+
+    def _later(self, life: _Life, delay_us: int, make: Callable[[], events.Event]) -> None:
+        def put() -> None:
+            if self.life is life:
+                self._put(make())
+
+        self.world.after(delay_us, put)
+
+    def _set_timer(self, life: _Life, monotonic_ms: int | None) -> None:
+        life.wake += 1
+        number = life.wake
+
+        def ring() -> None:
+            if self.life is life and life.wake == number:
+                self._put(events.Tick())
+
+        if monotonic_ms is not None:
+            self.world.schedule(self.clock.world_us(monotonic_ms), ring)
+
+    def _hurry(self, life: _Life, number: int) -> None:
+        for job in life.jobs:
+            if job.job == number:
+                life.jobs.remove(job)
+                life.jobs.appendleft(job)
+                return
+
+    def _schedule_verification(self, life: _Life) -> None:
+        if life.jobs and not life.verifying:
+            life.verifying = True
+            self.world.after(VERIFY_US * max(1, len(life.jobs[0].transactions)), partial(self._verify, life))
+
+    def _verify(self, life: _Life) -> None:
+        life.verifying = False
+        if self.life is not life:
+            return
+        job = life.jobs.popleft()
+        self._put(events.Verified(job.job, self._failures(job)))
+        self._schedule_verification(life)
+
+    def _failures(self, job: events.Verify) -> tuple[tuple[int, Refused], ...]:
+        failures, state = [], self.core.application.floor.state
+        for position, transaction in enumerate(job.transactions):
+            try:
+                check_entry(state, transaction, self.genesis.chain_id, rehearsed=job.rehearse)
+            except Refused as refusal:
+                failures.append((position, refusal))
+        return tuple(failures)
