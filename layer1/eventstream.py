@@ -43,10 +43,10 @@ class LedgerEvent:
     """Something that became final. A block is verified; the rest is one replica's word: look with proof."""
 
     kind: str
-    """``block``, ``transaction`` or ``group``."""
+    """``block``, ``transaction``, ``group`` or ``replica``."""
     height: int
     data: Mapping[str, Any]
-    """As in the API's document: BlockEvent, TransactionEvent, GroupEvent."""
+    """As in the API's document: BlockEvent, TransactionEvent, GroupEvent, ReplicaEvent."""
     header: Header | None = None
     """Of a block: verified."""
 

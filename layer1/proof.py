@@ -29,7 +29,7 @@ from layer1.crypto import Hash, PublicKey
 from layer1.errors import RemoteError
 from layer1.header import Header
 from layer1.ledger.genesis import MAX_MONEY, Genesis, Parameters, genesis_header
-from layer1.ledger.records import Account, Group, account_key, group_key, leaf_hash
+from layer1.ledger.records import Account, Group, Mark, account_key, group_key, leaf_hash, mark_key
 from layer1.ledger.transactions import Output
 
 MAX_PATH = 1_000
@@ -60,6 +60,14 @@ class GroupProof(Struct):
     head: HeadProof
     group: Group | None
     proof: merkle.Proof
+
+
+class MarksProof(Struct):
+    """For each replica of the genesis, in order, its mark after the block of `head`, or that it had none."""
+
+    head: HeadProof
+    marks: tuple[Mark | None, ...]
+    proofs: tuple[merkle.Proof, ...]
 
 
 class OutputProof(Struct):
@@ -143,6 +151,23 @@ def verify_group(genesis: Genesis, group_id: Hash, answer: GroupProof) -> Verifi
         raise RemoteError(f"the record is of group {answer.group.group_id.hex()}, not {group_id.hex()}", answer)
     _check_leaf(header, group_key(group_id), leaf_hash(answer.group), answer.proof, f"group {group_id.hex()}")
     return Verified(answer.group, header)
+
+
+def verify_marks(genesis: Genesis, answer: MarksProof) -> Verified[tuple[Mark | None, ...]]:
+    """Check which replicas were marked at one block; in the order of the genesis.
+
+    Raises:
+        RemoteError: The proof does not show it, and what is wrong.
+    """
+    header = verify_head(genesis, answer.head)
+    keys, marks, proofs = genesis.replicas, answer.marks, answer.proofs
+    if not len(keys) == len(marks) == len(proofs):
+        raise RemoteError(f"{len(marks)} marks and {len(proofs)} proofs for {len(keys)} replicas", answer)
+    for index, (key, mark, proof) in enumerate(zip(keys, marks, proofs, strict=True)):
+        if mark is not None and mark.replica != key:
+            raise RemoteError(f"the mark of replica {index} is of key {mark.replica.hex()}, not {key.hex()}", answer)
+        _check_leaf(header, mark_key(key), leaf_hash(mark), proof, f"the mark of replica {index}")
+    return Verified(marks, header)
 
 
 def verify_output(genesis: Genesis, transaction_id: Hash, answer: OutputProof) -> Verified[Output]:

@@ -30,6 +30,7 @@ CORES = sorted(
             "events",
             "records",
             "weight",
+            "evidence",
         ],
         "layer2": ["*"],
     }.items()

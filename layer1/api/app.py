@@ -23,7 +23,7 @@ from layer1.api.context import API, Api, api_of
 from layer1.api.feed import Feed
 from layer1.api.limits import ApiLimits
 from layer1.api.openapi import document
-from layer1.api.resources import accounts, blocks, events, groups, ledger, transactions
+from layer1.api.resources import accounts, blocks, events, evidence, groups, ledger, transactions
 from layer1.errors import NotYet, Refused, RemoteError
 
 ROUTES = (
@@ -32,6 +32,7 @@ ROUTES = (
     *transactions.ROUTES,
     *accounts.ROUTES,
     *groups.ROUTES,
+    *evidence.ROUTES,
     *events.ROUTES,
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from layer1.block import CommittedBlock
+from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash
 from layer1.header import Header
@@ -55,6 +56,10 @@ class Backend(Protocol):
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
         """For ``GET /replicas``: index, key, api url if known, link address, connected."""
+        ...
+
+    def evidence(self) -> Sequence[Evidence]:
+        """For ``GET /evidence``: contradicting votes that this replica caught, one pair per replica and kind."""
         ...
 
     def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:

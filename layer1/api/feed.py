@@ -1,4 +1,4 @@
-"""What became final, as numbered events: each block's transactions, then its group changes, then the block itself.
+"""What became final, as numbered events: a block's transactions, what happened to groups and replicas, the block.
 
 An event is named ``height-number``, its number being its place among *all* events of its block. So a reader may drop
 off anywhere and resume after the last name that it saw, at this replica or at another one, with any filter.
@@ -22,12 +22,13 @@ from layer1.api.views import View, payload_view
 from layer1.block import CommittedBlock
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
-from layer1.ledger.events import AccountChanged, GroupClosed, GroupOpened, GroupReported, GroupWedged
+from layer1.ledger import events as ledger_events
+from layer1.ledger.events import GroupClosed, GroupOpened, GroupReported, GroupWedged, ReplicaMarked
 from layer1.ledger.transactions import OpenGroup, Output, Transaction, Transfer
 from layer1.proof import HeadProof
 
-KINDS = ("transaction", "group", "block")
-"""In the order in which a block's events come."""
+KINDS = ("transaction", "group", "replica", "block")
+"""Transactions come first, the block last."""
 
 RENDERED = 16
 """Blocks kept rendered: the live readers are within these."""
@@ -73,6 +74,20 @@ class GroupEvent(View, frozen=True):
     """With ``wedged``: ledger clock, ms."""
     reason: str | None = None
     """With ``closed``: final, claims or deadline."""
+
+
+class ReplicaEvent(View, frozen=True):
+    """Data of a ``replica`` event: it was shown to have contradicted itself."""
+
+    replica: int
+    key: str
+    height: int
+    change: Literal["marked"]
+    transaction: str
+    contradiction: str
+    """notarized_twice, finalized_twice or finalized_and_nullified."""
+    evidence: str
+    """Its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +149,9 @@ def render(block: CommittedBlock) -> tuple[Item, ...]:
         data = _transaction(header.height, index, transaction, output)
         rendered.add("transaction", data, output.group_id, _accounts(transaction))
     for event in block.events:
-        if not isinstance(event, AccountChanged):
+        if isinstance(event, ReplicaMarked):
+            rendered.add("replica", _replica(header.height, event))
+        elif isinstance(event, ledger_events.GroupEvent):
             rendered.add("group", _group(header.height, event), event.group_id)
     rendered.add("block", _block(block))
     return tuple(rendered.items)
@@ -193,7 +210,20 @@ def _transaction(height: int, index: int, transaction: Transaction, output: Outp
     )
 
 
-def _group(height: int, event: GroupOpened | GroupWedged | GroupReported | GroupClosed) -> GroupEvent:
+def _replica(height: int, event: ReplicaMarked) -> ReplicaEvent:
+    mark = event.mark
+    return ReplicaEvent(
+        replica=mark.index,
+        key=mark.replica.hex(),
+        height=height,
+        change="marked",
+        transaction=mark.transaction_id.hex(),
+        contradiction=mark.kind.value,
+        evidence=mark.evidence_id.hex(),
+    )
+
+
+def _group(height: int, event: ledger_events.GroupEvent) -> GroupEvent:
     made_by = None if event.transaction_id is None else event.transaction_id.hex()
     group = event.group_id.hex()
     match event:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from layer1.api.feed import BlockEvent, GroupEvent, TransactionEvent
+from layer1.api.feed import BlockEvent, GroupEvent, ReplicaEvent, TransactionEvent
 from layer1.api.problems import MEDIA_TYPE, Problem
 from layer1.api.routes import Parameter, Route
 from layer1.api.views import Submission
@@ -26,7 +26,7 @@ Errors are problem details (RFC 9457) with a stable `code`. Lists are paged: pas
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these routes."""
-    views = {Problem, Submission, BlockEvent, TransactionEvent, GroupEvent}
+    views = {Problem, Submission, BlockEvent, TransactionEvent, GroupEvent, ReplicaEvent}
     views |= {view for route in routes for view in route.answers.values() if not isinstance(view, str)}
     _, schemas = msgspec.json.schema_components(sorted(views, key=lambda view: view.__name__), ref_template=REFERENCE)
     paths: dict[str, Any] = {}

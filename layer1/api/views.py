@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import msgspec
 
+from layer1.codec import encode
+from layer1.consensus.certificates import Vote, kind_of, view_of
+from layer1.consensus.evidence import Evidence
+from layer1.consensus.messages import Nullify
 from layer1.crypto import format_address
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.records import Account, Group
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Output, Payload, Report, Transfer, Wedge
+from layer1.ledger.records import Account, Group, Mark
+from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Output, Payload, Report, Transfer, Wedge
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +92,50 @@ class ReplicaList(View, frozen=True):
     """The replicas, as this one sees them; a list of one page."""
 
     items: list[dict[str, str | int | bool | None]]
+    """``marked`` is the transaction that showed a replica to have contradicted itself; null if none did."""
+    height: int
+    """Block after which these marks stand."""
+    clock: int
+    proof: str | None = None
+    """With ``?proof=true``: MarksProof. It proves ``marked`` and nothing else; the rest is this replica's word."""
     next: None = None
+
+
+class VoteView(View, frozen=True):
+    """One of two contradicting votes."""
+
+    kind: str
+    """notarize, finalize or nullify."""
+    view: int
+    """Of a nullify vote, the first of its range, which ends with its term."""
+    block: str | None
+    """Null with nullify."""
+    encoded: str
+    """Hex of the signed vote in the canonical encoding."""
+
+
+class EvidenceView(View, frozen=True):
+    """Two votes that no honest replica casts both of."""
+
+    id: str
+    replica: int
+    """Index in the replica set of its epoch."""
+    key: str
+    epoch: int
+    kind: str
+    """notarized_twice, finalized_twice or finalized_and_nullified."""
+    votes: list[VoteView]
+    marked: str | None
+    """The transaction that marked this replica; null if none did as of the last final block."""
+    encoded: str
+    """Hex of the Evidence in the canonical encoding: verify it, and bring it in a transaction."""
+
+
+class EvidencePage(View, frozen=True):
+    """Evidence that this replica holds, by replica and kind."""
+
+    items: list[EvidenceView]
+    next: str | None
 
 
 class BlockSummaryView(View, frozen=True):
@@ -158,7 +205,17 @@ class ReportView(View, frozen=True, tag_field="kind", tag="report"):
     """Members whose claims it brings."""
 
 
-PayloadView = TransferView | OpenView | CloseView | WedgeView | ReportView
+class AccusationView(View, frozen=True, tag_field="kind", tag="evidence"):
+    """Proof that a replica contradicted itself."""
+
+    replica: int
+    contradiction: str
+    """notarized_twice, finalized_twice or finalized_and_nullified."""
+    evidence: str
+    """Its id."""
+
+
+PayloadView = TransferView | OpenView | CloseView | WedgeView | ReportView | AccusationView
 
 
 class TransactionView(View, frozen=True):
@@ -341,6 +398,29 @@ def payload_view(payload: Payload) -> PayloadView:
             return ReportView(
                 group=payload.group_id.hex(), version=version, claims=[claim.member for claim in payload.claims]
             )
+        case Accusation(evidence):
+            return AccusationView(
+                replica=evidence.replica, contradiction=evidence.kind.value, evidence=evidence.id.hex()
+            )
+
+
+def evidence_view(evidence: Evidence, key: bytes, mark: Mark | None) -> EvidenceView:
+    """Evidence for reading."""
+    return EvidenceView(
+        id=evidence.id.hex(),
+        replica=evidence.replica,
+        key=key.hex(),
+        epoch=evidence.epoch,
+        kind=evidence.kind.value,
+        votes=[_vote_view(evidence.first), _vote_view(evidence.second)],
+        marked=None if mark is None else mark.transaction_id.hex(),
+        encoded=encode(evidence).hex(),
+    )
+
+
+def _vote_view(vote: Vote) -> VoteView:
+    block = None if isinstance(vote, Nullify) else vote.block.hex()
+    return VoteView(kind=kind_of(vote).name.lower(), view=view_of(vote), block=block, encoded=encode(vote).hex())
 
 
 def address(key: bytes) -> str:

@@ -110,7 +110,7 @@ class Consensus:
         self.chain = Chain(config, floor, floor_finalization)
         self._own = OwnVotes(config)
         self._pool = Pool(config)
-        self._witness = Witness(config)
+        self._witness = Witness(config, self._checker)
         self._pacing = Pacing(config)
         self._wants = Wants(len(config.replicas), index, config.rebroadcast_ms)
 
@@ -314,7 +314,7 @@ class Consensus:
                     self._checker.certificate(message)
                     self._accept(message, sender)
                 else:
-                    self._suspect(self._witness.suspects(message))
+                    self._look(message)
             case Proposal():
                 self._on_proposal(sender, message)
             case Fetch():
@@ -337,19 +337,27 @@ class Consensus:
 
     def _glance(self, vote: Vote) -> None:
         """A vote that would not count is worth checking if it contradicts another ("Evidence")."""
-        if self._witness.contradiction(vote) is not None:
-            self._suspect([vote])
-
-    def _suspect(self, votes: list[Vote]) -> None:
-        for vote in votes:
+        if self._is_watched(view_of(vote)) and self._witness.note(vote):
             self._checker.vote(vote)
-        self._watch(votes)
+            self._watch((vote,))
+
+    def _look(self, certificate: Certificate) -> None:
+        """As `_glance`, at a certificate that is no news."""
+        if self._is_watched(certificate.view):
+            suspects = self._witness.look(certificate)
+            for vote in suspects:
+                self._checker.vote(vote)
+            self._watch(suspects)
+
+    def _is_watched(self, view: View) -> bool:
+        return -self.config.keep_views <= view - self.chain.floor.view and view <= self.view + self.config.ahead_views
 
     def _watch(self, votes: Iterable[Vote]) -> None:
         """Show these checked votes to the witness."""
-        for first, second in self._witness.see_all(votes):
-            self._accusations += 1
-            self._emit(Accuse(second.replica, first, second))
+        for vote in votes:
+            if (first := self._witness.see(vote)) is not None:
+                self._accusations += 1
+                self._emit(Accuse(vote.replica, first, vote))
 
     def _count(self, vote: Vote) -> None:
         """Add a checked vote of anybody; of two that contradict each other the first stands."""

@@ -16,19 +16,19 @@ Source: docs/design/consensus.md, "Evidence", rules 3 to 5, "Persist before send
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from layer1 import crypto
 from layer1.codec import Struct, encode
 from layer1.consensus import quorum
-from layer1.consensus.certificates import Verify, Vote, kind_of, signed_data, view_of, votes_of
+from layer1.consensus.certificates import Checker, Verify, Vote, kind_of, signed_data, view_of, votes_of
 from layer1.consensus.config import Config
-from layer1.consensus.messages import Certificate, Finalization, Finalize, Notarize, Nullification, Nullify, View
+from layer1.consensus.messages import Certificate, Finalize, Notarize, Nullify, View
 from layer1.consensus.votes import Pool
 from layer1.crypto import HASH_BYTES, Domain, Hash, PublicKey, digest
-from layer1.errors import Refused, check
+from layer1.errors import Refused, RemoteError, check
 
 MAX_VIEW = 2**62
 """Nobody votes in this view or above."""
@@ -169,54 +169,83 @@ def _is_finalize_and_nullify(one: Vote, other: Vote) -> bool:
 class Witness:
     """Remembers the votes of the newest views, alone or out of certificates, and notices who contradicts himself.
 
-    It looks further back than what still counts: a view is final three message delays after it began, and the other
-    half of a double vote may have gone to a replica that was cut off. Of each kind the first vote of a replica in a
-    view is kept, of nullify votes the widest range in a term: any later vote that contradicts one of a replica's votes
-    contradicts these. Bounded by `keep_views` below the floor and by what the core counts above it; a restart
-    forgets it. One contradiction of a replica in a view is enough.
+    It looks at more than what still counts. A view is final three message delays after it began; the other half of a
+    double vote may have gone to a replica that was cut off, or come when the quorum is full. Votes that are too late to
+    count are noted unchecked, and checked when one contradicts another: that costs an honest network no signature.
+
+    Of each kind the first vote of a replica in a view is kept, of nullify votes the widest range in a term: any later
+    vote that contradicts one of a replica's votes contradicts these. A forged vote that was noted gives way when it is
+    found out. One contradiction of a replica in a view is enough. Bounded by `keep_views` below the floor and by what
+    the core takes above it; a restart forgets it.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._pool = Pool(config)
+    def __init__(self, config: Config, checker: Checker) -> None:
+        self._replicas = range(len(config.replicas))
+        self._checker = checker
+        self._seen = Pool(config)
+        self._noted = Pool(config)
+        """Not checked."""
         self._accused: set[tuple[int, View]] = set()
 
-    def contradiction(self, vote: Vote) -> Vote | None:
-        """A vote that proves, with ``vote``, what was not known of its replica in this view; None if there is none."""
-        found = self._pool.contradiction(vote)
-        return None if found is None or (vote.replica, view_of(vote)) in self._accused else found
-
-    def suspects(self, certificate: Certificate) -> list[Vote]:
-        """Votes in a certificate that nobody needs to check, but which would prove something if they are genuine."""
-        if not self._is_at_odds(certificate):
-            return []
-        replicas = range(len(self._config.replicas))
-        return [v for v in votes_of(certificate) if v.replica in replicas and self.contradiction(v) is not None]
-
     def see(self, vote: Vote) -> Vote | None:
-        """Remember a checked vote. Returns what :meth:`contradiction` found."""
-        found = self.contradiction(vote)
+        """Remember a checked vote.
+
+        Returns:
+            A genuine vote that proves, with this one, what was not known of its replica in this view.
+        """
+        found = self._contradiction(vote)
         if found is not None:
             self._accused.add((vote.replica, view_of(vote)))
-        self._pool.add(vote)
+        self._seen.add(vote)
         return found
 
-    def see_all(self, votes: Iterable[Vote]) -> list[tuple[Vote, Vote]]:
-        """Remember checked votes. Returns (earlier, later) for each that contradicts an earlier one."""
-        return [(found, vote) for vote in votes if (found := self.see(vote)) is not None]
+    def note(self, vote: Vote) -> bool:
+        """Remember a vote that nobody checked. True if it should be: it contradicts another one."""
+        if self._contradiction(vote) is not None:
+            return True
+        self._noted.add(vote)
+        return False
+
+    def look(self, certificate: Certificate) -> list[Vote]:
+        """Note the votes of a certificate that nobody checked. Returns those that should be."""
+        return [vote for vote in self._unheard(certificate) if vote.replica in self._replicas and self.note(vote)]
 
     def forget_below(self, view: View) -> None:
         """Drop votes about views below ``view``."""
-        self._pool.forget_below(view)
+        self._seen.forget_below(view)
+        self._noted.forget_below(view)
         self._accused = {(replica, known) for replica, known in self._accused if known >= view}
 
-    def _is_at_odds(self, certificate: Certificate) -> bool:
-        """Whether some vote here says otherwise than a certificate: a glance, for most certificates come n times."""
-        pool, view = self._pool, certificate.view
-        if isinstance(certificate, Nullification):
-            last = self._config.last_view(view)
-            return any(known in pool.finalizes for known in range(self._config.first_view(view), last + 1))
-        held = pool.finalizes if isinstance(certificate, Finalization) else pool.notarizes
-        if any(vote.block != certificate.block for vote in held.get(view, {}).values()):
-            return True
-        return isinstance(certificate, Finalization) and self._config.term(view) in pool.nullifies
+    def _contradiction(self, vote: Vote) -> Vote | None:
+        if (vote.replica, view_of(vote)) in self._accused:
+            return None
+        if (found := self._seen.contradiction(vote)) is not None:
+            return found
+        while (found := self._noted.contradiction(vote)) is not None:
+            if self._is_genuine(found):
+                self._seen.add(found)
+                return found
+            self._noted.discard(found)
+        return None
+
+    def _is_genuine(self, vote: Vote) -> bool:
+        try:
+            self._checker.vote(vote)
+        except RemoteError:
+            return False
+        return True
+
+    def _unheard(self, certificate: Certificate) -> Iterator[Vote]:
+        """The votes in a certificate that say what is not known here: few, for most certificates come n times."""
+        seen, noted = self._seen.said(certificate), self._noted.said(certificate)
+        for vote in votes_of(certificate):
+            known = seen.get(vote.replica) or noted.get(vote.replica)
+            if known is None or _says_more(vote, known):
+                yield vote
+
+
+def _says_more(vote: Vote, known: Vote) -> bool:
+    """Of two votes of one kind, replica and view (term)."""
+    if isinstance(vote, Nullify) or isinstance(known, Nullify):
+        return view_of(vote) < view_of(known)
+    return vote.block != known.block

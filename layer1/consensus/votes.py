@@ -10,12 +10,21 @@ Source: docs/design/consensus.md, rules 3 and 5, "Evidence"; Chan and Pass, Simp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar, assert_never
 
 from layer1.consensus.certificates import Vote
 from layer1.consensus.config import Config
-from layer1.consensus.messages import Finalize, Notarize, Nullify, View
+from layer1.consensus.messages import (
+    Certificate,
+    Finalization,
+    Finalize,
+    Notarization,
+    Notarize,
+    Nullification,
+    Nullify,
+    View,
+)
 from layer1.header import BlockId
 
 T = TypeVar("T")
@@ -133,6 +142,30 @@ class Pool:
                     return False
                 votes[vote.replica] = vote
                 return True
+            case _:
+                assert_never(vote)
+
+    def said(self, certificate: Certificate) -> Mapping[int, Vote]:
+        """By replica, the kept votes of the kind and view (term) of this certificate."""
+        match certificate:
+            case Notarization():
+                return self.notarizes.get(certificate.view, {})
+            case Finalization():
+                return self.finalizes.get(certificate.view, {})
+            case Nullification():
+                return self.nullifies.get(self._config.term(certificate.view), {})
+            case _:
+                assert_never(certificate)
+
+    def discard(self, vote: Vote) -> None:
+        """Drop a vote that was kept."""
+        match vote:
+            case Notarize():
+                del self.notarizes[vote.view][vote.replica]
+            case Finalize():
+                del self.finalizes[vote.view][vote.replica]
+            case Nullify():
+                del self.nullifies[self._config.term(vote.start)][vote.replica]
             case _:
                 assert_never(vote)
 

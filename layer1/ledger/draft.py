@@ -15,17 +15,26 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
+from layer1.consensus.evidence import verify as verify_evidence
 from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
 from layer1.errors import LocalError, Refused, check
 from layer1.ledger import disputes, opening, settlement
 from layer1.ledger.agreements import GroupAgreement
-from layer1.ledger.events import AccountChanged, Event, GroupClosed, GroupOpened, GroupReported, GroupWedged
+from layer1.ledger.events import (
+    AccountChanged,
+    Event,
+    GroupClosed,
+    GroupOpened,
+    GroupReported,
+    GroupWedged,
+    ReplicaMarked,
+)
 from layer1.ledger.genesis import MAX_MONEY
-from layer1.ledger.records import Group, Reason, Status
+from layer1.ledger.records import Group, Mark, Reason, Status
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
 from layer1.ledger.store import member_name
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Report, Transfer, Wedge
+from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Report, Transfer, Wedge
 
 
 class Step(Protocol):
@@ -125,6 +134,18 @@ class Draft:
         """Bring something new to a dispute (rule 9)."""
         return self._advance(request.group_id, transaction_id, partial(disputes.report, request=request))
 
+    def mark(self, request: Accusation, transaction_id: Hash) -> None:
+        """Mark a replica that contradicted itself, once. Whether it is marked is looked at before any signature."""
+        evidence, voters = request.evidence, self.parent.voters
+        index = evidence.replica
+        if 0 <= index < len(voters.replicas):
+            self._check_not_marked(index, voters.replicas[index])
+        verify_evidence(evidence, voters)
+        key = voters.replicas[index]
+        mark = Mark(key, evidence.epoch, index, evidence.kind, evidence.id, transaction_id, self.clock_ms)
+        self.changes.marks[key] = mark
+        self.events.append(ReplicaMarked(mark))
+
     def finish(self, wall_time: int) -> State:
         """The view of this block.
 
@@ -136,6 +157,14 @@ class Draft:
             if balance != self._before[address]:
                 self.events.append(AccountChanged(address, balance))
         return self.parent.child(self.changes, self.clock_ms, wall_time)
+
+    def _check_not_marked(self, index: int, key: PublicKey) -> None:
+        found = self.changes.marks.get(key) or self.parent.mark(key)
+        if found is not None:
+            raise Refused(
+                "already_marked",
+                f"replica {index} is marked since transaction {found.transaction_id.hex()}; one mark is all there is",
+            )
 
     def _advance(self, group_id: Hash, transaction_id: Hash, step: Step) -> Hash:
         before = self.group(group_id)

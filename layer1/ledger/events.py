@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey
-from layer1.ledger.records import Reason
+from layer1.ledger.records import Mark, Reason
 
 
 class AccountChanged(Struct, tag="account"):
@@ -63,4 +63,12 @@ class GroupClosed(Struct, tag="closed"):
     """Minor units per member."""
 
 
-Event = AccountChanged | GroupOpened | GroupWedged | GroupReported | GroupClosed
+class ReplicaMarked(Struct, tag="marked"):
+    """A replica was shown to have contradicted itself."""
+
+    mark: Mark
+
+
+GroupEvent = GroupOpened | GroupWedged | GroupReported | GroupClosed
+
+Event = AccountChanged | GroupEvent | ReplicaMarked

@@ -7,7 +7,7 @@ most one output, ever: ids are remembered while their life span lasts, whether t
 outside their life span they are passed over without an answer. A refusal changes nothing else.
 
 Account signatures are not checked here: a batch is executed after :func:`layer1.ledger.admission.verify_transaction`
-passed all of it. What the members of a group signed is checked here, for it depends on the group.
+passed all of it. What the members of a group or a replica signed is checked here, for it depends on the state.
 
 Source: docs/design/consensus.md, "Time", "Mempool and batches", "Execution and state"; architecture.md, "Time".
 """
@@ -24,7 +24,16 @@ from layer1.errors import Refused, RemoteError
 from layer1.ledger.draft import Draft
 from layer1.ledger.events import Event
 from layer1.ledger.state import State
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Output, Report, Transaction, Transfer, Wedge
+from layer1.ledger.transactions import (
+    Accusation,
+    CloseGroup,
+    OpenGroup,
+    Output,
+    Report,
+    Transaction,
+    Transfer,
+    Wedge,
+)
 
 OK = "ok"
 """The code of an output whose transaction did what it asked."""
@@ -131,5 +140,8 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> Hash | None:
             return draft.wedge(payload, name)
         case Report() as payload:
             return draft.report(payload, name)
+        case Accusation() as payload:
+            draft.mark(payload, name)
+            return None
         case _ as never:
             assert_never(never)

@@ -14,6 +14,7 @@ import msgspec
 
 from layer1 import merkle
 from layer1.codec import Struct, encode
+from layer1.consensus.evidence import Voters
 from layer1.crypto import PUBLIC_KEY_BYTES, Domain, Hash, PublicKey, digest, format_address, parse_address
 from layer1.errors import Refused, check
 from layer1.header import Header
@@ -114,6 +115,11 @@ class Genesis(Struct):
     def replica_set_hash(self) -> Hash:
         """What headers name as `replica_set`."""
         return replica_set_hash(self.replicas, self.fault_model)
+
+    @property
+    def voters(self) -> Voters:
+        """Whose votes can be evidence, and of what."""
+        return Voters(self.chain_id, 0, self.replicas, self.parameters.term_views)
 
     @property
     def supply_units(self) -> int:

@@ -1,7 +1,8 @@
 """What the ledger keeps, and where it stands in the authenticated tree.
 
 Each record has one key in the tree and one value there, the hash of its encoding; an account without money has no
-leaf. Keys are hashes of a tag and a name, so that no account shares a key with a group.
+leaf, nor has a replica without a mark. Keys are hashes of a tag and a name, so that no account shares a key with a
+group.
 
 Safety: a record that hashes to the leaf under a finalized root is the ledger's own, at that height.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from layer1.codec import Struct, encode
+from layer1.consensus.evidence import EvidenceKind
 from layer1.crypto import Domain, Hash, PublicKey, digest
 from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement
 
@@ -88,6 +90,23 @@ class Group(Struct):
         return self.agreement.funding_units + self.agreement.bond_units
 
 
+class Mark(Struct):
+    """A replica was shown to have contradicted itself. There is one at most for each, and it stays."""
+
+    replica: PublicKey
+    """The key that signed both votes; indices may change with the replica set, a key does not."""
+    epoch: int
+    """In which it did."""
+    index: int
+    """Its place in the replica set of that epoch."""
+    kind: EvidenceKind
+    evidence_id: Hash
+    transaction_id: Hash
+    """The transaction that brought the evidence, and holds it."""
+    clock_ms: int
+    """Ledger clock of its block."""
+
+
 def account_key(address: PublicKey) -> Hash:
     """Where an account stands in the tree."""
     return digest(Domain.STATE_KEY, b"account" + address)
@@ -98,12 +117,17 @@ def group_key(group_id: Hash) -> Hash:
     return digest(Domain.STATE_KEY, b"group" + group_id)
 
 
+def mark_key(replica: PublicKey) -> Hash:
+    """Where the mark of the replica with this key stands in the tree."""
+    return digest(Domain.STATE_KEY, b"mark" + replica)
+
+
 REPLICA_SET_KEY: Hash = digest(Domain.STATE_KEY, b"replica_set")
 """Where the hash of the replica set stands in the tree."""
 
 
-def leaf_hash(record: Account | Group | None) -> Hash | None:
-    """What a proof must lead to: the record's hash, or None (proven absent) for no group and for an account of 0."""
+def leaf_hash(record: Account | Group | Mark | None) -> Hash | None:
+    """What a proof must lead to: the record's hash, or None (proven absent) for no record and for an account of 0."""
     if record is None or (isinstance(record, Account) and record.balance == 0):
         return None
     return digest(Domain.RECORD, encode(record))

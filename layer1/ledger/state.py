@@ -22,6 +22,7 @@ from itertools import islice
 
 from layer1 import merkle
 from layer1.codec import Struct
+from layer1.consensus.evidence import Voters
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError
 from layer1.ledger.agreements import Member
@@ -30,11 +31,13 @@ from layer1.ledger.records import (
     REPLICA_SET_KEY,
     Account,
     Group,
+    Mark,
     Reason,
     Status,
     account_key,
     group_key,
     leaf_hash,
+    mark_key,
 )
 from layer1.ledger.store import Store, index_keys, member_name
 
@@ -43,6 +46,7 @@ __all__ = [
     "Account",
     "Changes",
     "Group",
+    "Mark",
     "Reason",
     "Snapshot",
     "State",
@@ -50,6 +54,7 @@ __all__ = [
     "account_key",
     "group_key",
     "leaf_hash",
+    "mark_key",
 ]
 
 PAGE = 100
@@ -65,6 +70,8 @@ class Changes:
     groups: dict[Hash, Group] = field(default_factory=dict)
     ids: dict[Hash, int] = field(default_factory=dict)
     """Executed transactions and their `valid_until_ms`."""
+    marks: dict[PublicKey, Mark] = field(default_factory=dict)
+    """By the replica's key."""
 
 
 class Snapshot(Struct):
@@ -79,6 +86,8 @@ class Snapshot(Struct):
     """In order of id."""
     ids: tuple[tuple[Hash, int], ...]
     """(transaction id, valid_until_ms) still remembered, in order."""
+    marks: tuple[Mark, ...] = ()
+    """In order of the replicas' keys."""
 
 
 class State:
@@ -95,11 +104,14 @@ class State:
         "clock",
         "height",
         "parameters",
+        "voters",
         "wall_time",
     )
 
     chain_id: Hash
     parameters: Parameters
+    voters: Voters
+    """Whose contradicting votes are evidence."""
     height: int
     clock: int
     """Ledger clock, ms."""
@@ -134,15 +146,16 @@ class State:
         """The committed state that a snapshot describes. Compare `root` with a finalized header before using it."""
         store = Store(snapshot.clock)
         groups = {group.group_id: group for group in snapshot.groups}
-        store.absorb(dict(snapshot.accounts), groups, dict(snapshot.ids), snapshot.clock)
-        leaves = _leaves(store.accounts, groups) | {REPLICA_SET_KEY: genesis.replica_set_hash}
+        marks = {mark.replica: mark for mark in snapshot.marks}
+        store.absorb(dict(snapshot.accounts), groups, dict(snapshot.ids), snapshot.clock, marks)
+        leaves = _leaves(store.accounts, groups, marks) | {REPLICA_SET_KEY: genesis.replica_set_hash}
         position = (snapshot.height, snapshot.clock, snapshot.wall_time)
         return cls._base(genesis, store, merkle.EMPTY.update(leaves), position)
 
     @classmethod
     def _base(cls, genesis: Genesis, store: Store, tree: merkle.Tree, position: tuple[int, int, int]) -> State:
         state = cls()
-        state.chain_id, state.parameters = genesis.chain_id, genesis.parameters
+        state.chain_id, state.parameters, state.voters = genesis.chain_id, genesis.parameters, genesis.voters
         state.height, state.clock, state.wall_time = position
         state._store, state._tree, state._parent = store, tree, None
         state._changes, state._opened = Changes(), {}
@@ -152,7 +165,7 @@ class State:
     def child(self, changes: Changes, clock_ms: int, wall_time: int) -> State:
         """The view of a block above this one. `changes` belongs to the view from here on."""
         state = State()
-        state.chain_id, state.parameters = self.chain_id, self.parameters
+        state.chain_id, state.parameters, state.voters = self.chain_id, self.parameters, self.voters
         state.height, state.clock, state.wall_time = self.height + 1, clock_ms, wall_time
         state._store, state._head, state._parent = self._store, self._head, self
         state._changes, state._opened = changes, {}
@@ -160,7 +173,7 @@ class State:
             if self.group(name) is None:
                 for key in index_keys(group):
                     state._opened.setdefault(key, []).append(name)
-        leaves = _leaves(changes.accounts, changes.groups)
+        leaves = _leaves(changes.accounts, changes.groups, changes.marks)
         state._tree = self._tree.update(leaves) if leaves else self._tree
         return state
 
@@ -172,7 +185,7 @@ class State:
         """
         for view in reversed(list(self._path())):
             changes = view._changes
-            self._store.absorb(changes.accounts, changes.groups, changes.ids, view.clock)
+            self._store.absorb(changes.accounts, changes.groups, changes.ids, view.clock, changes.marks)
             view._parent, view._changes, view._opened = None, Changes(), {}
             self._head[0] = view
 
@@ -182,7 +195,10 @@ class State:
         return self._tree.root
 
     def prove(self, key: Hash) -> merkle.Proof:
-        """Prove the record at :func:`account_key` or :func:`group_key`, which has :func:`leaf_hash`, or its absence."""
+        """Prove the record at :func:`account_key`, :func:`group_key` or :func:`mark_key`, or its absence.
+
+        A record has :func:`leaf_hash`.
+        """
         return self._tree.prove(key)
 
     def account(self, address: PublicKey) -> Account:
@@ -204,6 +220,14 @@ class State:
             if found is not None:
                 return found
         return self._store.groups.get(group_id)
+
+    def mark(self, replica: PublicKey) -> Mark | None:
+        """What the replica with this key was shown to have done; None if nothing."""
+        for view in self._path():
+            found = view._changes.marks.get(replica)
+            if found is not None:
+                return found
+        return self._store.marks.get(replica)
 
     def groups_of(self, key: PublicKey, after: Hash = b"", limit: int = PAGE) -> list[Group]:
         """Groups with this member key or funding account, in order of id, from the first id above `after`."""
@@ -265,6 +289,7 @@ class State:
             tuple(sorted(self._store.accounts.items())),
             tuple(self._store.groups[name] for name in self._store.group_ids.after(b"")),
             tuple(sorted((n, until) for n, until in self._store.ids.items() if until >= self.clock)),
+            tuple(mark for _, mark in sorted(self._store.marks.items())),
         )
 
     def total_units(self) -> int:
@@ -297,6 +322,9 @@ _NEVER = 2**63
 """A ledger clock that no deadline reaches."""
 
 
-def _leaves(accounts: Mapping[PublicKey, int], groups: Mapping[Hash, Group]) -> dict[Hash, Hash | None]:
+def _leaves(
+    accounts: Mapping[PublicKey, int], groups: Mapping[Hash, Group], marks: Mapping[PublicKey, Mark]
+) -> dict[Hash, Hash | None]:
     leaves = {account_key(address): leaf_hash(Account(balance)) for address, balance in accounts.items()}
-    return leaves | {group_key(name): leaf_hash(group) for name, group in groups.items()}
+    leaves |= {group_key(name): leaf_hash(group) for name, group in groups.items()}
+    return leaves | {mark_key(replica): leaf_hash(mark) for replica, mark in marks.items()}

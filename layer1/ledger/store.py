@@ -18,7 +18,7 @@ from itertools import islice
 
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import Member
-from layer1.ledger.records import Group, Status
+from layer1.ledger.records import Group, Mark, Status
 
 SECOND_MS = 1_000
 """Ids are forgotten in lots of one second: a list per second is cheaper than a heap over all of them."""
@@ -48,7 +48,7 @@ class SortedIds:
 class Store:
     """Everything committed."""
 
-    __slots__ = ("_deadlines", "_expiries", "_forgotten", "accounts", "by_key", "group_ids", "groups", "ids")
+    __slots__ = ("_deadlines", "_expiries", "_forgotten", "accounts", "by_key", "group_ids", "groups", "ids", "marks")
 
     def __init__(self, clock_ms: int) -> None:
         self.accounts: dict[PublicKey, int] = {}
@@ -56,6 +56,8 @@ class Store:
         self.group_ids = SortedIds()
         self.by_key: dict[PublicKey, list[Hash]] = {}
         """Groups by :func:`index_keys`, in order."""
+        self.marks: dict[PublicKey, Mark] = {}
+        """By the replica's key."""
         self.ids: dict[Hash, int] = {}
         """Remembered transaction ids, and their `valid_until_ms`."""
         self._expiries: dict[int, list[Hash]] = {}
@@ -63,9 +65,15 @@ class Store:
         self._deadlines: list[tuple[int, Hash]] = []
 
     def absorb(
-        self, accounts: Mapping[PublicKey, int], groups: Mapping[Hash, Group], ids: Mapping[Hash, int], clock_ms: int
+        self,
+        accounts: Mapping[PublicKey, int],
+        groups: Mapping[Hash, Group],
+        ids: Mapping[Hash, int],
+        clock_ms: int,
+        marks: Mapping[PublicKey, Mark] | None = None,
     ) -> None:
         """Take in what one final block changed."""
+        self.marks.update(marks or {})
         for address, balance in accounts.items():
             if balance:
                 self.accounts[address] = balance

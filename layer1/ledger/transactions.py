@@ -9,6 +9,7 @@ Source: docs/design/consensus.md, "Mempool and batches"; groups.md, rules 7 to 1
 from __future__ import annotations
 
 from layer1.codec import Struct, encode
+from layer1.consensus.evidence import Evidence
 from layer1.crypto import Domain, Hash, Kind, PublicKey, Signature, SigningKey, digest
 from layer1.ledger.agreements import Body, Certificate, Claim, DoubleSignature, Final, GroupAgreement
 
@@ -56,7 +57,13 @@ class Report(Struct, tag="report"):
     double: DoubleSignature | None = None
 
 
-Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report
+class Accusation(Struct, tag="evidence"):
+    """Proof that a replica contradicted itself: marks it. Needs no other signature: anybody may bring it."""
+
+    evidence: Evidence
+
+
+Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report | Accusation
 
 
 class Transaction(Struct):
@@ -84,7 +91,7 @@ class Output(Struct):
     message: str
     """Empty, or which numbers disagree."""
     group_id: Hash | None = None
-    """The group that it opened, closed, wedged or reported on; None for a transfer and for a refusal."""
+    """The group that it opened, closed, wedged or reported on; None for all else and for a refusal."""
 
     @property
     def hash(self) -> Hash:

@@ -22,6 +22,7 @@ from layer1.consensus import events as consensus_events
 from layer1.consensus.config import Config
 from layer1.consensus.core import Consensus
 from layer1.consensus.events import Now
+from layer1.consensus.evidence import pair
 from layer1.consensus.messages import Finalization, Message, Notarization, Nullification
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
@@ -33,6 +34,7 @@ from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Fetches, Held
 from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
 from layer1.replica.events import Effect, Event
+from layer1.replica.evidence import EvidenceBook
 from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
 from layer1.replica.messages import (
     BatchAnnounce,
@@ -43,7 +45,15 @@ from layer1.replica.messages import (
     FetchBatch,
     LinkMessage,
 )
-from layer1.replica.records import BatchRecord, BlockRecord, ConsensusRecord, FinalRecord, PeerRecord, Record
+from layer1.replica.records import (
+    BatchRecord,
+    BlockRecord,
+    ConsensusRecord,
+    EvidenceRecord,
+    FinalRecord,
+    PeerRecord,
+    Record,
+)
 
 REPLAYED_BATCHES = 200
 """Batches in hand during a replay before those that cannot execute any more are dropped."""
@@ -92,6 +102,7 @@ class ReplicaCore:
         self.catchup = CatchUpState(self.config, index)
         self.generations: dict[int, int] = {}
         """Highest journal generation seen of each peer."""
+        self.evidence = EvidenceBook()
         self._key = key
         self._consensus: Consensus | None = None
         self._fetches = Fetches()
@@ -135,6 +146,8 @@ class ReplicaCore:
                     yield from self._replay_final(record, blocks, batches)
                 case PeerRecord():
                     self.generations[record.replica] = record.generation
+                case EvidenceRecord():
+                    self.evidence.add(record.evidence)
                 case _:
                     assert_never(record)
         self._restore_pending(blocks, batches)
@@ -424,11 +437,17 @@ class ReplicaCore:
             case consensus_events.WakeAt():
                 self._consensus_wake_ms = effect.monotonic_ms
             case consensus_events.Accuse():
-                why = f"contradiction: {_brief(effect.first)} and {_brief(effect.second)}"
-                self._effects.append(events.Misbehaved(effect.replica, why))
+                self._accuse(effect)
             case _:
                 return self._answer(effect, now)
         return ()
+
+    def _accuse(self, effect: consensus_events.Accuse) -> None:
+        why = f"contradiction: {_brief(effect.first)} and {_brief(effect.second)}"
+        self._effects.append(events.Misbehaved(effect.replica, why))
+        evidence = pair(effect.first, effect.second)
+        if evidence is not None and self.evidence.add(evidence):
+            self._journal(EvidenceRecord(evidence), lazy=True)
 
     def _answer(
         self,

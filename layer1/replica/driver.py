@@ -30,6 +30,7 @@ from layer1.block import CommittedBlock
 from layer1.codec import decode, encode
 from layer1.config import ReplicaConfig, read_genesis, read_key
 from layer1.consensus.events import Now
+from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
@@ -488,6 +489,10 @@ class Replica:
                 }
             )
         return found
+
+    def evidence(self) -> Sequence[Evidence]:
+        """Contradicting votes that this replica caught."""
+        return tuple(self.core.evidence)
 
     def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:
         """Take transactions into the pool, all or none; their ids.

@@ -23,7 +23,7 @@ from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.execute import rehearse
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.state import State
-from layer1.ledger.transactions import Transaction, Transfer, signers
+from layer1.ledger.transactions import Accusation, Transaction, Transfer, signers
 from layer1.replica.weight import block_weight, heaviest, weight
 
 
@@ -244,7 +244,7 @@ class Mempool:
 
 
 def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehearsed: bool) -> None:
-    """Verify one transaction; a dispute, which needs nobody's account, is also tried on the last final state.
+    """Verify one transaction; what needs nobody's account is also tried on the last final state.
 
     What is refused here costs its sender a connection's share and the other replicas nothing.
 
@@ -258,13 +258,13 @@ def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehea
         Refused: By the signatures, or as the ledger would.
     """
     verify_transaction(transaction, chain_id)
-    if rehearsed and is_dispute(transaction) and not state.remembered(transaction.id):
+    if rehearsed and not signers(transaction.payload) and not state.remembered(transaction.id):
         rehearse(state, transaction)
 
 
 def is_dispute(transaction: Transaction) -> bool:
     """Whether a transaction has a deadline to meet: everything on an existing group."""
-    return not isinstance(transaction.payload, Transfer) and not signers(transaction.payload)
+    return not isinstance(transaction.payload, Transfer | Accusation) and not signers(transaction.payload)
 
 
 def _check_weight(transaction: Transaction, most: int) -> None:

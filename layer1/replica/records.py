@@ -11,6 +11,7 @@ Source: docs/design/consensus.md, "Persist before sending".
 from __future__ import annotations
 
 from layer1.codec import Struct
+from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash
 from layer1.header import BlockId, Header
@@ -42,6 +43,12 @@ class FinalRecord(Struct, tag=4):
     finalization: Finalization
 
 
+class EvidenceRecord(Struct, tag=6):
+    """Contradicting votes that this replica caught. The whole journal holds one per replica and kind."""
+
+    evidence: Evidence
+
+
 class PeerRecord(Struct, tag=5):
     """The highest generation that a peer's journal was seen with."""
 
@@ -49,4 +56,4 @@ class PeerRecord(Struct, tag=5):
     generation: int
 
 
-Record = ConsensusRecord | BatchRecord | BlockRecord | FinalRecord | PeerRecord
+Record = ConsensusRecord | BatchRecord | BlockRecord | FinalRecord | PeerRecord | EvidenceRecord

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from layer1.ledger.genesis import Parameters
-from layer1.ledger.transactions import CloseGroup, Report, Transaction, Wedge
+from layer1.ledger.transactions import Accusation, CloseGroup, Report, Transaction, Wedge
 
 BUILD_WEIGHT = 1_600
 """Most that a leader of ours puts into one block: about 80 ms of transfers, 150 of disputes, so that views stay short
 under load.
 """
 DOUBLE_SIGNATURES = 2
-"""In a proof that a member signed twice."""
+"""In a proof that a member, or a replica, signed twice."""
 
 
 def weight(transaction: Transaction) -> int:
@@ -54,5 +54,7 @@ def _inner(transaction: Transaction) -> int:
         case Report(_, certificate, _, claims, double):
             proof = 0 if double is None else DOUBLE_SIGNATURES
             return (0 if certificate is None else len(certificate.signatures)) + len(claims) + proof
+        case Accusation():
+            return DOUBLE_SIGNATURES
         case _:
             return 0

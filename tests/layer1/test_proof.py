@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 
 from layer1 import merkle
 from layer1.codec import decode, encode
+from layer1.consensus.evidence import EvidenceKind
 from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters, genesis_header
-from layer1.ledger.records import Account, account_key, group_key
+from layer1.ledger.records import Account, account_key, group_key, mark_key
 from layer1.proof import (
     MAX_PATH,
     AccountProof,
     BlockProof,
     GroupProof,
     HeadProof,
+    MarksProof,
     OutputProof,
     check_fresh,
     max_age_ms,
@@ -29,6 +31,7 @@ from layer1.proof import (
     verify_block,
     verify_group,
     verify_head,
+    verify_marks,
     verify_output,
 )
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, REPLICAS, Chain, make_genesis
@@ -39,7 +42,7 @@ CHAIN = Chain(make_genesis(1_700_000_000_000))
 OPENING, TRANSFER = CHAIN.opening(), CHAIN.transfer(5)
 FIRST = CHAIN.commit([OPENING, TRANSFER, CHAIN.transfer(10**9)], 1_700_000_001_000)
 OLD_STATE_PROOF = CHAIN.state.prove(account_key(ALICE.public))
-CHAIN.commit([CHAIN.transfer(1)], 1_700_000_002_000)
+CHAIN.commit([CHAIN.transfer(1), CHAIN.accusation(1)], 1_700_000_002_000)
 LAST = CHAIN.commit([], 1_700_000_003_000)
 GENESIS = CHAIN.genesis
 GROUP_ID = FIRST.outputs[0].group_id or b""
@@ -53,6 +56,12 @@ def _account(key: bytes = ALICE.public) -> AccountProof:
 
 def _group(name: bytes = GROUP_ID) -> GroupProof:
     return GroupProof(HEAD, CHAIN.state.group(name), CHAIN.state.prove(group_key(name)))
+
+
+def _marks() -> MarksProof:
+    keys = GENESIS.replicas
+    marks = tuple(CHAIN.state.mark(key) for key in keys)
+    return MarksProof(HEAD, marks, tuple(CHAIN.state.prove(mark_key(key)) for key in keys))
 
 
 def _output(index: int = 0) -> OutputProof:
@@ -86,6 +95,46 @@ def test_absence_is_not_proven_of_what_is_there() -> None:
         verify_group(GENESIS, GROUP_ID, replace(_group(), group=None))
     with pytest.raises(RemoteError, match="does not lead"):
         verify_group(GENESIS, GROUP_ID, replace(_group(bytes(32)), group=None))
+
+
+def test_marks_are_proven_and_so_is_their_absence() -> None:
+    verified = verify_marks(GENESIS, decode(encode(_marks()), MarksProof))
+    assert verified.header == LAST.header
+    assert [mark is not None for mark in verified.value] == [False, True, False, False]
+    mark = verified.value[1]
+    assert mark is not None
+    assert (mark.index, mark.transaction_id) == (1, CHAIN.blocks[1].transactions[1].id)
+
+
+def test_every_field_of_a_mark_is_proven() -> None:
+    answer = _marks()
+    mark = answer.marks[1]
+    assert mark is not None
+    changes: dict[str, Any] = {
+        "replica": GENESIS.replicas[0],
+        "epoch": 1,
+        "index": 2,
+        "kind": EvidenceKind.FINALIZED_TWICE,
+        "evidence_id": bytes(32),
+        "transaction_id": bytes(32),
+        "clock_ms": mark.clock_ms + 1,
+    }
+    assert set(changes) == set(mark.__struct_fields__)
+    for field, value in changes.items():
+        marks = (None, replace(mark, **{field: value}), None, None)
+        with pytest.raises(RemoteError, match=r"does not lead|is of key"):
+            verify_marks(GENESIS, replace(answer, marks=marks))
+
+
+def test_marks_left_out_made_up_or_of_another_replica_are_refused() -> None:
+    answer = _marks()
+    mark = answer.marks[1]
+    for marks in ((None,) * 4, (mark, None, None, None), (None, mark, mark, None)):
+        with pytest.raises(RemoteError, match=r"does not lead|is of key"):
+            verify_marks(GENESIS, replace(answer, marks=marks))
+    for count in (0, 3):
+        with pytest.raises(RemoteError, match="for 4 replicas"):
+            verify_marks(GENESIS, replace(answer, marks=answer.marks[:count], proofs=answer.proofs[:count]))
 
 
 def test_an_answer_to_another_question_is_refused() -> None:
@@ -239,6 +288,7 @@ VERIFIERS: list[tuple[type, bytes, Callable[[Any], object]]] = [
     (AccountProof, encode(_account()), lambda proof: verify_account(GENESIS, ALICE.public, proof)),
     (GroupProof, encode(_group()), lambda proof: verify_group(GENESIS, GROUP_ID, proof)),
     (OutputProof, encode(_output()), lambda proof: verify_output(GENESIS, OPENING.id, proof)),
+    (MarksProof, encode(_marks()), lambda proof: verify_marks(GENESIS, proof)),
     (BlockProof, encode(BlockProof(_output().head, FIRST.outputs)), lambda proof: verify_block(GENESIS, proof)),
 ]
 

@@ -6,10 +6,12 @@ from aiohttp import web
 
 from layer1.api.context import answer, api_of, proof_of_head
 from layer1.api.metrics import CONTENT_TYPE
-from layer1.api.parameters import only
-from layer1.api.routes import Route
+from layer1.api.parameters import flag, only
+from layer1.api.routes import PROOF, Route
 from layer1.api.views import GenesisView, ReplicaList, StatusView, genesis_view, header_view
 from layer1.codec import encode
+from layer1.ledger.records import mark_key
+from layer1.proof import MarksProof
 
 
 async def status(request: web.Request) -> web.Response:
@@ -40,9 +42,20 @@ async def genesis(request: web.Request) -> web.Response:
 
 
 async def replicas(request: web.Request) -> web.Response:
-    """All replicas and how this one sees them."""
-    only(request)
-    return answer(ReplicaList(items=[dict(endpoint) for endpoint in api_of(request).backend.endpoints()]))
+    """All replicas, how this one sees them, and, with proof, which the ledger has marked."""
+    with_proof = flag(only(request, "proof"), "proof")
+    backend = api_of(request).backend
+    head = backend.head()
+    keys, state = head.state.voters.replicas, head.state
+    marks, proof = tuple(map(state.mark, keys)), None
+    if with_proof:
+        paths = tuple(state.prove(mark_key(key)) for key in keys)
+        proof = encode(MarksProof(proof_of_head(head), marks, paths)).hex()
+    items = [
+        {**endpoint, "marked": None if mark is None else mark.transaction_id.hex()}
+        for endpoint, mark in zip(backend.endpoints(), marks, strict=True)
+    ]
+    return answer(ReplicaList(items=items, height=head.header.height, clock=head.header.clock, proof=proof))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -53,6 +66,6 @@ async def metrics(request: web.Request) -> web.Response:
 ROUTES = (
     Route("GET", "/status", status, "This replica and its head", {200: StatusView}),
     Route("GET", "/genesis", genesis, "The genesis", {200: GenesisView}),
-    Route("GET", "/replicas", replicas, "All replicas", {200: ReplicaList}),
+    Route("GET", "/replicas", replicas, "All replicas", {200: ReplicaList}, (PROOF,)),
     Route("GET", "/metrics", metrics, "Counters for Prometheus", {200: "text/plain"}),
 )

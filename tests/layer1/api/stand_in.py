@@ -13,6 +13,7 @@ from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import encode
 from layer1.consensus.certificates import Signer, finalization
 from layer1.consensus.config import Config
+from layer1.consensus.evidence import Evidence, pair
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import Refused
 from layer1.header import Header
@@ -21,7 +22,7 @@ from layer1.ledger.agreements import GroupAgreement, Member, initial_body, initi
 from layer1.ledger.execute import execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
 from layer1.ledger.state import State
-from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer, Wedge, sign_transaction
+from layer1.ledger.transactions import Accusation, OpenGroup, Payload, Transaction, Transfer, Wedge, sign_transaction
 from layer1.storage.store import Store
 
 REPLICAS = [SigningKey(bytes([100 + i]) * 32) for i in range(4)]
@@ -119,6 +120,19 @@ class Chain:
         payload = OpenGroup(self.agreement(salt))
         return signed(self.genesis, payload, [ALICE, BOB], self.state.clock + 300_000, self.salt)
 
+    def evidence(self, replica: int = 1, view: int = 5) -> Evidence:
+        """The replica notarized two blocks in one view."""
+        signer = self.signers[replica]
+        found = pair(signer.notarize(view, bytes(32)), signer.notarize(view, bytes([1] * 32)))
+        assert found is not None
+        return found
+
+    def accusation(self, replica: int = 1) -> Transaction:
+        """A transaction that brings this evidence."""
+        self.salt += 1
+        payload = Accusation(self.evidence(replica))
+        return signed(self.genesis, payload, [], self.state.clock + 300_000, self.salt)
+
     def wedge(self, group_id: Hash, salt: int = 0) -> Transaction:
         """Alice wedges the channel at version 0."""
         group = self.state.group(group_id)
@@ -149,6 +163,7 @@ class StandIn:
         self.full = False
         self.final: dict[Hash, Located] = {}
         self.peers: list[StandIn] = [self]
+        self.caught: list[Evidence] = []
         self._news = asyncio.Event()
 
     def close(self) -> None:
@@ -168,6 +183,9 @@ class StandIn:
             {"index": i, "key": key.hex(), "api": None, "connected": True}
             for i, key in enumerate(self.genesis.replicas)
         ]
+
+    def evidence(self) -> Sequence[Evidence]:
+        return self.caught
 
     def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:
         if self.full:

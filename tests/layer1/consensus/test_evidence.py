@@ -12,7 +12,7 @@ from msgspec import structs
 
 from layer1.codec import decode, encode
 from layer1.consensus import evidence
-from layer1.consensus.certificates import Signer, Vote, view_of, votes_of
+from layer1.consensus.certificates import Checker, Signer, Vote, view_of, votes_of
 from layer1.consensus.core import Consensus
 from layer1.consensus.events import Accuse, Commit, Validated
 from layer1.consensus.evidence import Evidence, EvidenceKind, Witness, pair, verify
@@ -289,14 +289,64 @@ def test_nothing_is_believed_without_a_signature() -> None:
 
 
 def test_a_witness_forgets_what_is_long_past() -> None:
-    witness = Witness(CONFIG)
+    witness = Witness(CONFIG, Checker(CONFIG, memo))
     for view in range(1, 1_000):
         witness.see(SIGNER.notarize(view, LOW))
         witness.see(SIGNER.notarize(view, HIGH))
+        witness.note(SIGNER.finalize(view, LOW))
         witness.forget_below(view - 50)
-    pool = witness._pool
-    assert len(pool.notarizes) == len(witness._accused) == 51
-    assert not pool.finalizes and not pool.nullifies
+    assert len(witness._seen.notarizes) == len(witness._accused) == len(witness._noted.finalizes) == 51
+
+
+def full_quorum() -> tuple[Bench, Signer, list[object]]:
+    """A core of seven whose view 6 is certified by five; the sixth votes late. And every signature that is checked."""
+    bench = Bench(n=7, index=6)
+    bench.get(bench.notarization(6, LOW))
+    checked: list[object] = []
+
+    def verify_and_count(*what: Any) -> bool:
+        checked.append(what)
+        return memo(*what)
+
+    bench.core._checker._verify = verify_and_count
+    return bench, bench.signers[5], checked
+
+
+def test_votes_that_come_when_the_quorum_is_full_testify_too() -> None:
+    """Nobody checks the last vote of a view; but both are checked when the other half of a double vote comes."""
+    bench, late, checked = full_quorum()
+    assert accusations(bench, late.notarize(6, LOW), late.notarize(6, LOW)) == []
+    assert checked == [], "a vote that is too late to count costs no signature"
+    assert [found.kind for found in accusations(bench, late.notarize(6, HIGH))] == ["notarized_twice"]
+    assert len(checked) == 2
+
+
+def test_a_certificate_that_is_no_news_is_remembered() -> None:
+    """The late vote is known from somebody else's certificate alone, before or after its twin."""
+    for certificate_first in (True, False):
+        bench, late, _ = full_quorum()
+        votes = [bench.signers[i].notarize(6, LOW) for i in (1, 2, 3, 4, 5)]
+        theirs = Notarization(0, 6, LOW, tuple((vote.replica, vote.signature) for vote in votes))
+        halves = (theirs, late.notarize(6, HIGH)) if certificate_first else (late.notarize(6, HIGH), theirs)
+        assert accusations(bench, halves[0]) == []
+        assert [found.kind for found in accusations(bench, halves[1])] == ["notarized_twice"]
+
+
+def test_a_forged_vote_that_was_noted_shields_nobody() -> None:
+    """An accomplice sends votes in the liar's name before the liar does: they give way, and accuse nobody."""
+    bench, late, _ = full_quorum()
+    forged = structs.replace(late.notarize(6, HIGH), signature=bytes(64))
+    assert accusations(bench, forged, late.notarize(6, LOW)) == []
+    with pytest.raises(RemoteError, match="bad signature"):
+        bench.get(forged)
+    assert [found.kind for found in accusations(bench, late.notarize(6, HIGH))] == ["notarized_twice"]
+
+
+def test_votes_of_views_far_off_are_not_even_noted() -> None:
+    bench, _ = final_bench(5)
+    for view in (5 + bench.config.ahead_views + 2, 2**61):
+        bench.get(bench.signers[LIAR].notarize(view, LOW))
+    assert set(bench.core._witness._noted.notarizes) <= {5}
 
 
 # ------------------------------------------------------------------------------------- no honest replica is ever caught

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from layer1 import merkle
+from layer1.consensus.evidence import Evidence, EvidenceKind
 from layer1.errors import LocalError
 from layer1.ledger.agreements import Certificate
+from layer1.ledger.events import ReplicaMarked
 from layer1.ledger.execute import execute, ledger_clock
+from layer1.ledger.records import Mark, leaf_hash, mark_key
 from layer1.ledger.state import Reason, Status
-from layer1.ledger.transactions import OpenGroup
-from tests.layer1.ledger.world import ALICE, BOB, CAROL, PERIOD, RICH, World, make_genesis, make_party, payout
+from layer1.ledger.transactions import Accusation, OpenGroup
+from tests.layer1.ledger.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    PERIOD,
+    RICH,
+    World,
+    accusation,
+    make_genesis,
+    make_party,
+    payout,
+    voter,
+)
 
 
 def stale_report_never_replaces() -> None:
@@ -311,6 +327,54 @@ def sibling_of_a_committed_view_is_dead() -> None:
         raise AssertionError("a dead view answered")
 
 
+def evidence_marks_once() -> None:
+    """Evidence: accepted as a transaction that marks the replica; one mark is all there is."""
+    world = World()
+    before = world.state.root
+    first = world.sign(accusation(world.genesis, 1))
+    second = world.sign(accusation(world.genesis, 1, EvidenceKind.FINALIZED_TWICE))
+    block = world.block(first, second)
+    assert [output.code for output in block.outputs] == ["ok", "already_marked"]
+    third = world.do(accusation(world.genesis, 1, EvidenceKind.FINALIZED_AND_NULLIFIED))
+    assert third.code == "already_marked"
+    assert first.id.hex() in third.message
+    key = world.genesis.replicas[1]
+    mark, evidence = world.state.mark(key), accusation(world.genesis, 1).evidence
+    assert mark == Mark(key, 0, 1, EvidenceKind.NOTARIZED_TWICE, evidence.id, first.id, block.clock)
+    assert block.events == (ReplicaMarked(mark),)
+    assert world.state.root != before
+    assert merkle.verify(world.state.root, mark_key(key), leaf_hash(mark), world.state.prove(mark_key(key)))
+    assert world.do(accusation(world.genesis, 2)).code == "ok"
+    assert [world.state.mark(other) is not None for other in world.genesis.replicas] == [False, True, True, False]
+
+
+def evidence_needs_both_signatures() -> None:
+    """Evidence: self-contained contradictions only; nobody is marked on another's word."""
+    world = World()
+    framed = accusation(world.genesis, 1).evidence
+    for half in ("first", "second"):
+        forged = structs.replace(getattr(framed, half), signature=bytes(64))
+        assert world.do(Accusation(structs.replace(framed, **{half: forged}))).code == "bad_signature"
+    elsewhere = accusation(make_genesis(heartbeat_ms=5_000), 1)
+    assert world.do(elsewhere).code == "bad_signature"
+    assert world.state.mark(world.genesis.replicas[1]) is None
+
+
+def votes_that_may_stand_together_mark_nobody() -> None:
+    """Rule 3: notarizing a view that one has nullified is allowed; rule 5 speaks of the range alone."""
+    world = World(make_genesis(term_views=8))
+    honest, block = voter(world.genesis, 1), bytes(32)
+    for pair in (
+        Evidence(honest.notarize(10, block), honest.nullify(10)),
+        Evidence(honest.finalize(10, block), honest.nullify(11)),
+        Evidence(honest.finalize(10, block), honest.nullify(7)),
+        Evidence(honest.notarize(10, block), honest.finalize(10, bytes([1] * 32))),
+        Evidence(honest.finalize(10, block), honest.finalize(11, bytes([1] * 32))),
+    ):
+        assert world.do(Accusation(pair)).code in {"no_contradiction", "range_without_view", "different_views"}
+    assert world.state.mark(world.genesis.replicas[1]) is None
+
+
 SCENARIOS = {
     f.__name__: f
     for f in (
@@ -340,5 +404,8 @@ SCENARIOS = {
         member_key_serves_one_group,
         clock_steps_are_clamped,
         sibling_of_a_committed_view_is_dead,
+        evidence_marks_once,
+        evidence_needs_both_signatures,
+        votes_that_may_stand_together_mark_nobody,
     )
 }

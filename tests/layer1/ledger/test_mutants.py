@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from msgspec import structs
 
-from layer1.crypto import Hash, PublicKey
-from layer1.errors import LocalError, Refused
-from layer1.ledger import disputes, draft, execute, opening, settlement
+from layer1.consensus import evidence
+from layer1.consensus.evidence import Evidence
+from layer1.consensus.messages import Finalize, Notarize, Nullify
+from layer1.crypto import Hash, PublicKey, verify
+from layer1.errors import LocalError, Refused, check
+from layer1.ledger import disputes, draft, execute, opening, settlement, state
 from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement, verify_state
 from layer1.ledger.records import Group, Reason
 from layer1.ledger.state import State
@@ -21,6 +24,7 @@ from layer1.ledger.transactions import Transfer, Wedge
 from tests.layer1.ledger import scenarios
 from tests.layer1.ledger.scenarios import SCENARIOS
 from tests.layer1.ledger.test_stateful import Ledgers
+from tests.layer1.ledger.world import make_genesis
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 MUTANTS: list[tuple[str, str, Patch]] = []
@@ -294,6 +298,44 @@ def dead_views_answer(monkeypatch: pytest.MonkeyPatch) -> None:
             view = view._parent
 
     monkeypatch.setattr(State, "_path", path)
+
+
+@mutant("evidence_marks_once")
+def marks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft.Draft, "_check_not_marked", lambda *_: None)
+
+
+@mutant("evidence_marks_once")
+def marks_are_not_in_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = state._leaves
+    monkeypatch.setattr(state, "_leaves", lambda accounts, groups, _marks: leaves(accounts, groups, {}))
+
+
+@mutant("evidence_needs_both_signatures")
+def the_second_signature_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify_half(found: Evidence, voters: evidence.Voters) -> None:
+        evidence.verify(found, voters, lambda key, *rest: rest[0] == found.second.signature or verify(key, *rest))
+
+    monkeypatch.setattr(draft, "verify_evidence", verify_half)
+
+
+@mutant("evidence_needs_both_signatures")
+def evidence_of_any_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = make_genesis(heartbeat_ms=5_000).voters
+    monkeypatch.setattr(draft, "verify_evidence", lambda found, _: evidence.verify(found, other))
+
+
+@mutant("votes_that_may_stand_together_mark_nobody")
+def any_two_votes_are_a_contradiction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "_check_contradiction", lambda *_: None)
+
+
+@mutant("votes_that_may_stand_together_mark_nobody")
+def ranges_have_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_range(first: Notarize | Finalize, second: Nullify, _: int) -> None:
+        check(isinstance(first, Finalize) and second.start <= first.view, "range_without_view", "")
+
+    monkeypatch.setattr(evidence, "_check_range", check_range)
 
 
 @pytest.mark.parametrize(("story", "patch"), [pytest.param(s, p, id=name) for name, s, p in MUTANTS])

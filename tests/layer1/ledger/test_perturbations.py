@@ -14,11 +14,21 @@ import pytest
 from msgspec import structs
 
 from layer1.codec import decode, encode
+from layer1.consensus.evidence import EvidenceKind
 from layer1.errors import Refused
 from layer1.ledger.admission import verify_transaction
 from layer1.ledger.execute import execute
 from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer
-from tests.layer1.ledger.world import ALICE, BOB, Party, World, admitted, make_party, signed_transactions
+from tests.layer1.ledger.world import (
+    ALICE,
+    BOB,
+    Party,
+    World,
+    accusation,
+    admitted,
+    make_party,
+    signed_transactions,
+)
 
 Path = tuple[str | int, ...]
 
@@ -99,6 +109,18 @@ def double(world: World, party: Party) -> Payload:
     return party.report(double=party.double(0))
 
 
+def notarized_twice(world: World, party: Party) -> Payload:
+    return accusation(world.genesis, 1, EvidenceKind.NOTARIZED_TWICE)
+
+
+def finalized_twice(world: World, party: Party) -> Payload:
+    return accusation(world.genesis, 2, EvidenceKind.FINALIZED_TWICE)
+
+
+def finalized_and_nullified(world: World, party: Party) -> Payload:
+    return accusation(world.genesis, 0, EvidenceKind.FINALIZED_AND_NULLIFIED)
+
+
 def header(prefix: str, named: str, signed: str, hashed: str) -> dict[str, str]:
     """Codes for a header: what names its group, what only signatures cover, and the body's hash."""
     names = dict.fromkeys((f"{prefix}.{name}" for name in ("chain_id", "group_id", "epoch")), named)
@@ -115,6 +137,13 @@ BODY = dict.fromkeys(
     ("body.balances.len", "body.balances.0", "body.machine_state", "body.applied.len", "body.applied.0", "body.salt"),
     "bad_body",
 )
+VOTED_TWICE = {
+    **{f"evidence.{half}.epoch": "wrong_epoch" for half in ("first", "second")},
+    **{f"evidence.{half}.replica": "different_replicas" for half in ("first", "second")},
+    **{f"evidence.{half}.view": "different_views" for half in ("first", "second")},
+    **{f"evidence.{half}.block": "bad_signature" for half in ("first", "second")},
+    **{f"evidence.{half}.signature": "bad_signature" for half in ("first", "second")},
+}
 TABLE: list[tuple[Start, Mapping[str, str]]] = [
     (
         close,
@@ -195,6 +224,19 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "double.second.version": "bad_proof",
             "double.first_signature": "bad_signature",
             "double.second_signature": "bad_signature",
+        },
+    ),
+    (notarized_twice, VOTED_TWICE),
+    (finalized_twice, VOTED_TWICE),
+    (
+        finalized_and_nullified,
+        {
+            **{f"evidence.{half}.epoch": "wrong_epoch" for half in ("first", "second")},
+            **{f"evidence.{half}.replica": "different_replicas" for half in ("first", "second")},
+            **{f"evidence.{half}.signature": "bad_signature" for half in ("first", "second")},
+            "evidence.first.view": "bad_signature",
+            "evidence.first.block": "bad_signature",
+            "evidence.second.start": "range_without_view",
         },
     ),
 ]

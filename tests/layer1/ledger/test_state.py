@@ -26,7 +26,7 @@ from layer1.ledger.state import (
 )
 from layer1.ledger.store import SortedIds, Store
 from layer1.ledger.transactions import OpenGroup
-from tests.layer1.ledger.world import ALICE, BOB, CAROL, PERIOD, RICH, START, World, key, make_party, payout
+from tests.layer1.ledger.world import ALICE, BOB, CAROL, PERIOD, RICH, START, World, accusation, key, make_party, payout
 
 
 def test_execution_leaves_the_parent_as_it_is() -> None:
@@ -124,6 +124,7 @@ def test_a_snapshot_restores_the_same_ledger() -> None:
     parties = [world.opened(name=f"g{i}") for i in range(3)]
     for party in parties[:2]:
         world.do(party.wedge(0, party.state(3, 500, 1_500)))
+    assert world.do(accusation(world.genesis, 1)).code == "ok"
     payment = world.transfer(ALICE, BOB, 5)
     world.block(payment)
     snapshot = decode(encode(world.state.snapshot()), Snapshot)
@@ -133,7 +134,8 @@ def test_a_snapshot_restores_the_same_ledger() -> None:
     assert restored.total_units() == world.genesis.supply_units
     assert restored.snapshot() == snapshot
     assert restored.groups_of(ALICE.public) == world.state.groups_of(ALICE.public)
-    block = [payment, world.transfer(BOB, ALICE, 7)]
+    assert restored.mark(world.genesis.replicas[1]) == world.state.mark(world.genesis.replicas[1]) is not None
+    block = [payment, world.transfer(BOB, ALICE, 7), world.sign(accusation(world.genesis, 1))]
     ours, theirs = (execute(s, s.wall_time + PERIOD, block) for s in (world.state, restored))
     assert replace(ours, state=theirs.state) == theirs
     assert ours.state.root == theirs.state.root

@@ -8,6 +8,9 @@ from typing import Any
 
 from msgspec import structs
 
+from layer1.consensus.certificates import Signer
+from layer1.consensus.config import Config
+from layer1.consensus.evidence import EvidenceKind, pair
 from layer1.crypto import ZERO_HASH, Hash, Signature, SigningKey
 from layer1.errors import Refused
 from layer1.ledger.admission import admit, verify_transaction
@@ -31,6 +34,7 @@ from layer1.ledger.execute import Execution, execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters
 from layer1.ledger.state import Group, State
 from layer1.ledger.transactions import (
+    Accusation,
     CloseGroup,
     OpenGroup,
     Output,
@@ -151,6 +155,29 @@ def make_party(
 
 def payout(name: str, i: int) -> SigningKey:
     return key(f"{name} payout {i}")
+
+
+def voter(genesis: Genesis, replica: int) -> Signer:
+    """A replica of :func:`make_genesis` that votes for whatever a test says."""
+    views = genesis.parameters.term_views
+    config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set_hash, term_views=views)
+    return Signer(config, key(f"replica {replica}"), replica)
+
+
+def accusation(
+    genesis: Genesis, replica: int = 1, kind: EvidenceKind = EvidenceKind.NOTARIZED_TWICE, view: int = 10
+) -> Accusation:
+    """The replica contradicts itself in a view, and there is proof."""
+    liar, low, high = voter(genesis, replica), ZERO_HASH, bytes([1] * 32)
+    match kind:
+        case EvidenceKind.NOTARIZED_TWICE:
+            found = pair(liar.notarize(view, low), liar.notarize(view, high))
+        case EvidenceKind.FINALIZED_TWICE:
+            found = pair(liar.finalize(view, low), liar.finalize(view, high))
+        case EvidenceKind.FINALIZED_AND_NULLIFIED:
+            found = pair(liar.finalize(view, high), liar.nullify(view))
+    assert found is not None
+    return Accusation(found)
 
 
 @dataclass
