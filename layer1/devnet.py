@@ -159,7 +159,7 @@ class Reservation:
 
     def take(self, host: str, wished: int) -> int:
         """A port that nobody else has: the wished one if it is free, else one that the system chooses."""
-        held = self._bind(host, wished) if wished else None
+        held = (self._bind(host, wished) or self._bind(host, wished, lingering=True)) if wished else None
         held = held or self._bind(host, 0)
         if held is None:
             raise LocalError(f"no free port on {host}")
@@ -169,9 +169,15 @@ class Reservation:
         port: int = held.getsockname()[1]
         return port
 
-    def _bind(self, host: str, port: int) -> socket.socket | None:
+    def _bind(self, host: str, port: int, *, lingering: bool = False) -> socket.socket | None:
+        """A socket with the port; with `lingering` also if closed connections of the run before linger on it.
+
+        A lingering port keeps others out only once a child listens; the directory's lock keeps other devnets out.
+        """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         held = socket.socket(family, socket.SOCK_STREAM)
+        if lingering:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             held.bind((host, port))
         except OSError:

@@ -56,6 +56,21 @@ def test_reserved_ports_refuse_connections_and_strangers_but_not_children() -> N
     other.release()
 
 
+def test_a_port_with_closed_connections_of_the_run_before_is_kept() -> None:
+    """Else wallets that were connected would look for the ledger in vain after a restart."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), 1) as client:
+            server.accept()[0].close()  # who closes first keeps the connection lingering
+            assert client.recv(1) == b""
+            other = Reservation()
+            assert other.take("127.0.0.1", port) != port  # somebody listens still
+            other.release()
+    again = Reservation()
+    assert again.take("127.0.0.1", port) == port
+    again.release()
+
+
 def test_a_devnet_keeps_its_ports_and_everything_else_in_the_file(tmp_path: Path) -> None:
     initialize(tmp_path, Plan(replicas=2))
     path = home_of(tmp_path, 0) / "replica.toml"
