@@ -26,7 +26,6 @@ from rich.table import Table
 
 from layer1.config import load_config
 from layer1.crypto import parse_address
-from layer1.descriptors import raise_limit
 from layer1.devnet import Devnet, Plan, home_of, initialize
 from layer1.errors import Refused, WedgeError
 from layer1.ledger.genesis import Allocation, Currency, Parameters
@@ -160,7 +159,6 @@ def status(
 async def _start(home: Path, under_devnet: bool, json: bool) -> None:
     from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
 
-    raise_limit()
     replica = Replica(load_config(home, reuse_port=under_devnet))
     stopping = _stop_signals()
     if under_devnet:

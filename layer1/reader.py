@@ -3,9 +3,8 @@
 *Safety:* what a reader returns is final on the chain of the genesis, whatever the replicas that were asked may say.
 
 Every answer carries a proof that leads to a header certified by a quorum of the genesis's replicas. A head must also
-be recent by our own clock, and never below a block that we have seen in any answer, outputs of our own transactions
-included: an old truth is how one is talked into acting on a state that has passed. So what one reader reads and submits
-is linearizable; what somebody else did may be missing for as long as a head counts as recent.
+be recent by our own clock, and never below one that we have seen: an old truth is how one is talked into acting on a
+state that has passed.
 
 *Source:* docs/design/architecture.md, "Believing an answer".
 """
@@ -45,8 +44,7 @@ class LedgerReader:
 
     Attributes:
         genesis: What everything is verified against.
-        height: Highest verified height seen; nothing older is believed to be the head. Two readers that hand it to each
-            other read as one.
+        height: Highest verified height seen; nothing older is believed to be the head.
     """
 
     genesis: Genesis
@@ -166,16 +164,13 @@ class LedgerReader:
         reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
         if reply.status == 404:
             return None
-        return self._seen(verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof)))
+        return verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof))
 
     def _final(self, head: HeadProof) -> Header:
         """Verify a header that need not be the newest."""
-        return self._seen(Verified(None, verify_head(self.genesis, head))).header
-
-    def _seen(self, answer: Verified[T]) -> Verified[T]:
-        """Remember how far the chain goes: who has seen an output is shown no state before it."""
-        self.height = max(self.height, answer.header.height)
-        return answer
+        header = verify_head(self.genesis, head)
+        self.height = max(self.height, header.height)
+        return header
 
     def _newest(self, answer: Verified[T]) -> Verified[T]:
         """Accept what says that it is the newest, if it can be.

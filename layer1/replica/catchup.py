@@ -95,7 +95,8 @@ class CatchUpState:
         self._checker = Checker(config)
         self._peers = deque(peer for peer in range(len(config.replicas)) if peer != index)
         self._target_view = 0
-        self._asked: int | None = None
+        self._asked: set[int] = set()
+        """Who may still answer: an answer that comes late, over a slow link, is as good as one in time."""
         self._retry_ms: int | None = None
         self._segments: deque[Segment] = deque()
         self._position = 0
@@ -128,13 +129,14 @@ class CatchUpState:
             return None
         if floor.view >= self._target_view or self._empty >= len(self._peers):
             self._target_view = 0
-            self._retry_ms = self._asked = None
+            self._retry_ms = None
             return None
         if now_ms < self._retry_ms:
             return None
-        self._asked, self._retry_ms = self._peers[0], now_ms + RETRY_MS
+        peer, self._retry_ms = self._peers[0], now_ms + RETRY_MS
+        self._asked.add(peer)
         self._peers.rotate(-1)
-        return self._asked, BlocksRequest(floor.height + 1)
+        return peer, BlocksRequest(floor.height + 1)
 
     def wake_ms(self) -> int | None:
         """Monotonic time of the next question."""
@@ -143,17 +145,22 @@ class CatchUpState:
     def receive(self, sender: int, message: Blocks, floor: Header, now_ms: int) -> None:
         """Take an answer in; :meth:`next_block` gives what is in it.
 
+        Nobody is at fault whose answer is not needed any more: it is passed over, and so is one that nobody asked for.
+
         Raises:
-            RemoteError: Nobody asked, or the blocks do not follow each other and the floor. Another peer is asked.
+            RemoteError: The blocks do not follow each other and the floor. Another peer is asked.
         """
-        if sender != self._asked or self._segments:
-            raise RemoteError(f"blocks from replica {sender}; {self._asked} was asked")
-        self._asked = None
+        if sender not in self._asked:
+            return
+        self._asked.remove(sender)
+        if self._segments or self._retry_ms is None:
+            return
         self._retry_ms, self._empty = now_ms, self._empty + 1
         fresh = [block for block in message.blocks if block.header.height > floor.height]
         if fresh:
             self._segments.extend(_segments(fresh, floor, sender))
-            self._peers.rotate(1)
+            self._peers.remove(sender)
+            self._peers.appendleft(sender)
             self._empty = 0
 
     def next_block(self) -> tuple[FinalBlock, Segment | None] | None:

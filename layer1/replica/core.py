@@ -295,12 +295,13 @@ class ReplicaCore:
         elif what is not None:
             bad = dict(event.failures)
             for position, entry in enumerate(what):
-                if position in bad:
-                    self.pool.reject(entry)
-                    if entry.id not in self.pool:
-                        self._effects.append(events.Reject((entry.id,), bad[position]))
-                else:
-                    self.pool.verified(entry)
+                self._on_entry_verified(entry, bad.get(position))
+
+    def _on_entry_verified(self, entry: Entry, refusal: Refused | None) -> None:
+        if refusal is None:
+            self.pool.verified(entry)
+        elif self.pool.reject(entry) and entry.id not in self.pool:
+            self._effects.append(events.Reject((entry.id,), refusal))
 
     def _on_batch_verified(self, held: Held, event: events.Verified, now: Now) -> None:
         self._job_of.pop(held.digest, None)

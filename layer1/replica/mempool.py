@@ -167,10 +167,12 @@ class Mempool:
             lane = self._disputes if is_dispute(entry.transaction) else self._ready
             lane[entry.id] = entry
 
-    def reject(self, entry: Entry) -> None:
-        """Its signatures are not good: it leaves the pool."""
-        if self._waiting.pop(entry.name, None) is not None:
-            self._discount(entry)
+    def reject(self, entry: Entry) -> bool:
+        """Its signatures are not good: it leaves the pool. False if it was not there any more."""
+        if self._waiting.pop(entry.name, None) is None:
+            return False
+        self._discount(entry)
+        return True
 
     def pack_at_ms(self) -> int | None:
         """Monotonic time from which :meth:`pack` gives a batch; None with nothing to pack."""
@@ -200,11 +202,17 @@ class Mempool:
         return tuple(chosen)
 
     def remove(self, ids: Iterable[Hash]) -> None:
-        """These are in a final block: they leave the pool."""
-        for name in ids:
+        """These are in a final block: they leave the pool, and so does what waits for verification under their names.
+
+        Verified later, it would be packed again, and called dead at the end of its life span.
+        """
+        final = set(ids)
+        for name in final:
             for entries in self._verified:
                 if (entry := entries.pop(name, None)) is not None:
                     self._discount(entry)
+        for waiting in [entry for entry in self._waiting.values() if entry.id in final]:
+            self.reject(waiting)
 
     def expire(self, clock_ms: int) -> list[Hash]:
         """Drop what can never be executed any more at this ledger clock. Returns the ids."""

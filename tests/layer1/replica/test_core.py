@@ -105,6 +105,25 @@ def test_a_false_copy_does_not_shut_out_the_true_transaction() -> None:
     network.run_until(network.everybody_has(3))
 
 
+@pytest.mark.parametrize("failures", [(), ((0, Refused("bad_signature", "false")),)])
+def test_what_became_final_while_it_was_verified_is_neither_packed_nor_called_dead(
+    failures: tuple[tuple[int, Refused], ...],
+) -> None:
+    """It was packed again, and its waiter was told at the end of its life span that it had expired."""
+    network, paid = Network(), transfer(3, valid_until_ms=2_000)
+    core = network.nodes[0].core
+    (verify,) = [
+        effect
+        for effect in core.step(events.Submit(named([paid])), Now(0, network.genesis.wall_time))
+        if isinstance(effect, events.Verify)
+    ]
+    network.submit(1, [paid])
+    network.run_until(network.everybody_has(3))
+    network.run_until(lambda: core.application.floor.header.clock > paid.valid_until_ms)
+    network.step(0, events.Verified(verify.job, failures))
+    assert len(core.pool) == 0 and not network.nodes[0].rejected
+
+
 def test_a_batch_with_a_bad_signature_is_refused_whole_and_its_sender_counted() -> None:
     """ "A batch with a bad signature from a peer is refused whole and the peer counted."."""
     network = Network()
@@ -149,10 +168,11 @@ def test_garbage_is_counted_and_changes_nothing() -> None:
     network.run_until(network.everybody_has(1))
 
 
-def test_unasked_blocks_are_refused() -> None:
+def test_blocks_that_nobody_waits_for_are_nobodys_fault() -> None:
+    """They may be the late answer to a question that others have answered."""
     network = Network()
     network.step(0, events.FromPeer(1, encode(Blocks(()))))
-    assert [fault.peer for fault in network.nodes[0].misbehaved] == [1]
+    assert network.nodes[0].misbehaved == []
 
 
 def test_the_others_go_on_without_one_and_it_catches_up() -> None:
