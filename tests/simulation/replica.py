@@ -148,7 +148,7 @@ class Replica:
         self.paused, self.fuse = False, None
         self.world.note(self.name, f"starts at height {self.height}")
         if self.is_honest:
-            self.checkers.restored(self.name, self.index, blocks)
+            self.checkers.restored(self.name, self.index, blocks, self.height)
         for block in blocks:
             self._announce(block)
         self._put(events.Begin())

@@ -2,24 +2,23 @@
 
 In the safety phase anything may happen, to any number of replicas, but at most f are Byzantine. Then the network heals,
 all honest replicas run, the Byzantine ones go on, and everything that clients submitted must be final everywhere, or
-dead, within `liveness_bound_ms`.
+dead, within the bound of
+`checkers.liveness`.
 
 Source: docs/design/style.md, "How their tests read".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from layer1.consensus.config import Config
 from layer1.errors import WedgeError
-from layer1.replica.catchup import RETRY_MS
 from layer1.replica.core import ReplicaCore
 from tests.simulation.byzantine import ROLES
 from tests.simulation.checkers import all_checkers
 from tests.simulation.checkers.base import Checkers
+from tests.simulation.checkers.liveness import Liveness
 from tests.simulation.faults import KINDS, Faults
 from tests.simulation.kernel import MS, World
 from tests.simulation.ledger import genesis, replica_key
@@ -75,17 +74,6 @@ class Options:
         )
 
 
-def liveness_bound_ms(config: Config) -> int:
-    """Within which time, after the network healed, everything submitted is final everywhere or dead.
-
-    The view in which it heals, and the terms of up to f faulty leaders after it, may each last until the longest view
-    timeout or until the inclusion timeout; so may one term in which views drifted apart. Then an honest leader follows
-    whom all honest replicas hear. Who is behind asks each peer once, twice around at worst.
-    """
-    longest = max(config.max_view_timeout_ms, config.inclusion_timeout_ms)
-    return (config.faulty + 2) * longest + 2 * len(config.replicas) * RETRY_MS
-
-
 @dataclass
 class Result:
     """What came of a run."""
@@ -111,7 +99,9 @@ class Scenario:
         self.genesis = genesis(options.replicas, options.term_views)
         byzantine = dict(options.roles)
         honest = [index for index in range(options.replicas) if index not in byzantine]
-        self.checkers = Checkers(all_checkers(self.genesis, honest))
+        checkers = all_checkers(self.genesis, honest)
+        (self.liveness,) = [checker for checker in checkers if isinstance(checker, Liveness)]
+        self.checkers = Checkers(checkers)
         self.replicas = [
             Replica(self.world, self.genesis, replica_key(index), index, self.checkers, make_core=make_core)
             for index in range(options.replicas)
@@ -123,7 +113,6 @@ class Scenario:
             self.replicas[index].corrupt(ROLES[role])
         self.honest = [self.replicas[index] for index in honest]
         self.workload = Workload(self.world, self.genesis, self.replicas, self.checkers, pause_us=options.pause_ms * MS)
-        self.config = self.replicas[0].config
 
     def run(self) -> Result:
         """Both phases; what was violated is in the result."""
@@ -161,7 +150,7 @@ class Scenario:
 
     def liveness_phase(self) -> int:
         """Heal everything; how long it took until all was final, ms."""
-        start_us, bound_us = self.world.now_us, liveness_bound_ms(self.config) * MS
+        start_us = self.world.now_us
         self.world.note("network", "heals")
         self.workload.stop()
         self.network.profile = CALM
@@ -171,31 +160,13 @@ class Scenario:
         self.workload.bring_again(self.honest)
         settled = [False]
         self._look(settled)
-        if not self.world.run(start_us + bound_us, lambda: settled[0]):
-            self._report_stall(bound_us)
+        self.world.run(start_us + self.liveness.bound_us, lambda: settled[0])
         return (self.world.now_us - start_us) // MS
 
     def _look(self, settled: list[bool]) -> None:
-        settled[0] = not any(True for _ in self.unsettled())
+        settled[0] = not any(True for _ in self.liveness.unsettled())
         if not settled[0]:
             self.world.after(LOOK_US, lambda: self._look(settled))
-
-    def unsettled(self) -> Iterable[str]:
-        """What is still neither final at every honest replica, nor dead, nor refused."""
-        clocks = [(replica, replica.core.application.floor.header.clock) for replica in self.honest if replica.alive]
-        yield from (f"{replica.name} does not run" for replica in self.honest if not replica.alive)
-        for pending in self.workload.unsettled():
-            for replica, clock_ms in clocks:
-                dead = pending.transaction.valid_until_ms < clock_ms
-                if not dead and not self.workload.is_final(replica, pending.id):
-                    yield f"{pending.id.hex()[:6]} is not final at {replica.name}"
-
-    def _report_stall(self, bound_us: int) -> None:
-        views = {replica.name: replica.core.consensus.status() for replica in self.honest if replica.alive}
-        left = list(self.unsettled())
-        raise AssertionError(
-            f"Liveness: {bound_us // MS} ms after the network healed {left[:5]} of {len(left)}; views {views}"
-        )
 
 
 def run(seed: int, *, keep_trace: bool = False) -> Result:

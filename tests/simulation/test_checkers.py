@@ -39,7 +39,7 @@ def test_agreement_takes_one_chain() -> None:
     for name in ("a", "b"):
         for header in (FIRST, SECOND):
             checker.delivered(name, 0, block(header))
-    checker.restored("a", 0, [block(FIRST)])
+    checker.restored("a", 0, [block(FIRST)], 1)
     checker.delivered("a", 0, block(SECOND))
 
 

@@ -9,7 +9,7 @@ Source: docs/design/architecture.md, "Believing an answer"; consensus.md, "Mempo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -49,8 +49,6 @@ class Pending:
     asked: str = ""
     """Whom it asked last."""
     tries: int = 0
-    refused: str = ""
-    """Code of the refusal, if a replica did not take it in."""
 
 
 @dataclass
@@ -72,8 +70,6 @@ class Workload:
     ) -> None:
         self.world, self.genesis, self.replicas, self.checkers = world, genesis, list(replicas), checkers
         self.pending: dict[Hash, Pending] = {}
-        self.accepted: dict[Hash, Pending] = {}
-        """What must end in the liveness phase."""
         self.height = 0
         """Newest final height that a client has seen with a proof."""
         self.clock_ms = 0
@@ -98,14 +94,6 @@ class Workload:
     def stop(self) -> None:
         """Nothing new is submitted from now on."""
         self._stopped = True
-
-    def is_final(self, replica: Replica, transaction_id: Hash) -> bool:
-        """Whether this replica has called it final, in any of its lives."""
-        return transaction_id in self._indexes[replica.name].blocks
-
-    def unsettled(self) -> Iterable[Pending]:
-        """What replicas took in, or may have, and clients brought them in the liveness phase again."""
-        return [pending for pending in self.accepted.values() if not pending.refused]
 
     # ------------------------------------------------------------------------------------------------------ submitting
 
@@ -132,8 +120,8 @@ class Workload:
     def bring_again(self, replicas: Sequence[Replica]) -> None:
         """All transactions of unknown fate go to one of these replicas."""
         for pending in list(self.pending.values()):
-            pending.tries, pending.refused = 0, ""
-            self.accepted[pending.id] = pending
+            pending.tries = 0
+            self.checkers.promised(pending.transaction)
             self._bring(pending, self._random.choice(replicas))
 
     def _bring(self, pending: Pending, replica: Replica) -> None:
@@ -145,15 +133,14 @@ class Workload:
 
     def _on_submitted(self, pending: Pending, replica: Replica, refusal: Refused | None) -> None:
         if refusal is not None:
-            pending.refused = refusal.code
+            self.checkers.excused(pending.id)
         found = self._indexes[replica.name].blocks.get(pending.id)
         if found is not None:
             self._prove(pending, replica, *found)
 
-    def _on_rejected(self, transaction_id: Hash, refusal: Refused) -> None:
+    def _on_rejected(self, transaction_id: Hash, _refusal: Refused) -> None:
         """Taken in, and then found bad: a dispute that the ledger would refuse."""
-        if transaction_id in self.pending:
-            self.pending[transaction_id].refused = refusal.code
+        self.checkers.excused(transaction_id)
 
     def _ask_again(self, pending: Pending, tries: int) -> None:
         if pending.id in self.pending and pending.tries == tries and not self._stopped:

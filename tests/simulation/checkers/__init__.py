@@ -11,11 +11,32 @@ from collections.abc import Iterable
 from layer1.ledger.genesis import Genesis
 from tests.simulation.checkers.agreement import Agreement
 from tests.simulation.checkers.base import Checker
+from tests.simulation.checkers.conservation import Conservation
+from tests.simulation.checkers.exactly_once import ExactlyOnce
+from tests.simulation.checkers.honest_votes import HonestVotes
+from tests.simulation.checkers.innocence import Innocence
+from tests.simulation.checkers.linearizable import Linearizable
+from tests.simulation.checkers.liveness import Liveness
+from tests.simulation.checkers.reference import Reference
+from tests.simulation.checkers.roots import CertifiedRoots
+from tests.simulation.checkers.steadfast import Steadfast
+from tests.simulation.checkers.validity import Validity
 
-CHECKERS: tuple[type[Checker], ...] = (Agreement,)
+CHECKERS: tuple[type[Checker], ...] = (
+    Agreement,
+    HonestVotes,
+    CertifiedRoots,
+    Conservation,
+    Validity,
+    ExactlyOnce,
+    Linearizable,
+    Innocence,
+    Steadfast,
+    Liveness,
+)
 
 
 def all_checkers(genesis: Genesis, honest: Iterable[int]) -> list[Checker]:
     """One of each, for one run."""
-    honest = list(honest)
-    return [kind(genesis, honest) for kind in CHECKERS]
+    honest, reference = list(honest), Reference(genesis)
+    return [kind(genesis, honest, reference) for kind in CHECKERS]

@@ -11,18 +11,19 @@ from layer1.block import CommittedBlock
 from layer1.header import BlockId
 from layer1.ledger.genesis import Genesis, genesis_header
 from tests.simulation.checkers.base import Checker
+from tests.simulation.checkers.reference import Reference
 
 
 class Agreement(Checker):
     """One block per height, each the child of the one before, delivered in order."""
 
-    def __init__(self, genesis: Genesis, honest: Iterable[int]) -> None:
-        super().__init__(genesis, honest)
+    def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
+        super().__init__(genesis, honest, reference)
         self.chain: dict[int, BlockId] = {0: genesis_header(genesis).id}
         self._heights: dict[str, int] = {}
 
-    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock]) -> None:
-        self._heights[process] = blocks[0].header.height - 1 if blocks else self._heights.get(process, 0)
+    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
+        self._heights[process] = height - len(blocks)
         for block in blocks:
             self.delivered(process, replica, block)
 

@@ -11,6 +11,7 @@ from layer1.errors import Refused, WedgeError
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction
+from tests.simulation.checkers.reference import Reference
 
 
 class Violation(AssertionError):
@@ -48,9 +49,10 @@ class Write:
 class Checker:
     """One property; overrides what it wants to hear of. Replicas are given by index, processes by name."""
 
-    def __init__(self, genesis: Genesis, honest: Iterable[int]) -> None:
+    def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         self.genesis = genesis
         self.honest = frozenset(honest)
+        self.reference = reference or Reference(genesis)
 
     @property
     def name(self) -> str:
@@ -70,8 +72,8 @@ class Checker:
     def sent(self, process: str, replica: int, data: bytes) -> None:
         """An honest replica sent this to one or all of its peers."""
 
-    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock]) -> None:
-        """An honest replica came back, and these are its final blocks, as far as it replayed them."""
+    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
+        """An honest replica came back at this height; these are the last final blocks, as far as it replayed them."""
 
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         """An honest replica calls this block final."""
@@ -91,6 +93,12 @@ class Checker:
     def healed(self, now_us: int) -> None:
         """From now on the network is good and honest replicas run."""
 
+    def promised(self, transaction: Transaction) -> None:
+        """An honest replica took this in, after the network healed."""
+
+    def excused(self, transaction_id: Hash) -> None:
+        """It did not take it in after all, and said so."""
+
     def finish(self, now_us: int) -> None:
         """The run is over."""
 
@@ -100,7 +108,7 @@ class Checkers(Checker):
 
     def __init__(self, checkers: Sequence[Checker]) -> None:
         first = checkers[0]
-        super().__init__(first.genesis, first.honest)
+        super().__init__(first.genesis, first.honest, first.reference)
         self.all = tuple(checkers)
         for hook in _HOOKS:
             listeners = [
@@ -120,6 +128,8 @@ _HOOKS = (
     "failed",
     "answered",
     "healed",
+    "promised",
+    "excused",
     "finish",
 )
 

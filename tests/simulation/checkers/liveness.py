@@ -1,0 +1,80 @@
+"""Liveness: once the network has healed, whatever is brought to an honest replica ends within a stated bound.
+
+A transaction has ended when every honest replica either calls it final, or calls a block final whose clock is past its
+`valid_until`: then it is dead.
+
+Source: docs/design/consensus.md, "Model" (partial synchrony), rules 6, 8 and 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from layer1.block import CommittedBlock
+from layer1.consensus.config import Config
+from layer1.crypto import Hash
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.transactions import Transaction
+from layer1.replica.catchup import RETRY_MS
+from layer1.replica.core import consensus_config
+from tests.simulation.checkers.base import Checker
+from tests.simulation.checkers.reference import Reference
+
+MS = 1_000
+
+
+def bound_ms(config: Config) -> int:
+    """Within which time, after the network healed, everything that is brought to an honest replica has ended.
+
+    The view in which it heals, and the terms of up to f faulty leaders after it, may each last until the longest view
+    timeout or until the inclusion timeout; so may one term in which views drifted apart. Then an honest leader follows
+    whom all honest replicas hear. Who is behind asks each peer once, twice around at worst.
+    """
+    longest = max(config.max_view_timeout_ms, config.inclusion_timeout_ms)
+    return (config.faulty + 2) * longest + 2 * len(config.replicas) * RETRY_MS
+
+
+class Liveness(Checker):
+    """What was promised, and what has become of it at each honest replica."""
+
+    def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
+        super().__init__(genesis, honest, reference)
+        self.bound_us = bound_ms(consensus_config(genesis)) * MS
+        self._promised: dict[Hash, Transaction] = {}
+        self._final: dict[int, set[Hash]] = {index: set() for index in self.honest}
+        self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)
+        self._healed_us: int | None = None
+
+    def healed(self, now_us: int) -> None:
+        self._healed_us = now_us
+
+    def promised(self, transaction: Transaction) -> None:
+        self._promised[transaction.id] = transaction
+
+    def excused(self, transaction_id: Hash) -> None:
+        self._promised.pop(transaction_id, None)
+
+    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
+        for block in blocks:
+            self.delivered(process, replica, block)
+
+    def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
+        self._clock[replica] = max(self._clock[replica], block.header.clock)
+        self._final[replica].update(output.transaction_id for output in block.outputs)
+
+    def unsettled(self) -> Iterable[str]:
+        """What has not ended yet."""
+        for name, transaction in self._promised.items():
+            for replica in sorted(self.honest):
+                dead = transaction.valid_until_ms < self._clock[replica]
+                if not dead and name not in self._final[replica]:
+                    yield f"{name.hex()[:6]} is not final at replica {replica}"
+
+    def finish(self, now_us: int) -> None:
+        if self._healed_us is None:
+            self.fail("the network never healed")
+            return
+        left = list(self.unsettled())
+        if left:
+            waited = (now_us - self._healed_us) // MS
+            self.fail(f"{waited} ms after the network healed {len(left)} have not ended: {left[:5]}")

@@ -1,0 +1,52 @@
+"""Certified roots: a final header says what a straight replay from genesis gives, and q replicas signed for it.
+
+Source: docs/design/consensus.md, "Execution and state"; architecture.md, "Time", "Believing an answer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from layer1.block import CommittedBlock
+from layer1.errors import RemoteError
+from layer1.header import BlockId
+from layer1.ledger.genesis import Genesis
+from layer1.proof import HeadProof, verify_head
+from tests.simulation.checkers.base import Checker
+from tests.simulation.checkers.reference import Reference
+
+
+class CertifiedRoots(Checker):
+    """Clock, transactions, outputs and state of every final block, and its certificate as a client checks it."""
+
+    def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
+        super().__init__(genesis, honest, reference)
+        self._checked: set[tuple[BlockId, BlockId]] = set()
+
+    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
+        for block in blocks:
+            self.delivered(process, replica, block)
+
+    def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
+        header, point = block.header, self.reference.take(block)
+        if point is None:
+            self.fail(f"{process} delivers block {header.height}, and nobody the block before")
+            return
+        claimed = (header.clock, header.transactions_root, header.outputs_root, header.state_root)
+        found = (point.clock, point.transactions_root, point.outputs_root, point.state_root)
+        names = ("clock", "transactions root", "outputs root", "state root")
+        for name, one, other in zip(names, claimed, found, strict=True):
+            if one != other:
+                self.fail(f"the {name} of block {header.height} at {process} is {one!r}, a replay gives {other!r}")
+        if tuple(output.transaction_id for output in block.outputs) != point.transaction_ids:
+            self.fail(f"the outputs of block {header.height} at {process} are not those of a replay")
+        self._check_certificate(process, block)
+
+    def _check_certificate(self, process: str, block: CommittedBlock) -> None:
+        key = block.header.id, block.finalization.block
+        if key not in self._checked:
+            try:
+                verify_head(self.genesis, HeadProof(block.header, block.path, block.finalization))
+            except RemoteError as error:
+                self.fail(f"the certificate of block {block.header.height} at {process}: {error}")
+            self._checked.add(key)
