@@ -14,29 +14,32 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import aiohttp
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from layer1.cli_evidence import evidence_app
 from layer1.config import load_config
+from layer1.console import (
+    ANSWER_TIMEOUT_S,
+    DEFAULT_API,
+    EXIT_UNREACHABLE,
+    ApiOption,
+    JsonOption,
+    find_replicas,
+    get_json,
+    guarded,
+    print_json,
+    run_guarded,
+)
 from layer1.crypto import parse_address
 from layer1.devnet import Devnet, Plan, home_of, initialize
 from layer1.errors import Refused, WedgeError
 from layer1.ledger.genesis import Allocation, Currency, Parameters
-from layer1.loop import run
-
-EXIT_FAILED = 1
-EXIT_UNREACHABLE = 3
-EXIT_INTERRUPTED = 130
-STATUS_TIMEOUT_S = 3.0
-DEFAULT_API = "http://127.0.0.1:7001"
-"""What `status` asks when nobody says otherwise: replica 0 of `layer1 init --base-port 7000`."""
 
 app = typer.Typer(
     name="layer1",
@@ -47,7 +50,8 @@ app = typer.Typer(
     help="Make a replicated ledger, run its replicas, and look at them.",
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+app.add_typer(evidence_app, name="evidence")
+
 ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, max=100, help="How many replicas; n > 3f.")]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Symbol, 2 to 8 capital letters.")]
 DecimalsOption = Annotated[int, typer.Option("--decimals", min=0, max=8, help="Digits behind the point.")]
@@ -82,10 +86,10 @@ def init(
     plan = Plan(
         replicas, name, Currency(currency, decimals), _allocations(allocate), parameters, host=host, base_port=base_port
     )
-    genesis = _guarded(lambda: initialize(directory, plan), json=json)
+    genesis = guarded(lambda: initialize(directory, plan), json=json)
     if json:
         homes = [str(home_of(directory, i).resolve()) for i in range(replicas)]
-        _print_json({"chain_id": genesis.chain_id.hex(), "genesis": str(directory / "genesis.json"), "homes": homes})
+        print_json({"chain_id": genesis.chain_id.hex(), "genesis": str(directory / "genesis.json"), "homes": homes})
         return
     print(f"A ledger of {replicas} replicas, of which {genesis.faults} may fail, is in {directory}.")
     print(f"Chain {genesis.chain_id.hex()}. Each home holds a secret key: give every operator only their own.")
@@ -107,7 +111,7 @@ def start(
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.INFO)
-    _run(_start(home, under_devnet, json), json=json)
+    run_guarded(_start(home, under_devnet, json), json=json)
 
 
 @app.command(
@@ -131,20 +135,20 @@ def devnet(
     if not (directory / "genesis.json").exists():
         parameters = _parameters(heartbeat_ms, min_challenge_ms)
         plan = Plan(replicas, "devnet", Currency(currency, decimals), _allocations(allocate), parameters, host=host)
-        _guarded(lambda: initialize(directory, plan), json=json)
-    _run(_devnet(directory, ready_file, json), json=json)
+        guarded(lambda: initialize(directory, plan), json=json)
+    run_guarded(_devnet(directory, ready_file, json), json=json)
 
 
 @app.command(epilog="Example: layer1 status --api http://127.0.0.1:7001. The other replicas are found through it.")
 def status(
-    api: Annotated[list[str] | None, typer.Option("--api", help="API of a replica. Repeatable.")] = None,
+    api: ApiOption = None,
     *,
     json: JsonOption = False,
 ) -> None:
     """Show how every replica is doing."""
-    rows = _run(_collect(api or [DEFAULT_API]), json=json)
+    rows = run_guarded(_collect(api or [DEFAULT_API]), json=json)
     if json:
-        _print_json(rows)
+        print_json(rows)
     else:
         Console().print(_status_table(rows))
     if not any(row["error"] is None for row in rows):
@@ -166,9 +170,7 @@ async def _start(home: Path, under_devnet: bool, json: bool) -> None:
     try:
         await replica.start()
         if json:
-            _print_json(
-                {"index": replica.index, "api": replica.api_port, "link": replica.link_port, "pid": os.getpid()}
-            )
+            print_json({"index": replica.index, "api": replica.api_port, "link": replica.link_port, "pid": os.getpid()})
         waits = [asyncio.create_task(replica.wait()), asyncio.create_task(stopping.wait())]
         done, late = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in late:
@@ -229,7 +231,7 @@ async def _devnet(directory: Path, ready_file: Path | None, json: bool) -> None:
 def _show_devnet(net: Devnet, json: bool) -> None:
     described = net.describe()
     if json:
-        _print_json(described)
+        print_json(described)
         return
     print(f"Chain {described['chain_id']}, genesis {described['genesis']}")
     table = Table("replica", "pid", "API", "link", box=None)
@@ -244,31 +246,17 @@ def _show_devnet(net: Devnet, json: bool) -> None:
 
 async def _collect(apis: list[str]) -> list[dict[str, Any]]:
     """One row per replica that is named, or known to one that is."""
-    timeout = aiohttp.ClientTimeout(total=STATUS_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as http:
-        asked = {api.rstrip("/") for api in apis}
-        for found in await asyncio.gather(*(_get(http, f"{api}/replicas") for api in sorted(asked))):
-            asked.update(str(item["api"]).rstrip("/") for item in found.get("items", ()) if item.get("api"))
-        rows = await asyncio.gather(*(_row(http, api) for api in sorted(asked)))
+        rows = await asyncio.gather(*(_row(http, api) for api in await find_replicas(http, apis)))
     highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
     for row in rows:
         row["lag"] = None if row["height"] is None else highest - row["height"]
     return sorted(rows, key=lambda row: (row["index"] is None, row["index"], row["api"]))
 
 
-async def _get(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    try:
-        async with http.get(url) as answer:
-            found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
-            return found
-    except (aiohttp.ClientConnectionError, TimeoutError):
-        return {"error": "no answer"}
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        return {"error": str(error) or type(error).__name__}
-
-
 async def _row(http: aiohttp.ClientSession, api: str) -> dict[str, Any]:
-    found = await _get(http, f"{api}/status")
+    found = await get_json(http, f"{api}/status")
     details, head = found.get("details", {}), found.get("head", {})
     return {
         "index": found.get("replica"),
@@ -317,34 +305,6 @@ def _allocation(text: str) -> Allocation:
         return Allocation(parse_address(address), int(units))
     except Refused as refusal:
         raise typer.BadParameter(refusal.message) from None
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
-    sys.stdout.flush()
-
-
-def _run(main: Coroutine[Any, Any, Any], *, json: bool) -> Any:
-    return _guarded(lambda: run(main), json=json)
-
-
-def _guarded(work: Any, *, json: bool) -> Any:
-    """Do it; errors that we raise on purpose become a text and an exit code."""
-    try:
-        return work()
-    except WedgeError as error:
-        _fail(error, json)
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-def _fail(error: WedgeError, json: bool) -> NoReturn:
-    code = error.code if isinstance(error, Refused) else "failed"
-    if json:
-        _print_json({"error": {"code": code, "message": str(error)}})
-    else:
-        print(f"layer1: {error}", file=sys.stderr)
-    raise typer.Exit(EXIT_FAILED) from None
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from layer1.codec import decode, encode
+from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import Refused, RemoteError, WedgeError
 from layer1.eventstream import EventReader, LedgerEvent
@@ -42,7 +43,7 @@ from layer1.failover import (
 )
 from layer1.ledger.agreements import group_id as name_of_group
 from layer1.ledger.genesis import SALT_BYTES, Genesis
-from layer1.ledger.transactions import OpenGroup, Output, Transaction, Transfer, sign_transaction
+from layer1.ledger.transactions import Accusation, OpenGroup, Output, Transaction, Transfer, sign_transaction
 from layer1.proof import (
     BlockProof,
     OutputProof,
@@ -60,6 +61,7 @@ __all__ = [
     "StaleLedger",
     "TransactionDead",
     "fetch_genesis",
+    "new_accusation",
     "new_transfer",
 ]
 
@@ -301,6 +303,12 @@ def _items(reply: Reply, count: int) -> list[dict[str, Any]]:
     if not isinstance(items, list) or len(items) != count or not all(isinstance(item, dict) for item in items):
         raise RemoteError(f"the answer to {count} transactions is not a list of {count}")
     return items
+
+
+def new_accusation(genesis: Genesis, evidence: Evidence, clock_ms: int) -> Transaction:
+    """A transaction that marks the replica which cast both votes; it takes nobody's signature. Valid as a transfer."""
+    until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
+    return Transaction(Accusation(evidence), until, os.urandom(SALT_BYTES))
 
 
 def new_transfer(genesis: Genesis, key: SigningKey, recipient: PublicKey, amount: int, clock_ms: int) -> Transaction:

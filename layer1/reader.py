@@ -11,28 +11,34 @@ state that has passed.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from layer1.codec import decode
+from layer1.consensus.evidence import Evidence, EvidenceKind
+from layer1.consensus.evidence import verify as verify_evidence
 from layer1.crypto import Hash, PublicKey, format_address
-from layer1.errors import RemoteError
+from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply, Stale
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.records import Account, Group
+from layer1.ledger.records import Account, Group, Mark
 from layer1.ledger.transactions import Output
 from layer1.proof import (
     AccountProof,
     GroupProof,
     HeadProof,
+    MarksProof,
     OutputProof,
     Verified,
     check_fresh,
     verify_account,
     verify_group,
     verify_head,
+    verify_marks,
     verify_output,
 )
 
@@ -139,6 +145,37 @@ class LedgerReader:
                 return None
             raise
 
+    async def marks(self) -> Verified[tuple[Mark | None, ...]]:
+        """What each replica of the genesis was shown to have done, verified and fresh. Raises as :meth:`head` does."""
+
+        async def ask(replica: Replica) -> Verified[tuple[Mark | None, ...]]:
+            reply = await self._ok(replica, "/replicas?proof=true")
+            return self._newest(verify_marks(self.genesis, decode(reply.proof(), MarksProof)))
+
+        return await self._replicas.first(ask)
+
+    async def evidence(self) -> list[Evidence]:
+        """Contradicting votes that any replica which answers has caught, verified; by replica and kind.
+
+        Each proves itself. That there are no others is nobody's to prove: a replica may keep silent about some.
+
+        Raises:
+            LedgerUnreachable: No replica answered.
+        """
+        asked = self._replicas.all
+        answers = await asyncio.gather(*map(self._evidence_of, asked), return_exceptions=True)
+        found: dict[Hash, Evidence] = {}
+        for replica, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, NotYet | RemoteError):
+                self._replicas.failed(replica, answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found |= {item.id: item for item in answer}
+        if all(isinstance(answer, BaseException) for answer in answers):
+            raise LedgerUnreachable("; ".join(f"{replica.url}: {replica.last_error}" for replica in asked))
+        return sorted(found.values(), key=lambda item: (item.epoch, item.replica, item.kind, item.id))
+
     async def status(self) -> dict[str, Any]:
         """One replica's own word on itself, as ``GET /status`` gives it: not proven."""
 
@@ -165,6 +202,34 @@ class LedgerReader:
         if reply.status == 404:
             return None
         return verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof))
+
+    async def _evidence_of(self, replica: Replica) -> list[Evidence]:
+        """All pages of one replica, which keeps one pair per replica and kind.
+
+        Raises:
+            RemoteError: Something there proves nothing, or the pages do not end.
+        """
+        found: list[Evidence] = []
+        cursor, most = "", len(EvidenceKind) * len(self.genesis.replicas)
+        while True:
+            body = (await self._ok(replica, f"/evidence{cursor}")).body
+            page, following = body.get("items"), body.get("next")
+            if not isinstance(page, list):
+                raise RemoteError(f"{replica.url}: a page of evidence is a list, not {str(page)[:80]!r}")
+            found += [self._checked(replica, item) for item in page]
+            if following is None:
+                return found
+            if not page or len(found) >= most:
+                raise RemoteError(f"{replica.url}: more than {most} pairs of votes; it keeps one per replica and kind")
+            cursor = f"?cursor={quote(str(following), safe='')}"
+
+    def _checked(self, replica: Replica, item: Any) -> Evidence:
+        try:
+            evidence = decode(bytes.fromhex(item["encoded"]), Evidence)
+            verify_evidence(evidence, self.genesis.voters)
+        except (TypeError, KeyError, ValueError, Refused) as error:
+            raise RemoteError(f"{replica.url}: evidence that proves nothing: {error}") from error
+        return evidence
 
     def _final(self, head: HeadProof) -> Header:
         """Verify a header that need not be the newest."""

@@ -24,6 +24,7 @@ from layer1.client import (
     StaleLedger,
     TransactionDead,
     fetch_genesis,
+    new_accusation,
     new_transfer,
 )
 from layer1.crypto import Hash
@@ -519,3 +520,37 @@ def test_limits_are_checked() -> None:
         ClientLimits(hedge_ms=5_000)
     with pytest.raises(ValueError, match="below 1"):
         ClientLimits(round_ms=0)
+
+
+async def test_evidence_is_gathered_from_all_and_verified(net: Net) -> None:
+    """Each replica may have caught others; what proves nothing is not shown, and its sender is asked last."""
+    first, second = await net.replica(), await net.replica()
+    first.caught, second.caught = [net.chain.evidence(1)], [net.chain.evidence(1), net.chain.evidence(2, view=9)]
+    client = await net.client()
+    assert await client.evidence() == [net.chain.evidence(1), net.chain.evidence(2, view=9)]
+    forged = net.chain.evidence(3)
+    second.caught = [msgspec.structs.replace(forged, first=net.chain.evidence(0).first)]
+    assert await client.evidence() == [net.chain.evidence(1)]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [None, [{}], [5], [{"encoded": 5}], [{"encoded": "zz"}], [{"encoded": "00"}], "x"],
+)
+async def test_evidence_of_liars_is_not_shown(net: Net, items: Any) -> None:
+    await net.liar(lambda _request: {"items": items, "next": "1-1"})
+    client = await net.client()
+    with pytest.raises(LedgerUnreachable):
+        await client.evidence()
+    assert len(net.asked) == 1, "pages without end are not read on"
+
+
+async def test_marks_are_verified(net: Net) -> None:
+    await net.replica()
+    client = await net.client()
+    assert (await client.marks()).value == (None,) * 4
+    output = await client.submit(new_accusation(net.chain.genesis, net.chain.evidence(2), await client.clock()))
+    assert output.code == "ok"
+    marks = (await client.marks()).value
+    assert [mark is not None for mark in marks] == [False, False, True, False]
+    assert marks[2] is not None and marks[2].transaction_id == output.transaction_id

@@ -23,6 +23,7 @@ PROMISED = {
     ("get", "/transactions/{id}"),
     ("post", "/transactions"),
     ("get", "/accounts/{address}"),
+    ("get", "/evidence"),
     ("get", "/groups"),
     ("get", "/groups/{id}"),
     ("get", "/events"),
@@ -56,7 +57,8 @@ async def test_answers_are_as_described(served: Served) -> None:
     group, transfer = body["items"][0]["group"], served.chain.transfer()
     body = await served.post([{"transaction": encode(transfer).hex()}])
     check(described, "/transactions", 202, body, "post")
-    served.backend.pool.append(served.chain.wedge(bytes.fromhex(group)))
+    served.backend.pool += [served.chain.wedge(bytes.fromhex(group)), served.chain.accusation(1)]
+    served.backend.caught = [served.chain.evidence(1), served.chain.evidence(2)]
     served.backend.order()
     address = format_address(ALICE.public)
     for path, actual in {
@@ -68,10 +70,12 @@ async def test_answers_are_as_described(served: Served) -> None:
         "/transactions/{id}": f"/transactions/{transfer.id.hex()}?proof=true",
         "/accounts/{address}": f"/accounts/{address}?proof=true",
         "/accounts/{address}/transactions": f"/accounts/{address}/transactions",
+        "/evidence": "/evidence",
         "/groups": "/groups",
         "/groups/{id}": f"/groups/{group}?proof=true",
         "/groups/{id}/transactions": f"/groups/{group}/transactions",
     }.items():
         check(described, path, 200, await served.get(actual))
+    check(described, "/replicas", 200, await served.get("/replicas?proof=true"))
     check(described, "/groups/{id}", 404, await served.get(f"/groups/{'00' * 32}?proof=true", 404))
     check(described, "/accounts/{address}", 400, await served.get("/accounts/x", 400))

@@ -1,0 +1,113 @@
+"""The verbs of ``layer1 evidence``: what replicas caught each other at, and bringing it before the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from layer1.client import LedgerClient, new_accusation
+from layer1.codec import encode
+from layer1.config import read_genesis
+from layer1.consensus.certificates import view_of
+from layer1.consensus.evidence import Evidence
+from layer1.console import (
+    ANSWER_TIMEOUT_S,
+    DEFAULT_API,
+    EXIT_FAILED,
+    ApiOption,
+    JsonOption,
+    find_replicas,
+    print_json,
+    run_guarded,
+)
+from layer1.errors import Refused
+from layer1.ledger.execute import OK
+
+evidence_app = typer.Typer(no_args_is_help=True, help="See which replicas contradicted themselves, and mark them.")
+GenesisOption = Annotated[
+    Path, typer.Option("--genesis", help="The ledger's genesis.json: what every answer is verified against.")
+]
+
+
+@evidence_app.command("list", epilog="Example: layer1 evidence list --genesis ledger/genesis.json")
+def list_evidence(genesis: GenesisOption, api: ApiOption = None, *, json: JsonOption = False) -> None:
+    """Show proof of contradicting votes that any replica holds. Everything shown is verified."""
+    rows = run_guarded(_list(genesis, api or [DEFAULT_API]), json=json)
+    if json:
+        print_json(rows)
+    elif not rows:
+        print("No replica holds evidence against another one.")
+    else:
+        table = Table("replica", "what it did", "view", "evidence", "marked by", box=None, pad_edge=False)
+        for row in rows:
+            what = row["kind"].replace("_", " ")
+            marked = (row["marked"] or "nobody yet")[:12]
+            table.add_row(str(row["replica"]), what, str(row["view"]), row["id"][:12], marked)
+        Console().print(table)
+
+
+@evidence_app.command("submit", epilog="Example: layer1 evidence submit --genesis ledger/genesis.json --replica 3")
+def submit_evidence(
+    genesis: GenesisOption,
+    replica: Annotated[int | None, typer.Option(help="Mark this one only. Otherwise all that are not marked.")] = None,
+    api: ApiOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Bring evidence as a transaction, which marks the replica for good. Costs nothing; anybody may."""
+    rows = run_guarded(_submit(genesis, api or [DEFAULT_API], replica), json=json)
+    if json:
+        print_json(rows)
+    elif not rows:
+        print("There is nothing to submit: nobody holds evidence against a replica that is not marked.")
+    else:
+        for row in rows:
+            said = "is marked" if row["code"] == OK else f"is not marked: {row['message']}"
+            print(f"Replica {row['replica']} {said} (transaction {row['transaction']})")
+    if any(row["code"] != OK for row in rows):
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _list(genesis: Path, apis: list[str]) -> list[dict[str, Any]]:
+    async with await _client(genesis, apis) as client:
+        marks = (await client.marks()).value
+        return [
+            {
+                "replica": item.replica,
+                "kind": item.kind.value,
+                "view": view_of(item.first),
+                "id": item.id.hex(),
+                "encoded": encode(item).hex(),
+                "marked": None if (mark := marks[item.replica]) is None else mark.transaction_id.hex(),
+            }
+            for item in await client.evidence()
+        ]
+
+
+async def _submit(genesis: Path, apis: list[str], replica: int | None) -> list[dict[str, Any]]:
+    async with await _client(genesis, apis) as client:
+        marks = (await client.marks()).value
+        chosen = {item.replica: item for item in await client.evidence() if marks[item.replica] is None}
+        wanted = [item for item in chosen.values() if replica in {None, item.replica}]
+        return [await _bring(client, item) for item in wanted]
+
+
+async def _bring(client: LedgerClient, evidence: Evidence) -> dict[str, Any]:
+    transaction = new_accusation(client.genesis, evidence, await client.clock())
+    try:
+        output = await client.submit(transaction)
+        code, message = output.code, output.message
+    except Refused as refusal:
+        code, message = refusal.code, refusal.message
+    return {"replica": evidence.replica, "transaction": transaction.id.hex(), "code": code, "message": message}
+
+
+async def _client(genesis: Path, apis: list[str]) -> LedgerClient:
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        return LedgerClient(await find_replicas(http, apis), read_genesis(genesis))

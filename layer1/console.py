@@ -1,0 +1,83 @@
+"""What the verbs of `layer1` share: how they print, fail, and find the other replicas.
+
+Exit codes: 0 done, 1 refused or failed (the text says what to do), 2 the command line is wrong, 3 no replica answers,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NoReturn
+
+import aiohttp
+import msgspec
+import typer
+
+from layer1.errors import Refused, WedgeError
+from layer1.failover import LedgerUnreachable
+from layer1.loop import run
+
+EXIT_FAILED = 1
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+ANSWER_TIMEOUT_S = 3.0
+DEFAULT_API = "http://127.0.0.1:7001"
+"""Who is asked when nobody says otherwise: replica 0 of `layer1 init --base-port 7000`."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ApiOption = Annotated[
+    list[str] | None, typer.Option("--api", help=f"API of a replica, if it is not {DEFAULT_API}. Repeatable.")
+]
+
+
+def print_json(value: object) -> None:
+    """For programs, on standard output."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    sys.stdout.flush()
+
+
+def run_guarded(main: Coroutine[Any, Any, Any], *, json: bool) -> Any:
+    """As :func:`guarded`, in an event loop."""
+    return guarded(lambda: run(main), json=json)
+
+
+def guarded(work: Callable[[], Any], *, json: bool) -> Any:
+    """Do it; errors that we raise on purpose become a text and an exit code."""
+    try:
+        return work()
+    except WedgeError as error:
+        _fail(error, json)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _fail(error: WedgeError, json: bool) -> NoReturn:
+    code = error.code if isinstance(error, Refused) else "failed"
+    if json:
+        print_json({"error": {"code": code, "message": str(error)}})
+    else:
+        print(f"layer1: {error}", file=sys.stderr)
+    raise typer.Exit(EXIT_UNREACHABLE if isinstance(error, LedgerUnreachable) else EXIT_FAILED) from None
+
+
+async def get_json(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """What a replica says, or under ``error`` why there is nothing."""
+    try:
+        async with http.get(url) as answer:
+            found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
+            return found
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        return {"error": "no answer"}
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+async def find_replicas(http: aiohttp.ClientSession, apis: list[str]) -> list[str]:
+    """The APIs of these replicas, and of all that they know."""
+    asked = {api.rstrip("/") for api in apis}
+    for found in await asyncio.gather(*(get_json(http, f"{api}/replicas") for api in sorted(asked))):
+        items = found.get("items", ())
+        asked.update(str(item["api"]).rstrip("/") for item in items if item.get("api"))
+    return sorted(asked)
