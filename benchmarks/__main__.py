@@ -7,10 +7,15 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import channel, floors, transfers
+from benchmarks import blocks, channel, floors, leader, transfers
 from benchmarks.result import show, to_json
 
-MEASUREMENTS = {"transfers": transfers.measure, "channel": channel.measure}
+MEASUREMENTS = {
+    "transfers": transfers.measure,
+    "leader": leader.measure,
+    "blocks": blocks.measure,
+    "channel": channel.measure,
+}
 
 
 def main() -> None:

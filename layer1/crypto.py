@@ -77,11 +77,18 @@ _prepared = {domain: hashlib.blake2b(digest_size=HASH_BYTES, person=domain.value
 """Parsing BLAKE2b's parameters costs more than hashing 200 bytes: it is done once a domain."""
 
 
+def hasher(domain: Domain, prefix: bytes) -> hashlib.blake2b:
+    """A BLAKE2b-256 hasher of ``domain`` that has taken in ``prefix``: copy it for each thing to hash."""
+    prepared = _prepared[domain].copy()
+    prepared.update(prefix)
+    return prepared
+
+
 def digest(domain: Domain, data: bytes) -> Hash:
     """BLAKE2b-256 of ``data`` in ``domain``."""
-    hasher = _prepared[domain].copy()
-    hasher.update(data)
-    return hasher.digest()
+    prepared = _prepared[domain].copy()
+    prepared.update(data)
+    return prepared.digest()
 
 
 def signed_bytes(kind: Kind, chain_id: Hash, data: bytes) -> bytes:

@@ -21,14 +21,13 @@ Encryption Function (1987); for pruned empty subtrees: Dahlberg, Pulls, Peeters,
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from layer1.codec import Struct
-from layer1.crypto import HASH_BYTES, ZERO_HASH, Domain, Hash, digest
+from layer1.crypto import HASH_BYTES, ZERO_HASH, Domain, Hash, digest, hasher
 
 RADIX_BITS = 4
 RADIX = 1 << RADIX_BITS
@@ -43,6 +42,13 @@ _BUCKET_BYTES = BUCKET_LEAVES * _ENTRY_BYTES
 _PAIR_BYTES = 2 * HASH_BYTES
 _ZERO_PAIR = bytes(_PAIR_BYTES)
 _BITS_ABOVE = [bytes([bits]) for bits in range(256)]
+_PAIRS = [hasher(Domain.NODE, bits) for bits in _BITS_ABOVE]
+"""What hashes a pair below so many bits. This and the tables below are made once: each key needs a dozen hashes."""
+_PAIRS_BELOW = [_PAIRS[start : start + RADIX_BITS][::-1] for start in range(0, 256, RADIX_BITS)]
+"""By depth of a node: those of its binary tree, from its children up."""
+_SLOT_AT = [slice(slot * HASH_BYTES, (slot + 1) * HASH_BYTES) for slot in range(2 * RADIX)]
+_PAIR_AT = [slice(slot * _PAIR_BYTES, (slot + 1) * _PAIR_BYTES) for slot in range(RADIX)]
+"""Where the two slots below a slot stand."""
 
 
 class _Inner(msgspec.Struct, frozen=True, gc=False):
@@ -239,8 +245,12 @@ def _hash(node: bytes | _Inner, depth: int) -> Hash:
     return digest(Domain.LEAF, _BITS_ABOVE[RADIX_BITS * depth] + node) if node else ZERO_HASH
 
 
-def _pair(pair: bytes, bits_above: int) -> Hash:
-    return ZERO_HASH if pair == _ZERO_PAIR else digest(Domain.NODE, _BITS_ABOVE[bits_above] + pair)
+def _pair(pair: bytes | bytearray, bits_above: int) -> Hash:
+    if pair == _ZERO_PAIR:
+        return ZERO_HASH
+    hashed = _PAIRS[bits_above].copy()
+    hashed.update(pair)
+    return hashed.digest()
 
 
 def _slot(hashes: bytes, slot: int) -> Hash:
@@ -313,7 +323,7 @@ def _shape(entries: bytes, depth: int) -> _Node:
     cuts = [bisect_left(number, child, key=nibble) * _ENTRY_BYTES for child in range(RADIX)] + [len(entries)]
     children = tuple(_shape(entries[cuts[n] : cuts[n + 1]], depth + 1) for n in range(RADIX))
     hashes = bytearray(RADIX * HASH_BYTES) + b"".join(_hash(child, depth + 1) for child in children)
-    _hash_slots(hashes, depth, set(range(RADIX, 2 * RADIX)))
+    _hash_slots(hashes, depth, list(range(RADIX, 2 * RADIX)))
     return _Inner(len(number), children, bytes(hashes))
 
 
@@ -323,15 +333,15 @@ def _nibble_of_entry(entries: bytes, depth: int) -> Callable[[int], int]:
 
 def _update_inner(node: _Inner, depth: int, changes: list[_Change]) -> _Node:
     children, hashes, count = list(node.children), bytearray(node.hashes), node.count
-    touched = set()
-    for nibble, group in groupby(changes, key=lambda change: _nibble(change[0], depth)):
+    touched = []
+    for nibble, group in _by_nibble(changes, depth):
         old = children[nibble]
-        new = _update(old, depth + 1, list(group))
+        new = _update(old, depth + 1, group)
         if new is not old:
             slot = RADIX + nibble
-            touched.add(slot)
+            touched.append(slot)
             children[nibble] = new
-            hashes[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = _hash(new, depth + 1)
+            hashes[_SLOT_AT[slot]] = _hash(new, depth + 1)
             count += _count(new) - _count(old)
     if not touched:
         return node
@@ -341,13 +351,28 @@ def _update_inner(node: _Inner, depth: int, changes: list[_Change]) -> _Node:
     return _Inner(count, tuple(children), bytes(hashes))
 
 
-def _hash_slots(hashes: bytearray, depth: int, touched: set[int]) -> None:
-    """Bring the binary tree of a node up to date, above the ``touched`` slots of its children."""
-    for bits in range(RADIX_BITS * (depth + 1) - 1, RADIX_BITS * depth - 1, -1):
-        touched = {slot >> 1 for slot in touched}
+def _by_nibble(changes: list[_Change], depth: int) -> Iterable[tuple[int, list[_Change]]]:
+    """Sorted changes by the next four bits of their keys; in most nodes there is only one."""
+    if len(changes) == 1:
+        return [(_nibble(changes[0][0], depth), changes)]
+    groups: dict[int, list[_Change]] = {}
+    for change in changes:
+        groups.setdefault(_nibble(change[0], depth), []).append(change)
+    return groups.items()
+
+
+def _hash_slots(hashes: bytearray, depth: int, touched: list[int]) -> None:
+    """Bring the binary tree of a node up to date, above the ``touched`` slots of its children, in ascending order."""
+    for pairs in _PAIRS_BELOW[depth]:
+        touched = [touched[0] >> 1] if len(touched) == 1 else list(dict.fromkeys([slot >> 1 for slot in touched]))
         for slot in touched:
-            pair = bytes(hashes[slot * _PAIR_BYTES : (slot + 1) * _PAIR_BYTES])
-            hashes[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = _pair(pair, bits)
+            pair = hashes[_PAIR_AT[slot]]
+            if pair == _ZERO_PAIR:
+                hashes[_SLOT_AT[slot]] = ZERO_HASH
+            else:
+                hashed = pairs.copy()
+                hashed.update(pair)
+                hashes[_SLOT_AT[slot]] = hashed.digest()
 
 
 EMPTY = Tree()

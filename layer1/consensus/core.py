@@ -8,8 +8,9 @@ both broke rule 5. So nothing covers v, every later ancestry passes through v's 
 form one chain.
 
 Source: Chan and Pass, Simplex Consensus (2023), section 2; docs/design/consensus.md, rules 1 to 10.
-Deviation: terms (rules 1, 5, 6, 8). Inside a term the leader proposes one view ahead (rule 2; decision 012). A proposal or an own vote in the current view counts as work for the timers, beyond
-the list of rule 9: without it, a view whose votes were lost stands still until its transactions are seen to be late.
+Deviation: terms (rules 1, 5, 6, 8). Inside a term the leader proposes one view ahead (rule 2; decision 012). A
+proposal or an own vote in the current view counts as work for the timers, beyond the list of rule 9: without it, a view
+whose votes were lost stands still until its transactions are seen to be late (decision 010).
 A certificate is broadcast by whoever forms it, not relayed by whoever receives it: rule 10 makes up for losses.
 """
 

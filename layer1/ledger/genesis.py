@@ -8,6 +8,7 @@ Source: docs/design/consensus.md, "Model" and "Time".
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -81,7 +82,7 @@ class Parameters(Struct):
         return max(10_000, self.view_timeout_ms)
 
 
-class Genesis(Struct):
+class Genesis(Struct, dict=True, gc=True):
     """The first state of a chain."""
 
     name: str
@@ -96,9 +97,9 @@ class Genesis(Struct):
     """Milliseconds since 1970; the genesis header's wall time. The ledger clock starts at 0."""
     parameters: Parameters = Parameters()
 
-    @property
+    @cached_property
     def chain_id(self) -> Hash:
-        """Hash of the whole genesis; part of everything that is signed."""
+        """Hash of the whole genesis, which may be large; part of everything that is signed."""
         return digest(Domain.GENESIS, encode(self))
 
     @property
