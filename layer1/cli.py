@@ -99,6 +99,10 @@ def init(
 @app.command(epilog="Example: layer1 start --home ledger/replica-0")
 def start(
     home: Annotated[Path, typer.Option("--home", help="The replica's home, made by `layer1 init`.")],
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Pass over the checkpoint: execute all blocks anew, fetch what is missing."),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every refused peer and message.")] = False,
     under_devnet: Annotated[bool, typer.Option("--under-devnet", hidden=True)] = False,
     *,
@@ -111,7 +115,7 @@ def start(
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.INFO)
-    run_guarded(_start(home, under_devnet, json), json=json)
+    run_guarded(_start(home, under_devnet, json, rebuild=rebuild), json=json)
 
 
 @app.command(
@@ -160,10 +164,10 @@ def status(
 # --------------------------------------------------------------------------------------------------------------- start
 
 
-async def _start(home: Path, under_devnet: bool, json: bool) -> None:
+async def _start(home: Path, under_devnet: bool, json: bool, *, rebuild: bool) -> None:
     from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
 
-    replica = Replica(load_config(home, reuse_port=under_devnet))
+    replica = Replica(load_config(home, reuse_port=under_devnet), rebuild=rebuild)
     stopping = _stop_signals()
     if under_devnet:
         _stop_at_end_of_input(stopping)

@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from layer1.crypto import SEED_BYTES, SigningKey
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
+from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.mempool import PoolLimits
+
+T = TypeVar("T")
 
 CONFIG_NAME = "replica.toml"
 GENESIS_NAME = "genesis.json"
@@ -84,6 +87,7 @@ class ReplicaConfig:
     genesis: Path
     key: Path
     limits: PoolLimits = field(default_factory=PoolLimits)
+    checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     reuse_port: bool = False
     """Listen on ports that another process of this user reserved by binding them."""
 
@@ -96,6 +100,11 @@ class ReplicaConfig:
     def journal(self) -> Path:
         """The journal's directory."""
         return self.data / "journal"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint's file."""
+        return self.data / "checkpoint"
 
     def peer(self, index: int) -> Peer | None:
         """The peer of this index."""
@@ -176,20 +185,20 @@ def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
         data=data,
         genesis=home / table.take("genesis", str, GENESIS_NAME),
         key=home / table.take("key", str, KEY_NAME),
-        limits=_limits(_Table(table.take("limits", dict, {}), "limits.")),
+        limits=_numbers(PoolLimits, _Table(table.take("limits", dict, {}), "limits.")),
+        checkpoints=_numbers(CheckpointPolicy, _Table(table.take("checkpoints", dict, {}), "checkpoints.")),
         reuse_port=reuse_port,
     )
     table.end()
     return config
 
 
-def _limits(table: _Table) -> PoolLimits:
-    default = PoolLimits()
-    limits = PoolLimits(
-        **{item.name: table.take(item.name, int, getattr(default, item.name)) for item in fields(default)}
-    )
+def _numbers(kind: Callable[..., T], table: _Table) -> T:
+    """A dataclass of integers; what the table leaves out has its default."""
+    default: Any = kind()
+    values = {item.name: table.take(item.name, int, getattr(default, item.name)) for item in fields(default)}
     table.end()
-    return limits
+    return kind(**values)
 
 
 def format_config(config: ReplicaConfig) -> str:
@@ -205,7 +214,8 @@ def format_config(config: ReplicaConfig) -> str:
     ]
     for peer in config.peers:
         lines += ["", "[[peers]]", f"index = {peer.index}", f'link = "{peer.link}"', f'api = "{peer.api}"']
-    lines += ["", "[limits]", *(f"# {item.name} = {getattr(config.limits, item.name)}" for item in fields(PoolLimits))]
+    for name, numbers in (("limits", config.limits), ("checkpoints", config.checkpoints)):
+        lines += ["", f"[{name}]", *(f"# {item.name} = {getattr(numbers, item.name)}" for item in fields(numbers))]
     return "\n".join(lines) + "\n"
 
 

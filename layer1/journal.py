@@ -290,7 +290,7 @@ class Journal:
         if last >= 0:
             _write(self._file, data[last : segment.end], last)
         os.fsync(self._file)
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def _add_segment(self, needed_bytes: int) -> _Segment:
         """Continue the set in a new segment with room for a turn of ``needed_bytes``."""
@@ -322,7 +322,7 @@ def _lock(directory: Path) -> int:
     """Create the directory where it is missing and take its lock; the lock's file descriptor."""
     if not directory.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
     file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -353,7 +353,7 @@ def _publish(file: int, segment: _Segment) -> None:
     _write(file, segment.header(), 0)
     os.fsync(file)
     os.rename(segment.path.parent / "new", segment.path)
-    _sync_directory(segment.path.parent)
+    sync_directory(segment.path.parent)
 
 
 def _write(file: int, data: bytes, offset: int) -> None:
@@ -363,7 +363,8 @@ def _write(file: int, data: bytes, offset: int) -> None:
         written += os.pwrite(file, data[written:], offset + written)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in it durable."""
     file = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(file)

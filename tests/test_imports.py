@@ -26,6 +26,8 @@ CORES = sorted(
             "batches",
             "application",
             "catchup",
+            "checkpoints",
+            "restart",
             "messages",
             "events",
             "records",

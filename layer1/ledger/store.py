@@ -19,6 +19,7 @@ from itertools import islice
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import Member
 from layer1.ledger.records import Group, Mark, Status
+from layer1.ledger.shards import Shards
 
 SECOND_MS = 1_000
 """Ids are forgotten in lots of one second: a list per second is cheaper than a heap over all of them."""
@@ -51,14 +52,14 @@ class Store:
     __slots__ = ("_deadlines", "_expiries", "_forgotten", "accounts", "by_key", "group_ids", "groups", "ids", "marks")
 
     def __init__(self, clock_ms: int) -> None:
-        self.accounts: dict[PublicKey, int] = {}
-        self.groups: dict[Hash, Group] = {}
+        self.accounts = Shards[int]()
+        self.groups = Shards[Group]()
         self.group_ids = SortedIds()
         self.by_key: dict[PublicKey, list[Hash]] = {}
         """Groups by :func:`index_keys`, in order."""
         self.marks: dict[PublicKey, Mark] = {}
         """By the replica's key."""
-        self.ids: dict[Hash, int] = {}
+        self.ids = Shards[int]()
         """Remembered transaction ids, and their `valid_until_ms`."""
         self._expiries: dict[int, list[Hash]] = {}
         self._forgotten = clock_ms // SECOND_MS
@@ -78,7 +79,7 @@ class Store:
             if balance:
                 self.accounts[address] = balance
             else:
-                self.accounts.pop(address, None)
+                self.accounts.remove(address)
         for group in groups.values():
             self._absorb_group(group)
         self._remember(ids)
@@ -111,8 +112,8 @@ class Store:
             heappush(self._deadlines, (group.deadline_ms, group.group_id))
 
     def _remember(self, ids: Mapping[Hash, int]) -> None:
-        self.ids.update(ids)
         for name, valid_until in ids.items():
+            self.ids[name] = valid_until
             self._expiries.setdefault(valid_until // SECOND_MS, []).append(name)
 
     def _forget(self, clock_ms: int) -> None:
@@ -120,7 +121,7 @@ class Store:
         second = clock_ms // SECOND_MS
         for past in range(self._forgotten, second):
             for name in self._expiries.pop(past, ()):
-                self.ids.pop(name, None)
+                self.ids.remove(name)
         self._forgotten = second
 
     def _drop_settled(self) -> None:

@@ -85,6 +85,10 @@ class Application:
         """A block above the floor."""
         return self._blocks.get(block)
 
+    def above_floor(self) -> list[Executed]:
+        """All executed blocks that are not final, the lowest first."""
+        return sorted(self._blocks.values(), key=lambda executed: executed.header.height)
+
     def has_state(self, block: BlockId) -> bool:
         """Whether children of this block can be executed."""
         return block == self.floor.id or block in self._blocks

@@ -151,6 +151,10 @@ class BatchStore:
         yield from (held for held in good if held.is_dispute)
         yield from (held for held in good if not held.is_dispute)
 
+    def durable(self) -> Iterator[Held]:
+        """Those that are in the journal."""
+        return (held for held in self._held.values() if held.durable)
+
     def remove(self, digests: Iterable[Hash]) -> None:
         """These are final."""
         for digest in digests:

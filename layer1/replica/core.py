@@ -29,10 +29,11 @@ from layer1.errors import LocalError, Refused, RemoteError
 from layer1.header import BlockId, Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction
-from layer1.replica import events
+from layer1.replica import checkpoints, events
 from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Fetches, Held
 from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
+from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints
 from layer1.replica.events import Effect, Event
 from layer1.replica.evidence import EvidenceBook
 from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
@@ -48,15 +49,15 @@ from layer1.replica.messages import (
 from layer1.replica.records import (
     BatchRecord,
     BlockRecord,
+    CheckpointRecord,
     ConsensusRecord,
     EvidenceRecord,
     FinalRecord,
     PeerRecord,
     Record,
 )
+from layer1.replica.restart import Replay
 
-REPLAYED_BATCHES = 200
-"""Batches in hand during a replay before those that cannot execute any more are dropped."""
 EXPIRY_STEP_MS = 1_000
 """How often, on the ledger clock, the pool is searched for what is past its life span."""
 
@@ -89,10 +90,17 @@ def consensus_config(genesis: Genesis) -> Config:
 class ReplicaCore:
     """A replica without its input and output.
 
-    Use: create it, run :meth:`restore` over the journal to its end, then feed :meth:`step`, `Begin` first.
+    Use: create it, run :meth:`restore` to its end, then feed :meth:`step`, `Begin` first.
     """
 
-    def __init__(self, genesis: Genesis, key: SigningKey, index: int, limits: PoolLimits | None = None) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        key: SigningKey,
+        index: int,
+        limits: PoolLimits | None = None,
+        policy: CheckpointPolicy | None = None,
+    ) -> None:
         self.genesis = genesis
         self.index = index
         self.config = consensus_config(genesis)
@@ -111,6 +119,7 @@ class ReplicaCore:
         self._job_of: dict[Hash, int] = {}
         self._next_job = 0
         self._recent = RecentBlocks()
+        self._checkpoints = Checkpoints(policy or CheckpointPolicy())
         self._loading: set[int] = set()
         self._tip: Executed | None = None
         self._work: tuple[object, ...] = ()
@@ -124,89 +133,74 @@ class ReplicaCore:
 
     # ------------------------------------------------------------------------------------------------------- restart
 
-    def restore(self, records: Iterable[bytes]) -> Iterator[CommittedBlock]:
-        """Replay the journal; yields every final block, oldest first, as it is executed. Run it to its end.
+    def restore(
+        self,
+        records: Iterable[bytes],
+        checkpoint: Iterator[bytes] | None = None,
+        stored: Iterable[CommittedBlock] | None = None,
+    ) -> Iterator[CommittedBlock]:
+        """Come back from the disk; yields every final block above the checkpoint, oldest first, as it is executed.
+
+        Run it to its end.
+
+        Args:
+            records: The journal.
+            checkpoint: What `TakeCheckpoint` gave last, if anything.
+            stored: Rebuild the state from these blocks, from height 1 on, and go on without what they lack.
 
         Raises:
-            LocalError: The journal does not fit the genesis, or executing it gives other roots than it holds.
+            LocalError: What is there does not fit together, or executing it gives other roots than it holds.
         """
-        votes: list[bytes] = []
-        blocks: dict[BlockId, BlockRecord] = {}
-        batches: dict[Hash, Part] = {}
-        for data in records:
-            match record := _decode_record(data):
-                case ConsensusRecord():
-                    votes.append(record.record)
-                case BatchRecord():
-                    part = _part(record.batch)
-                    batches[part.digest] = part
-                case BlockRecord():
-                    blocks[record.header.id] = record
-                case FinalRecord():
-                    yield from self._replay_final(record, blocks, batches)
-                case PeerRecord():
-                    self.generations[record.replica] = record.generation
-                case EvidenceRecord():
-                    self.evidence.add(record.evidence)
-                case _:
-                    assert_never(record)
-        self._restore_pending(blocks, batches)
-        floor = self.application.floor
-        self._consensus = Consensus(self.config, self._key, self.index, floor.header, floor.finalization, votes)
-
-    def _replay_final(
-        self, record: FinalRecord, blocks: dict[BlockId, BlockRecord], batches: dict[Hash, Part]
-    ) -> Iterator[CommittedBlock]:
-        headers = []
-        for name in record.blocks:
-            block = blocks.pop(name, None)
-            if block is None:
-                raise LocalError(f"the journal calls block {name.hex()} final and does not hold it; it is damaged")
-            self._execute(block, batches)
-            headers.append(block.header)
-        for committed in self.application.commit(headers, record.finalization):
-            self._recent.add(committed)
-            yield committed
-        floor = self.application.floor.header.height
-        for name in [name for name, block in blocks.items() if block.header.height <= floor]:
-            del blocks[name]
-        if len(batches) > REPLAYED_BATCHES:
-            self._drop_executed(batches, blocks)
-
-    def _drop_executed(self, batches: dict[Hash, Part], blocks: dict[BlockId, BlockRecord]) -> None:
-        """Forget replayed batches of which nothing can execute any more, so that replay needs little memory."""
-        state = self.application.floor.state
-        needed = {digest for block in blocks.values() for digest in block.batches}
-        for digest, part in list(batches.items()):
-            if digest not in needed and all(
-                item.valid_until_ms < state.clock or state.remembered(item.id) for item in part.transactions
-            ):
-                del batches[digest]
-
-    def _execute(self, block: BlockRecord, batches: dict[Hash, Part]) -> None:
-        try:
-            parts = tuple(batches[digest] for digest in block.batches)
-        except KeyError as error:
-            raise LocalError(f"the journal lacks a batch of block {block.header.height}; it is damaged") from error
-        parent = self.application.header_of(block.header.parent)
-        if parent is None:
-            raise LocalError(f"the journal lacks the parent of block {block.header.height}; it is damaged")
-        try:
-            self.application.validate(block.header, parent, parts)
-        except RemoteError as error:
-            raise LocalError(f"divergence: block {block.header.height} of the journal: {error}") from error
-
-    def _restore_pending(self, blocks: dict[BlockId, BlockRecord], batches: dict[Hash, Part]) -> None:
-        """Execute what consensus may still vote on, and take back batches that are not final."""
-        for block in sorted(blocks.values(), key=lambda item: item.header.height):
-            known = all(digest in batches for digest in block.batches)
-            if known and self.application.has_state(block.header.parent):
-                self._execute(block, batches)
-        self._drop_executed(batches, blocks)
-        for part in batches.values():
+        replay = Replay(self.application, self.config, self.evidence)
+        if checkpoint is not None:
+            self.application.floor = checkpoints.load(self.genesis, self.config, checkpoint)
+        self._checkpoints.restored(self.application.floor.header.height, 0)
+        if stored is not None:
+            replay.rebuild(stored)
+        for block in replay.run(records):
+            self._recent.add(block)
+            yield block
+        replay.execute_pending()
+        for part in replay.batches.values():
             batch = decode(part.encoded, Batch)
             ids = [transaction.id for transaction in batch.transactions]
             self.batches.add_own(part.encoded, batch, ids, 0).durable = True
+        self._checkpoints.restored(self._checkpoints.height, replay.size_bytes)
+        self.generations = replay.generations
+        floor = self.application.floor
+        self._consensus = Consensus(self.config, self._key, self.index, floor.header, floor.finalization, replay.votes)
+
+    @property
+    def checkpoint_height(self) -> int:
+        """Of the last final block that a checkpoint holds; 0 if there is none."""
+        return self._checkpoints.height
+
+    def _consider_checkpoint(self) -> None:
+        """Ask for one if it is due, and consensus has no newer floor: what it forgot below its own must stay below."""
+        floor = self.application.floor
+        height = floor.header.height
+        if self._checkpoints.is_due(height) and self.consensus.last_final == floor.header:
+            self._checkpoints.begin(height, [encode(record) for record in self._base()])
+            self._effects.append(events.TakeCheckpoint(height, checkpoints.pieces(self.genesis, floor)))
+
+    def _base(self) -> list[Record]:
+        """All that a restart from the last final block needs from the journal."""
+        floor, above = self.application.floor, self.application.above_floor()
+        batches = {part.digest: part.encoded for executed in above for part in executed.parts}
+        batches.update((held.digest, held.encoded) for held in self.batches.durable())
+        return [
+            CheckpointRecord(floor.header.height, floor.id),
+            *(PeerRecord(peer, generation) for peer, generation in self.generations.items()),
+            *(EvidenceRecord(evidence) for evidence in self.evidence),
+            *(BatchRecord(encoded) for encoded in batches.values()),
+            *(BlockRecord(executed.header, executed.digests) for executed in above),
+            *(ConsensusRecord(record) for record in self.consensus.checkpoint()),
+        ]
+
+    def _on_checkpointed(self, height: int) -> None:
+        records = self._checkpoints.finish(height)
+        if records is not None:
+            self._effects.append(events.Shorten(records))
 
     # ---------------------------------------------------------------------------------------------------------- step
 
@@ -249,6 +243,8 @@ class ReplicaCore:
                 self._on_loaded(event)
             case events.Proceed():
                 self._catch_up_one_block(now)
+            case events.Checkpointed():
+                self._on_checkpointed(event.height)
             case events.Tick():
                 self._wake_ms = None
                 self._step_consensus(consensus_events.TimerFired(), now)
@@ -269,6 +265,7 @@ class ReplicaCore:
         if request is not None:
             self._send(*request)
         self._tell_work(now)
+        self._consider_checkpoint()
         self._ask_wake(now)
 
     # -------------------------------------------------------------------------------------------------------- intake
@@ -662,7 +659,9 @@ class ReplicaCore:
     # ---------------------------------------------------------------------------------------------------------- small
 
     def _journal(self, record: Record, *, lazy: bool) -> None:
-        self._effects.append(events.Journal(encode(record), lazy))
+        encoded = encode(record)
+        self._checkpoints.note(encoded)
+        self._effects.append(events.Journal(encoded, lazy))
 
     def _send(self, peer: int, message: LinkMessage) -> None:
         self._effects.append(events.Transmit(peer, encode(message)))
@@ -675,18 +674,6 @@ def _can_be_had_again(record: bytes) -> bool:
     stands behind it in the journal and takes it along. This spares one sync of three in each block.
     """
     return len(record) > 1 and record[1] in _CERTIFICATES
-
-
-def _decode_record(data: bytes) -> Record:
-    try:
-        record: Record = decode(data, Record)  # type: ignore[arg-type]  # a union is not a type
-    except RemoteError as error:
-        raise LocalError(f"the journal holds a record that this version does not know: {error}") from error
-    return record
-
-
-def _part(encoded: bytes) -> Part:
-    return Part(batch_digest(encoded), encoded, decode(encoded, Batch).transactions)
 
 
 def _brief(message: Message) -> str:

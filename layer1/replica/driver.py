@@ -1,4 +1,4 @@
-"""A running replica: the core with its journal, links, timers, storage and HTTP API. The only file here that awaits.
+"""A running replica: the core with its journal, links, timers, storage and HTTP API.
 
 Safety: nothing of a turn of the loop leaves before everything that the turn journaled is durable.
 
@@ -15,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import random
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import assert_never
 
@@ -27,35 +26,29 @@ from layer1.api.app import create_app
 from layer1.api.backend import Head, Located
 from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
-from layer1.codec import decode, encode
 from layer1.config import ReplicaConfig, read_genesis, read_key
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
-from layer1.crypto import Hash, PublicKey
+from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
-from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
-from layer1.link import Link, LinkClosed, LinkServer, connect
 from layer1.replica import catchup, events
+from layer1.replica.checkpointing import CheckpointTask
 from layer1.replica.core import ReplicaCore
+from layer1.replica.following import BlockSubscription
 from layer1.replica.mempool import check_entry
-from layer1.replica.messages import WIRE_VERSION, Greeting
+from layer1.replica.peers import PeerLinks
+from layer1.replica.verifying import VerificationQueue
 from layer1.replica.waiting import Waiting
 from layer1.replica.writer import StoreWriter
+from layer1.storage.checkpoint import read_checkpoint
 from layer1.storage.store import Store
 
-SLICE_S = 0.001
-"""CPU time of signature verification before the loop gets its turn."""
 LAZY_SYNC_S = 0.05
 """After which lazy records are synced if nothing else was: what is lost until then is fetched from peers again."""
 REPLAY_BULK = 200
 """Blocks between two writes to the database while the journal is replayed."""
-FIRST_BACKOFF_S = 0.05
-MAX_BACKOFF_S = 2.0
-"""Between two attempts to reach a peer; a restarted one is back within this."""
-SUBSCRIPTION_BLOCKS = 1_024
-"""How far a follower may lag before it is dropped."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the database's thread may hold the interpreter while the loop wants it; a tenth of Python's default."""
 
@@ -65,8 +58,12 @@ _log = logging.getLogger(__name__)
 class Replica:
     """One replica: ``await start()``, ``await wait()``, ``await stop()``. Implements `layer1.api.backend.Backend`."""
 
-    def __init__(self, config: ReplicaConfig) -> None:
+    def __init__(self, config: ReplicaConfig, *, rebuild: bool = False) -> None:
         """Read key and genesis.
+
+        Args:
+            config: Where everything is.
+            rebuild: Pass over the checkpoint, and execute all blocks anew, from storage and from the peers.
 
         Raises:
             LocalError: One is missing or wrong, or they do not fit the configuration.
@@ -76,21 +73,20 @@ class Replica:
         self.genesis = read_genesis(config.genesis)
         self._key = read_key(config.key)
         self._check_identity()
-        self.core = ReplicaCore(self.genesis, self._key, config.index, config.limits)
+        self._rebuild = rebuild
+        self.core = ReplicaCore(self.genesis, self._key, config.index, config.limits, config.checkpoints)
         self.store = Store.open(config.database_url, self.genesis.chain_id)
         self._journal: Journal | None = None
         self._writer: StoreWriter | None = None
         self._api: ApiServer | None = None
-        self._server = LinkServer(self._key, self.genesis.chain_id, self._admit, self._on_link, greeting=self._greeting)
-        self._links: dict[int, Link] = {}
-        self._dialers: list[asyncio.Task[None]] = []
+        self._peers = PeerLinks(config, self.genesis, self._key, self._generation, self)
+        self._checkpoint: CheckpointTask | None = None
         self._loads: set[asyncio.Task[None]] = set()
         self._turn = _Turn()
         self._lazy = False
         """Whether a sync of lazy records is on its way."""
         self._timer: asyncio.TimerHandle | None = None
-        self._jobs: deque[_Job] = deque()
-        self._verifying = False
+        self._verifying = VerificationQueue(self._check_entry, self._step)
         self._waiting = Waiting()
         self._subscriptions: set[BlockSubscription] = set()
         self._failed: asyncio.Future[None] | None = None
@@ -114,15 +110,13 @@ class Replica:
         self._writer = StoreWriter(self.store, self._fail_from_thread)
         link, api, reuse = self.config.link, self.config.api, self.config.reuse_port
         try:
-            self.link_port = await self._server.start(link.host, link.port, reuse_port=reuse)
+            self.link_port = await self._peers.listen()
             self._api = await serve(create_app(self), api.host, api.port, reuse_port=reuse)
         except OSError as error:
             raise LocalError(f"cannot listen on {link} and {api}: {error}; free them or configure others") from error
         self.api_port = self._api.port
         self._step(events.Begin())
-        self._dialers = [
-            asyncio.create_task(self._dial(peer.index)) for peer in self.config.peers if peer.index > self.index
-        ]
+        self._peers.dial()
         _settle_memory()
         _log.info("replica %d listens on %s (links) and %s (API)", self.index, self.link_port, self.api_port)
 
@@ -142,16 +136,19 @@ class Replica:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in (*self._dialers, *self._loads):
+        self._verifying.end()
+        for task in self._loads:
             task.cancel()
-        await asyncio.gather(*self._dialers, *self._loads, return_exceptions=True)
+        await asyncio.gather(*self._loads, return_exceptions=True)
         for subscription in list(self._subscriptions):
             subscription.end()
         if self._api is not None:
             await self._api.close()
-        await self._server.stop()
+        await self._peers.stop()
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close)
+        if self._checkpoint is not None:
+            self._checkpoint.end()
         if self._journal is not None:
             with suppress(LocalError):
                 self._journal.sync()
@@ -176,17 +173,43 @@ class Replica:
                 f"the journal {self.config.journal} is missing. A replica that starts without it might vote against "
                 "its own votes. Put it back; if it is lost for good, this replica counts as faulty"
             )
-        self._journal = Journal.open(self.config.journal)
-        blocks: list[CommittedBlock] = []
         started = time.monotonic()
-        for block in self.core.restore(self._journal.replay()):
-            blocks.append(block)
-            if len(blocks) >= REPLAY_BULK:
-                await asyncio.to_thread(self.store.append, blocks)
-                blocks = []
-        await asyncio.to_thread(self.store.append, blocks)
+        checkpoint = None if self._rebuild else read_checkpoint(self.config.checkpoint)
+        stored = self._stored_blocks() if self._rebuild else None
+        self._journal = Journal.open(self.config.journal)
+        gc.disable()  # see `_settle_memory`: nothing of what comes now is garbage
+        try:
+            blocks: list[CommittedBlock] = []
+            for block in self.core.restore(self._journal.replay(), checkpoint, stored):
+                blocks.append(block)
+                if len(blocks) >= REPLAY_BULK:
+                    await self._store_replayed(blocks)
+                    blocks = []
+            await self._store_replayed(blocks)
+        finally:
+            gc.enable()
         height, took_ms = self.core.application.floor.header.height, (time.monotonic() - started) * 1000
         _log.info("replica %d is back at height %d after %.0f ms", self.index, height, took_ms)
+
+    async def _store_replayed(self, blocks: Sequence[CommittedBlock]) -> None:
+        height = self.core.checkpoint_height
+        if self.store.height < height:
+            raise LocalError(
+                f"the database ends at block {self.store.height}, and the journal goes on from the checkpoint of block "
+                f"{height}: put the database back, or start with --rebuild, which fetches what is missing from peers"
+            )
+        await asyncio.to_thread(self.store.append, blocks)
+
+    def _stored_blocks(self) -> Iterator[CommittedBlock]:
+        """All blocks in storage, from the first on."""
+        first = 1
+        while blocks := self.store.blocks(first, REPLAY_BULK):
+            yield from blocks
+            first += len(blocks)
+
+    def _generation(self) -> int:
+        assert self._journal is not None, "started"
+        return self._journal.generation
 
     def _fail(self, error: WedgeError) -> None:
         """Stop at once: nothing of this turn leaves."""
@@ -233,6 +256,9 @@ class Replica:
                 self._journal.append(effect.record)
                 turn.must_sync |= not effect.lazy
                 turn.may_sync = True
+            case events.Shorten():
+                self._shorten(effect.records)
+                return
             case events.Transmit():
                 turn.messages.append((effect.peer, effect.data))
             case events.TransmitAll():
@@ -254,15 +280,15 @@ class Replica:
         | events.LoadBlocks
         | events.Again
         | events.Wake
+        | events.TakeCheckpoint
         | events.Misbehaved,
     ) -> None:
         """What promises nothing to anybody need not wait for the sync."""
         match effect:
             case events.Verify():
-                self._jobs.append(_Job(effect.job, effect.transactions, rehearsed=effect.rehearse))
-                self._schedule_verification()
+                self._verifying.put(effect)
             case events.Hurry():
-                self._hurry(effect.job)
+                self._verifying.hurry(effect.job)
             case events.Reject():
                 for name in effect.ids:
                     self._waiting.settle(name, None, effect.refusal)
@@ -272,6 +298,8 @@ class Replica:
                 asyncio.get_running_loop().call_soon(self._step, events.Proceed())
             case events.Wake():
                 self._set_timer(effect.monotonic_ms)
+            case events.TakeCheckpoint():
+                self._take_checkpoint(effect)
             case events.Misbehaved():
                 self.misbehaved[effect.peer] += 1
                 _log.debug("replica %d broke the protocol: %s", effect.peer, effect.reason)
@@ -290,7 +318,7 @@ class Replica:
                 self._lazy = True
                 asyncio.get_running_loop().call_later(LAZY_SYNC_S, self._sync_lazily)
             for peer, data in turn.messages:
-                self._send(peer, data)
+                self._peers.send(peer, data)
         except LocalError as error:
             self._fail(error)
             return
@@ -305,12 +333,24 @@ class Replica:
             except LocalError as error:
                 self._fail(error)
 
-    def _send(self, peer: int | None, data: bytes) -> None:
-        if peer is None:
-            for link in self._links.values():
-                link.send_nowait(data)
-        elif (link := self._links.get(peer)) is not None:  # type: ignore[assignment]
-            link.send_nowait(data)
+    def _take_checkpoint(self, effect: events.TakeCheckpoint) -> None:
+        assert self._writer is not None, "started"
+
+        def done(height: int) -> None:
+            self._step(events.Checkpointed(height))
+
+        path = self.config.checkpoint
+        self._checkpoint = CheckpointTask(path, effect, self.store, self._writer, done=done, failed=self._fail)
+
+    def _shorten(self, records: Sequence[bytes]) -> None:
+        assert self._journal is not None, "started"
+        before = self._journal.size_bytes
+        self._journal.sync()  # what was appended is among the records: it must not stand behind them again
+        self._journal.compact(records)
+        _log.info("the journal was shortened from %d to %d bytes", before, self._journal.size_bytes)
+
+    def _check_entry(self, transaction: Transaction, rehearsed: bool) -> None:
+        check_entry(self.core.application.floor.state, transaction, self.genesis.chain_id, rehearsed=rehearsed)
 
     def _deliver(self, blocks: Sequence[CommittedBlock]) -> None:
         assert self._writer is not None, "started"
@@ -328,112 +368,27 @@ class Replica:
             delay_s = max(0.0, monotonic_ms / 1000 - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._step, events.Tick())
 
-    # -------------------------------------------------------------------------------------------------- verification
-
-    def _hurry(self, number: int) -> None:
-        for job in self._jobs:
-            if job.number == number:
-                self._jobs.remove(job)
-                self._jobs.appendleft(job)
-                return
-
-    def _schedule_verification(self) -> None:
-        if not self._verifying:
-            self._verifying = True
-            asyncio.get_running_loop().call_soon(self._verify_slice)
-
-    def _verify_slice(self) -> None:
-        """Verify for about a millisecond, then give the loop back."""
-        self._verifying = False
-        until = time.perf_counter() + SLICE_S
-        while self._jobs and not self._is_over:
-            job = self._jobs[0]
-            while job.position < len(job.transactions):
-                if time.perf_counter() >= until:
-                    self._schedule_verification()
-                    return
-                job.verify_next(self.core.application.floor.state, self.genesis.chain_id)
-            self._jobs.popleft()
-            self._step(events.Verified(job.number, tuple(job.failures)))
-
     # --------------------------------------------------------------------------------------------------------- links
 
-    def _greeting(self) -> bytes:
-        assert self._journal is not None, "started"
-        return encode(Greeting(WIRE_VERSION, self._journal.generation))
+    def refuse(self, peer: int, generation: int) -> bytes | None:
+        """See `layer1.replica.peers.Host`: who runs on an old copy of its journal gets no link."""
+        known = self.core.generations.get(peer, 0)
+        if generation >= known:
+            return None
+        _log.warning("replica %d runs on journal %d, it had %d: an old copy", peer, generation, known)
+        return b""
 
-    def _peer_of(self, key: PublicKey, greeting: bytes) -> tuple[int, int]:
-        """Index and journal generation of who proved to hold `key`.
+    def link_up(self, peer: int, generation: int) -> None:
+        """See `layer1.replica.peers.Host`."""
+        self._step(events.PeerUp(peer, generation))
 
-        Raises:
-            RemoteError: No replica, or none that we may talk to.
-        """
-        if key not in self.genesis.replicas:
-            raise RemoteError(f"{key.hex()} is no replica")
-        said, index = decode(greeting, Greeting), self.genesis.replicas.index(key)
-        if said.wire_version != WIRE_VERSION:
-            raise RemoteError(f"replica {index} speaks wire version {said.wire_version}, this one {WIRE_VERSION}")
-        known = self.core.generations.get(index, 0)
-        if said.generation < known:
-            raise RemoteError(f"replica {index} runs on journal {said.generation}, it had {known}: an old copy")
-        return index, said.generation
+    def received(self, peer: int, data: bytes) -> None:
+        """See `layer1.replica.peers.Host`."""
+        self._step(events.FromPeer(peer, data))
 
-    def _admit(self, key: PublicKey, greeting: bytes) -> bool:
-        """Only replicas of a lower index dial us."""
-        try:
-            return self._peer_of(key, greeting)[0] < self.index
-        except RemoteError as error:
-            _log.debug("a link was refused: %s", error)
-            return False
-
-    async def _on_link(self, link: Link) -> None:
-        """Serve one link to its end."""
-        try:
-            index, generation = self._peer_of(link.peer, link.greeting)
-        except RemoteError as error:
-            _log.warning("a link was refused: %s", error)
-            return
-        before, self._links[index] = self._links.get(index), link
-        if before is not None:
-            await before.close("replaced by a newer link")
-        self._step(events.PeerUp(index, generation))
-        try:
-            while not self._is_over:
-                self._step(events.FromPeer(index, await link.receive()))
-        except LinkClosed as error:
-            _log.debug("the link to replica %d ended: %s", index, error)
-        finally:
-            if self._links.get(index) is link:
-                del self._links[index]
-                self._step(events.PeerDown(index))
-
-    async def _dial(self, index: int) -> None:
-        """Keep a link to this replica, as long as we run."""
-        peer, key = self.config.peer(index), self.genesis.replicas[index]
-        assert peer is not None, "checked at the start"
-        backoff_s = FIRST_BACKOFF_S
-        while not self._is_over:
-            try:
-                link = await connect(
-                    peer.link.host,
-                    peer.link.port,
-                    self._key,
-                    self.genesis.chain_id,
-                    expect=key,
-                    greeting=self._greeting(),
-                )
-            except LinkClosed as error:
-                _log.debug("replica %d: %s", index, error)
-            else:
-                backoff_s = FIRST_BACKOFF_S
-                try:
-                    await self._on_link(link)
-                except Exception:  # noqa: BLE001 - as for links that we accept: it ends, and is made anew
-                    _log.exception("serving the link with replica %d failed", index)
-                finally:
-                    await link.close()
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, guards nothing
-            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+    def link_down(self, peer: int) -> None:
+        """See `layer1.replica.peers.Host`."""
+        self._step(events.PeerDown(peer))
 
     def _load(self, effect: events.LoadBlocks) -> None:
         task = asyncio.create_task(self._load_blocks(effect))
@@ -461,16 +416,17 @@ class Replica:
         return {
             **consensus,
             "height": core.application.floor.header.height,
-            "peers_connected": len(self._links),
+            "peers_connected": len(self._peers.links),
             "peers": len(self.config.peers),
             "catching_up": core.catchup.active,
             "pool_transactions": len(core.pool),
             "pool_bytes": core.pool.size_bytes,
             "pending_batches": len(core.batches),
-            "verifying": sum(len(job.transactions) - job.position for job in self._jobs),
+            "verifying": len(self._verifying),
+            "checkpoint_height": core.checkpoint_height,
             "journal_bytes": 0 if self._journal is None else self._journal.size_bytes,
             "misbehaved": sum(self.misbehaved.values()),
-            "strangers": sum(self._server.rejected.values()),
+            "strangers": self._peers.strangers,
         }
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
@@ -485,7 +441,7 @@ class Replica:
                     "key": key.hex(),
                     "api": f"http://{self.config.api}" if peer is None else peer.api or None,
                     "link": str(self.config.link if peer is None else peer.link),
-                    "connected": own or index in self._links,
+                    "connected": own or index in self._peers.links,
                 }
             )
         return found
@@ -560,64 +516,6 @@ class _Turn:
         """Forget it: the replica stops."""
         self.messages.clear()
         self.blocks.clear()
-
-
-class _Job:
-    """Signatures to verify."""
-
-    __slots__ = ("failures", "number", "position", "rehearsed", "transactions")
-
-    def __init__(self, number: int, transactions: Sequence[Transaction], *, rehearsed: bool) -> None:
-        self.number = number
-        self.transactions = transactions
-        self.rehearsed = rehearsed
-        self.position = 0
-        self.failures: list[tuple[int, Refused]] = []
-
-    def verify_next(self, state: State, chain_id: Hash) -> None:
-        try:
-            check_entry(state, self.transactions[self.position], chain_id, rehearsed=self.rehearsed)
-        except Refused as refusal:
-            self.failures.append((self.position, refusal))
-        self.position += 1
-
-
-class BlockSubscription:
-    """A bounded queue of final blocks; a reader that is too slow is dropped."""
-
-    def __init__(self, forget: Callable[[BlockSubscription], None]) -> None:
-        self._forget = forget
-        self._blocks: deque[CommittedBlock] = deque()
-        self._news = asyncio.Event()
-        self._over = False
-
-    async def get(self) -> CommittedBlock | None:
-        """The next block; None when this reader was dropped or the replica stops."""
-        while not self._blocks:
-            if self._over:
-                return None
-            self._news.clear()
-            await self._news.wait()
-        return self._blocks.popleft()
-
-    def put(self, block: CommittedBlock) -> None:
-        """Add a block, or drop a reader that is too slow."""
-        if len(self._blocks) >= SUBSCRIPTION_BLOCKS:
-            self._blocks.clear()
-            self.end()
-            return
-        self._blocks.append(block)
-        self._news.set()
-
-    def end(self) -> None:
-        """No more blocks come."""
-        self._over = True
-        self._news.set()
-        self._forget(self)
-
-    def close(self) -> None:
-        """Stop following."""
-        self.end()
 
 
 def _settle_memory() -> None:

@@ -8,7 +8,7 @@ Source: docs/design/style.md, "A core is a synchronous step"; consensus.md, "Per
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from layer1.block import CommittedBlock
@@ -82,11 +82,18 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """Answer to `TakeCheckpoint`: the checkpoint is durable, and so is every block up to it in storage."""
+
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The time of the last `Wake` has come. Spurious ones are harmless."""
 
 
-Event = Begin | PeerUp | PeerDown | FromPeer | Submit | Verified | Loaded | Proceed | Tick
+Event = Begin | PeerUp | PeerDown | FromPeer | Submit | Verified | Loaded | Proceed | Checkpointed | Tick
 
 # --------------------------------------------------------------------------------------------------------- effects
 
@@ -167,6 +174,25 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeCheckpoint:
+    """Make every block up to `height` durable in storage, then put this checkpoint in place of the one before.
+
+    In this order, each wholly or not at all; then answer `Checkpointed`. There is time: encode a piece now and then.
+    """
+
+    height: int
+    pieces: Iterator[bytes]
+    """Each encoded when it is asked for, in less than a millisecond; they give what they were when this was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shorten:
+    """Replace everything journaled before this effect, synced or not, by these records, wholly or not at all."""
+
+    records: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Misbehaved:
     """A peer broke the protocol; its message was dropped."""
 
@@ -174,4 +200,18 @@ class Misbehaved:
     reason: str
 
 
-Effect = Journal | Transmit | TransmitAll | Verify | Hurry | Deliver | Reject | LoadBlocks | Again | Wake | Misbehaved
+Effect = (
+    Journal
+    | Transmit
+    | TransmitAll
+    | Verify
+    | Hurry
+    | Deliver
+    | Reject
+    | LoadBlocks
+    | Again
+    | Wake
+    | TakeCheckpoint
+    | Shorten
+    | Misbehaved
+)

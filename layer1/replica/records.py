@@ -10,10 +10,11 @@ Source: docs/design/consensus.md, "Persist before sending".
 
 from __future__ import annotations
 
-from layer1.codec import Struct
+from layer1.codec import Struct, decode
 from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash
+from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
 
 
@@ -56,4 +57,24 @@ class PeerRecord(Struct, tag=5):
     generation: int
 
 
-Record = ConsensusRecord | BatchRecord | BlockRecord | FinalRecord | PeerRecord | EvidenceRecord
+class CheckpointRecord(Struct, tag=16):
+    """Here begins a journal that was shortened: the state after this block is in a checkpoint, at least."""
+
+    height: int
+    block: BlockId
+
+
+Record = ConsensusRecord | BatchRecord | BlockRecord | FinalRecord | PeerRecord | EvidenceRecord | CheckpointRecord
+
+
+def decode_record(data: bytes) -> Record:
+    """Read one record.
+
+    Raises:
+        LocalError: The journal holds something else.
+    """
+    try:
+        record: Record = decode(data, Record)  # type: ignore[arg-type]  # a union is not a type
+    except RemoteError as error:
+        raise LocalError(f"the journal holds a record that this version does not know: {error}") from error
+    return record

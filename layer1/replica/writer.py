@@ -1,6 +1,7 @@
 """Final blocks into the database, in bulk, in a thread of its own behind the journal.
 
-Safety: the database holds nothing that the journal cannot rebuild; if it fails, the replica stops.
+Safety: the database holds nothing that the journal, a checkpoint or the peers cannot give again; if it fails, the
+replica stops.
 
 Source: docs/design/architecture.md, "Two kinds of storage".
 """
@@ -18,6 +19,8 @@ from layer1.storage.store import Store
 MAX_TRANSACTIONS = 2_000
 """In one database transaction: large enough to be cheap, small enough for readers to see blocks soon."""
 
+Work = Callable[[], None]
+
 
 class StoreWriter:
     """Appends blocks to a store, oldest first."""
@@ -25,7 +28,7 @@ class StoreWriter:
     def __init__(self, store: Store, on_error: Callable[[LocalError], None]) -> None:
         self._store = store
         self._on_error = on_error
-        self._queue: queue.SimpleQueue[Sequence[CommittedBlock] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[CommittedBlock] | Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
@@ -33,31 +36,41 @@ class StoreWriter:
         """Store these after all before them; returns at once."""
         self._queue.put(blocks)
 
+    def then(self, work: Work) -> None:
+        """Do this in the thread once all before it is stored; returns at once."""
+        self._queue.put(work)
+
     def close(self) -> None:
-        """Store what was put, and end."""
+        """Do what was put, and end."""
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            while (blocks := self._collect()) is not None:
-                self._store.append(blocks)
+            while (item := self._queue.get()) is not None:
+                while item is not None and not callable(item):
+                    item = self._store_with_more(item)
+                if item is None:
+                    return
+                item()
         except LocalError as error:
             self._on_error(error)
         except Exception as error:  # noqa: BLE001 - a thread that dies unseen would leave a replica without a database
             self._on_error(LocalError(f"storing blocks failed: {error!r}"))
 
-    def _collect(self) -> list[CommittedBlock] | None:
-        """Wait for blocks, then take all that are there."""
-        blocks: list[CommittedBlock] = []
-        count = 0
-        while not blocks or (count < MAX_TRANSACTIONS and not self._queue.empty()):
+    def _store_with_more(self, first: Sequence[CommittedBlock]) -> Sequence[CommittedBlock] | Work | None:
+        """Store these with all blocks that wait behind them, up to a bound; what comes after."""
+        blocks, count = list(first), sum(len(block.transactions) for block in first)
+        while count < MAX_TRANSACTIONS and not self._queue.empty():
             item = self._queue.get()
-            if item is None:
-                if not blocks:
-                    return None
-                self._queue.put(None)
-                break
+            if item is None or callable(item):
+                self._store.append(blocks)
+                return item
             blocks.extend(item)
             count += sum(len(block.transactions) for block in item)
-        return blocks
+        self._store.append(blocks)
+        return _nothing
+
+
+def _nothing() -> None:
+    """Work that is none."""

@@ -159,6 +159,36 @@ class Store:
         for listener in tuple(self._listeners):
             listener(self._height)
 
+    def make_durable(self, height: int) -> None:
+        """Make sure that no loss of power takes any block up to this height.
+
+        SQLite's log is synced as a whole by one commit with synchronous=FULL, and before anything of it moves into
+        the database file. Other databases sync every commit, unless their operator told them not to.
+
+        Raises:
+            LocalError: They are not here, or the database failed.
+        """
+        with self._writing:
+            if self._height < height:
+                raise LocalError(f"the store ends at block {self._height}, before block {height}: append it first")
+            try:
+                with self._engine.connect() as connection:
+                    self._commit_durably(connection, str(height))
+            except SQLAlchemyError as error:
+                raise LocalError(f"the store cannot be synced: {_cause(error)}; look after its disk") from error
+
+    def _commit_durably(self, connection: sql.Connection, value: str) -> None:
+        sqlite = connection.dialect.name == "sqlite"
+        if sqlite:
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")
+            connection.commit()
+        name = tables.meta.c.name == "durable"
+        if not connection.execute(tables.meta.update().where(name).values(value=value)).rowcount:
+            connection.execute(tables.meta.insert(), {"name": "durable", "value": value})
+        connection.commit()
+        if sqlite:
+            connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+
     def _check_chain(self, fresh: Sequence[CommittedBlock]) -> Hash:
         height, tip = self._height, self._tip
         for block in fresh:

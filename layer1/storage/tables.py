@@ -21,7 +21,7 @@ meta = Table(
     Column("name", String(32), primary_key=True),
     Column("value", String(128), nullable=False),
 )
-"""``format`` and ``chain``."""
+"""``format``, ``chain``, and ``durable``: the height up to which blocks were synced when a checkpoint was taken."""
 
 blocks = Table(
     "blocks",

@@ -16,14 +16,16 @@ from random import Random
 
 @dataclass
 class Disk:
-    """What outlives a process: its synced records and their generation."""
+    """What outlives a process: its synced records, their generation, and the last checkpoint."""
 
     records: list[bytes] = field(default_factory=list)
     generation: int = 1
+    checkpoint: list[bytes] | None = None
+    """The pieces of the last one."""
 
     def copy(self) -> Disk:
         """A backup."""
-        return Disk(list(self.records), self.generation)
+        return Disk(list(self.records), self.generation, self.checkpoint)
 
 
 class Journal:

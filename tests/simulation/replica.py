@@ -41,6 +41,8 @@ LAZY_SYNC_US = 50 * MS
 """As the driver's."""
 STORE_DELAY_US = 20 * MS
 """How far the database lags."""
+CHECKPOINT_US = 500 * MS
+"""From the moment a checkpoint is taken until it is durable."""
 
 OnRefused = Callable[[Refused | None], None]
 MakeCore = Callable[[Genesis, SigningKey, int], ReplicaCore]
@@ -139,7 +141,8 @@ class Replica:
             return
         core, journal = self._make_core(self.genesis, self.key, self.index), Journal(self.disk)
         try:
-            blocks = list(core.restore(journal.replay()))
+            checkpoint = None if self.disk.checkpoint is None else iter(self.disk.checkpoint)
+            blocks = list(core.restore(journal.replay(), checkpoint))
         except LocalError as error:
             self._fail(error)
             return
@@ -318,10 +321,24 @@ class Replica:
                 self._later(life, 50, events.Proceed)
             case events.Wake():
                 self._set_timer(life, effect.monotonic_ms)
+            case events.TakeCheckpoint():
+                self.world.after(CHECKPOINT_US, partial(self._checkpoint, life, effect))
+            case events.Shorten():
+                self._boundary()
+                self._sync(life)
+                life.journal.compact(effect.records)
             case events.Misbehaved():
                 self._accuse(effect)
             case _:
                 assert_never(effect)
+
+    def _checkpoint(self, life: _Life, effect: events.TakeCheckpoint) -> None:
+        """Durable all at once, behind the database, unless the process died before."""
+        if self.life is not life:
+            return
+        assert self.store.height >= effect.height, "the database lags by less than a checkpoint takes"
+        self.disk.checkpoint = list(effect.pieces)
+        self._put(events.Checkpointed(effect.height))
 
     def _end_turn(self, life: _Life) -> None:
         """One sync, then everything that waited for it."""

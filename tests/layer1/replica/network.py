@@ -16,6 +16,7 @@ from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters
 from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
 from layer1.replica import events
+from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
 from layer1.replica.mempool import PoolLimits, check_entry
 
@@ -57,11 +58,18 @@ def named(transactions: Iterable[Transaction]) -> list[tuple[Hash, Transaction]]
 class Node:
     """One replica: its core, and what a crash leaves of it."""
 
-    def __init__(self, index: int, genesis: Genesis, limits: PoolLimits | None) -> None:
-        self.index, self.genesis, self.limits = index, genesis, limits
+    def __init__(
+        self, index: int, genesis: Genesis, limits: PoolLimits | None, policy: CheckpointPolicy | None = None
+    ) -> None:
+        self.index, self.genesis, self.limits, self.policy = index, genesis, limits, policy
         self.durable: list[bytes] = []
         self.buffer: list[bytes] = []
+        self.history: list[bytes] = []
+        """Everything ever journaled."""
         self.delivered: list[CommittedBlock] = []
+        """What is in storage."""
+        self.checkpoint: list[bytes] | None = None
+        self.taking: events.TakeCheckpoint | None = None
         self.rejected: dict[Hash, Refused] = {}
         self.misbehaved: list[events.Misbehaved] = []
         self.verified = 0
@@ -71,33 +79,45 @@ class Node:
         self.alive = False
         self.core: ReplicaCore
 
-    def restart(self) -> None:
+    def restart(self, *, rebuild: bool = False) -> None:
         """A new core from what is durable."""
-        self.buffer, self.wake_ms, self.alive = [], None, True
-        self.core = ReplicaCore(self.genesis, KEYS[self.index], self.index, self.limits)
-        self.delivered = list(self.core.restore(list(self.durable)))
+        self.buffer, self.wake_ms, self.alive, self.taking = [], None, True, None
+        self.core = ReplicaCore(self.genesis, KEYS[self.index], self.index, self.limits, self.policy)
+        found = None if self.checkpoint is None or rebuild else iter(self.checkpoint)
+        replayed = list(self.core.restore(list(self.durable), found, self.delivered if rebuild else None))
+        self.delivered = self.delivered[: self.core.checkpoint_height] + replayed
 
 
 class Network:
     """All replicas, and what is on its way between them."""
 
-    def __init__(self, seed: int = 0, genesis: Genesis = GENESIS, limits: PoolLimits | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        genesis: Genesis = GENESIS,
+        limits: PoolLimits | None = None,
+        policy: CheckpointPolicy | None = None,
+    ) -> None:
         self.random = random.Random(seed)
         self.now_ms = 0
-        self.nodes = [Node(index, genesis, limits) for index in range(len(genesis.replicas))]
+        self.nodes = [Node(index, genesis, limits, policy) for index in range(len(genesis.replicas))]
         self.genesis = genesis
         self.lost: Callable[[int, int, bytes], bool] = lambda _sender, _receiver, _data: False
         """Whether a message is lost; changed by tests."""
         self.delay_ms: Callable[[], int] = lambda: 1
+        self.shortened: Callable[[Node], None] = lambda _node: None
+        """Told when a replica has shortened its journal."""
+        self.checkpoint_ms: Callable[[], int] = lambda: 20
+        """How long writing a checkpoint takes."""
         self._queue: list[tuple[int, int, int, events.Event]] = []
         self._order = count()
         for node in self.nodes:
             self.start(node.index)
 
-    def start(self, index: int) -> None:
+    def start(self, index: int, *, rebuild: bool = False) -> None:
         """Start, or restart after a crash; all links of it come up."""
         node = self.nodes[index]
-        node.restart()
+        node.restart(rebuild=rebuild)
         self._put(self.now_ms, index, events.Begin())
         for other in self.nodes:
             if other.alive and other is not node:
@@ -120,6 +140,9 @@ class Network:
         if not node.alive:
             return
         now = Now(self.now_ms, EPOCH_MS + self.now_ms)
+        if isinstance(event, events.Checkpointed):
+            assert node.taking is not None
+            node.checkpoint, node.taking = list(node.taking.pieces), None
         try:
             effects = node.core.step(event, now)
         except LocalError as error:
@@ -128,8 +151,12 @@ class Network:
         for effect in effects:
             if isinstance(effect, events.Journal):
                 node.buffer.append(effect.record)
+                node.history.append(effect.record)
                 if not effect.lazy:
                     node.durable, node.buffer = node.durable + node.buffer, []
+            elif isinstance(effect, events.Shorten):
+                node.durable, node.buffer = list(effect.records), []
+                self.shortened(node)
             else:
                 self._perform(node, effect)
 
@@ -155,6 +182,9 @@ class Network:
                 self._put(self.now_ms, node.index, events.Proceed())
             case events.Wake():
                 node.wake_ms = effect.monotonic_ms
+            case events.TakeCheckpoint():
+                node.taking = effect
+                self._put(self.now_ms + self.checkpoint_ms(), node.index, events.Checkpointed(effect.height))
             case events.Misbehaved():
                 node.misbehaved.append(effect)
             case _:

@@ -198,7 +198,7 @@ async def test_a_link_that_fails_is_made_again(tmp_path: Path, monkeypatch: pyte
     async with running(tmp_path, 4) as replicas:
         first = replicas[0]
         broken = 0
-        real = first._on_link
+        real = first._peers._serve
 
         async def once(link: Link) -> None:
             nonlocal broken
@@ -207,9 +207,9 @@ async def test_a_link_that_fails_is_made_again(tmp_path: Path, monkeypatch: pyte
                 raise ZeroDivisionError
             await real(link)
 
-        monkeypatch.setattr(first, "_on_link", once)
-        for link in list(first._links.values()):
+        monkeypatch.setattr(first._peers, "_serve", once)
+        for link in list(first._peers.links.values()):
             await link.close()
         async with asyncio.timeout(10):
-            while len(first._links) < 3 or broken < 6:  # noqa: ASYNC110 - nothing tells
+            while len(first._peers.links) < 3 or broken < 6:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)

@@ -21,8 +21,9 @@ from layer1.journal import Journal
 from layer1.ledger.genesis import Allocation, Parameters
 from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
 from layer1.link import Link
-from layer1.replica import driver, events
-from layer1.replica.driver import BlockSubscription, Replica
+from layer1.replica import events, following
+from layer1.replica.driver import Replica
+from layer1.replica.following import BlockSubscription
 from layer1.replica.messages import WIRE_VERSION, Greeting
 from tests.layer1.replica.network import ALICE, BOB
 
@@ -93,7 +94,7 @@ async def test_nothing_leaves_before_its_turn_is_durable(tmp_path: Path, monkeyp
             unsynced[id(replica._journal)] = unsynced.get(id(replica._journal), 0) + 1
 
     def watched_send(link: Link, data: bytes) -> bool:
-        owner = next((r for r in current if link in r._links.values()), None)
+        owner = next((r for r in current if link in r._peers.links.values()), None)
         if owner is not None and unsynced.get(id(owner._journal)):
             violations.append(f"replica {owner.index} sent {len(data)} bytes before a sync")
         return send(link, data)
@@ -208,14 +209,14 @@ async def test_who_may_link(tmp_path: Path) -> None:
     async with running(tmp_path, 4) as replicas:
         one, keys = replicas[1], [replica._key.public for replica in replicas]
         good = encode(Greeting(WIRE_VERSION, 1))
-        assert one._admit(keys[0], good)
-        assert not one._admit(keys[2], good)
-        assert not one._admit(BOB.public, good)
-        assert not one._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
-        assert not one._admit(keys[0], b"")
+        assert one._peers._admit(keys[0], good)
+        assert not one._peers._admit(keys[2], good)
+        assert not one._peers._admit(BOB.public, good)
+        assert not one._peers._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
+        assert not one._peers._admit(keys[0], b"")
         one.core.generations[0] = 5
-        assert not one._admit(keys[0], encode(Greeting(WIRE_VERSION, 4)))
-        assert one._admit(keys[0], encode(Greeting(WIRE_VERSION, 5)))
+        assert one.refuse(0, 4) is not None
+        assert one.refuse(0, 5) is None
 
 
 async def test_the_wrong_key_or_genesis_is_named(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ async def test_the_wrong_key_or_genesis_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_slow_follower_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "SUBSCRIPTION_BLOCKS", 2)
+    monkeypatch.setattr(following, "SUBSCRIPTION_BLOCKS", 2)
     forgotten: list[BlockSubscription] = []
     follower = BlockSubscription(forgotten.append)
     block: Any = object()

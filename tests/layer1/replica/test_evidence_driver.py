@@ -40,7 +40,7 @@ def _undo_what_a_process_of_its_own_would_keep() -> object:
 
 def make_it_lie(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside each notarize vote it sends another one, for another block."""
-    send, signer = replica._send, Signer(replica.core.config, replica._key, replica.index)
+    send, signer = replica._peers.send, Signer(replica.core.config, replica._key, replica.index)
 
     def send_twice(peer: int | None, data: bytes) -> None:
         send(peer, data)
@@ -48,7 +48,7 @@ def make_it_lie(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
         if isinstance(message, ConsensusMessage) and isinstance(message.message, Notarize):
             send(peer, encode(ConsensusMessage(signer.notarize(message.message.view, bytes(32)))))
 
-    monkeypatch.setattr(replica, "_send", send_twice)
+    monkeypatch.setattr(replica._peers, "send", send_twice)
 
 
 async def command(*arguments: str) -> tuple[int, Any]:

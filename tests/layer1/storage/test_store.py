@@ -226,3 +226,18 @@ def test_a_row_costs_little(chain: Chain, store: Store) -> None:
     started = time.perf_counter()
     store.append(blocks)
     assert (time.perf_counter() - started) / 5_000 < 200e-6
+
+
+def test_blocks_are_made_durable_by_one_full_commit(chain: Chain, store: Store) -> None:
+    """A checkpoint lets the journal forget blocks: no loss of power may take them from here then."""
+    said: list[str] = []
+    sql.event.listen(store._engine, "before_cursor_execute", lambda *heard: said.append(heard[2]))
+    sql.event.listen(store._engine, "commit", lambda _: said.append("commit"))
+    store.append([chain.commit(), chain.commit()])
+    del said[:]
+    store.make_durable(2)
+    store.make_durable(1)
+    assert [words.split()[0] for words in said[:6]] == ["PRAGMA", "commit", "UPDATE", "INSERT", "commit", "PRAGMA"]
+    assert (said[0], said[5]) == ("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL")
+    with pytest.raises(LocalError, match="ends at block 2, before block 3"):
+        store.make_durable(3)

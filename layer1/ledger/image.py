@@ -1,0 +1,115 @@
+"""One committed state as pieces of bytes, for a checkpoint: taken at once, encoded a little at a time.
+
+Safety: an image never changes, and what is put together from its pieces answers as the state did.
+
+The pieces hold the records alone. Tree and indexes follow from them, so whoever puts a state together finds its root
+anew and compares it with a finalized header. Remembered ids are in no root: they are as good as where the pieces were.
+
+Source: docs/design/consensus.md, "Execution and state".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar, assert_never
+
+from layer1.codec import Struct, decode, encode
+from layer1.crypto import Hash, PublicKey
+from layer1.ledger.records import Group, Mark
+from layer1.ledger.shards import Image
+
+V = TypeVar("V")
+
+PIECE_ENTRIES = 1_000
+"""Accounts or ids in a piece: a tenth of a millisecond to encode."""
+PIECE_GROUPS = 20
+"""Groups in a piece: each may hold a machine state of kilobytes."""
+
+
+class Balances(Struct, tag=1):
+    """Some accounts, minor units."""
+
+    balances: dict[PublicKey, int]
+
+
+class Groups(Struct, tag=2):
+    """Some groups."""
+
+    groups: tuple[Group, ...]
+
+
+class Remembered(Struct, tag=3):
+    """Some executed transactions, and their `valid_until_ms`."""
+
+    ids: dict[Hash, int]
+
+
+class Marks(Struct, tag=4):
+    """All marks."""
+
+    marks: tuple[Mark, ...]
+
+
+Piece = Balances | Groups | Remembered | Marks
+
+
+@dataclass(frozen=True, slots=True)
+class StateImage:
+    """The records of a committed state. Made by :meth:`layer1.ledger.state.State.image`."""
+
+    accounts: Image[int]
+    groups: Image[Group]
+    ids: Image[int]
+    marks: tuple[Mark, ...]
+
+    def pieces(self) -> Iterator[bytes]:
+        """All records, each piece encoded when it is asked for."""
+        for balances in _parts(self.accounts, PIECE_ENTRIES):
+            yield encode(Balances(balances))
+        for groups in _parts(self.groups, PIECE_GROUPS):
+            yield encode(Groups(tuple(groups.values())))
+        for ids in _parts(self.ids, PIECE_ENTRIES):
+            yield encode(Remembered(ids))
+        yield encode(Marks(self.marks))
+
+
+@dataclass(slots=True)
+class Records:
+    """The records of a state, put together again."""
+
+    accounts: dict[PublicKey, int] = field(default_factory=dict)
+    groups: dict[Hash, Group] = field(default_factory=dict)
+    ids: dict[Hash, int] = field(default_factory=dict)
+    marks: dict[PublicKey, Mark] = field(default_factory=dict)
+
+
+def collect(pieces: Iterable[bytes]) -> Records:
+    """The records in these pieces.
+
+    Raises:
+        RemoteError: Something else is among them.
+    """
+    records = Records()
+    for data in pieces:
+        piece: Piece = decode(data, Piece)  # type: ignore[arg-type]  # a union is not a type
+        match piece:
+            case Balances():
+                records.accounts.update(piece.balances)
+            case Groups():
+                records.groups.update((group.group_id, group) for group in piece.groups)
+            case Remembered():
+                records.ids.update(piece.ids)
+            case Marks():
+                records.marks.update((mark.replica, mark) for mark in piece.marks)
+            case _:
+                assert_never(piece)
+    return records
+
+
+def _parts(image: Image[V], size: int) -> Iterator[dict[bytes, V]]:
+    """All entries, `size` at a time."""
+    entries = (entry for shard in image for entry in shard.items())
+    while part := dict(islice(entries, size)):
+        yield part

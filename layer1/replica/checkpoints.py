@@ -1,0 +1,148 @@
+"""Checkpoints: the state after a final block on the local disk, so that a restart replays only what came after it.
+
+Safety: a checkpoint is believed only under q signatures of its header and with the root that this header names; and
+what the journal loses is in the checkpoint, in storage, or below what any vote of this replica can concern.
+
+Now and then the core asks its driver for a checkpoint of the last final block. At that moment it notes all that a
+restart from there needs (the *base*): batches and blocks that are not final yet, and what consensus must remember.
+From then on it keeps a copy of every record that it journals (the *tail*). When the checkpoint is durable, and with it
+every block up to there in storage, base and tail replace the journal in one step. A crash before that step finds the
+old journal, whose records up to the checkpoint are passed over; a crash after it finds the new one.
+
+Remembered ids of transactions are in no root. A checkpoint is as good as this replica's disk in this, as a journal is;
+the checksum around it is against accidents, not against whoever may write there.
+
+Source: docs/design/consensus.md, "Persist before sending", "Execution and state"; decision 014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from layer1.codec import Struct, decode, encode
+from layer1.consensus.certificates import Checker
+from layer1.consensus.config import Config
+from layer1.consensus.messages import Finalization
+from layer1.crypto import Hash
+from layer1.errors import LocalError, RemoteError
+from layer1.header import Header
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.image import collect
+from layer1.ledger.state import State
+from layer1.replica.application import Floor
+
+FORMAT_VERSION = 1
+"""Rises with every change of what a checkpoint holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPolicy:
+    """When the next checkpoint is due: after so many blocks, or so much journal, whichever comes first."""
+
+    blocks: int = 5_000
+    """Small blocks replay in about half a millisecond each."""
+    journal_bytes: int = 32 * 2**20
+    """Large blocks replay at about 10 MiB per second."""
+
+    def __post_init__(self) -> None:
+        for name in ("blocks", "journal_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; write 1 or more")
+
+
+class Head(Struct):
+    """The first piece of a checkpoint; the records of the state follow."""
+
+    format_version: int
+    chain_id: Hash
+    header: Header
+    finalization: Finalization
+    """Names this very header."""
+
+
+def pieces(genesis: Genesis, floor: Floor) -> Iterator[bytes]:
+    """A checkpoint of a final block as it is now, each piece encoded when it is asked for."""
+    assert floor.finalization is not None, "genesis needs no checkpoint"
+    head = Head(FORMAT_VERSION, genesis.chain_id, floor.header, floor.finalization)
+    return chain((encode(head),), floor.state.image().pieces())
+
+
+def load(genesis: Genesis, config: Config, found: Iterator[bytes]) -> Floor:
+    """The final block of a checkpoint and the state after it.
+
+    Raises:
+        LocalError: It is damaged, of another version or ledger, not certified, or not the state that was certified.
+    """
+    try:
+        head = decode(next(found, b""), Head)
+        _check_head(head, genesis, config)
+        records, header = collect(found), head.header
+    except RemoteError as error:
+        raise LocalError(f"the checkpoint cannot be used: {error}") from error
+    state = State.assemble(genesis, records, header.height, header.clock, header.wall_time)
+    if state.root != header.state_root:
+        raise LocalError(
+            f"the checkpoint of block {header.height} holds a state with root {state.root.hex()}, but "
+            f"{header.state_root.hex()} is certified"
+        )
+    return Floor(header.id, header, head.finalization, state)
+
+
+def _check_head(head: Head, genesis: Genesis, config: Config) -> None:
+    if head.format_version != FORMAT_VERSION:
+        raise RemoteError(f"it has format {head.format_version}, this version reads {FORMAT_VERSION}")
+    if head.chain_id != genesis.chain_id:
+        raise RemoteError(f"it is of chain {head.chain_id.hex()}, this is {genesis.chain_id.hex()}")
+    named, header = head.finalization, head.header
+    if (named.view, named.block) != (header.view, header.id):
+        raise RemoteError(f"its certificate is of view {named.view}, its header of view {header.view}")
+    Checker(config).certificate(named)
+
+
+class Checkpoints:
+    """When the next one is due, and what the journal will be reduced to."""
+
+    def __init__(self, policy: CheckpointPolicy) -> None:
+        self._policy = policy
+        self._height = 0
+        self._journal_bytes = 0
+        self._pending: int | None = None
+        self._kept: list[bytes] = []
+        """Base and tail of the pending checkpoint."""
+
+    @property
+    def height(self) -> int:
+        """Of the last checkpoint; 0 if there is none."""
+        return self._height
+
+    def restored(self, height: int, journal_bytes: int) -> None:
+        """This is where a restart found the last one, and the journal."""
+        self._height, self._journal_bytes = height, journal_bytes
+
+    def note(self, record: bytes) -> None:
+        """A record is journaled."""
+        self._journal_bytes += len(record)
+        if self._pending is not None:
+            self._kept.append(record)
+
+    def is_due(self, height: int) -> bool:
+        """Whether to take one of this height now."""
+        if self._pending is not None or height <= self._height:
+            return False
+        long = self._journal_bytes >= self._policy.journal_bytes
+        return long or height >= self._height + self._policy.blocks
+
+    def begin(self, height: int, base: Sequence[bytes]) -> None:
+        """One of this height is being taken; the journal will begin with `base`."""
+        self._pending, self._kept = height, list(base)
+
+    def finish(self, height: int) -> list[bytes] | None:
+        """It is durable: what the journal is to hold from now on; None if it is not the one that was asked for."""
+        if height != self._pending:
+            return None
+        records, self._kept = self._kept, []
+        self._height, self._pending = height, None
+        self._journal_bytes = sum(map(len, records))
+        return records

@@ -1,0 +1,182 @@
+"""Links with all other replicas, kept as long as we run: the lower index dials, the higher one listens.
+
+Safety: whatever comes from here comes from the replica of that index, or from nobody.
+
+Source: docs/design/architecture.md, "HTTP and links"; consensus.md, "Persist before sending".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from layer1.codec import decode, encode
+from layer1.config import ReplicaConfig
+from layer1.crypto import PublicKey, SigningKey
+from layer1.errors import RemoteError
+from layer1.ledger.genesis import Genesis
+from layer1.link import Link, LinkClosed, LinkServer, connect
+from layer1.replica.messages import WIRE_VERSION, Greeting
+
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 2.0
+"""Between two attempts to reach a peer; a restarted one is back within this."""
+
+_log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """Who uses the links. All of it is called on the loop."""
+
+    def refuse(self, peer: int, generation: int) -> bytes | None:
+        """None if this peer may have a link while its journal is of this generation; else our only words to it."""
+        ...
+
+    def link_up(self, peer: int, generation: int) -> None:
+        """A link is open."""
+        ...
+
+    def received(self, peer: int, data: bytes) -> None:
+        """A message came."""
+        ...
+
+    def link_down(self, peer: int) -> None:
+        """The link ended."""
+        ...
+
+
+class PeerLinks:
+    """One link with every peer that can be reached."""
+
+    def __init__(
+        self, config: ReplicaConfig, genesis: Genesis, key: SigningKey, generation: Callable[[], int], host: Host
+    ) -> None:
+        self.links: dict[int, Link] = {}
+        """Open ones, by index of the peer."""
+        self._config = config
+        self._genesis = genesis
+        self._key = key
+        self._generation = generation
+        self._host = host
+        self._server = LinkServer(key, genesis.chain_id, self._admit, self._serve, greeting=self._greeting)
+        self._dialers: list[asyncio.Task[None]] = []
+        self._over = False
+
+    async def listen(self) -> int:
+        """Take in links; the port.
+
+        Raises:
+            OSError: The address is taken.
+        """
+        link = self._config.link
+        return await self._server.start(link.host, link.port, reuse_port=self._config.reuse_port)
+
+    def dial(self) -> None:
+        """Keep links to all replicas of a higher index."""
+        higher = [peer.index for peer in self._config.peers if peer.index > self._config.index]
+        self._dialers = [asyncio.create_task(self._dial(index)) for index in higher]
+
+    async def stop(self) -> None:
+        """End all links. Harmless when repeated."""
+        self._over = True
+        for task in self._dialers:
+            task.cancel()
+        await asyncio.gather(*self._dialers, return_exceptions=True)
+        await self._server.stop()
+
+    @property
+    def strangers(self) -> int:
+        """Connections that were refused."""
+        return sum(self._server.rejected.values())
+
+    def send(self, peer: int | None, data: bytes) -> None:
+        """Send to one peer, or to all, as far as links are open."""
+        if peer is None:
+            for link in self.links.values():
+                link.send_nowait(data)
+        elif (found := self.links.get(peer)) is not None:
+            found.send_nowait(data)
+
+    def _greeting(self) -> bytes:
+        return encode(Greeting(WIRE_VERSION, self._generation()))
+
+    def _peer_of(self, key: PublicKey, greeting: bytes) -> tuple[int, int]:
+        """Index and journal generation of who proved to hold `key`.
+
+        Raises:
+            RemoteError: No replica, or none that we understand.
+        """
+        if key not in self._genesis.replicas:
+            raise RemoteError(f"{key.hex()} is no replica")
+        said, index = decode(greeting, Greeting), self._genesis.replicas.index(key)
+        if said.wire_version != WIRE_VERSION:
+            raise RemoteError(f"replica {index} speaks wire version {said.wire_version}, this one {WIRE_VERSION}")
+        if said.generation < 0:
+            raise RemoteError(f"replica {index} runs on journal {said.generation}; there is none below 1")
+        return index, said.generation
+
+    def _admit(self, key: PublicKey, greeting: bytes) -> bool:
+        """Only replicas of a lower index dial us."""
+        try:
+            return self._peer_of(key, greeting)[0] < self._config.index
+        except RemoteError as error:
+            _log.debug("a link was refused: %s", error)
+            return False
+
+    async def _serve(self, link: Link) -> None:
+        """Serve one link to its end."""
+        try:
+            index, generation = self._peer_of(link.peer, link.greeting)
+        except RemoteError as error:
+            _log.warning("a link was refused: %s", error)
+            return
+        last_words = self._host.refuse(index, generation)
+        if last_words is not None:
+            if last_words:
+                link.send_nowait(last_words)
+            await link.close("refused")
+            return
+        before, self.links[index] = self.links.get(index), link
+        if before is not None:
+            await before.close("replaced by a newer link")
+        self._host.link_up(index, generation)
+        try:
+            while not self._over:
+                self._host.received(index, await link.receive())
+        except LinkClosed as error:
+            _log.debug("the link to replica %d ended: %s", index, error)
+        finally:
+            if self.links.get(index) is link:
+                del self.links[index]
+                self._host.link_down(index)
+
+    async def _dial(self, index: int) -> None:
+        """Keep a link to this replica, as long as we run."""
+        peer, key = self._config.peer(index), self._genesis.replicas[index]
+        assert peer is not None, "checked at the start"
+        backoff_s = FIRST_BACKOFF_S
+        while not self._over:
+            try:
+                link = await connect(
+                    peer.link.host,
+                    peer.link.port,
+                    self._key,
+                    self._genesis.chain_id,
+                    expect=key,
+                    greeting=self._greeting(),
+                )
+            except LinkClosed as error:
+                _log.debug("replica %d: %s", index, error)
+            else:
+                backoff_s = FIRST_BACKOFF_S
+                try:
+                    await self._serve(link)
+                except Exception:  # noqa: BLE001 - as for links that we accept: it ends, and is made anew
+                    _log.exception("serving the link with replica %d failed", index)
+                finally:
+                    await link.close()
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, guards nothing
+            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)

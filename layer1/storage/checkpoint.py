@@ -1,0 +1,126 @@
+"""A checkpoint as one file: pieces with their lengths, and a checksum over all of them at the end.
+
+Safety: the file has its name only when all of it is durable, and is read only if all of it is as it was written.
+
+It is written under another name, synced, renamed into place and its directory synced; a crash before the last step
+leaves the one before. The checksum is against accidents of the disk, not against whoever may write there.
+
+Source: docs/design/consensus.md, "Persist before sending".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from layer1.errors import LocalError
+from layer1.journal import sync_directory
+
+_MAGIC = b"WEDGEC1\n"
+_LENGTH = struct.Struct("<I")
+_END = 2**32 - 1
+"""In place of a length: the checksum follows, and nothing else."""
+_DIGEST_BYTES = 32
+_READ_BYTES = 2**20
+
+
+class CheckpointFile:
+    """A checkpoint being written. End it with :meth:`publish` or :meth:`discard`."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin one that is to stand at `path`.
+
+        Raises:
+            LocalError: It cannot be written, as in all methods.
+        """
+        self._path = path
+        self._new = path.with_name(path.name + ".new")
+        self._checksum = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        try:
+            file = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._file: BinaryIO = os.fdopen(file, "wb")
+            self._write(_MAGIC)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def add(self, piece: bytes) -> None:
+        """Append a piece."""
+        try:
+            self._write(_LENGTH.pack(len(piece)))
+            self._write(piece)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def publish(self) -> int:
+        """Make it durable and give it its name; its size, bytes. Takes as long as the disk needs."""
+        try:
+            self._write(_LENGTH.pack(_END))
+            self._file.write(self._checksum.digest())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            size = self._file.tell()
+            self._file.close()
+            os.rename(self._new, self._path)
+            sync_directory(self._path.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        return size
+
+    def discard(self) -> None:
+        """Leave the one before in place. Harmless when it was published."""
+        self._file.close()
+        self._new.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        self._checksum.update(data)
+        self._file.write(data)
+
+    def _failure(self, error: OSError) -> LocalError:
+        return LocalError(f"the checkpoint {self._new} cannot be written: {error}; make room or look after the disk")
+
+
+def read_checkpoint(path: Path) -> Iterator[bytes] | None:
+    """The pieces of the checkpoint at `path`, or None if there is none. All of it is checked before the first piece.
+
+    Raises:
+        LocalError: It is damaged, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            end = _check(file, path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LocalError(f"the checkpoint {path} cannot be read: {error}") from error
+    return _pieces(path, end)
+
+
+def _check(file: BinaryIO, path: Path) -> int:
+    """Compare the checksum; where the pieces end."""
+    size = os.fstat(file.fileno()).st_size
+    rest = end = size - _DIGEST_BYTES
+    checksum = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    while rest > 0:
+        data = file.read(min(rest, _READ_BYTES))
+        if not data:
+            break
+        checksum.update(data)
+        rest -= len(data)
+    if end < len(_MAGIC) + _LENGTH.size or checksum.digest() != file.read():
+        raise LocalError(
+            f"the checkpoint {path} is damaged: its {size} bytes do not have the checksum at their end. Start with "
+            "--rebuild: then all blocks are executed anew, from storage and from the peers, and no vote is forgotten"
+        )
+    return end - _LENGTH.size
+
+
+def _pieces(path: Path, end: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise LocalError(f"{path} is no checkpoint that this version reads; start with --rebuild")
+        while file.tell() < end:
+            yield file.read(_LENGTH.unpack(file.read(_LENGTH.size))[0])
