@@ -37,6 +37,7 @@ from layer1.console import (
     run_guarded,
 )
 from layer1.crypto import parse_address
+from layer1.descriptors import raise_limit
 from layer1.devnet import Devnet, Plan, home_of, initialize
 from layer1.errors import Refused, WedgeError
 from layer1.ledger.genesis import Allocation, Currency, Parameters
@@ -167,6 +168,7 @@ def status(
 async def _start(home: Path, under_devnet: bool, json: bool, *, rebuild: bool) -> None:
     from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
 
+    raise_limit()
     replica = Replica(load_config(home, reuse_port=under_devnet), rebuild=rebuild)
     stopping = _stop_signals()
     if under_devnet:

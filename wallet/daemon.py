@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from layer1.descriptors import raise_limit
 from layer2.opening import OpeningPolicy
 from wallet.control import ControlServer
 from wallet.home import Home
@@ -40,6 +41,7 @@ async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[
         Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
         LocalError: The wallet can no longer guard its channels; start it again once the cause is mended.
     """
+    raise_limit()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -90,10 +90,13 @@ async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count and time every request."""
-    started = time.perf_counter()
-    response = await handler(request)
-    api_of(request).metrics.observe(request, response.status, time.perf_counter() - started)
+    """Count and time every request, and see to it that there is room for its answer."""
+    api, started = api_of(request), time.perf_counter()
+    with api.connections.working(request.protocol):
+        response = await handler(request)
+    api.metrics.observe(request, response.status, time.perf_counter() - started)
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+        api.connections.make_room(len(response.body))
     return response
 
 
@@ -118,9 +121,9 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def _limited(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what is above the limit; waits and streams have limits of their own."""
+    """Refuse what is above the limit; what waits for its client or for finality has limits of its own."""
     api = api_of(request)
-    if request.path == "/events" or "wait" in request.query:
+    if request.path == "/events" or request.method == "POST":
         return await handler(request)
     with api.room("requests", api.limits.requests):
         return await handler(request)

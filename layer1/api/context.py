@@ -18,6 +18,7 @@ from aiohttp import web
 
 from layer1 import merkle
 from layer1.api.backend import Backend, Head
+from layer1.api.connections import Connections
 from layer1.api.limits import ApiLimits
 from layer1.api.metrics import Metrics
 from layer1.codec import encode
@@ -39,9 +40,13 @@ class Api:
         self.backend = backend
         self.limits = limits
         self.metrics = Metrics(backend)
+        self.connections = Connections(limits)
         self.closing = asyncio.Event()
         """Set when the server stops: waits and streams end."""
-        self.in_work: dict[str, int] = {"requests": 0, "waiting": 0, "streams": 0, "large bodies": 0}
+        self.in_work: dict[str, int] = {"requests": 0, "waiting": 0}
+        self._streams: OrderedDict[web.RequestHandler, None] = OrderedDict()
+        self._large_bodies: OrderedDict[web.RequestHandler, float] = OrderedDict()
+        """Those that are arriving, and since when; oldest first, like the streams."""
         self._threads = ThreadPoolExecutor(READERS, "api-store")
         self._proven: OrderedDict[int, tuple[HeadProof, list[Hash]]] = OrderedDict()
         self._grown = asyncio.Event()
@@ -114,6 +119,38 @@ class Api:
             yield
         finally:
             self.in_work[kind] -= 1
+
+    @contextmanager
+    def stream(self, handler: web.RequestHandler) -> Iterator[None]:
+        """Count a stream of events; when there are as many as allowed, the oldest ends."""
+        while len(self._streams) >= self.limits.streams:
+            oldest, _ = self._streams.popitem(last=False)
+            self.connections.cut(oldest, "gave_way")
+        self._streams[handler] = None
+        try:
+            yield
+        finally:
+            self._streams.pop(handler, None)
+
+    @contextmanager
+    def large_body(self, handler: web.RequestHandler) -> Iterator[None]:
+        """Count a large body; when there are as many as allowed, the oldest ends if it was given a good start.
+
+        Raises:
+            Refused: ``busy`` if they all have only begun.
+        """
+        now, bodies, start_s = asyncio.get_running_loop().time(), self._large_bodies, self.limits.body_ms / 1000 / 10
+        while len(bodies) >= self.limits.large_bodies:
+            oldest = next(iter(bodies))
+            if now < bodies[oldest] + start_s:
+                raise Refused("busy", f"{len(bodies)} large bodies are arriving, at most that many may; try again soon")
+            del bodies[oldest]
+            self.connections.cut(oldest, "gave_way")
+        bodies[handler] = now
+        try:
+            yield
+        finally:
+            bodies.pop(handler, None)
 
     async def head_proof(self, height: int) -> HeadProof:
         """What makes a stored block final."""

@@ -14,7 +14,7 @@ class ApiLimits:
     small_body_bytes: int = 256 * 1024
     """A body up to this always finds room: 1,024 connections of them are 256 MiB."""
     large_bodies: int = 32
-    """Larger bodies in hand at once, another 256 MiB."""
+    """Larger bodies in hand at once, another 256 MiB. One that has been arriving for long gives way to another."""
     body_ms: int = 10_000
     """For a body to arrive, so that slow senders hold nothing."""
     transactions: int = 2_000
@@ -35,15 +35,17 @@ class ApiLimits:
     catch_up_ms: int = 5_000
     """How long a query waits for the store to hold what was final when it came."""
     connections: int = 1_024
-    """Open connections; the next one is closed with 503."""
+    """Open connections. For the next one, that whose client has been waited for longest gives way."""
     requests: int = 512
-    """Requests in work at once, those that wait or stream not counted."""
+    """Queries in work at once; what waits for its client, for finality or streams has limits of its own."""
     streams: int = 256
-    """Event streams at once."""
+    """Event streams at once. For the next one the oldest ends, whose reader resumes where it was."""
     keep_alive_ms: int = 30_000
     """An idle connection is closed after this; an idle event stream gets a comment twice as often."""
     write_ms: int = 30_000
-    """A reader of events that takes nothing for this long is dropped; it resumes where it was."""
+    """Whoever takes nothing of an answer, or of a stream of events, for this long is cut off."""
+    unsent_bytes: int = 128 * 2**20
+    """Of all answers that wait to be taken; beyond it, those with most of it are cut off."""
     proof_cache: int = 32
     """Blocks whose output hashes are kept for further proofs."""
 

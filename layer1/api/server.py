@@ -1,36 +1,23 @@
-"""Serving the API: one listening socket with a limit of connections."""
+"""Serving the API: one listening socket; :mod:`layer1.api.connections` bounds what it takes on."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from ssl import SSLContext
 
-import msgspec
 from aiohttp import web
 
+from layer1.api.connections import Connection, Connections
 from layer1.api.context import API
-from layer1.api.problems import Problem
-
-_TOO_MANY = msgspec.json.encode(
-    Problem(503, "Service Unavailable", "busy", "as many connections are open as this replica takes; try again soon")
-)
-REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
-    b"Retry-After: 1\r\nContent-Length: %d\r\n\r\n%s" % (len(_TOO_MANY), _TOO_MANY)
-)
-"""What a connection gets that is one too many."""
+from layer1.descriptors import room_for
 
 GRACE_S = 2.0
 """How long requests in work may take when the server stops."""
+BACKLOG = 1_024
+"""Connections that the system keeps until we take them; more than come in one turn of the loop."""
 
-
-class _Full(asyncio.Protocol):
-    """Answers a connection that is one too many, and closes it."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(REFUSAL)
-        transport.close()
+_log = logging.getLogger(__name__)
 
 
 class ApiServer:
@@ -39,8 +26,9 @@ class ApiServer:
     port: int
     """The port it listens on; of use when 0 was asked for."""
 
-    def __init__(self, runner: web.AppRunner, listener: asyncio.Server) -> None:
+    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, connections: Connections) -> None:
         self._runner = runner
+        self.connections = connections
         self._listener = listener
         self.port = int(listener.sockets[0].getsockname()[1])
 
@@ -48,6 +36,7 @@ class ApiServer:
         """Stop listening, end event streams, let requests finish."""
         self._listener.close()
         await self._runner.cleanup()
+        self.connections.stop()
 
 
 async def serve(
@@ -65,11 +54,17 @@ async def serve(
     Raises:
         OSError: The address is taken or not ours.
     """
-    limits = app[API].limits
+    limits, connections = app[API].limits, app[API].connections
+    connections.most = room_for(limits.connections)
+    if connections.most < limits.connections:
+        _log.warning(
+            "%d connections at most, not %d: this process may open no more files; raise `ulimit -n`",
+            connections.most,
+            limits.connections,
+        )
     runner = web.AppRunner(
         app,
         access_log=None,
-        keepalive_timeout=limits.keep_alive_ms / 1000,
         shutdown_timeout=GRACE_S,
         handler_cancellation=True,  # whoever leaves gives back the room for a wait or a stream at once
     )
@@ -78,13 +73,20 @@ async def serve(
     assert server is not None, "set up above"
 
     def connect() -> asyncio.Protocol:
-        return server() if len(server.connections) < limits.connections else _Full()
+        return Connection(server, connections, limits.keep_alive_ms)
 
     try:
         listener = await asyncio.get_running_loop().create_server(
-            connect, host, port, ssl=ssl, reuse_port=reuse_port or None
+            connect,
+            host,
+            port,
+            ssl=ssl,
+            backlog=BACKLOG,
+            reuse_port=reuse_port or None,
+            ssl_handshake_timeout=limits.body_ms / 1000 if ssl is not None else None,
         )
     except OSError:
         await runner.cleanup()
         raise
-    return ApiServer(runner, listener)
+    connections.start()
+    return ApiServer(runner, listener, connections)

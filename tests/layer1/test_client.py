@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from layer1.api.app import create_app
+from layer1.api.connections import Connections
 from layer1.api.limits import ApiLimits
 from layer1.api.server import ApiServer, serve
 from layer1.client import (
@@ -92,7 +93,7 @@ class Net:
         runner = web.AppRunner(app, shutdown_timeout=0.2)
         await runner.setup()
         listener = await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", 0)  # type: ignore[arg-type]  # set up
-        server = ApiServer(runner, listener)
+        server = ApiServer(runner, listener, Connections(ApiLimits()))
         self.stack.push_async_callback(server.close)
         self.servers.append(server)
 

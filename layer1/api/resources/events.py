@@ -6,7 +6,6 @@ Source: HTML Living Standard, section 9.2 (server-sent events).
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from aiohttp import web
 
@@ -32,17 +31,21 @@ async def events(request: web.Request) -> web.StreamResponse:
     """A stream of events, from now on, or after the last one that the reader has seen."""
     api = api_of(request)
     wanted = _filter(request, api.limits)
-    with api.room("streams", api.limits.streams):
+    with api.stream(request.protocol):
         position = _start(request, api)
         await api.caught_up()
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         response.enable_chunked_encoding()
         await response.prepare(request)
-        with suppress(TimeoutError, ConnectionError):
+        try:
             await _write(api, response, b"retry: %d\n\n" % RETRY_MS)
             await _stream(api, request.app[FEED], response, wanted, position)
             await response.write_eof()
+        except TimeoutError:
+            api.connections.cut(request.protocol, "slow")  # it resumes where it was
+        except ConnectionError:
+            pass
     return response
 
 
@@ -68,6 +71,7 @@ async def _above(api: Api, height: int) -> None:
 
 
 async def _write(api: Api, response: web.StreamResponse, text: bytes) -> None:
+    api.connections.make_room(len(text))
     async with asyncio.timeout(api.limits.write_ms / 1000):
         await response.write(text)
 

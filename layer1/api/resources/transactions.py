@@ -106,12 +106,12 @@ async def _take(request: web.Request, api: Api, most: int) -> list[Hash]:
     limits, size = api.limits, request.content_length
     if size is not None and size <= limits.small_body_bytes:
         return await _take_body(request, api, most)
-    with api.room("large bodies", limits.large_bodies):
+    with api.large_body(request.protocol):
         return await _take_body(request, api, most)
 
 
 async def _take_body(request: web.Request, api: Api, most: int) -> list[Hash]:
-    transactions = _parse(request.content_type, await _body(request, api.limits), api.limits)
+    transactions = _parse(request.content_type, await _body(request, api), api.limits)
     if len(transactions) > most:
         raise Refused(
             "too_many",
@@ -121,10 +121,12 @@ async def _take_body(request: web.Request, api: Api, most: int) -> list[Hash]:
     return api.backend.submit(transactions)
 
 
-async def _body(request: web.Request, limits: ApiLimits) -> bytes:
+async def _body(request: web.Request, api: Api) -> bytes:
+    limits = api.limits
     try:
         async with asyncio.timeout(limits.body_ms / 1000):
-            return await request.read()
+            with api.connections.waiting(request.protocol):
+                return await request.read()
     except TimeoutError:
         raise Refused(
             "slow_body", f"the body did not arrive within {limits.body_ms} ms; send fewer transactions at once"

@@ -335,21 +335,6 @@ async def test_requests_in_work_are_limited(served: Served) -> None:
     await served.get("/status")
 
 
-async def test_connections_are_limited(served: Served) -> None:
-    writers = []
-    try:
-        for _ in range(LIMITS.connections):
-            _, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
-            writers.append(writer)
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
-        writers.append(writer)
-        assert b" 503 " in await asyncio.wait_for(reader.readline(), 5)
-    finally:
-        for writer in writers:
-            writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
-
-
 async def test_a_server_that_stops_ends_waits_and_streams(served: Served) -> None:
     served.backend.orders_at_once = False
     body = submission(served.chain.transfer())

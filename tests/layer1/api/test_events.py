@@ -127,16 +127,6 @@ async def test_an_idle_stream_shows_that_it_lives(served: Served) -> None:
         assert await asyncio.wait_for(response.content.readline(), 2) == b": idle\n"
 
 
-async def test_streams_are_limited(served: Served) -> None:
-    streams = [await served.session.get(f"{served.url}/events") for _ in range(LIMITS.streams)]
-    await served.problem("/events", 503, "busy")
-    for stream in streams:
-        stream.close()
-    await asyncio.sleep(0.05)
-    async with served.session.get(f"{served.url}/events") as response:
-        assert response.status == 200
-
-
 @pytest.mark.parametrize(
     "query, code",
     [
