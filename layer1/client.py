@@ -205,7 +205,7 @@ class LedgerClient(LedgerReader):
             item = _items(reply, 1)[0]
             if item.get("status") != "final":
                 raise Declined(f"{replica.url}: the transaction is not final yet")
-            return verify_output(self.genesis, name, decode(Reply(200, item).proof(), OutputProof)).value
+            return self._seen(verify_output(self.genesis, name, decode(Reply(200, item).proof(), OutputProof))).value
 
         try:
             return await self._replicas.first(ask, self.limits.submit_hedge_ms)
@@ -295,7 +295,7 @@ class LedgerClient(LedgerReader):
 
     async def _outputs_of(self, replica: Replica, height: int) -> tuple[Output, ...]:
         reply = await self._ok(replica, f"/blocks/{height}?proof=true")
-        return verify_block(self.genesis, decode(reply.proof(), BlockProof)).value
+        return self._seen(verify_block(self.genesis, decode(reply.proof(), BlockProof))).value
 
 
 def _items(reply: Reply, count: int) -> list[dict[str, Any]]:

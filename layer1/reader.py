@@ -3,8 +3,9 @@
 *Safety:* what a reader returns is final on the chain of the genesis, whatever the replicas that were asked may say.
 
 Every answer carries a proof that leads to a header certified by a quorum of the genesis's replicas. A head must also
-be recent by our own clock, and never below one that we have seen: an old truth is how one is talked into acting on a
-state that has passed.
+be recent by our own clock, and never below a block that we have seen in any answer, outputs of our own transactions
+included: an old truth is how one is talked into acting on a state that has passed. So what one reader reads and submits
+is linearizable; what somebody else did may be missing for as long as a head counts as recent.
 
 *Source:* docs/design/architecture.md, "Believing an answer".
 """
@@ -50,7 +51,8 @@ class LedgerReader:
 
     Attributes:
         genesis: What everything is verified against.
-        height: Highest verified height seen; nothing older is believed to be the head.
+        height: Highest verified height seen; nothing older is believed to be the head. Two readers that hand it to each
+            other read as one.
     """
 
     genesis: Genesis
@@ -201,7 +203,7 @@ class LedgerReader:
         reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
         if reply.status == 404:
             return None
-        return verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof))
+        return self._seen(verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof)))
 
     async def _evidence_of(self, replica: Replica) -> list[Evidence]:
         """All pages of one replica, which keeps one pair per replica and kind.
@@ -233,9 +235,12 @@ class LedgerReader:
 
     def _final(self, head: HeadProof) -> Header:
         """Verify a header that need not be the newest."""
-        header = verify_head(self.genesis, head)
-        self.height = max(self.height, header.height)
-        return header
+        return self._seen(Verified(None, verify_head(self.genesis, head))).header
+
+    def _seen(self, answer: Verified[T]) -> Verified[T]:
+        """Remember how far the chain goes: who has seen an output is shown no state before it."""
+        self.height = max(self.height, answer.header.height)
+        return answer
 
     def _newest(self, answer: Verified[T]) -> Verified[T]:
         """Accept what says that it is the newest, if it can be.

@@ -248,6 +248,27 @@ async def test_a_head_below_one_that_was_seen_is_not_believed(net: Net) -> None:
         await lagging.account(ALICE.public)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["submit", "submit_many", "output"])
+async def test_who_saw_an_output_is_shown_no_state_before_it(net: Net, how: str) -> None:
+    """What one client reads and submits is linearizable: it reads its own writes."""
+    await net.replica()
+    client, transaction = await net.client(), net.chain.transfer(5)
+    if how == "submit":
+        await client.submit(transaction)
+    elif how == "submit_many":
+        await client.submit_many([transaction])
+    else:
+        net.order(transaction)
+        assert await client.output(transaction.id) is not None
+    assert client.height == 1
+    await net.replica(Chain(net.chain.genesis))
+    lagging = await net.client(net.urls[1:])
+    lagging.height = client.height
+    with pytest.raises(StaleLedger, match="block 1 is final"):
+        await lagging.account(ALICE.public)
+
+
 async def test_a_submission_returns_its_verified_output(net: Net) -> None:
     await net.replica()
     client = await net.client()
