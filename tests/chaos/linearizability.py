@@ -3,9 +3,9 @@
 A history is linearizable if all its operations can be put into one order in which every read returns what the
 transfers before it make, and which keeps the order of operations of which one returned before the other was invoked.
 
-Who reads a balance sees which transfers it holds (see `history`), so every transfer of an account stands on a known side
-of every read of that account. These constraints and those of time are edges of a graph; an order that keeps them all
-explains every read, and exists just if the graph has no cycle. So this is exact, without any search. A transfer of
+Who reads a balance sees which transfers it holds (see `history`), so every transfer of an account stands on a known
+side of every read of that account. These constraints and those of time are edges of a graph; an order that keeps them
+all explains every read, and exists just if the graph has no cycle. So this is exact, without any search. A transfer of
 unknown fate never returns; if nobody saw it, it may never have happened.
 
 Reads may be allowed to be old: then a read need not know what returned at *other* clients less than `staleness_s`

@@ -38,12 +38,12 @@ def _history(*operations: Write | Read) -> History:
 @pytest.mark.parametrize(
     "description, operations",
     [
-        ("a read before, between and after", (_write(1, 2), _write(3, 4, 2), _read(0, 0.5, START), _read(5, 6, START + 3))),
+        ("a read before and one after", (_write(1, 2), _write(3, 4, 2), _read(0, 0.5, START), _read(5, 6, START + 3))),
         ("a read at the same time may see it", (_write(1, 3), _read(2, 2.5, START + 1))),
         ("a read at the same time may not see it", (_write(1, 3), _read(2, 2.5, START))),
-        ("a transfer of unknown fate may have happened", (_write(1, math.inf), _read(5, 6, START + 1))),
-        ("a transfer of unknown fate may never happen", (_write(1, math.inf), _read(5, 6, START))),
-        ("a transfer of unknown fate may happen late", (_write(1, math.inf), _read(5, 6, START), _read(7, 8, START + 1))),
+        ("one of unknown fate may have happened", (_write(1, math.inf), _read(5, 6, START + 1))),
+        ("one of unknown fate may never happen", (_write(1, math.inf), _read(5, 6, START))),
+        ("one of unknown fate may happen late", (_write(1, math.inf), _read(5, 6, START), _read(7, 8, START + 1))),
         ("both sides of a transfer change", (_write(1, 2), _read(3, 4, START - 1, account=0), _read(5, 6, START + 1))),
     ],
 )  # fmt: skip
