@@ -25,6 +25,10 @@ class RemoteError(WedgeError):
         self.evidence = evidence
 
 
+class Untimely(RemoteError):
+    """Dropped and counted like any other, but an honest peer may send it: it is late, or more than we want just now."""
+
+
 class LocalError(WedgeError):
     """We broke a rule, or our disk did: the process stops rather than guess."""
 

@@ -67,10 +67,15 @@ class Inbox:
     """Messages that came, and the one that is coming."""
 
     def __init__(self, max_message_bytes: int) -> None:
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
         self._partial = bytearray()
         self.messages: deque[bytes] = deque()
         """Whole messages, oldest first; the owner takes them out."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the message that is coming, so far."""
+        return len(self._partial)
 
     def put_frame(self, frame: bytes) -> None:
         """Take a frame apart.
@@ -79,7 +84,7 @@ class Inbox:
             Refusal: ``garbage`` or ``oversize``. What came before the fault is in :attr:`messages`.
         """
         for piece, has_more in _pieces(frame):
-            if len(self._partial) + len(piece) > self._max_message_bytes:
+            if len(self._partial) + len(piece) > self.max_message_bytes:
                 raise Refusal("oversize")
             if has_more or self._partial:
                 self._partial += piece

@@ -79,9 +79,13 @@ class LinkLimits:
     heartbeat_ms: int = 10_000
     """A silent peer is pinged after this, and dropped after half of it more."""
     max_connections: int = 256
-    """Of a server, strangers included."""
+    """Of a server, strangers included. Links that it need not keep give way to new ones, the longest silent first."""
     max_unauthenticated: int = 32
-    """Of a server: strangers in the handshake at a time, and as many more that have not got through TLS."""
+    """Of a server: strangers in the handshake at a time, and as many more that have not got through TLS. The oldest
+    gives way."""
+    max_unknown_bytes: int = 256 * 1024
+    """Of one message of a peer whose link the server need not keep, and of what may wait for it: 256 of them could
+    make us hold gigabytes."""
 
     def __post_init__(self) -> None:
         if self.outbox_bytes < self.max_message_bytes:
@@ -99,7 +103,7 @@ class Link:
     Attributes:
         peer: The key that the other side proved to hold.
         greeting: What it said in its proof.
-        fault: Counter for what the peer did wrong, ``oversize`` or ``garbage``; empty if nothing.
+        fault: Counter for what the peer did wrong, ``oversize``, ``garbage`` or ``misbehaved``; empty if nothing.
     """
 
     def __init__(
@@ -109,21 +113,36 @@ class Link:
         greeting: bytes,
         limits: LinkLimits,
         dispose: Callable[[], Awaitable[None]],
+        *,
+        keeps: Callable[[PublicKey], bool] | None = None,
     ) -> None:
         """Made by :func:`connect` and :class:`LinkServer`."""
         self.peer = peer
         self.greeting = greeting
         self.fault = ""
+        self.heard_s = asyncio.get_running_loop().time()
+        """When it was opened, or a message came last."""
+        self._keeps = keeps
         self._socket = socket
         self._limits = limits
         self._dispose = dispose
         self._outbox = Outbox()
-        self._inbox = Inbox(limits.max_message_bytes)
+        self._inbox = Inbox(min(limits.max_message_bytes, limits.max_unknown_bytes))
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._reason: str | None = None
         self._closing: asyncio.Task[None] | None = None
         self._writer = asyncio.create_task(self._write())
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether this link matters: ours does, and one for which a server says so, which may change."""
+        return self._keeps is None or self._keeps(self.peer)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._reason is not None
 
     def send_nowait(self, data: bytes) -> bool:
         """Queue ``data``. False if the link has ended, or ends now because the peer is too slow.
@@ -174,12 +193,24 @@ class Link:
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
+    def cut(self, reason: str) -> None:
+        """End the link at once for what its peer did; nothing that came from it meanwhile is received any more."""
+        self._inbox.messages.clear()
+        self._end(reason, polite=False, fault="misbehaved")
+
+    def give_way(self) -> None:
+        """End the link at once for a newer one."""
+        self._end("too many links: this one was silent for longest", polite=False)
+
     def _fits(self, data: bytes) -> bool:
         if len(data) > self._limits.max_message_bytes:
             raise LocalError(
                 f"a message of {len(data)} bytes exceeds max_message_bytes {self._limits.max_message_bytes}: split it"
             )
-        return not self._outbox or self._outbox.size_bytes + len(data) <= self._limits.outbox_bytes
+        wanted = self._outbox.size_bytes + len(data)
+        if not self._outbox or wanted <= min(self._limits.outbox_bytes, self._limits.max_unknown_bytes):
+            return True
+        return wanted <= self._limits.outbox_bytes and self.is_kept
 
     def _end(self, reason: str, *, polite: bool, fault: str = "") -> None:
         """Refuse further messages at once, and close in a task of its own."""
@@ -225,10 +256,14 @@ class Link:
             self._end(f"the connection was lost: {error}", polite=False)
 
     def _unpack(self, frame: bytes) -> None:
+        self.heard_s = asyncio.get_running_loop().time()
+        inbox, full_bytes = self._inbox, self._limits.max_message_bytes
+        if inbox.size_bytes + len(frame) > inbox.max_message_bytes:
+            inbox.max_message_bytes = full_bytes if self.is_kept else min(full_bytes, self._limits.max_unknown_bytes)
         try:
-            self._inbox.put_frame(frame)
+            inbox.put_frame(frame)
         except Refusal as refusal:
-            limit_bytes = self._limits.max_message_bytes
+            limit_bytes = inbox.max_message_bytes
             reason = f"{refusal}: the peer broke the framing, or sent more than {limit_bytes} bytes"
             self._end(reason, polite=False, fault=str(refusal))
 
@@ -275,8 +310,9 @@ class LinkServer:
 
     Attributes:
         rejected: How many connections were refused, by reason: ``busy``, ``timeout``, ``dropped`` (gone before the
-            proof, or not even HTTP), ``garbage``, ``oversize``, ``addressee``, ``signature`` (also a wrong chain, a
-            replay, somebody in between), ``not_admitted``, ``failed`` (we did); and what authenticated peers broke.
+            proof, or not even HTTP), ``gave_way`` (to a newer one), ``garbage``, ``oversize``, ``addressee``,
+            ``signature`` (also a wrong chain, a replay, somebody in between), ``not_admitted``, ``failed`` (we did);
+            and what authenticated peers broke.
     """
 
     def __init__(
@@ -288,6 +324,7 @@ class LinkServer:
         *,
         greeting: Callable[[], bytes] = bytes,
         limits: LinkLimits | None = None,
+        keeps: Callable[[PublicKey], bool] | None = None,
     ) -> None:
         """Prepare a server.
 
@@ -298,10 +335,13 @@ class LinkServer:
             on_link: Lives as long as the link: when it returns, the link is closed. Handles its own errors.
             greeting: What we say in our proof, at most :data:`~layer1.handshake.MAX_GREETING_BYTES`.
             limits: See :class:`LinkLimits`.
+            keeps: Whether the link with this key must be kept when there are too many; by default all must. Others
+                give way, and may send no large messages.
         """
         self._key = key
         self._chain_id = chain_id
         self._admit = admit
+        self._keeps = keeps
         self._on_link = on_link
         self._greeting = greeting
         self._limits = limits or LinkLimits()
@@ -396,7 +436,9 @@ class LinkServer:
 
     def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         limits = self._limits
-        if len(self._open) >= limits.max_connections or len(self._strangers) >= limits.max_unauthenticated:
+        if len(self._strangers) >= limits.max_unauthenticated:
+            self._reject(next(iter(self._strangers)), "busy")
+        if len(self._open) >= limits.max_connections and not self._make_way():
             self.rejected["busy"] += 1
             transport.abort()
             return
@@ -404,6 +446,14 @@ class LinkServer:
         delay_s = limits.handshake_timeout_ms / 1000
         timer = asyncio.get_running_loop().call_later(delay_s, self._reject, handler, "timeout")
         self._strangers[handler] = timer
+
+    def _make_way(self) -> bool:
+        """End the link that has been silent for longest, of those that need not be kept; False if there is none."""
+        unkept = [link for link in self._links if not link.is_over and not link.is_kept]
+        if unkept:
+            self.rejected["gave_way"] += 1
+            min(unkept, key=lambda link: link.heard_s).give_way()
+        return bool(unkept)
 
     def _lost(self, handler: web.RequestHandler) -> None:
         self._reject(handler, "dropped")
@@ -455,7 +505,7 @@ class LinkServer:
                 transport.abort()
 
         await socket.send_bytes(encode(session.server_proof(self._key, greeting, client)))
-        return Link(socket, client.public, client.greeting, self._limits, dispose)
+        return Link(socket, client.public, client.greeting, self._limits, dispose, keeps=self._keeps)
 
     def _admitted(self, handler: web.RequestHandler) -> asyncio.Transport:
         timer = self._strangers.pop(handler, None)

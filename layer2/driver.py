@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from layer1.codec import decode, encode
+from layer1.conduct import Conduct
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, check
 from layer1.journal import Journal
@@ -108,6 +109,7 @@ class GroupHost:
         self._chain_id = chain_id
         self._machines = machines
         self._observer = observer
+        self._conduct: Conduct[PublicKey] = Conduct()
         self._group_key = group_key
         self._groups: dict[Hash, Group] = {}
         self._contacts: dict[Hash, tuple[Contact | None, ...]] = {}
@@ -289,6 +291,7 @@ class GroupHost:
         if self._key.public > peer:  # two wallets that dial each other would end each other's links
             await asyncio.sleep(backoff_s)
         while True:
+            await asyncio.sleep(self._conduct.out_s(peer, asyncio.get_running_loop().time()))
             contact = self._contact(peer)
             if peer not in self._links and contact is not None:
                 try:
@@ -318,6 +321,7 @@ class GroupHost:
             message = decode_message(data)
         except RemoteError as error:
             self._observer.misbehaved(None, link.peer, error)
+            self._charge(link)
             return
         if isinstance(message, Offer | Answer | Decline):
             self._observer.opening(link.peer, message)
@@ -342,8 +346,18 @@ class GroupHost:
             self._groups[group_id] = core.remember(self._groups[group_id], error)
             link.send_nowait(encode(Error(group_id, "protocol", str(error)[:500])))
             self._observer.misbehaved(group_id, link.peer, error)
+            self._charge(link)
         if member in self._groups[group_id].in_step and member not in was:
             self._observer.connected(group_id, member, True)
+
+    def _charge(self, link: Channel) -> None:
+        """Whoever breaks the protocol too often loses its link, and gets another only after a pause."""
+        if self._conduct.charge(link.peer, asyncio.get_running_loop().time()):
+            link.cut("it broke the protocol too often")
+
+    def shuts_out(self, peer: PublicKey) -> bool:
+        """Whether this wallet broke the protocol so often that it must wait before it gets a link."""
+        return self._conduct.out_s(peer, asyncio.get_running_loop().time()) > 0
 
     def _for_each_group_of(self, peer: PublicKey, *, up: bool) -> None:
         for group_id in list(self._groups):

@@ -48,6 +48,10 @@ class Channel(Protocol):
         """The next message, or :class:`layer1.link.LinkClosed`."""
         ...
 
+    def cut(self, reason: str) -> None:
+        """End the link at once, and drop what came from it."""
+        ...
+
     async def close(self, reason: str = "") -> None:
         """End the link."""
         ...

@@ -17,7 +17,7 @@ IO_MODULES = {
 CORES = sorted(
     path
     for folder, names in {
-        "layer1": ["codec", "errors", "header", "block", "merkle", "proof", "framing", "handshake"],
+        "layer1": ["codec", "errors", "header", "block", "merkle", "proof", "framing", "handshake", "conduct"],
         "layer1/ledger": ["*"],
         "layer1/consensus": ["*"],
         "layer1/replica": [
@@ -32,6 +32,8 @@ CORES = sorted(
             "events",
             "records",
             "weight",
+            "jobs",
+            "serving",
             "evidence",
         ],
         "layer2": ["*"],

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from layer1.codec import decode
+from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
@@ -23,6 +25,8 @@ from wallet.signals import Signals
 
 FLUSH_S = 0.1
 """History is written this long after a payment, with all others of that time."""
+LOGGED = Budget(faults=20, faults_per_s=0.1, first_pause_s=60, longest_pause_s=600)
+"""Of all peers together: a stranger has as many names as it likes."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +43,7 @@ class WalletObserver(Observer):
         self._signals = signals
         self._written = history.versions()
         self._flushing: asyncio.TimerHandle | None = None
+        self._told: Conduct[str] = Conduct(LOGGED)
         self.advised: dict[Hash, str] = {}
         self.on_submission: Callable[[CloseGroup | Wedge | Report], object] = lambda payload: None
         self.on_flushed: Callable[[], object] = lambda: None
@@ -80,8 +85,12 @@ class WalletObserver(Observer):
         self._signals.notify()
 
     def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
-        """Tell, and go on: what it says is dropped already."""
-        _log.warning("%s broke the protocol: %s", format_address(peer), error)
+        """Tell, and go on: what it says is dropped already. Who does it without end does not fill the log."""
+        now_s = time.monotonic()
+        if not self._told.out_s("", now_s):
+            _log.warning("%s broke the protocol: %s", format_address(peer), error)
+            if pause_s := self._told.charge("", now_s):
+                _log.warning("peers break the protocol so often that it is not told for %.0f s", pause_s)
         if group_id is not None:
             self.advise(group_id, f"the peer broke the protocol: {error}")
 

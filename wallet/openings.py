@@ -76,7 +76,11 @@ class Openings:
 
     def admits(self, peer: PublicKey) -> bool:
         """Whether a wallet may have a link: a peer of a channel may, a stranger only if there is something to join."""
-        return self._policy is not None or any(record.peer == peer for record in self._parts.book.live())
+        return self._policy is not None or self.knows(peer)
+
+    def knows(self, peer: PublicKey) -> bool:
+        """Whether there is a channel with this wallet."""
+        return any(record.peer == peer for record in self._parts.book.live())
 
     async def close(self) -> None:
         """Give up answers that are being made."""

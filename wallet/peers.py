@@ -61,13 +61,21 @@ class Peers:
         if not self._host.send_opening(contact.address, message):
             raise Refused("peer_unreachable", f"{where} hung up at once: it may not take channels from strangers")
 
-    async def listen(self, host: str, port: int, admit: Callable[[PublicKey], bool]) -> int:
-        """Accept links from whom `admit` lets in; the port.
+    async def listen(
+        self, host: str, port: int, admit: Callable[[PublicKey], bool], keeps: Callable[[PublicKey], bool]
+    ) -> int:
+        """Accept links from whom `admit` lets in; the port. When there are too many, those that it `keeps` stay.
 
         Raises:
             Refused: ``cannot_listen``.
         """
-        self._server = LinkServer(self._key, self._chain_id, lambda key, _: admit(key), self._host.attach)
+        self._server = LinkServer(
+            self._key,
+            self._chain_id,
+            lambda key, _: admit(key) and not self._host.shuts_out(key),
+            self._host.attach,
+            keeps=keeps,
+        )
         try:
             return await self._server.start(host, port)
         except OSError as error:

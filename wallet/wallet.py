@@ -302,7 +302,7 @@ class Wallet:
         host, port = parse_endpoint(wanted)
         self._openings.accept(policy)
         self._peers.keep()
-        bound = await self._peers.listen(host, port, self._openings.admits)
+        bound = await self._peers.listen(host, port, self._openings.admits, self._openings.knows)
         self._home.remember_endpoint(format_endpoint(host, bound))
         self._contact = str(Contact(self.address, host, bound))
         return self._contact

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+import msgspec
+
 from layer1 import crypto
 from layer1.consensus import certificates
 from layer1.consensus.certificates import Checker, Signer, Verify, Vote, view_of, votes_of
@@ -829,7 +831,7 @@ class Consensus:
         if fetch.block is not None:
             held = self.chain.blocks.get(fetch.block)
             if held is not None:
-                self._emit(Send(sender, held.proposal))
+                self._emit(Send(sender, self._relayable(held.proposal)))
             else:
                 self._answer(sender)
             return
@@ -844,6 +846,22 @@ class Consensus:
             self._emit(Send(sender, certificate))
         if fetch.last < self.view:
             self._answer(sender)
+
+    def _relayable(self, proposal: Proposal) -> Proposal:
+        """A proposal for a peer, with reasons that we have checked.
+
+        Those of its leader were checked only as far as they were news here; what nobody signed would be our fault.
+        """
+        if proposal.vote.replica == self.index:
+            return proposal
+        reasons: list[Certificate] = []
+        for given in proposal.justification:
+            if isinstance(given, Nullification):
+                held = self.chain.nullifications.get(self.config.term(given.view))
+                reasons += [held] if held is not None else []
+            else:
+                reasons += self.chain.about(given.view)
+        return msgspec.structs.replace(proposal, justification=tuple(reasons))
 
     def _want_views(self, first: View, last: View, peer: int) -> None:
         if self._wants.views(first, last, peer, self._now.monotonic_ms):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from layer1.block import Batch, batch_digest
 from layer1.codec import decode, encode
 from layer1.crypto import Hash
-from layer1.errors import RemoteError
+from layer1.errors import RemoteError, Untimely
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Transaction
 from layer1.replica.mempool import is_dispute
@@ -106,20 +106,21 @@ class BatchStore:
         """Take a batch in, not verified yet; None if it is here already.
 
         Raises:
-            RemoteError: It breaks the bounds of the protocol (then its digest is bad), or the peer has too many here.
+            RemoteError: It breaks the bounds of the protocol; then its digest is bad.
+            Untimely: The peer has too many here, maybe because we are behind. That is seen before anything is decoded.
         """
         digest = batch_digest(encoded)
         if digest in self._held:
             return None
         if (why := self._bad.get(digest)) is not None:
             raise RemoteError(why)
+        if not wanted:
+            self._check_share(source, len(encoded))
         try:
             batch = self._decode(encoded)
         except RemoteError as error:
             self._note_bad(digest, str(error))
             raise
-        if not wanted:
-            self._check_share(source, len(encoded))
         ids = tuple(transaction.id for transaction in batch.transactions)
         held = Held(digest, encoded, batch.transactions, ids, batch.replica, source, now_ms)
         self._insert(held)
@@ -199,7 +200,7 @@ class BatchStore:
     def _check_share(self, source: int, size: int) -> None:
         count, total = self._count[source] + 1, self._bytes[source] + size
         if count > MAX_HELD_PER_PEER or total > MAX_HELD_BYTES_PER_PEER:
-            raise RemoteError(
+            raise Untimely(
                 f"replica {source} would have {count} batches of {total} bytes waiting here; at most "
                 f"{MAX_HELD_PER_PEER} of {MAX_HELD_BYTES_PER_PEER} may"
             )

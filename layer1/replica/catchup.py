@@ -12,7 +12,7 @@ Source: docs/design/consensus.md, "Catching up, joining, leaving".
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,8 +95,8 @@ class CatchUpState:
         self._checker = Checker(config)
         self._peers = deque(peer for peer in range(len(config.replicas)) if peer != index)
         self._target_view = 0
-        self._asked: set[int] = set()
-        """Who may still answer: an answer that comes late, over a slow link, is as good as one in time."""
+        self._asked: Counter[int] = Counter()
+        """How often each may still answer: an answer that comes late, over a slow link, is as good as one in time."""
         self._retry_ms: int | None = None
         self._segments: deque[Segment] = deque()
         self._position = 0
@@ -113,6 +113,11 @@ class CatchUpState:
     def busy(self) -> bool:
         """Whether fetched blocks wait to be executed."""
         return bool(self._segments)
+
+    @property
+    def source(self) -> int:
+        """Who sent the next block; of use only while :attr:`busy`."""
+        return self._segments[0].sender if self._segments else -1
 
     def aim(self, view: View, sender: int, now_ms: int) -> None:
         """A block of this view is final, or may be, and not here; ask the sender first."""
@@ -134,7 +139,7 @@ class CatchUpState:
         if now_ms < self._retry_ms:
             return None
         peer, self._retry_ms = self._peers[0], now_ms + RETRY_MS
-        self._asked.add(peer)
+        self._asked[peer] += 1
         self._peers.rotate(-1)
         return peer, BlocksRequest(floor.height + 1)
 
@@ -145,14 +150,14 @@ class CatchUpState:
     def receive(self, sender: int, message: Blocks, floor: Header, now_ms: int) -> None:
         """Take an answer in; :meth:`next_block` gives what is in it.
 
-        Nobody is at fault whose answer is not needed any more: it is passed over, and so is one that nobody asked for.
+        Nobody is at fault whose answer is not needed any more: it is passed over.
 
         Raises:
-            RemoteError: The blocks do not follow each other and the floor. Another peer is asked.
+            RemoteError: Nobody asked it, or the blocks do not follow each other and the floor. Another peer is asked.
         """
-        if sender not in self._asked:
-            return
-        self._asked.remove(sender)
+        if not self._asked[sender]:
+            raise RemoteError(f"blocks from replica {sender}, which was not asked")
+        self._asked[sender] -= 1
         if self._segments or self._retry_ms is None:
             return
         self._retry_ms, self._empty = now_ms, self._empty + 1

@@ -23,9 +23,9 @@ from layer1.consensus.config import Config
 from layer1.consensus.core import Consensus
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import pair
-from layer1.consensus.messages import Finalization, Message, Notarization, Nullification
-from layer1.crypto import Hash, SigningKey
-from layer1.errors import LocalError, Refused, RemoteError
+from layer1.consensus.messages import Fetch, Finalization, Message, Notarization, Nullification
+from layer1.crypto import HASH_BYTES, Hash, SigningKey
+from layer1.errors import LocalError, Refused, RemoteError, Untimely
 from layer1.header import BlockId, Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction
@@ -57,6 +57,7 @@ from layer1.replica.records import (
     Record,
 )
 from layer1.replica.restart import Replay
+from layer1.replica.serving import Allowances
 
 EXPIRY_STEP_MS = 1_000
 """How often, on the ledger clock, the pool is searched for what is past its life span."""
@@ -114,6 +115,7 @@ class ReplicaCore:
         self._key = key
         self._consensus: Consensus | None = None
         self._fetches = Fetches()
+        self._allowances = Allowances()
         self._validations: dict[BlockId, consensus_events.Validate] = {}
         self._jobs: dict[int, Held | list[Entry]] = {}
         self._job_of: dict[Hash, int] = {}
@@ -240,7 +242,7 @@ class ReplicaCore:
             case events.Verified():
                 self._on_verified(event, now)
             case events.Loaded():
-                self._on_loaded(event)
+                self._on_loaded(event, now)
             case events.Proceed():
                 self._catch_up_one_block(now)
             case events.Checkpointed():
@@ -282,7 +284,8 @@ class ReplicaCore:
     def _verify(self, what: Held | list[Entry], transactions: tuple[Transaction, ...]) -> int:
         number, self._next_job = self._next_job, self._next_job + 1
         self._jobs[number] = what
-        self._effects.append(events.Verify(number, transactions, isinstance(what, list)))
+        source = what.source if isinstance(what, Held) else self.index
+        self._effects.append(events.Verify(number, transactions, source, isinstance(what, list)))
         return number
 
     def _on_verified(self, event: events.Verified, now: Now) -> None:
@@ -330,6 +333,7 @@ class ReplicaCore:
 
     def _on_peer_up(self, event: events.PeerUp) -> None:
         """Tell a peer what it may have missed: our batches, and how far the chain is."""
+        self._loading.discard(event.peer)
         if event.generation > self.generations.get(event.peer, 0):
             self.generations[event.peer] = event.generation
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
@@ -345,22 +349,25 @@ class ReplicaCore:
             message: LinkMessage = decode(event.data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
             self._dispatch(event.peer, message, now)
         except RemoteError as error:
-            self._effects.append(events.Misbehaved(event.peer, str(error)))
+            self._effects.append(events.Misbehaved(event.peer, str(error), not isinstance(error, Untimely)))
 
     def _dispatch(self, peer: int, message: LinkMessage, now: Now) -> None:
         match message:
             case ConsensusMessage():
+                if isinstance(message.message, Fetch) and not self._may_ask(peer, now):
+                    return
                 self._step_consensus(consensus_events.Received(peer, message.message), now)
             case BatchData():
                 self._on_batch(peer, message.batch, now)
             case BatchAnnounce():
+                _check_digests(message.digests)
                 for digest in message.digests[:1_000]:
                     if self.batches.get(digest) is None and self.batches.why_bad(digest) is None:
                         self._send(peer, FetchBatch(digest))
             case FetchBatch():
-                self._on_fetch(peer, message.digest)
+                self._on_fetch(peer, message.digest, now)
             case BlocksRequest():
-                self._on_blocks_request(peer, message.first)
+                self._on_blocks_request(peer, message.first, now)
             case Blocks():
                 self.catchup.receive(peer, message, self.application.floor.header, now.monotonic_ms)
                 if self.catchup.busy:
@@ -386,23 +393,42 @@ class ReplicaCore:
         if wanted or held.is_dispute:
             self._effects.append(events.Hurry(job))
 
-    def _on_fetch(self, peer: int, digest: Hash) -> None:
+    def _may_ask(self, peer: int, now: Now) -> bool:
+        """Count a question; False if this peer has asked so much lately that it stays unanswered."""
+        if not self._allowances.has(peer, now.monotonic_ms):
+            return False
+        self._allowances.use(peer, 0, now.monotonic_ms)
+        return True
+
+    def _serve(self, peer: int, message: LinkMessage, now: Now) -> None:
+        """Answer a question; it counts towards what this peer may ask for."""
+        data = encode(message)
+        self._allowances.use(peer, len(data), now.monotonic_ms)
+        self._effects.append(events.Transmit(peer, data))
+
+    def _on_fetch(self, peer: int, digest: Hash, now: Now) -> None:
+        if not self._may_ask(peer, now):
+            return
         held = self.batches.get(digest)
         encoded = held.encoded if held is not None and held.good else self._recent.batch(digest)
         if encoded is not None:
-            self._send(peer, BatchData(encoded))
+            self._serve(peer, BatchData(encoded), now)
 
-    def _on_blocks_request(self, peer: int, first: int) -> None:
+    def _on_blocks_request(self, peer: int, first: int, now: Now) -> None:
+        if not self._may_ask(peer, now):
+            return
         recent = self._recent.from_height(first)
         if recent is not None:
-            self._send(peer, answer(recent, first))
+            self._serve(peer, answer(recent, first), now)
         elif peer not in self._loading:
             self._loading.add(peer)
             self._effects.append(events.LoadBlocks(peer, first))
 
-    def _on_loaded(self, event: events.Loaded) -> None:
+    def _on_loaded(self, event: events.Loaded, now: Now) -> None:
+        if event.peer not in self._loading:
+            return  # it asked over a link that is gone, and may not know any more that it did
         self._loading.discard(event.peer)
-        self._send(event.peer, answer(event.blocks, event.first))
+        self._serve(event.peer, answer(event.blocks, event.first), now)
 
     # ----------------------------------------------------------------------------------------------------- consensus
 
@@ -429,7 +455,7 @@ class ReplicaCore:
                     if (held := self.batches.get(digest)) is not None:
                         self._make_durable(held, lazy=False)
             case consensus_events.Send():
-                self._send(effect.receiver, ConsensusMessage(effect.message))
+                self._serve(effect.receiver, ConsensusMessage(effect.message), now)
             case consensus_events.Broadcast():
                 self._effects.append(events.TransmitAll(encode(ConsensusMessage(effect.message))))
             case consensus_events.WakeAt():
@@ -573,10 +599,11 @@ class ReplicaCore:
 
     def _catch_up_one_block(self, now: Now) -> None:
         """Execute one fetched block, so that the loop is never blocked for longer than that."""
+        source = self.catchup.source
         try:
             found = self.catchup.next_block()
         except RemoteError as error:
-            self._effects.append(events.Misbehaved(self.index, f"while catching up: {error}"))
+            self._effects.append(events.Misbehaved(source, f"in an answer to catch up by: {error}"))
             return
         if found is None:
             return
@@ -674,6 +701,11 @@ def _can_be_had_again(record: bytes) -> bool:
     stands behind it in the journal and takes it along. This spares one sync of three in each block.
     """
     return len(record) > 1 and record[1] in _CERTIFICATES
+
+
+def _check_digests(digests: Sequence[Hash]) -> None:
+    if any(len(digest) != HASH_BYTES for digest in digests):
+        raise RemoteError(f"an announcement of digests that are not all of {HASH_BYTES} bytes")
 
 
 def _brief(message: Message) -> str:

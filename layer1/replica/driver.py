@@ -301,10 +301,17 @@ class Replica:
             case events.TakeCheckpoint():
                 self._take_checkpoint(effect)
             case events.Misbehaved():
-                self.misbehaved[effect.peer] += 1
-                _log.debug("replica %d broke the protocol: %s", effect.peer, effect.reason)
+                self._judge(effect)
             case _:
                 assert_never(effect)
+
+    def _judge(self, effect: events.Misbehaved) -> None:
+        """Count it. Whoever does too much of it loses its link, and has to wait for another."""
+        peer = effect.peer
+        self.misbehaved[peer] += 1
+        _log.debug("replica %d broke the protocol: %s", peer, effect.reason)
+        if effect.blamed and peer != self.index and (pause_s := self._peers.charge(peer)):
+            _log.warning("replica %d is cut off for %.0f s, at last for this: %s", peer, pause_s, effect.reason)
 
     def _end_turn(self) -> None:
         """One sync, then everything that waited for it."""
@@ -426,6 +433,7 @@ class Replica:
             "checkpoint_height": core.checkpoint_height,
             "journal_bytes": 0 if self._journal is None else self._journal.size_bytes,
             "misbehaved": sum(self.misbehaved.values()),
+            "cut_off": sum(self._peers.cut_off.values()),
             "strangers": self._peers.strangers,
         }
 

@@ -127,6 +127,8 @@ class Verify:
 
     job: int
     transactions: tuple[Transaction, ...]
+    source: int
+    """Replica that they came from; our own index for those of our clients."""
     rehearse: bool = False
     """Ours to take in or not: also refuse a dispute that the last final state refuses. Never with a peer's batch."""
 
@@ -198,6 +200,8 @@ class Misbehaved:
 
     peer: int
     reason: str
+    blamed: bool = True
+    """Whether no correct replica does this, at any time: then it counts towards having its link cut."""
 
 
 Effect = (

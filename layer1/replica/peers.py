@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from layer1.codec import decode, encode
+from layer1.conduct import Conduct
 from layer1.config import ReplicaConfig
 from layer1.crypto import PublicKey, SigningKey
 from layer1.errors import RemoteError
@@ -24,6 +27,9 @@ from layer1.replica.messages import WIRE_VERSION, Greeting
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 2.0
 """Between two attempts to reach a peer; a restarted one is back within this."""
+
+MESSAGES_PER_TURN = 64
+"""Of one link, before the others have their turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +70,9 @@ class PeerLinks:
         self._server = LinkServer(key, genesis.chain_id, self._admit, self._serve, greeting=self._greeting)
         self._dialers: list[asyncio.Task[None]] = []
         self._over = False
+        self._conduct: Conduct[int] = Conduct()
+        self.cut_off: Counter[int] = Counter()
+        """Links cut because the peer broke the protocol, by peer."""
 
     async def listen(self) -> int:
         """Take in links; the port.
@@ -100,6 +109,15 @@ class PeerLinks:
         elif (found := self.links.get(peer)) is not None:
             found.send_nowait(data)
 
+    def charge(self, peer: int) -> float:
+        """Count a fault of this peer; seconds for which it is cut off now, 0 while that is within its budget."""
+        pause_s = self._conduct.charge(peer, time.monotonic())
+        if pause_s:
+            self.cut_off[peer] += 1
+            if (link := self.links.get(peer)) is not None:
+                link.cut("it broke the protocol too often")
+        return pause_s
+
     def _greeting(self) -> bytes:
         return encode(Greeting(WIRE_VERSION, self._generation()))
 
@@ -119,9 +137,10 @@ class PeerLinks:
         return index, said.generation
 
     def _admit(self, key: PublicKey, greeting: bytes) -> bool:
-        """Only replicas of a lower index dial us."""
+        """Only replicas of a lower index dial us; not while they are cut off."""
         try:
-            return self._peer_of(key, greeting)[0] < self._config.index
+            index, _ = self._peer_of(key, greeting)
+            return index < self._config.index and not self._conduct.out_s(index, time.monotonic())
         except RemoteError as error:
             _log.debug("a link was refused: %s", error)
             return False
@@ -144,8 +163,12 @@ class PeerLinks:
             await before.close("replaced by a newer link")
         self._host.link_up(index, generation)
         try:
+            heard = 0
             while not self._over:
                 self._host.received(index, await link.receive())
+                heard += 1
+                if heard % MESSAGES_PER_TURN == 0:
+                    await asyncio.sleep(0)
         except LinkClosed as error:
             _log.debug("the link to replica %d ended: %s", index, error)
         finally:
@@ -159,6 +182,7 @@ class PeerLinks:
         assert peer is not None, "checked at the start"
         backoff_s = FIRST_BACKOFF_S
         while not self._over:
+            await asyncio.sleep(self._conduct.out_s(index, time.monotonic()))
             try:
                 link = await connect(
                     peer.link.host,

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
-from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
 from layer1.replica.events import Verified, Verify
+from layer1.replica.jobs import Job, Jobs
 
 SLICE_S = 0.001
 """CPU time of signature verification before the loop gets its turn."""
 
 
 class VerificationQueue:
-    """Jobs in order of arrival, unless one hurries."""
+    """Jobs, each source in turn, unless one hurries."""
 
     def __init__(self, check: Callable[[Transaction, bool], None], done: Callable[[Verified], None]) -> None:
         """Make an empty one.
@@ -30,26 +29,22 @@ class VerificationQueue:
         """
         self._check = check
         self._done = done
-        self._jobs: deque[_Job] = deque()
+        self._jobs = Jobs()
         self._scheduled = False
         self._over = False
 
     def __len__(self) -> int:
-        """Signatures that wait."""
-        return sum(len(job.effect.transactions) - job.position for job in self._jobs)
+        """Transactions that wait."""
+        return len(self._jobs)
 
     def put(self, effect: Verify) -> None:
         """Add a job."""
-        self._jobs.append(_Job(effect))
+        self._jobs.put(Job(effect))
         self._schedule()
 
     def hurry(self, number: int) -> None:
         """Do this job next."""
-        for job in self._jobs:
-            if job.effect.job == number:
-                self._jobs.remove(job)
-                self._jobs.appendleft(job)
-                return
+        self._jobs.hurry(number)
 
     def end(self) -> None:
         """Do nothing more."""
@@ -65,29 +60,12 @@ class VerificationQueue:
         self._scheduled = False
         until = time.perf_counter() + SLICE_S
         while self._jobs and not self._over:
-            job = self._jobs[0]
-            while job.position < len(job.effect.transactions):
+            job = self._jobs.first()
+            while job.left:
                 if time.perf_counter() >= until:
+                    self._jobs.pass_turn()
                     self._schedule()
                     return
-                self._verify_next(job)
-            self._jobs.popleft()
+                job.verify_next(self._check)
+            self._jobs.done()
             self._done(Verified(job.effect.job, tuple(job.failures)))
-
-    def _verify_next(self, job: _Job) -> None:
-        try:
-            self._check(job.effect.transactions[job.position], job.effect.rehearse)
-        except Refused as refusal:
-            job.failures.append((job.position, refusal))
-        job.position += 1
-
-
-class _Job:
-    """How far one job is."""
-
-    __slots__ = ("effect", "failures", "position")
-
-    def __init__(self, effect: Verify) -> None:
-        self.effect = effect
-        self.position = 0
-        self.failures: list[tuple[int, Refused]] = []

@@ -8,7 +8,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -415,12 +415,108 @@ async def test_other_http_gets_no_answer(data: bytes, caplog: pytest.LogCaptureF
 
 
 async def test_strangers_are_bounded() -> None:
+    """The oldest gives way: as many as there is room for kept everybody else out, just by saying nothing."""
     limits = LinkLimits(max_unauthenticated=1)
     async with serving(limits=limits) as case, stranger(case.port) as socket:
         await socket.receive()
+        link = await case.connect()
+        await hung_up(socket)
+        assert case.server.rejected == {"busy": 1}
+        await link.close()
+
+
+async def test_hundreds_of_silent_strangers_keep_nobody_out() -> None:
+    """With the limits of the product, before TLS and after it."""
+    async with serving(limits=LinkLimits()) as case, AsyncExitStack() as stack:
+        for number in range(200):
+            tls_context = tls.client_context() if number % 2 else None
+            reader, writer = await asyncio.open_connection("127.0.0.1", case.port, ssl=tls_context)
+            stack.callback(lambda reader, writer: writer.close(), reader, writer)  # what nobody holds is closed at once
+            if number % 20 == 0:
+                link = await case.connect()
+                await link.send(b"hello")
+                assert await link.receive() == b"hello"
+                await link.close()
+        assert len(case.server._strangers) <= LinkLimits().max_unauthenticated
+        assert len(case.server._arriving) <= LinkLimits().max_unauthenticated
+
+
+@asynccontextmanager
+async def open_to_all(limits: LinkLimits, known: set[PublicKey]) -> AsyncIterator[tuple[LinkServer, int]]:
+    """A server that anybody may link with, and that needs to keep the links of those it knows."""
+    server = LinkServer(SERVER, CHAIN, lambda *_: True, echo, limits=limits, keeps=known.__contains__)
+    try:
+        yield server, await server.start()
+    finally:
+        await server.stop()
+
+
+async def greet(port: int, number: int) -> Link:
+    """A link of a wallet of this number, on which something was said."""
+    link = await connect("127.0.0.1", port, SigningKey(bytes([number]) * 32), CHAIN, expect=None)
+    await link.send(b"hello")
+    assert await link.receive() == b"hello"
+    return link
+
+
+async def test_links_of_strangers_give_way_the_longest_silent_first() -> None:
+    """Anybody has as many keys as he likes: with 256 of them he kept all others from a wallet."""
+    async with open_to_all(LinkLimits(max_connections=4), {CLIENT.public}) as (server, port):
+        known = await greet(port, 1)
+        links = [await greet(port, number) for number in (10, 11, 12)]
+        await links[0].send(b"again")
+        assert await links[0].receive() == b"again"
+        links += [await greet(port, number) for number in (13, 14)]
+        for gone in links[1:3]:
+            with pytest.raises(LinkClosed):
+                await gone.receive()
+        for stays in (known, links[0], *links[3:]):
+            await stays.send(b"still here")
+            assert await stays.receive() == b"still here"
+        for link in (known, *links):
+            await link.close()
+        assert server.rejected["gave_way"] == 2
+
+
+async def test_only_who_is_known_may_send_much() -> None:
+    """Each of hundreds of strangers could make us put a message of the largest size together."""
+    known = set[PublicKey]()
+    async with open_to_all(LinkLimits(max_unknown_bytes=100_000), known) as (server, port):
+        link = await greet(port, 7)
+        await link.send(bytes(100_000))
+        assert len(await link.receive()) == 100_000
+        known.add(SigningKey(bytes([7]) * 32).public)
+        await link.send(bytes(500_000))
+        assert len(await link.receive()) == 500_000
+        stranger = await greet(port, 8)
+        await stranger.send(bytes(200_000))
         with pytest.raises(LinkClosed):
-            await case.connect()
-        assert set(case.server.rejected) == {"busy"}
+            await stranger.receive()
+        await link.close()
+        await stranger.close()
+        await server.stop()
+        assert server.rejected == {"oversize": 1}
+
+
+async def test_nothing_is_heard_of_a_link_that_was_cut() -> None:
+    heard: list[bytes] = []
+
+    async def once(link: Link) -> None:
+        heard.append(await link.receive())
+        link.cut("enough")
+        heard.append(await link.receive())
+
+    async with serving(once) as case:
+        link = await case.connect()
+        link.send_nowait(b"one")
+        link.send_nowait(b"two")
+        assert "enough" in await case.ends.get()
+        with pytest.raises(LinkClosed):
+            await link.receive()
+        await link.close()
+        await case.server.stop()
+        assert heard == [b"one"]
+        assert case.server.rejected == {"misbehaved": 1}
 
 
 async def test_connections_are_bounded() -> None:

@@ -54,6 +54,12 @@ class Pipe:
             await self.news.wait()
         return self.arrived.popleft()
 
+    def cut(self, reason: str) -> None:
+        self.arrived.clear()
+        for end in (self, self.twin):
+            end.ended = True
+            end.news.set()
+
     async def close(self, reason: str = "") -> None:
         for end in (self, self.twin):
             end.ended = True
@@ -380,6 +386,23 @@ async def test_strangers_and_garbage_change_nothing(sides: Pair) -> None:
     assert sides.b.group == before
     assert sides.b.host.send_opening(key("stranger").public, Decline(bytes(16), "no", ""))
     assert not sides.b.host.send_opening(key("nobody").public, Decline(bytes(16), "no", ""))
+
+
+async def test_whoever_breaks_the_protocol_without_end_is_cut_off(sides: Pair) -> None:
+    """Each fault was answered, and told, for ever. A few cost nothing; a flood costs the link, for a while."""
+    first, second = await sides.connect()
+    for _ in range(10):
+        first.send_nowait(b"\xff\xff")
+    await settled()
+    assert not first.ended
+    assert not sides.b.host.shuts_out(sides.a.link_key.public)
+    for _ in range(1_000):
+        first.send_nowait(encode(Resume(GROUP, sides.a.group.certificate, None, bytes(64))))
+    await settled()
+    assert second.ended
+    assert sides.b.host.shuts_out(sides.a.link_key.public)
+    assert not sides.b.host.is_linked(sides.a.link_key.public)
+    assert 11 < len(sides.b.log.of(RemoteError)) < 50
 
 
 async def test_a_fault_of_the_peer_is_told_with_its_group(sides: Pair) -> None:

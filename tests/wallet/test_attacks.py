@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from layer1.crypto import SigningKey
-from layer1.errors import LocalError, Refused
+from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.genesis import Currency
 from layer2.messages import Decline
 from layer2.payments import pay
@@ -214,3 +215,14 @@ async def test_links_are_kept_again_after_a_fault(
 
 async def _broken_run() -> None:
     raise ZeroDivisionError
+
+
+async def test_faults_of_peers_do_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Each message of garbage was a line in the log of `wallet serve`, at the rate of whoever sent it."""
+    bob, _ = await world.serve("bob")
+    with caplog.at_level(logging.WARNING):
+        for number in range(10_000):
+            bob._parts.observer.misbehaved(None, number.to_bytes(32, "big"), RemoteError("garbage"))
+    told = [record for record in caplog.records if "broke the protocol" in record.message]
+    assert len(told) == observer.LOGGED.faults + 1
+    assert "is not told for 60 s" in caplog.text

@@ -8,8 +8,8 @@ import pytest
 from msgspec import structs
 
 from layer1.consensus.core import MAX_BATCHES
-from layer1.consensus.events import Accuse, Broadcast
-from layer1.consensus.messages import Finalization, Notarization, Notarize, Nullify
+from layer1.consensus.events import Accuse, Broadcast, Send
+from layer1.consensus.messages import Fetch, Finalization, Notarization, Notarize, Nullify, Proposal
 from layer1.crypto import ZERO_HASH, Domain, Hash, digest
 from layer1.errors import RemoteError
 from tests.layer1.consensus.network import child, genesis
@@ -141,3 +141,20 @@ def test_the_same_vote_signed_twice_counts_once_and_accuses_nobody() -> None:
     vote = bench.signers[TRAITOR].nullify(1)
     assert not of(bench.get(vote, Nullify(0, 1, TRAITOR, bytes(64))), Accuse)
     assert not of(bench.get(vote), Broadcast)
+
+
+def test_reasons_that_nobody_checked_are_not_passed_on() -> None:
+    """A leader gave reasons that were news to nobody but a replica that is behind; whoever relayed them was blamed."""
+    relay, behind = Bench(), Bench(index=2)
+    nullified = relay.nullification(1)
+    relay.get(nullified)
+    forged = structs.replace(nullified, votes=tuple((index, 1, bytes(64)) for index in range(3)))
+    proposal = relay.proposal(2, genesis(), forged)
+    with pytest.raises(RemoteError, match="bad signature"):
+        behind.get(proposal)
+    relay.get(proposal)
+    asked = relay.get(Fetch(proposal.vote.block, 0, 0), sender=2)
+    [served] = [effect.message for effect in of(asked, Send) if isinstance(effect.message, Proposal)]
+    assert served.justification == (nullified,)
+    behind.get(served)
+    assert behind.core.view == 2

@@ -104,6 +104,8 @@ class Network:
         self.genesis = genesis
         self.lost: Callable[[int, int, bytes], bool] = lambda _sender, _receiver, _data: False
         """Whether a message is lost; changed by tests."""
+        self.liars = False
+        """Whether a test speaks in the name of replicas; otherwise nobody may blame anybody."""
         self.delay_ms: Callable[[], int] = lambda: 1
         self.shortened: Callable[[Node], None] = lambda _node: None
         """Told when a replica has shortened its journal."""
@@ -248,12 +250,14 @@ class Network:
         return lambda: self.balances() == {balance}
 
     def check(self) -> None:
-        """What holds at any moment: one chain, delivered in order without gaps, and money conserved."""
+        """What holds at any moment: one chain, delivered in order without gaps, no false blame, and money conserved."""
         chains = [[block.header.id for block in node.delivered] for node in self.nodes]
         longest = max(chains, key=len)
         for node, chain in zip(self.nodes, chains, strict=True):
             assert chain == longest[: len(chain)], f"replica {node.index} is on another chain"
             assert [block.header.height for block in node.delivered] == list(range(1, len(chain) + 1))
             assert node.failed is None, node.failed
+            blamed = {f"{item.peer}: {item.reason}" for item in node.misbehaved if item.blamed}
+            assert not blamed or self.liars, f"replica {node.index} blames honest ones: {blamed}"
         for node in self.alive():
             assert node.core.application.floor.state.total_units() == FUNDS

@@ -116,7 +116,8 @@ def test_only_who_was_asked_answers(blocks: list[CommittedBlock]) -> None:
     late = state()
     late.aim(blocks[-1].header.view, 0, 0)
     late.request(FLOOR, 0)
-    late.receive(1, answer(blocks, 1), FLOOR, 1)
+    with pytest.raises(RemoteError, match="1, which was not asked"):
+        late.receive(1, answer(blocks, 1), FLOOR, 1)
     assert not late.busy
     late.receive(0, answer(blocks, 1), FLOOR, 1)
     assert late.busy

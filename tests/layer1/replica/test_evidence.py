@@ -36,6 +36,7 @@ class DoubleVoter:
         self.network = network
         self.signer = Signer(network.nodes[LIAR].core.config, KEYS[LIAR], LIAR)
         network.lost = self.spoil
+        network.liars = True
 
     def spoil(self, sender: int, receiver: int, data: bytes) -> bool:
         if sender == LIAR:

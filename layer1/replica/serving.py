@@ -1,0 +1,38 @@
+"""How much of what a replica holds one peer may ask for.
+
+What: an allowance of bytes per peer, which refills; beyond it a question stays unanswered.
+
+*Safety:* a question of a few bytes is answered with megabytes, so who asks without end would have all our time and
+bandwidth. A peer that catches up needs a fraction of its allowance, and asks another replica when it hears nothing.
+
+*Source:* docs/design/consensus.md, "Catching up, joining, leaving".
+"""
+
+from __future__ import annotations
+
+BYTES_PER_S = 8 * 2**20
+"""More than a replica can execute of what it fetches, by far."""
+BURST_BYTES = 32 * 2**20
+"""Several answers of full size."""
+LEAST_BYTES = 2_048
+"""What any question counts: to look for its answer costs time, too."""
+
+
+class Allowances:
+    """What each peer may still be served."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, tuple[float, int]] = {}
+        """By peer: bytes, and when they were so many."""
+
+    def has(self, peer: int, now_ms: int) -> bool:
+        """Whether this peer may be answered now; the answer may be the one that uses it up."""
+        return self._now(peer, now_ms) > 0
+
+    def use(self, peer: int, size: int, now_ms: int) -> None:
+        """It was served an answer of so many bytes."""
+        self._left[peer] = self._now(peer, now_ms) - max(size, LEAST_BYTES), now_ms
+
+    def _now(self, peer: int, now_ms: int) -> float:
+        left, at_ms = self._left.get(peer, (BURST_BYTES, now_ms))
+        return min(BURST_BYTES, left + (now_ms - at_ms) * BYTES_PER_S / 1000)
