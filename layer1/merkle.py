@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import TypeAlias
 
 import msgspec
@@ -181,7 +182,7 @@ def _climb(current: Hash, prefix: int, bits: int, proof: Proof) -> Hash:
             sibling = proof.siblings[position : position + HASH_BYTES]
             position += HASH_BYTES
         pair = sibling + current if prefix >> level & 1 else current + sibling
-        current = _pair(pair, bits - 1 - level)
+        current = _pair(pair, _PAIRS[bits - 1 - level])
     return current
 
 
@@ -245,10 +246,11 @@ def _hash(node: bytes | _Inner, depth: int) -> Hash:
     return digest(Domain.LEAF, _BITS_ABOVE[RADIX_BITS * depth] + node) if node else ZERO_HASH
 
 
-def _pair(pair: bytes | bytearray, bits_above: int) -> Hash:
+def _pair(pair: bytes | bytearray, pairs: blake2b) -> Hash:
+    """The hash of two slots by the hasher of their place."""
     if pair == _ZERO_PAIR:
         return ZERO_HASH
-    hashed = _PAIRS[bits_above].copy()
+    hashed = pairs.copy()
     hashed.update(pair)
     return hashed.digest()
 
@@ -354,25 +356,40 @@ def _update_inner(node: _Inner, depth: int, changes: list[_Change]) -> _Node:
 def _by_nibble(changes: list[_Change], depth: int) -> Iterable[tuple[int, list[_Change]]]:
     """Sorted changes by the next four bits of their keys; in most nodes there is only one."""
     if len(changes) == 1:
-        return [(_nibble(changes[0][0], depth), changes)]
+        return ((_nibble(changes[0][0], depth), changes),)
     groups: dict[int, list[_Change]] = {}
+    index, shift = depth >> 1, 0 if depth & 1 else RADIX_BITS
     for change in changes:
-        groups.setdefault(_nibble(change[0], depth), []).append(change)
+        nibble = change[0][index] >> shift & (RADIX - 1)
+        if nibble in groups:
+            groups[nibble].append(change)
+        else:
+            groups[nibble] = [change]
     return groups.items()
 
 
 def _hash_slots(hashes: bytearray, depth: int, touched: list[int]) -> None:
     """Bring the binary tree of a node up to date, above the ``touched`` slots of its children, in ascending order."""
+    if len(touched) == 1:
+        _hash_path(hashes, depth, touched[0])
+        return
     for pairs in _PAIRS_BELOW[depth]:
-        touched = [touched[0] >> 1] if len(touched) == 1 else list(dict.fromkeys([slot >> 1 for slot in touched]))
+        touched = list(dict.fromkeys([slot >> 1 for slot in touched]))
         for slot in touched:
-            pair = hashes[_PAIR_AT[slot]]
-            if pair == _ZERO_PAIR:
-                hashes[_SLOT_AT[slot]] = ZERO_HASH
-            else:
-                hashed = pairs.copy()
-                hashed.update(pair)
-                hashes[_SLOT_AT[slot]] = hashed.digest()
+            hashes[_SLOT_AT[slot]] = _pair(hashes[_PAIR_AT[slot]], pairs)
+
+
+def _hash_path(hashes: bytearray, depth: int, slot: int) -> None:
+    """The same above one slot; written out, for most of the time of an update is spent here."""
+    for pairs in _PAIRS_BELOW[depth]:
+        slot >>= 1
+        pair = hashes[_PAIR_AT[slot]]
+        if pair == _ZERO_PAIR:
+            hashes[_SLOT_AT[slot]] = ZERO_HASH
+        else:
+            hashed = pairs.copy()
+            hashed.update(pair)
+            hashes[_SLOT_AT[slot]] = hashed.digest()
 
 
 EMPTY = Tree()
