@@ -122,7 +122,7 @@ def load_config(home: Path, *, reuse_port: bool = False) -> ReplicaConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LocalError(f"{path} is missing; make a replica's home with: layer1 init DIR") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LocalError(f"{path} cannot be read: {error}") from None
     try:
         return _config(home, _Table(table), reuse_port)

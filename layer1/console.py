@@ -70,7 +70,7 @@ async def get_json(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
             return found
     except (aiohttp.ClientConnectionError, TimeoutError):
         return {"error": "no answer"}
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
         return {"error": str(error) or type(error).__name__}
 
 

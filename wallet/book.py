@@ -188,6 +188,8 @@ def _read(path: Path) -> ChannelRecord:
         record = decode(path.read_bytes(), ChannelRecord)
     except (OSError, RemoteError) as error:
         raise LocalError(f"{path} is damaged: {error}; restore it, its channel's money depends on it") from None
+    if not isinstance(record.transaction.payload, OpenGroup):
+        raise LocalError(f"{path} is damaged: it holds no opening; restore it, its channel's money depends on it")
     if record.group_id.hex() != path.name:
         raise LocalError(f"{path} is of channel {record.group_id.hex()}: give it its name back")
     return record

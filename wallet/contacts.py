@@ -46,7 +46,7 @@ def parse_endpoint(text: str) -> tuple[str, int]:
         Refused: ``bad_contact``; the host is missing or the port is not 0 to 65535.
     """
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65535:
         raise Refused("bad_contact", f"{text[:120]!r} is not host:port, such as 127.0.0.1:9735")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -38,6 +38,8 @@ MAX_REQUEST_BYTES = 65_536
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What is wrong with JSON that is none of ours."""
 _ANY_REQUEST: Any = REQUESTS[0]
 for _kind in REQUESTS[1:]:
     _ANY_REQUEST = _ANY_REQUEST | _kind
@@ -130,7 +132,7 @@ class ControlServer:
         try:
             request = msgspec.json.decode(data, type=_ANY_REQUEST)
             view = await self._commands.run(request, report)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             return _Line(error=_ErrorBody("bad_usage", f"not a request of this wallet's version: {error}"))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             if not isinstance(error, WedgeError):
@@ -138,6 +140,23 @@ class ControlServer:
             refusal = as_refusal(error)
             return _Line(error=_ErrorBody(refusal.code, refusal.message))
         return _Line(view=msgspec.Raw(msgspec.json.encode(view)))
+
+
+def _understood(data: bytes, answer: type[R], report: Report) -> R | None:
+    """The answer in a line, or None if it only tells of progress.
+
+    Raises:
+        Refused: As the serving wallet says.
+    """
+    line = msgspec.json.decode(data, type=_Line)
+    if line.progress is not None:
+        report(line.progress)
+    elif line.error is not None:
+        raise Refused(line.error.code, line.error.message)
+    elif bytes(line.view):
+        found: R = msgspec.json.decode(line.view, type=answer)
+        return found
+    return None
 
 
 class RemoteCommands:
@@ -170,15 +189,10 @@ class RemoteCommands:
                 session.post("http://wallet/", data=msgspec.json.encode(request)) as response,
             ):
                 async for data in response.content:
-                    line = msgspec.json.decode(data, type=_Line)
-                    if line.progress is not None:
-                        report(line.progress)
-                    elif line.error is not None:
-                        raise Refused(line.error.code, line.error.message)
-                    elif bytes(line.view):
-                        view: R = msgspec.json.decode(line.view, type=request.answer)
+                    view: R | None = _understood(data, request.answer, report)
+                    if view is not None:
                         return view
-        except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
             raise self._silent(str(error)) from None
         raise self._silent("it stopped before it answered")
 

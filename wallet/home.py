@@ -166,7 +166,7 @@ class Home:
         try:
             content = tomllib.loads(self.config_path.read_text(encoding="utf-8"))
             known = msgspec.convert(content, _ConfigFile)
-        except (OSError, ValueError, msgspec.ValidationError) as error:
+        except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
             raise Refused("bad_config", f"{self.config_path} cannot be read: {error}") from None
         return Config(tuple(known.ledger), known.listen)
 

@@ -1,0 +1,530 @@
+"""What is fuzzed: every decoder, with what the product does next with the value, and the errors that it may raise."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from layer1 import config as replica_config
+from layer1 import crypto, failover, framing, handshake, proof
+from layer1.api.limits import ApiLimits
+from layer1.api.resources import transactions as api_transactions
+from layer1.api.views import Submission, payload_view
+from layer1.block import Batch
+from layer1.codec import decode, encode
+from layer1.consensus import evidence as consensus_evidence
+from layer1.consensus import records as consensus_records
+from layer1.consensus.evidence import Evidence
+from layer1.consensus.messages import Finalization
+from layer1.console import get_json
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.eventstream import EventReader, _Raw
+from layer1.handshake import Challenge, ClientProof, Refusal, ServerProof, Session
+from layer1.header import Header
+from layer1.ledger import genesis as ledger_genesis
+from layer1.ledger import image
+from layer1.ledger.admission import admit, verify_transaction
+from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.events import Event
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.state import State
+from layer1.ledger.transactions import Output, Transaction
+from layer1.proof import AccountProof, BlockProof, GroupProof, HeadProof, MarksProof, OutputProof
+from layer1.replica import checkpoints, records
+from layer1.replica.batches import BatchStore
+from layer1.replica.core import consensus_config
+from layer1.replica.messages import Greeting, LinkMessage
+from layer1.replica.peers import PeerLinks
+from layer2 import messages as layer2_messages
+from layer2 import records as layer2_records
+from layer2.messages import Message, Offer
+from layer2.opening import OpeningPolicy, answer_offer, opening_of
+from layer2.payments import Pay, Payments
+from tests.fuzz import generate
+from tests.layer1.replica.network import ALICE, BOB, GENESIS, KEYS, transfer
+from wallet import amounts, book, contacts, control, keystore, period
+from wallet.home import Home
+from wallet.requests import REQUESTS, WalletView
+
+Seeds = Callable[[random.Random], bytes]
+CODEC = (RemoteError,)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that takes bytes from outside."""
+
+    name: str
+    read: Callable[[bytes], object]
+    """What becomes of the bytes. A value of the codec must be the only one with this encoding."""
+    errors: tuple[type[Exception], ...]
+    """What it may raise; anything else is a finding."""
+    seeds: Seeds
+    """Makes an input of the right form."""
+    covers: Sequence[str] = field(default=())
+    """Places that this one stands for: see :mod:`tests.fuzz.places`."""
+
+
+def _codec(name: str, kind: Any, *covers: str, then: Callable[[Any], object] | None = None, **options: Any) -> Target:
+    """A decoder of the one encoding, and what is done with its values."""
+
+    def read(data: bytes) -> object:
+        found = decode(data, kind)
+        assert encode(found) == data, "there is another encoding of the same value"
+        return then(found) if then is not None else None
+
+    errors = (*CODEC, *options.pop("errors", ()))
+    return Target(name, read, errors, options.pop("seeds", partial(generate.encoded, kind)), covers)
+
+
+def _text(
+    name: str, read: Callable[[str], object], *samples: str, errors: Any = (Refused,), covers: Any = ()
+) -> Target:
+    """A reader of text, given what is not UTF-8 as other text."""
+
+    def take(data: bytes) -> object:
+        return read(data.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode())
+
+    return Target(name, take, errors, lambda rng: rng.choice(samples).encode(), covers)
+
+
+def _json(kind: Any) -> Seeds:
+    return lambda rng: msgspec.json.encode(generate.value(kind, rng))
+
+
+# ------------------------------------------------------------------------------------------------- what comes after
+
+
+@cache
+def _state() -> State:
+    return State.genesis(GENESIS)
+
+
+def _use_transaction(transaction: Transaction) -> None:
+    payload_view(transaction.payload)
+    admit(_state(), transaction)
+    verify_transaction(transaction, GENESIS.chain_id)
+
+
+def _use_batch(data: bytes) -> None:
+    held = BatchStore(GENESIS.parameters, len(GENESIS.replicas)).add(data, 1, 0, wanted=True)
+    assert held is not None
+    assert held.encoded == data
+
+
+def _use_head(data: bytes) -> None:
+    checkpoints.load(GENESIS, consensus_config(GENESIS), iter([data]))
+
+
+def _use_pieces(data: bytes) -> None:
+    image.collect([data])
+
+
+def _handshake(kind: Any) -> Callable[[bytes], None]:
+    session, key = Session(GENESIS.chain_id, bytes(32), bytes(32)), KEYS[0]
+    client = session.client_proof(KEYS[1], key.public, bytes(32), b"")
+
+    def read(data: bytes) -> None:
+        if kind is Challenge:
+            handshake.read_challenge(data)
+            return
+        found = handshake.read(data, kind)
+        if isinstance(found, ClientProof):
+            session.check_client(found, key.public)
+        else:
+            session.check_server(found, client)
+
+    return read
+
+
+def _frame(data: bytes) -> None:
+    inbox = framing.Inbox(10_000)
+    for _ in range(3):
+        inbox.put_frame(data)
+    assert sum(map(len, inbox.messages)) + inbox.size_bytes <= 3 * len(data)
+
+
+def _frames(rng: random.Random) -> bytes:
+    outbox = framing.Outbox()
+    for _ in range(rng.randrange(1, 5)):
+        outbox.put(rng.randbytes(rng.choice((0, 1, 300, 20_000))))
+    return outbox.take_frame()
+
+
+def _greet(data: bytes) -> None:
+    peers = object.__new__(PeerLinks)
+    peers._genesis = GENESIS
+    peers._peer_of(KEYS[1].public, data)
+
+
+def _use_message(message: Message) -> None:
+    if isinstance(message, Offer):
+        answer_offer(
+            message,
+            OpeningPolicy(10**6, 10**6),
+            chain_id=GENESIS.chain_id,
+            clock_ms=0,
+            key=BOB.public,
+            funding=BOB,
+            payout=BOB.public,
+        )
+        opening_of(message, message.proposer)
+
+
+def _command(data: bytes) -> None:
+    Payments().decode(data, 2)
+    balances, _ = Payments().apply(None, (100, 100), 0, data)
+    assert sum(balances) == 200
+
+
+def _event(data: bytes) -> object:
+    reader = EventReader(SimpleNamespace(), partial(proof.verify_head, GENESIS), 1_000, (), ())  # type: ignore[arg-type]
+    name, _, rest = data.partition(b"\n")
+    return reader._checked(_Raw(name.decode("utf-8", "replace"), "block", [rest.decode("utf-8", "replace")]), 1)
+
+
+def _submission(content_type: str) -> Callable[[bytes], object]:
+    return lambda data: api_transactions._parse(content_type, data, ApiLimits())
+
+
+class _Answer:
+    """What an HTTP request gives: these bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self) -> bytes:
+        return self._data
+
+    async def __aenter__(self) -> _Answer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+def _get_json(data: bytes) -> None:
+    http: Any = SimpleNamespace(get=lambda _url: _Answer(data))
+    assert isinstance(asyncio.run(get_json(http, "http://127.0.0.1")), dict)
+
+
+def _control_request(data: bytes) -> None:
+    class Never:
+        async def run(self, request: object, report: object) -> object:
+            raise Refused("heard", "it is a request")
+
+    server = control.ControlServer(SimpleNamespace(), Never())  # type: ignore[arg-type]
+    line = asyncio.run(server._run(data, lambda _: None))
+    assert line.error is not None
+    assert line.error.code in {"bad_usage", "heard"}, line.error
+
+
+def _control_line(data: bytes) -> object:
+    return control._understood(data, WalletView, lambda _: None)
+
+
+def _lines(rng: random.Random) -> bytes:
+    view = _json(WalletView)(rng)
+    return rng.choice((b'{"progress":{"text":"x"}}', b'{"error":{"code":"a","message":"b"}}', b'{"view":%s}' % view))
+
+
+@cache
+def _directory() -> Path:
+    holder = tempfile.TemporaryDirectory(prefix="fuzz-")
+    _kept.append(holder)
+    return Path(holder.name)
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """A reader of files of one's own, which others may have spoiled."""
+
+    def take(data: bytes) -> object:
+        path = _directory() / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        return read(path)
+
+    return take
+
+
+CONFIG = """index = 0
+genesis = "genesis.json"
+link = "127.0.0.1:1"
+api = "127.0.0.1:2"
+database = "sqlite:///x"
+
+[[peers]]
+index = 1
+link = "127.0.0.1:3"
+api = "http://127.0.0.1:4"
+
+[limits]
+max_transactions = 5
+"""
+HOME = 'ledger = ["http://127.0.0.1:1"]\nlisten = "127.0.0.1:2"\n'
+ADDRESS = crypto.format_address(ALICE.public)
+
+
+def _transactions(rng: random.Random) -> bytes:
+    """Half of them would be taken."""
+    return encode(transfer(rng.randrange(1, 9))) if rng.random() < 0.5 else generate.encoded(Transaction, rng)
+
+
+def _batches(rng: random.Random) -> bytes:
+    if rng.random() < 0.5:
+        return encode(Batch(1, tuple(transfer() for _ in range(rng.randrange(1, 4)))))
+    return generate.encoded(Batch, rng)
+
+
+def _answer(name: str, kind: Any, use: Callable[[Any], object], *covers: str) -> Target:
+    """A proof as a client takes it."""
+    return _codec(name, kind, *covers, then=use)
+
+
+def _proofs() -> list[Target]:
+    name, account, group = bytes(32), ALICE.public, bytes(32)
+    return [
+        _answer("head proof", HeadProof, partial(proof.verify_head, GENESIS), "layer1/reader.py: HeadProof"),
+        _answer(
+            "account proof",
+            AccountProof,
+            partial(proof.verify_account, GENESIS, account),
+            "layer1/reader.py: AccountProof",
+        ),
+        _answer("group proof", GroupProof, partial(proof.verify_group, GENESIS, group), "layer1/reader.py: GroupProof"),
+        _answer("marks proof", MarksProof, partial(proof.verify_marks, GENESIS), "layer1/reader.py: MarksProof"),
+        _answer(
+            "output proof",
+            OutputProof,
+            partial(proof.verify_output, GENESIS, name),
+            "layer1/reader.py: OutputProof",
+            "layer1/client.py: OutputProof",
+        ),
+        _answer("block proof", BlockProof, partial(proof.verify_block, GENESIS), "layer1/client.py: BlockProof"),
+    ]
+
+
+def _stored() -> list[Target]:
+    kinds = {
+        "Finalization": Finalization,
+        "GroupAgreement": GroupAgreement,
+        "Header": Header,
+        "Output": Output,
+        "tuple[Event, ...]": tuple[Event, ...],
+        "tuple[Header, ...]": tuple[Header, ...],
+        "tuple[bytes, ...]": tuple[bytes, ...],
+    }
+    return [_codec(f"stored {name}", kind, f"layer1/storage/store.py: {name}") for name, kind in kinds.items()]
+
+
+def _layer1() -> list[Target]:
+    return [
+        _codec(
+            "transaction",
+            Transaction,
+            "layer1/api/resources/transactions.py: Transaction",
+            "layer1/storage/store.py: Transaction",
+            "wallet/local.py: Transaction",
+            then=_use_transaction,
+            errors=(Refused,),
+            seeds=_transactions,
+        ),
+        Target(
+            "batch",
+            _use_batch,
+            CODEC,
+            _batches,
+            (
+                "layer1/replica/batches.py: Batch",
+                "layer1/replica/catchup.py: Batch",
+                "layer1/replica/core.py: Batch",
+                "layer1/replica/restart.py: Batch",
+            ),
+        ),
+        _codec("link message", LinkMessage, "layer1/replica/core.py: LinkMessage"),
+        Target("greeting", _greet, CODEC, partial(generate.encoded, Greeting), ("layer1/replica/peers.py: Greeting",)),
+        _codec(
+            "evidence",
+            Evidence,
+            "layer1/reader.py: Evidence",
+            then=lambda found: consensus_evidence.verify(found, GENESIS.voters),
+            errors=(Refused,),
+        ),
+        _codec(
+            "genesis",
+            Genesis,
+            "layer1/reader.py: Genesis",
+            then=ledger_genesis.validate,
+            errors=(Refused,),
+            seeds=lambda rng: encode(GENESIS) if rng.random() < 0.5 else generate.encoded(Genesis, rng),
+        ),
+        *[
+            Target(
+                f"handshake {kind.__name__}",
+                _handshake(kind),
+                (Refusal,),
+                partial(generate.encoded, kind),
+                ("layer1/handshake.py: kind",),
+            )
+            for kind in (Challenge, ClientProof, ServerProof)
+        ],
+        Target("frame", _frame, (Refusal,), _frames),
+        Target(
+            "journal of consensus",
+            lambda data: consensus_records.replay([data], 0),
+            (LocalError,),
+            partial(generate.encoded, consensus_records.Record),
+            ("layer1/consensus/records.py: Record",),
+        ),
+        Target(
+            "journal",
+            records.decode_record,
+            (LocalError,),
+            partial(generate.encoded, records.Record),
+            ("layer1/replica/records.py: Record",),
+        ),
+        Target(
+            "checkpoint",
+            _use_head,
+            (LocalError,),
+            partial(generate.encoded, checkpoints.Head),
+            ("layer1/replica/checkpoints.py: Head",),
+        ),
+        Target(
+            "checkpoint's records",
+            _use_pieces,
+            CODEC,
+            partial(generate.encoded, image.Piece),
+            ("layer1/ledger/image.py: Piece",),
+        ),
+        Target(
+            "submission in JSON",
+            _submission("application/json"),
+            (Refused,),
+            _json(Submission | list[Submission]),
+            ("layer1/api/resources/transactions.py: _json.decode",),
+        ),
+        Target(
+            "submission in msgpack",
+            _submission("application/msgpack"),
+            (Refused,),
+            partial(generate.encoded, list[bytes]),
+            ("layer1/api/resources/transactions.py: _msgpack.decode",),
+        ),
+        Target(
+            "answer of a replica",
+            lambda data: failover._parse(data, "url"),
+            CODEC,
+            _json(dict[str, Any]),
+            ("layer1/failover.py: msgspec.json.decode dict[str, Any]",),
+        ),
+        Target(
+            "answer to a command",
+            _get_json,
+            (),
+            _json(dict[str, Any]),
+            ("layer1/console.py: msgspec.json.decode dict[str, Any]",),
+        ),
+        Target(
+            "event",
+            _event,
+            CODEC,
+            lambda rng: b'1-0\n{"proof": "%s"}' % generate.encoded(HeadProof, rng).hex().encode(),
+            ("layer1/eventstream.py: msgspec.json.decode dict[str, Any]", "layer1/eventstream.py: HeadProof"),
+        ),
+        _text(
+            "genesis file",
+            ledger_genesis.from_json,
+            ledger_genesis.to_json(GENESIS),
+            covers=("layer1/ledger/genesis.py: msgspec.json.decode _GenesisText",),
+        ),
+        Target(
+            "replica.toml",
+            _file("replica/replica.toml", lambda path: replica_config.load_config(path.parent)),
+            (LocalError,),
+            lambda _: CONFIG.encode(),
+            ("layer1/config.py: tomllib.loads",),
+        ),
+        Target(
+            "key file",
+            _file("key", replica_config.read_key),
+            (LocalError,),
+            lambda rng: rng.randbytes(32).hex().encode(),
+        ),
+        _text("address", crypto.parse_address, ADDRESS),
+    ]
+
+
+def _layer2_and_wallet() -> list[Target]:
+    return [
+        _codec("group message", Message, "layer2/messages.py: Message", then=_use_message, errors=(Refused,)),
+        _codec("record of a host", layer2_records.HostRecord, "layer2/driver.py: HostRecord"),
+        _codec("record of a group", layer2_records.Record, "layer2/group.py: Record"),
+        _codec("batch of commands", layer2_messages.Batch, "layer2/state.py: Batch"),
+        Target(
+            "payment",
+            _command,
+            (Refused,),
+            partial(generate.encoded, Pay),
+            (
+                "layer2/payments.py: Pay",
+                "layer2/machine.py: machine.decode",
+                "wallet/observer.py: Pay",
+                "wallet/views.py: Pay",
+            ),
+        ),
+        Target(
+            "channel record",
+            _file("book/ab", book._read),
+            (LocalError,),
+            partial(generate.encoded, book.ChannelRecord),
+            ("wallet/book.py: ChannelRecord",),
+        ),
+        Target(
+            "keystore",
+            _file("wallet/keys.json", keystore.Keystore.load),
+            (Refused,),
+            _json(keystore.KeyFile),
+            ("wallet/keystore.py: msgspec.json.decode KeyFile",),
+        ),
+        Target(
+            "config.toml",
+            _file("wallet/config.toml", lambda path: Home(path.parent).config()),
+            (Refused,),
+            lambda _: HOME.encode(),
+            ("wallet/home.py: tomllib.loads",),
+        ),
+        Target(
+            "request on the socket",
+            _control_request,
+            (),
+            lambda rng: _json(rng.choice(REQUESTS))(rng),
+            ("wallet/control.py: msgspec.json.decode _ANY_REQUEST",),
+        ),
+        Target(
+            "line from the socket",
+            _control_line,
+            (Refused, *control.UNREADABLE),
+            _lines,
+            ("wallet/control.py: msgspec.json.decode _Line", "wallet/control.py: msgspec.json.decode answer"),
+        ),
+        _text("contact", contacts.parse_contact, f"{ADDRESS}@127.0.0.1:80", f"{ADDRESS}@[::1]:80"),
+        _text("amount", lambda text: amounts.parse_amount(text, GENESIS.currency), "12.50", "0.01", "1e3"),
+        _text("duration", period.parse_duration, "1h", "90s", "2d"),
+    ]
+
+
+TARGETS = [*_proofs(), *_stored(), *_layer1(), *_layer2_and_wallet()]
