@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import aiohttp
 import typer
@@ -41,6 +41,9 @@ from layer1.descriptors import raise_limit
 from layer1.devnet import Devnet, Plan, home_of, initialize
 from layer1.errors import Refused, WedgeError
 from layer1.ledger.genesis import Allocation, Currency, Parameters
+
+if TYPE_CHECKING:
+    from layer1.replica.driver import Replica
 
 app = typer.Typer(
     name="layer1",
@@ -104,6 +107,10 @@ def start(
         bool,
         typer.Option("--rebuild", help="Pass over the checkpoint: execute all blocks anew, fetch what is missing."),
     ] = False,
+    rejoin: Annotated[
+        bool,
+        typer.Option("--rejoin", help="The journal is lost, damaged or an old copy: ask the peers, begin a new one."),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every refused peer and message.")] = False,
     under_devnet: Annotated[bool, typer.Option("--under-devnet", hidden=True)] = False,
     *,
@@ -116,7 +123,7 @@ def start(
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.INFO)
-    run_guarded(_start(home, under_devnet, json, rebuild=rebuild), json=json)
+    run_guarded(_start(home, under_devnet, json, rebuild=rebuild, rejoin=rejoin), json=json)
 
 
 @app.command(
@@ -165,26 +172,33 @@ def status(
 # --------------------------------------------------------------------------------------------------------------- start
 
 
-async def _start(home: Path, under_devnet: bool, json: bool, *, rebuild: bool) -> None:
+async def _start(home: Path, under_devnet: bool, json: bool, *, rebuild: bool, rejoin: bool) -> None:
     from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
 
     raise_limit()
-    replica = Replica(load_config(home, reuse_port=under_devnet), rebuild=rebuild)
+    replica = Replica(load_config(home, reuse_port=under_devnet), rebuild=rebuild, rejoin=rejoin)
     stopping = _stop_signals()
     if under_devnet:
         _stop_at_end_of_input(stopping)
+    working = asyncio.create_task(_work(replica, json))
+    waits = [working, asyncio.create_task(stopping.wait())]
     try:
-        await replica.start()
-        if json:
-            print_json({"index": replica.index, "api": replica.api_port, "link": replica.link_port, "pid": os.getpid()})
-        waits = [asyncio.create_task(replica.wait()), asyncio.create_task(stopping.wait())]
-        done, late = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in late:
-            task.cancel()
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
         await replica.stop()
+
+
+async def _work(replica: Replica, json: bool) -> None:
+    """Start, which may take as long as peers take to answer, and run until it fails."""
+    await replica.start()
+    if json:
+        print_json({"index": replica.index, "api": replica.api_port, "link": replica.link_port, "pid": os.getpid()})
+    await replica.wait()
 
 
 def _stop_signals() -> asyncio.Event:

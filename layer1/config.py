@@ -214,7 +214,7 @@ def format_config(config: ReplicaConfig) -> str:
     ]
     for peer in config.peers:
         lines += ["", "[[peers]]", f"index = {peer.index}", f'link = "{peer.link}"', f'api = "{peer.api}"']
-    for name, numbers in (("limits", config.limits), ("checkpoints", config.checkpoints)):
+    for name, numbers in (("checkpoints", config.checkpoints), ("limits", config.limits)):
         lines += ["", f"[{name}]", *(f"# {item.name} = {getattr(numbers, item.name)}" for item in fields(numbers))]
     return "\n".join(lines) + "\n"
 

@@ -279,8 +279,15 @@ class Devnet:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def start(self, indices: Sequence[int] | None = None, timeout_s: float = START_S) -> None:
+    async def start(
+        self, indices: Sequence[int] | None = None, timeout_s: float = START_S, options: Sequence[str] = ()
+    ) -> None:
         """Start these replicas (all that do not run), and wait until each answers.
+
+        Args:
+            indices: Which ones; None for all.
+            timeout_s: How long that may take.
+            options: Of `layer1 start`, such as ``--rejoin``.
 
         Raises:
             LocalError: One ended, or did not answer in time; the text has the end of its log.
@@ -288,15 +295,15 @@ class Devnet:
         wanted = [child for child in self.children if (indices is None or child.config.index in indices)]
         for child in wanted:
             if not child.running:
-                await self._spawn(child)
+                await self._spawn(child, options)
         await self.wait_ready(wanted, timeout_s)
 
-    async def _spawn(self, child: Child) -> None:
+    async def _spawn(self, child: Child, options: Sequence[str]) -> None:
         config = child.config
         self._expected.discard(config.index)
         with (config.home / LOG_NAME).open("ab") as log:
             child.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "layer1.cli", "start", "--home", str(config.home), "--under-devnet",
+                sys.executable, "-m", "layer1.cli", "start", "--home", str(config.home), "--under-devnet", *options,
                 stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         watcher = asyncio.create_task(self._watch(child, child.process))

@@ -32,11 +32,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -56,10 +58,11 @@ _LENGTH = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<I")
 _PLACE = struct.Struct("<QQQQ")
 _NAME = re.compile(r"segment-(\d{12})$")
-_REMEDY = (
-    "Records that were confirmed are lost. Do not continue from a copy, which may be old: move the directory away, "
-    "start with an empty one, and let the peers report the generation"
-)
+_REMEDY = "Records that were confirmed are lost. Do not continue from a copy, which may be old"
+
+
+class Damaged(LocalError):
+    """What was confirmed cannot be read back. The text names file and offset."""
 
 
 @dataclass(slots=True)
@@ -140,7 +143,8 @@ class Journal:
             segment_bytes: Size that new segments reserve; a turn or compaction that needs more gets more.
 
         Raises:
-            LocalError: Another process holds it, it is damaged, or the disk failed.
+            Damaged: A part that was confirmed is missing or not as it was.
+            LocalError: Another process holds it, or the disk failed.
         """
         if segment_bytes < 2 * HEADER_BYTES:
             raise LocalError(f"segments of {segment_bytes} bytes are too small: use {2 * HEADER_BYTES} or more")
@@ -155,6 +159,25 @@ class Journal:
             journal.close()
             raise
         return journal
+
+    @classmethod
+    def create(cls, directory: Path, records: Iterable[bytes], generation: int) -> None:
+        """Make a journal with these contents in a directory that is not there yet, wholly or not at all.
+
+        Raises:
+            LocalError: It is there, or cannot be written.
+        """
+        new = directory.with_name(directory.name + ".new")
+        if directory.exists():
+            raise LocalError(f"{directory} is there already: move it away first")
+        shutil.rmtree(new, ignore_errors=True)
+        with cls.open(new) as journal:
+            journal.compact(records, generation=generation)
+        try:
+            os.rename(new, directory)
+            sync_directory(directory.parent)
+        except OSError as error:
+            raise LocalError(f"cannot make the journal {directory}: {error}") from error
 
     @property
     def size_bytes(self) -> int:
@@ -363,6 +386,36 @@ def _write(file: int, data: bytes, offset: int) -> None:
         written += os.pwrite(file, data[written:], offset + written)
 
 
+def generation_of(directory: Path) -> int:
+    """The generation of the journal there, by its newest segment that can be read; 0 if none can."""
+    for path in sorted(directory.glob("segment-*"), reverse=True):
+        try:
+            return _read_header(path).generation
+        except (LocalError, OSError, struct.error):
+            continue
+    return 0
+
+
+def set_aside(directory: Path) -> Path:
+    """Give a journal that is not to be used any more another name; that name.
+
+    Raises:
+        LocalError: Another process holds it.
+    """
+    lock = _lock(directory)
+    try:
+        aside = next(
+            path for number in count(1) if not (path := directory.with_name(f"{directory.name}.lost-{number}")).exists()
+        )
+        os.rename(directory, aside)
+        sync_directory(directory.parent)
+    except OSError as error:
+        raise LocalError(f"the journal {directory} cannot be set aside: {error}") from error
+    finally:
+        os.close(lock)
+    return aside
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in it durable."""
     file = os.open(directory, os.O_RDONLY)
@@ -423,7 +476,7 @@ def _read_header(path: Path) -> _Segment:
         data = file.read(HEADER_BYTES)
     fields, checksum = data[: _HEADER.size], data[_HEADER.size : _HEADER.size + _CHECKSUM.size]
     if checksum != _CHECKSUM.pack(zlib.crc32(fields)) or not fields.startswith(_MAGIC):
-        raise LocalError(f"{path}: damaged at byte 0: no sound header. {_REMEDY}")
+        raise Damaged(f"{path}: damaged at byte 0: no sound header. {_REMEDY}")
     _, number, base, generation, size, settled, marker = _HEADER.unpack(fields)
     return _Segment(path, number, base, generation, size, settled, marker)
 
@@ -435,7 +488,7 @@ def _check_segment(path: Path, base: int, is_last: bool) -> _Segment:
         LocalError: It is missing or damaged, other than by a torn write at the end of the last segment.
     """
     if not path.exists():
-        raise LocalError(f"{path}: missing, though a later segment is here. {_REMEDY}")
+        raise Damaged(f"{path}: missing, though a later segment is here. {_REMEDY}")
     segment = _read_header(path)
     data = path.read_bytes()
     if (path, base) != (_path(path.parent, segment.number), segment.base):
@@ -462,4 +515,4 @@ def _find_sound(segment: _Segment, data: bytes) -> int | None:
 
 
 def _damaged(segment: _Segment, offset: int, why: str) -> None:
-    raise LocalError(f"{segment.path}: damaged at byte {offset}: {why}. {_REMEDY}")
+    raise Damaged(f"{segment.path}: damaged at byte {offset}: {why}. {_REMEDY}")

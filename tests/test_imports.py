@@ -27,6 +27,7 @@ CORES = sorted(
             "application",
             "catchup",
             "checkpoints",
+            "rejoin",
             "restart",
             "messages",
             "events",

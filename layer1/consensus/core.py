@@ -156,6 +156,11 @@ class Consensus:
         return self.config.leader(self.view)
 
     @property
+    def vote_from(self) -> View:
+        """The first view in which this replica may vote; 0 unless it lost its journal once."""
+        return self._vote_from
+
+    @property
     def last_final(self) -> Header:
         """The last block that was committed."""
         return self.chain.floor

@@ -45,6 +45,7 @@ from layer1.replica.messages import (
     ConsensusMessage,
     FetchBatch,
     LinkMessage,
+    Standing,
 )
 from layer1.replica.records import (
     BatchRecord,
@@ -56,6 +57,7 @@ from layer1.replica.records import (
     PeerRecord,
     Record,
 )
+from layer1.replica.rejoin import REJOINING, standing
 from layer1.replica.restart import Replay
 from layer1.replica.serving import Allowances
 
@@ -112,6 +114,9 @@ class ReplicaCore:
         self.generations: dict[int, int] = {}
         """Highest journal generation seen of each peer."""
         self.evidence = EvidenceBook()
+        self._generation = 1
+        self._outdated_by: set[int] = set()
+        """Peers that saw a higher generation of our journal."""
         self._key = key
         self._consensus: Consensus | None = None
         self._fetches = Fetches()
@@ -230,6 +235,7 @@ class ReplicaCore:
         self._effects = []
         match event:
             case events.Begin():
+                self._generation = event.generation
                 self._step_consensus(consensus_events.Started(), now)
             case events.PeerUp():
                 self._on_peer_up(event)
@@ -337,12 +343,38 @@ class ReplicaCore:
         if event.generation > self.generations.get(event.peer, 0):
             self.generations[event.peer] = event.generation
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
+        self._send(event.peer, standing(self.consensus, self.generations.get(event.peer, 0)))
         own = tuple(held.digest for held in self.batches.pending() if held.packer == self.index)
         if own:
             self._send(event.peer, BatchAnnounce(own))
         finalization = self.application.floor.finalization
         if finalization is not None:
             self._send(event.peer, ConsensusMessage(finalization))
+
+    def refuse(self, peer: int, generation: int) -> bytes | None:
+        """What to tell a peer that greets with this generation and gets no link; None if it gets one."""
+        known = self.generations.get(peer, 0)
+        if generation in (REJOINING, known) or generation > known:
+            return None
+        return encode(Standing(known, 0, ()))
+
+    def _on_standing(self, peer: int, message: Standing) -> None:
+        """More than f peers saw a newer journal of ours, so one of them is honest: this one is an old copy.
+
+        Raises:
+            LocalError: It must not be used.
+        """
+        if message.generation <= self._generation:
+            self._outdated_by.discard(peer)
+            return
+        self._outdated_by.add(peer)
+        if len(self._outdated_by) > self.config.faulty:
+            raise LocalError(
+                f"this replica runs on an old copy of its journal: it has generation {self._generation}, the replicas "
+                f"{sorted(self._outdated_by)} saw a later one. What it signed since is not known here. Put the newest "
+                "journal back, or start with --rejoin: then it asks its peers, and votes again where it cannot have "
+                "voted before"
+            )
 
     def _on_message(self, event: events.FromPeer, now: Now) -> None:
         try:
@@ -372,6 +404,8 @@ class ReplicaCore:
                 self.catchup.receive(peer, message, self.application.floor.header, now.monotonic_ms)
                 if self.catchup.busy:
                     self._effects.append(events.Again())
+            case Standing():
+                self._on_standing(peer, message)
             case _:
                 assert_never(message)
 

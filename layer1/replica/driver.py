@@ -31,7 +31,7 @@ from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
-from layer1.journal import Journal
+from layer1.journal import Damaged, Journal
 from layer1.ledger.transactions import Transaction
 from layer1.replica import catchup, events
 from layer1.replica.checkpointing import CheckpointTask
@@ -39,6 +39,7 @@ from layer1.replica.core import ReplicaCore
 from layer1.replica.following import BlockSubscription
 from layer1.replica.mempool import check_entry
 from layer1.replica.peers import PeerLinks
+from layer1.replica.rejoining import rejoin
 from layer1.replica.verifying import VerificationQueue
 from layer1.replica.waiting import Waiting
 from layer1.replica.writer import StoreWriter
@@ -58,12 +59,13 @@ _log = logging.getLogger(__name__)
 class Replica:
     """One replica: ``await start()``, ``await wait()``, ``await stop()``. Implements `layer1.api.backend.Backend`."""
 
-    def __init__(self, config: ReplicaConfig, *, rebuild: bool = False) -> None:
+    def __init__(self, config: ReplicaConfig, *, rebuild: bool = False, rejoin: bool = False) -> None:
         """Read key and genesis.
 
         Args:
             config: Where everything is.
             rebuild: Pass over the checkpoint, and execute all blocks anew, from storage and from the peers.
+            rejoin: The journal is lost, damaged or an old copy: ask the peers, and begin a new one.
 
         Raises:
             LocalError: One is missing or wrong, or they do not fit the configuration.
@@ -74,7 +76,9 @@ class Replica:
         self._key = read_key(config.key)
         self._check_identity()
         self._rebuild = rebuild
+        self._rejoin = rejoin
         self.core = ReplicaCore(self.genesis, self._key, config.index, config.limits, config.checkpoints)
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = Store.open(config.database_url, self.genesis.chain_id)
         self._journal: Journal | None = None
         self._writer: StoreWriter | None = None
@@ -106,16 +110,18 @@ class Replica:
         """
         self._failed = asyncio.get_running_loop().create_future()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        await self._replay()
-        self._writer = StoreWriter(self.store, self._fail_from_thread)
         link, api, reuse = self.config.link, self.config.api, self.config.reuse_port
         try:
+            if self._rejoin:
+                await rejoin(self.config, self.genesis, self._key, self.core.config)
+            await self._replay()
+            self._writer = StoreWriter(self.store, self._fail_from_thread)
             self.link_port = await self._peers.listen()
             self._api = await serve(create_app(self), api.host, api.port, reuse_port=reuse)
         except OSError as error:
             raise LocalError(f"cannot listen on {link} and {api}: {error}; free them or configure others") from error
         self.api_port = self._api.port
-        self._step(events.Begin())
+        self._step(events.Begin(self._generation()))
         self._peers.dial()
         _settle_memory()
         _log.info("replica %d listens on %s (links) and %s (API)", self.index, self.link_port, self.api_port)
@@ -171,12 +177,13 @@ class Replica:
         if not self.config.journal.is_dir():
             raise LocalError(
                 f"the journal {self.config.journal} is missing. A replica that starts without it might vote against "
-                "its own votes. Put it back; if it is lost for good, this replica counts as faulty"
+                "its own votes. Put it back; if it is lost for good, start with --rejoin: then the replica asks its "
+                "peers, and votes again where it cannot have voted before"
             )
         started = time.monotonic()
         checkpoint = None if self._rebuild else read_checkpoint(self.config.checkpoint)
         stored = self._stored_blocks() if self._rebuild else None
-        self._journal = Journal.open(self.config.journal)
+        self._journal = self._open_journal()
         gc.disable()  # see `_settle_memory`: nothing of what comes now is garbage
         try:
             blocks: list[CommittedBlock] = []
@@ -190,6 +197,18 @@ class Replica:
             gc.enable()
         height, took_ms = self.core.application.floor.header.height, (time.monotonic() - started) * 1000
         _log.info("replica %d is back at height %d after %.0f ms", self.index, height, took_ms)
+
+    def _open_journal(self) -> Journal:
+        try:
+            journal = Journal.open(self.config.journal)
+        except Damaged as error:
+            raise LocalError(
+                f"{error}. Put the very journal back, or start with --rejoin: then the replica sets it aside, asks its "
+                "peers, and votes again where it cannot have voted before"
+            ) from error
+        if journal.dropped_bytes:
+            _log.warning("dropped %d bytes that a crash tore, and nobody relied on", journal.dropped_bytes)
+        return journal
 
     async def _store_replayed(self, blocks: Sequence[CommittedBlock]) -> None:
         height = self.core.checkpoint_height
@@ -379,11 +398,11 @@ class Replica:
 
     def refuse(self, peer: int, generation: int) -> bytes | None:
         """See `layer1.replica.peers.Host`: who runs on an old copy of its journal gets no link."""
-        known = self.core.generations.get(peer, 0)
-        if generation >= known:
-            return None
-        _log.warning("replica %d runs on journal %d, it had %d: an old copy", peer, generation, known)
-        return b""
+        told = self.core.refuse(peer, generation)
+        if told is not None:
+            known = self.core.generations[peer]
+            _log.warning("replica %d runs on journal %d, it had %d: an old copy", peer, generation, known)
+        return told
 
     def link_up(self, peer: int, generation: int) -> None:
         """See `layer1.replica.peers.Host`."""
@@ -430,6 +449,8 @@ class Replica:
             "pool_bytes": core.pool.size_bytes,
             "pending_batches": len(core.batches),
             "verifying": len(self._verifying),
+            "generation": 0 if self._journal is None else self._journal.generation,
+            "vote_from": core.consensus.vote_from,
             "checkpoint_height": core.checkpoint_height,
             "journal_bytes": 0 if self._journal is None else self._journal.size_bytes,
             "misbehaved": sum(self.misbehaved.values()),

@@ -23,6 +23,9 @@ from layer1.ledger.transactions import Transaction
 class Begin:
     """The journal was replayed; links may come up."""
 
+    generation: int = 1
+    """Of the journal."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerUp:

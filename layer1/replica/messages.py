@@ -9,11 +9,11 @@ Source: docs/design/consensus.md, "Mempool and batches", "Catching up, joining, 
 from __future__ import annotations
 
 from layer1.codec import Struct
-from layer1.consensus.messages import Finalization, Message
+from layer1.consensus.messages import Certificate, Finalization, Message, View
 from layer1.crypto import Hash
 from layer1.header import Header
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Rises with every change that an older replica would not understand."""
 
 
@@ -22,7 +22,10 @@ class Greeting(Struct):
 
     wire_version: int
     generation: int
-    """Of the sender's journal: a lower one than before means that it runs on an old copy, and its votes don't count."""
+    """Of the sender's journal: a lower one than before means that it runs on an old copy, and its votes don't count.
+
+    0: it lost its journal, and asks for its generation; see `layer1.replica.rejoin`.
+    """
 
 
 class ConsensusMessage(Struct, tag=1):
@@ -72,4 +75,15 @@ class Blocks(Struct, tag=6):
     """Oldest first; empty if the sender has none from there on."""
 
 
-LinkMessage = ConsensusMessage | BatchData | BatchAnnounce | FetchBatch | BlocksRequest | Blocks
+class Standing(Struct, tag=7):
+    """The first message on every link, each way: what a receiver that lost its journal must know."""
+
+    generation: int
+    """The highest that the sender has seen of the receiver's journal; 0 for none."""
+    view: View
+    """That the sender is in; 0 if it rejoined itself and may not vote yet, or refuses the link."""
+    proof: tuple[Certificate, ...]
+    """By which one enters `view`; empty at the start of the chain."""
+
+
+LinkMessage = ConsensusMessage | BatchData | BatchAnnounce | FetchBatch | BlocksRequest | Blocks | Standing

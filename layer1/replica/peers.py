@@ -154,8 +154,7 @@ class PeerLinks:
             return
         last_words = self._host.refuse(index, generation)
         if last_words is not None:
-            if last_words:
-                link.send_nowait(last_words)
+            link.send_nowait(last_words)
             await link.close("refused")
             return
         before, self.links[index] = self.links.get(index), link

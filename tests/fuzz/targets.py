@@ -42,8 +42,9 @@ from layer1.proof import AccountProof, BlockProof, GroupProof, HeadProof, MarksP
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
 from layer1.replica.core import consensus_config
-from layer1.replica.messages import Greeting, LinkMessage
+from layer1.replica.messages import Greeting, LinkMessage, Standing
 from layer1.replica.peers import PeerLinks
+from layer1.replica.rejoin import Rejoining
 from layer2 import messages as layer2_messages
 from layer2 import records as layer2_records
 from layer2.messages import Message, Offer
@@ -123,6 +124,11 @@ def _use_batch(data: bytes) -> None:
 
 def _use_head(data: bytes) -> None:
     checkpoints.load(GENESIS, consensus_config(GENESIS), iter([data]))
+
+
+def _report(found: LinkMessage) -> None:
+    if isinstance(found, Standing):
+        Rejoining(consensus_config(GENESIS), 0).hear(1, found)
 
 
 def _use_pieces(data: bytes) -> None:
@@ -355,6 +361,7 @@ def _layer1() -> list[Target]:
             ),
         ),
         _codec("link message", LinkMessage, "layer1/replica/core.py: LinkMessage"),
+        _codec("report to one that rejoins", LinkMessage, "layer1/replica/rejoining.py: LinkMessage", then=_report),
         Target("greeting", _greet, CODEC, partial(generate.encoded, Greeting), ("layer1/replica/peers.py: Greeting",)),
         _codec(
             "evidence",

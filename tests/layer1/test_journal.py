@@ -469,3 +469,54 @@ def test_a_replay_overtaken_by_a_compaction_says_so(tmp_path: Path) -> None:
         journal.compact([])
         with pytest.raises(LocalError, match="replay before compacting"):
             list(late)
+
+
+# ------------------------------------------------------------------------------------- in place of one that was lost
+
+
+def test_a_journal_is_created_with_its_contents_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that lost its journal must not find an empty one of generation 1 after a crash."""
+    directory = tmp_path / "journal"
+    rename = os.rename
+
+    def crash(before: Path, after: Path) -> None:
+        if after == directory:
+            raise Crash
+        rename(before, after)
+
+    monkeypatch.setattr(os, "rename", crash)
+    with pytest.raises(Crash):
+        Journal.create(directory, [b"votes from"], 7)
+    assert not directory.exists()
+    monkeypatch.setattr(os, "rename", rename)
+    Journal.create(directory, [b"votes from"], 7)
+    with Journal.open(directory) as journal:
+        assert (journal.generation, list(journal.replay())) == (7, [b"votes from"])
+    with pytest.raises(LocalError, match="is there already"):
+        Journal.create(directory, [], 8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal"]
+
+
+def test_a_journal_in_use_is_not_set_aside(tmp_path: Path) -> None:
+    directory = tmp_path / "journal"
+    with Journal.open(directory), pytest.raises(LocalError, match="another process holds"):
+        journal_module.set_aside(directory)
+    assert journal_module.set_aside(directory) == tmp_path / "journal.lost-1"
+    write(directory, [b"a"])
+    assert journal_module.set_aside(directory) == tmp_path / "journal.lost-2"
+    assert read(tmp_path / "journal.lost-2") == [b"a"]
+
+
+def test_the_generation_of_a_damaged_journal_is_read_where_it_can_be(tmp_path: Path) -> None:
+    directory = tmp_path / "journal"
+    assert journal_module.generation_of(directory) == 0
+    with Journal.open(directory, segment_bytes=SMALL) as journal:
+        journal.compact([b"a"], generation=5)
+    write(directory, *[[bytes(3_000)]] * 5)
+    flip(segment_path(directory), 3)
+    with pytest.raises(journal_module.Damaged, match="damaged at byte 0"):
+        read(directory)
+    assert journal_module.generation_of(directory) == 5
+    for path in directory.glob("segment-*"):
+        path.write_bytes(b"")
+    assert journal_module.generation_of(directory) == 0

@@ -25,6 +25,7 @@ from layer1.replica.messages import (
     ConsensusMessage,
     FetchBatch,
     LinkMessage,
+    Standing,
 )
 
 
@@ -52,6 +53,8 @@ def link_message(data: bytes) -> str:
             return f"wants blocks from {message.first}"
         case Blocks():
             return f"blocks {[block.header.height for block in message.blocks]}"
+        case Standing():
+            return f"stands in view {message.view}, knows generation {message.generation}"
 
 
 def consensus(message: Message) -> str:

@@ -38,15 +38,17 @@ GENESIS = Genesis(
 _salts = count(1)
 
 
-def transfer(amount: int = 1, *, key: SigningKey = ALICE, valid_until_ms: int = 500_000) -> Transaction:
+def transfer(
+    amount: int = 1, *, key: SigningKey = ALICE, valid_until_ms: int = 500_000, genesis: Genesis = GENESIS
+) -> Transaction:
     """A signed transfer to Bob, unlike any other."""
     unsigned = Transaction(Transfer(key.public, BOB.public, amount), valid_until_ms, next(_salts).to_bytes(16, "big"))
-    return signed(unsigned, key)
+    return signed(unsigned, key, genesis)
 
 
-def signed(transaction: Transaction, key: SigningKey) -> Transaction:
+def signed(transaction: Transaction, key: SigningKey, genesis: Genesis = GENESIS) -> Transaction:
     """The transaction with this key's signature."""
-    signature = sign_transaction(transaction, GENESIS.chain_id, key)
+    signature = sign_transaction(transaction, genesis.chain_id, key)
     return msgspec.structs.replace(transaction, signatures=(signature,))
 
 
@@ -63,6 +65,7 @@ class Node:
     ) -> None:
         self.index, self.genesis, self.limits, self.policy = index, genesis, limits, policy
         self.durable: list[bytes] = []
+        self.generation = 1
         self.buffer: list[bytes] = []
         self.history: list[bytes] = []
         """Everything ever journaled."""
@@ -120,11 +123,11 @@ class Network:
         """Start, or restart after a crash; all links of it come up."""
         node = self.nodes[index]
         node.restart(rebuild=rebuild)
-        self._put(self.now_ms, index, events.Begin())
+        self._put(self.now_ms, index, events.Begin(node.generation))
         for other in self.nodes:
             if other.alive and other is not node:
-                self._put(self.now_ms, index, events.PeerUp(other.index, 1))
-                self._put(self.now_ms, other.index, events.PeerUp(index, 1))
+                self._put(self.now_ms, index, events.PeerUp(other.index, other.generation))
+                self._put(self.now_ms, other.index, events.PeerUp(index, node.generation))
 
     def crash(self, index: int) -> None:
         """SIGKILL: what is not durable is gone, and so is what was on its way to it."""
@@ -141,7 +144,7 @@ class Network:
         node = self.nodes[index]
         if not node.alive:
             return
-        now = Now(self.now_ms, EPOCH_MS + self.now_ms)
+        now = self.now()
         if isinstance(event, events.Checkpointed):
             assert node.taking is not None
             node.checkpoint, node.taking = list(node.taking.pieces), None
@@ -161,6 +164,10 @@ class Network:
                 self.shortened(node)
             else:
                 self._perform(node, effect)
+
+    def now(self) -> Now:
+        """The time of a step."""
+        return Now(self.now_ms, EPOCH_MS + self.now_ms)
 
     def _perform(self, node: Node, effect: events.Effect) -> None:
         match effect:

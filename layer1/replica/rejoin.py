@@ -1,0 +1,147 @@
+"""How a replica that lost its journal, or has only an old copy of it, takes part again without ever voting twice.
+
+Safety: it votes in no term in which it can have voted before.
+
+It counts towards f from the loss on, so at most f - 1 of the others are faulty. It votes nowhere until q = n - f of
+them have *reported*: the view that they are in, with the certificates by which one enters it, and the highest
+generation of its journal that they have seen. It takes the highest reported view v, and votes from the second term
+after that of v on.
+
+*The argument.* Say that it voted in term T before. Then it had entered T: on a certificate whose q voters stood in
+term T - 1 or later when they cast their votes (a notarization or finalization of a view of T - 1 or later, or a
+nullification of T - 1; a leader that proposes a view ahead stays in its term). Votes are durable before they leave,
+and views never go back, so each honest voter reports a term of at least T - 1. And some honest voter did report: of
+the n - 1 others g <= f - 1 are faulty, at least q - 1 - g of the voters and q - g of the reporters are honest others,
+and those are n - 1 - g in all: so 2q - n - g >= n - 3f + 1 > 0 of them are both. Hence v lies in T - 1 or later, and
+the first vote comes in T + 1 or later. A faulty reporter cannot push v up: certificates prove that views were entered.
+With omission faults nobody lies, g is 0, and 2q - n > 0.
+
+A peer that rejoined itself and may not vote yet reports no view: what it has forgotten, its view does not show.
+
+*Generations.* The new journal gets the highest generation reported plus one, so that everybody who knows the old one
+refuses its links. A liar could report the largest number there is, and end this replica's generations: nothing proves
+a generation. So a report counts only up to `MAX_RISE` above the f-th highest, which some honest peer reached: at most
+f - 1 lie. An honest report cannot be that far above another honest one, since each rejoining raises it by one or, by a
+lie, by `MAX_RISE`, and tells at least q peers. At this pace the numbers last for 2^43 rejoinings.
+
+Source: docs/design/consensus.md, "Persist before sending"; decision 015.
+Deviation: the specification took the (f+1)-th highest of unproven views. That fails from n = 7 on (decision 015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from layer1.codec import encode
+from layer1.consensus import quorum
+from layer1.consensus.certificates import Checker
+from layer1.consensus.config import Config
+from layer1.consensus.core import Consensus
+from layer1.consensus.messages import Certificate, Nullification, View
+from layer1.consensus.records import VoteFrom, encode_record
+from layer1.errors import LocalError, RemoteError
+from layer1.replica.messages import Standing
+from layer1.replica.records import ConsensusRecord
+
+REJOINING = 0
+"""The generation that one greets with while one asks for one's own. No journal has it."""
+MAX_RISE = 2**20
+"""How far a report of a generation may lie above what an honest peer reported."""
+MAX_PROOF = 4
+"""Certificates in a report: the newest finalization, and what lets one enter a view."""
+
+
+def standing(consensus: Consensus, generation: int) -> Standing:
+    """What this replica reports to a peer whose journal it knew with this generation."""
+    if consensus.view < consensus.vote_from:
+        return Standing(generation, 0, ())
+    chain = consensus.chain
+    proof = [*chain.about(chain.floor.view), *chain.entry(consensus.view)]
+    return Standing(generation, consensus.view, tuple(dict.fromkeys(proof)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """What the reports come to."""
+
+    generation: int
+    """Of the new journal."""
+    vote_from: View
+    """No vote below this view."""
+
+    def records(self) -> list[bytes]:
+        """The contents of the new journal."""
+        return [encode(ConsensusRecord(encode_record(VoteFrom(self.vote_from))))]
+
+
+class Rejoining:
+    """Collects reports."""
+
+    def __init__(self, config: Config, index: int, generation: int = 0) -> None:
+        """Begin.
+
+        Args:
+            config: The epoch's constants.
+            index: Of this replica.
+            generation: Of the old copy of the journal, if there is one.
+
+        Raises:
+            LocalError: A ledger of this size does not outlast the loss of a journal.
+        """
+        if config.faulty < 1:
+            raise LocalError(
+                f"of {len(config.replicas)} replicas none may fail, so none can come back without its journal: its "
+                "peers cannot tell what it signed. Put the journal back"
+            )
+        self._config = config
+        self._index = index
+        self._generation = generation
+        self._checker = Checker(config)
+        self._reports: dict[int, Standing] = {}
+
+    @property
+    def missing(self) -> int:
+        """Reports that are still needed."""
+        return max(0, self._config.quorum - len(self._reports))
+
+    def hear(self, peer: int, report: Standing) -> Rejoined | None:
+        """Take a report in; the outcome once there are enough.
+
+        Raises:
+            RemoteError: It proves less than it says. It does not count.
+        """
+        if not 0 <= peer < len(self._config.replicas) or peer == self._index:
+            raise RemoteError(f"a report of replica {peer}; this is {self._index} of {len(self._config.replicas)}")
+        if report.view == 0:
+            return None  # it rejoined, too, and may not vote yet
+        self._check(peer, report)
+        self._reports[peer] = report
+        return None if self.missing else self._outcome()
+
+    def _check(self, peer: int, report: Standing) -> None:
+        if len(report.proof) > MAX_PROOF or report.generation < 0:
+            raise RemoteError(f"replica {peer} reports {len(report.proof)} certificates, {report.generation} journals")
+        proven = max([1, *(self._entered_by(certificate) for certificate in report.proof)])
+        if not 1 <= report.view <= proven:
+            raise RemoteError(f"replica {peer} reports view {report.view}, and proves view {proven}")
+        for certificate in report.proof:
+            self._checker.certificate(certificate)
+
+    def _entered_by(self, certificate: Certificate) -> View:
+        if isinstance(certificate, Nullification):
+            return self._config.last_view(certificate.view) + 1
+        return certificate.view + 1
+
+    def _outcome(self) -> Rejoined:
+        highest = max(report.view for report in self._reports.values())
+        vote_from = quorum.first_view(self._config.term(highest) + 2, self._config.term_views)
+        known = believed_generation([report.generation for report in self._reports.values()], self._config.faulty)
+        return Rejoined(max(known, self._generation) + 1, vote_from)
+
+
+def believed_generation(reported: Iterable[int], faulty: int) -> int:
+    """The highest of these that is not absurd, if at most ``faulty`` - 1 of them are lies."""
+    ordered = sorted(reported, reverse=True)
+    honest = ordered[faulty - 1]
+    return max(number for number in ordered if number <= honest + MAX_RISE)
