@@ -1,4 +1,7 @@
-"""``python -m tests.simulation``: replay one seed with a readable trace, or run many and report those that fail."""
+"""``python -m tests.simulation``: replay one seed with a readable trace, or run many and report those that fail.
+
+With ``--twins`` the seeds are numbers of Twins scenarios (`tests.simulation.twins`): all small ones, or random ones.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from itertools import count
 
 from rich.console import Console
 
-from tests.simulation.campaign import campaign, print_tally
+from tests.simulation.campaign import Run, campaign, print_tally
 from tests.simulation.scenario import run
+from tests.simulation.twins import scenario as twins
 
 
 def _seeds(text: str) -> range:
@@ -21,9 +25,11 @@ def _seeds(text: str) -> range:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("--twins", choices=sorted(twins.KINDS), help="Twins scenarios instead of whole replicas")
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--seed", type=int, help="replay this run and print its trace")
     what.add_argument("--seeds", type=_seeds, metavar="A..B", help="run all seeds from A to B")
+    what.add_argument("--count", type=int, metavar="N", help="run the first N seeds")
     what.add_argument("--soak", action="store_true", help="run fresh seeds until Ctrl-C")
     parser.add_argument("--quiet", action="store_true", help="with --seed: without the trace")
     parser.add_argument("--processes", type=int, default=None, help="instead of one per core")
@@ -41,23 +47,58 @@ def _replay(seed: int, *, quiet: bool) -> int:
     return 1 if result.error else 0
 
 
+def _replay_twins(kind: str, seed: int, *, quiet: bool) -> int:
+    result = twins.simulate(twins.KINDS[kind](seed), keep_trace=not quiet)
+    for line in result.trace:
+        print(line)
+    print(result.options)
+    print(f"height {result.height}, {result.steps} steps, recovered in {result.healed_ms} ms: {result.stats}")
+    print(f"VIOLATION: {result.error}" if result.error else "no violation")
+    return 1 if result.error else 0
+
+
+def _chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> range:
+    if options.seeds is not None:
+        return range(options.seeds.start, options.seeds.stop)
+    if options.count is not None:
+        return range(options.count)
+    if options.twins != "exhaustive":
+        parser.error("one of --seed, --seeds, --count and --soak is needed")
+    return range(twins.small_count())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0 if nothing was violated, else 1."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if options.seed is not None:
+        if options.twins:
+            return _replay_twins(options.twins, options.seed, quiet=options.quiet)
         return _replay(options.seed, quiet=options.quiet)
+    kind, run_one = _kind(options.twins)
+    if options.twins == "exhaustive" and (options.soak or _chosen(options, parser).stop > twins.small_count()):
+        parser.error(f"there are {twins.small_count()} small scenarios, 0..{twins.small_count() - 1}")
     console = Console(stderr=True)
-    seeds: Iterable[int] = options.seeds
+    seeds: Iterable[int]
     total: int | None = None
     if options.soak:
         first = int.from_bytes(os.urandom(5), "big")
         console.print(f"fresh seeds from {first} on; Ctrl-C ends it", highlight=False)
         seeds = count(first)
     else:
-        total = len(options.seeds)
-    tally = campaign(seeds, console, total=total, processes=options.processes)
+        seeds = _chosen(options, parser)
+        total = len(seeds)
+    if options.twins == "exhaustive":
+        console.print(twins.small_in_words(), highlight=False)
+    tally = campaign(seeds, console, total=total, processes=options.processes, kind=kind, run_one=run_one)
     print_tally(tally, console)
     return 1 if tally.failures else 0
+
+
+def _kind(name: str | None) -> tuple[str, Run]:
+    """The option that chooses a kind of runs, and the kind."""
+    runs: dict[str | None, Run] = {None: run, "exhaustive": twins.run_small, "random": twins.run_random}
+    return (f"--twins {name}" if name else ""), runs[name]
 
 
 if __name__ == "__main__":

@@ -89,6 +89,11 @@ class Result:
     stats: dict[str, int] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
 
+    @property
+    def seed(self) -> int:
+        """Which run it was."""
+        return self.options.seed
+
 
 class Scenario:
     """A world with its replicas, its clients and its faults."""

@@ -132,6 +132,8 @@ class Checkers:
             self.sent(replica, message.vote, disk)
         if not isinstance(message, Notarize | Finalize | Nullify) or replica not in self.honest:
             return
+        if message.replica != replica:
+            return  # in a block of another leader, that was asked for
         key = message.signature
         if key in self.seen:
             return
