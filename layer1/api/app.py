@@ -60,7 +60,7 @@ def create_app(backend: Backend, limits: ApiLimits | None = None) -> web.Applica
     app[events.FEED] = Feed(api)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
-    described = msgspec.json.encode(document(ROUTES))
+    described = msgspec.json.encode(document(ROUTES, limits))
 
     async def openapi(_request: web.Request) -> web.Response:
         return web.Response(body=described, content_type="application/json")

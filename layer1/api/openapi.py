@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from layer1.api.feed import BlockEvent, GroupEvent, ReplicaEvent, TransactionEvent
+from layer1.api.limits import ApiLimits
 from layer1.api.problems import MEDIA_TYPE, Problem
 from layer1.api.routes import Parameter, Route
 from layer1.api.views import Submission
@@ -24,14 +25,15 @@ Do not believe one replica: ask with `?proof=true` and verify the proof against 
 Errors are problem details (RFC 9457) with a stable `code`. Lists are paged: pass `next` as `cursor`."""
 
 
-def document(routes: Sequence[Route]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes."""
+def document(routes: Sequence[Route], limits: ApiLimits | None = None) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes, served with these limits."""
+    limits = limits or ApiLimits()
     views = {Problem, Submission, BlockEvent, TransactionEvent, GroupEvent, ReplicaEvent}
     views |= {view for route in routes for view in route.answers.values() if not isinstance(view, str)}
     _, schemas = msgspec.json.schema_components(sorted(views, key=lambda view: view.__name__), ref_template=REFERENCE)
     paths: dict[str, Any] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, limits)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -45,13 +47,13 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, limits: ApiLimits) -> dict[str, Any]:
     answers = {str(status): _answer(view) for status, view in route.answers.items()}
     refusals = {str(status): _problem() for status in sorted({*route.refusals, 503})}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method.lower()}{route.path.title().translate(str.maketrans('', '', '/{}.'))}",
-        "parameters": [_parameter(parameter, route.path) for parameter in route.parameters],
+        "parameters": [_parameter(parameter, route.path, limits) for parameter in route.parameters],
         "responses": answers | refusals,
     }
     if route.body:
@@ -60,14 +62,15 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _parameter(parameter: Parameter, path: str) -> dict[str, Any]:
+def _parameter(parameter: Parameter, path: str, limits: ApiLimits) -> dict[str, Any]:
+    bound = {"maximum": getattr(limits, parameter.maximum)} if parameter.maximum else {}
     in_path = f"{{{parameter.name}}}" in path
     return {
         "name": parameter.name,
         "in": "path" if in_path else "query",
         "required": in_path,
         "description": parameter.description,
-        "schema": parameter.schema,
+        "schema": {**parameter.schema, **bound},
     }
 
 

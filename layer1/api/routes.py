@@ -18,6 +18,8 @@ class Parameter:
     name: str
     schema: Mapping[str, object]
     description: str
+    maximum: str = ""
+    """Which of the server's limits bounds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,11 @@ HASH = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
 BOOLEAN = {"type": "boolean", "default": False}
 TEXT = {"type": "string"}
+BECH32 = {"type": "string", "format": "wedge-address", "pattern": "^wedge1[02-9ac-hj-np-z]{58}$"}
+"""Bech32; its last six characters are a checksum, which no schema can express."""
+KEY = {"oneOf": [HASH, BECH32]}
+PLACE = {"type": "string", "pattern": "^[0-9]{1,15}-[0-9]{1,9}$"}
 
 PROOF = Parameter("proof", BOOLEAN, "Add what proves the answer to somebody who trusts the genesis alone.")
-LIMIT = Parameter("limit", {"type": "integer", "minimum": 1}, "Most items in the page.")
-CURSOR = Parameter("cursor", TEXT, "`next` of the page before.")
+LIMIT = Parameter("limit", {"type": "integer", "minimum": 1}, "Most items in the page.", maximum="max_page")
+CURSOR = Parameter("cursor", PLACE, "`next` of the page before.")

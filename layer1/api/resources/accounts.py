@@ -7,7 +7,7 @@ from aiohttp import web
 from layer1.api import parameters
 from layer1.api.context import answer, api_of, page_of, proof_of_head
 from layer1.api.resources.transactions import transaction_view
-from layer1.api.routes import CURSOR, LIMIT, PROOF, TEXT, Parameter, Route
+from layer1.api.routes import BECH32, CURSOR, LIMIT, PROOF, Parameter, Route
 from layer1.api.views import AccountView, TransactionPage, account_view
 from layer1.codec import encode
 from layer1.crypto import parse_address
@@ -41,7 +41,7 @@ async def history(request: web.Request) -> web.Response:
     )
 
 
-ADDRESS = Parameter("address", TEXT, "An address: Bech32, starting with wedge1.")
+ADDRESS = Parameter("address", BECH32, "An address: Bech32, starting with wedge1.")
 
 ROUTES = (
     Route("GET", "/accounts/{address}", account, "An account", {200: AccountView}, (ADDRESS, PROOF)),

@@ -7,7 +7,7 @@ from aiohttp import web
 from layer1.api import parameters
 from layer1.api.context import Api, answer, api_of, page_of
 from layer1.api.problems import not_found
-from layer1.api.routes import CURSOR, LIMIT, NUMBER, PROOF, Parameter, Route
+from layer1.api.routes import LIMIT, NUMBER, PROOF, Parameter, Route
 from layer1.api.views import BlockPage, BlockSummaryView, BlockView, header_view
 from layer1.codec import encode
 from layer1.ledger.genesis import genesis_header
@@ -57,7 +57,9 @@ def _genesis(api: Api, with_proof: bool) -> web.Response:
 
 HEIGHT = Parameter("height", {"oneOf": [NUMBER, {"const": "latest"}]}, "Height, or `latest`.")
 
+BEFORE = Parameter("cursor", {"type": "string", "pattern": "^[0-9]{1,15}$"}, "`next` of the page before.")
+
 ROUTES = (
-    Route("GET", "/blocks", blocks, "Final blocks, the newest first", {200: BlockPage}, (LIMIT, CURSOR)),
+    Route("GET", "/blocks", blocks, "Final blocks, the newest first", {200: BlockPage}, (LIMIT, BEFORE)),
     Route("GET", "/blocks/{height}", block, "One final block", {200: BlockView}, (HEIGHT, PROOF), (400, 404)),
 )

@@ -13,7 +13,7 @@ from layer1.api import parameters
 from layer1.api.context import Api, api_of
 from layer1.api.feed import KINDS, Feed, Filter
 from layer1.api.limits import ApiLimits
-from layer1.api.routes import HASH, TEXT, Parameter, Route
+from layer1.api.routes import BECH32, HASH, Parameter, Route
 from layer1.crypto import parse_address
 from layer1.errors import Refused
 from layer1.storage.store import Place
@@ -115,9 +115,11 @@ def _start(request: web.Request, api: Api) -> Place:
 
 KIND = Parameter("kind", {"type": "array", "items": {"type": "string", "enum": list(KINDS)}}, "Only these; repeatable.")
 GROUP = Parameter("group", {"type": "array", "items": HASH}, "Only these groups (and accounts); repeatable.")
-ACCOUNT = Parameter("account", {"type": "array", "items": TEXT}, "Only these accounts (and groups); repeatable.")
+ACCOUNT = Parameter("account", {"type": "array", "items": BECH32}, "Only these accounts (and groups); repeatable.")
 AFTER = Parameter(
-    "after", TEXT, "Resume after this event (`height-number`) or block (`height`); the header Last-Event-ID wins."
+    "after",
+    {"type": "string", "format": "event", "pattern": "^[0-9]{1,15}(-[0-9]{1,9})?$"},
+    "Resume after this event (`height-number`) or block (`height`); the header Last-Event-ID wins.",
 )
 
 ROUTES = (

@@ -8,7 +8,7 @@ from layer1.api import parameters
 from layer1.api.context import answer, api_of, page_of, proof_of_head
 from layer1.api.problems import not_found
 from layer1.api.resources.transactions import transaction_view
-from layer1.api.routes import CURSOR, HASH, LIMIT, PROOF, TEXT, Parameter, Route
+from layer1.api.routes import CURSOR, HASH, KEY, LIMIT, PROOF, Parameter, Route
 from layer1.api.views import GroupAnswer, GroupPage, TransactionPage, group_view
 from layer1.codec import encode
 from layer1.crypto import ADDRESS_PREFIX, PublicKey, parse_address
@@ -65,7 +65,7 @@ def _key(text: str) -> PublicKey:
 
 
 ID = Parameter("id", HASH, "The group's id.")
-MEMBER = Parameter("member", TEXT, "A group key in hex, or a funding or payout address.")
+MEMBER = Parameter("member", KEY, "A group key in hex, or a funding or payout address.")
 
 ROUTES = (
     Route("GET", "/groups", groups, "Groups, the newest first", {200: GroupPage}, (MEMBER, LIMIT, CURSOR)),

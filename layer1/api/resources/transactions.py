@@ -195,7 +195,7 @@ def _result(name: Hash, located: Located | None, proof: str | None) -> Submissio
 
 ID = Parameter("id", HASH, "The transaction's id.")
 WAIT = Parameter("wait", {"type": "string", "enum": ["final"]}, "Wait for finality.")
-TIMEOUT = Parameter("timeout_ms", NUMBER, "How long to wait at most, ms.")
+TIMEOUT = Parameter("timeout_ms", NUMBER | {"minimum": 1}, "How long to wait at most, ms.", maximum="max_wait_ms")
 BODY: dict[str, object] = {
     JSON: {
         "oneOf": [
