@@ -205,25 +205,30 @@ def settle_pending(group: Group) -> Step:
 
 
 def commit(group: Group, version: Pending) -> Step:
-    """Tell of a version that nothing can undo, and of our commands whose fate it decides."""
+    """Tell of a version that nothing can undo, and of our commands whose fate it decides.
+
+    What it refutes comes first: a command that a crash made us forget may have the number of a later one of ours, and
+    whoever waits for that number waits for the later one.
+    """
     state, batch, me = version.state, version.batch, group.place.index
-    effects: list[Effect] = [Committed(state.version, batch, state.body.balances)]
+    committed = Committed(state.version, batch, state.body.balances)
     applied = state.body.applied[me]
     if group.next_number <= applied:
         group = replace(group, next_number=applied + 1)
     if not group.outbox:
-        return group, effects
+        return group, [committed]
     dead = [command for command in group.outbox if command.number <= applied]
     group = replace(group, outbox=group.outbox[len(dead) :])
     done = {command.number: command for command in batch.commands if command.member == me}
     reasons = {refusal.number: refusal for refusal in batch.refusals if refusal.member == me}
+    effects: list[Effect] = []
     for command in dead:
         if done.get(command.number) == command:
             continue
         reason = reasons.get(command.number)
         code, text = (reason.code, reason.message) if reason else ("superseded", "a later command took its place")
         effects.append(Rejected(command.number, code, text))
-    return group, effects
+    return group, [*effects, committed]
 
 
 def drop_unsigned(group: Group, code: str, text: str) -> Step:

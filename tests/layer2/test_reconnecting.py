@@ -9,7 +9,19 @@ from msgspec import structs
 
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import DoubleSignature, sign_state
-from layer2.events import Advice, CloseRequested, Committed, Connected, Persist, Received, Send, WedgeRequested
+from layer2.events import (
+    Advice,
+    CloseRequested,
+    Committed,
+    Connected,
+    Effect,
+    Event,
+    Persist,
+    Received,
+    Rejected,
+    Send,
+    WedgeRequested,
+)
 from layer2.messages import CloseRequest, Propose, Resume, Submit
 from layer2.payments import pay
 from layer2.reconnecting import Case, compare, resume
@@ -210,8 +222,18 @@ def test_a_command_forgotten_in_a_crash_applies_at_most_once() -> None:
     assert b.group.state.body.balances == (1006, 994) and b.group.state.body.applied == (0, 2)
 
 
-def test_a_new_command_that_takes_a_forgotten_ones_number_is_rejected() -> None:
+def test_a_new_command_that_takes_a_forgotten_ones_number_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whoever waits for that number learns it before the version that has the forgotten one is told."""
     a, b, wire = pair()
+    told: list[Effect] = []
+    step = b.step
+
+    def overheard(event: Event) -> list[Effect]:
+        effects = step(event)
+        told.extend(effects)
+        return effects
+
+    monkeypatch.setattr(b, "step", overheard)
     b.request(pay(0, 5))
     wire.run(until=lambda: a.group.pending is not None)
     wire.cut()
@@ -223,6 +245,7 @@ def test_a_new_command_that_takes_a_forgotten_ones_number_is_rejected() -> None:
     b.request(pay(0, 7))
     wire.run()
     assert not wire.errors and b.rejected[1].code == "superseded"
+    assert [type(effect) for effect in told if isinstance(effect, Rejected | Committed)] == [Rejected, Committed]
     assert b.group.state.body.balances == (1005, 995) == a.group.state.body.balances
 
 

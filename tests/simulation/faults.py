@@ -6,20 +6,45 @@ Each schedules its mischief up to the end of the phase; `Scenario` undoes all of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
+from typing import Protocol
 
+from layer1.ledger.genesis import Genesis
+from tests.simulation.clocks import Clock
 from tests.simulation.kernel import MS, World
 from tests.simulation.network import Network
-from tests.simulation.replica import Replica
 
 DRIFT_PPM = 50_000
 """Far beyond any clock: a minute an hour, so that it matters within seconds."""
 
 
+class Process(Protocol):
+    """What can fail: a replica, or a wallet."""
+
+    name: str
+    genesis: Genesis
+    clock: Clock
+    fuse: int | None
+    slow_disk: float
+
+    def start(self) -> None:
+        """Run, if it does not."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def pause(self, duration_us: int) -> None:
+        """SIGSTOP for so long."""
+
+    def resume(self) -> None:
+        """SIGCONT."""
+
+
 class Faults:
     """The hand that breaks things."""
 
-    def __init__(self, world: World, network: Network, replicas: Sequence[Replica], end_us: int) -> None:
+    def __init__(self, world: World, network: Network, replicas: Sequence[Process], end_us: int) -> None:
         self.world, self.network, self.replicas, self.end_us = world, network, list(replicas), end_us
         self._mends: list[Callable[[], None]] = []
 
@@ -27,7 +52,7 @@ class Faults:
         """Let these kinds of fault happen from now on."""
         for kind in kinds:
             random = self.world.random(f"faults {kind}")
-            self._repeat(random, KINDS[kind], random.randint(300, 3_000) * MS)
+            self.repeat(random, partial(KINDS[kind], self, random), random.randint(300, 3_000) * MS)
 
     def heal(self) -> None:
         """Undo all cuts, wake all sleepers, set all clocks, start all that was killed."""
@@ -39,10 +64,12 @@ class Faults:
             replica.clock.set(0)
             replica.start()
 
-    def _repeat(self, random: Random, strike: Strike, mean_us: int) -> None:
+    def repeat(self, random: Random, strike: Callable[[], None], mean_us: int) -> None:
+        """Strike now and then, until the phase ends."""
+
         def again() -> None:
             if self.world.now_us < self.end_us:
-                strike(self, random)
+                strike()
                 self.world.after(int(random.expovariate(1.0) * mean_us) + 1, again)
 
         self.world.after(int(random.expovariate(1.0) * mean_us), again)

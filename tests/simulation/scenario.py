@@ -10,14 +10,16 @@ Source: docs/design/style.md, "How their tests read".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from layer1.errors import WedgeError
+from layer1.ledger.genesis import Genesis
 from layer1.replica.core import ReplicaCore
 from tests.simulation.byzantine import ROLES
 from tests.simulation.checkers import all_checkers
-from tests.simulation.checkers.base import Checkers
+from tests.simulation.checkers.base import Checker, Checkers
 from tests.simulation.checkers.liveness import Liveness
 from tests.simulation.faults import KINDS, Faults
 from tests.simulation.kernel import MS, World
@@ -101,10 +103,10 @@ class Scenario:
     def __init__(self, options: Options, *, keep_trace: bool = False, make_core: MakeCore = ReplicaCore) -> None:
         self.options = options
         self.world = World(options.seed, keep_trace=keep_trace)
-        self.genesis = genesis(options.replicas, options.term_views)
+        self.genesis = self.make_genesis(options)
         byzantine = dict(options.roles)
         honest = [index for index in range(options.replicas) if index not in byzantine]
-        checkers = all_checkers(self.genesis, honest)
+        checkers = self.make_checkers(honest)
         (self.liveness,) = [checker for checker in checkers if isinstance(checker, Liveness)]
         self.checkers = Checkers(checkers)
         self.replicas = [
@@ -118,6 +120,14 @@ class Scenario:
             self.replicas[index].corrupt(ROLES[role])
         self.honest = [self.replicas[index] for index in honest]
         self.workload = Workload(self.world, self.genesis, self.replicas, self.checkers, pause_us=options.pause_ms * MS)
+
+    def make_genesis(self, options: Options) -> Genesis:
+        """Of the ledger."""
+        return genesis(options.replicas, options.term_views)
+
+    def make_checkers(self, honest: Sequence[int]) -> list[Checker]:
+        """All that judges these replicas, and what they serve."""
+        return all_checkers(self.genesis, honest)
 
     def run(self) -> Result:
         """Both phases; what was violated is in the result."""

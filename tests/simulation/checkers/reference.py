@@ -41,6 +41,11 @@ class Reference:
         header = genesis_header(genesis)
         self.points = [self._point(header, 0, (), header.transactions_root, header.outputs_root)]
 
+    @property
+    def state(self) -> State:
+        """The ledger after the newest block."""
+        return self._state
+
     def take(self, block: CommittedBlock) -> Point | None:
         """What executing this block, or the one that came first at its height, gives; None if one before is missing."""
         height = block.header.height

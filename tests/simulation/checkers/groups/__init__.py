@@ -1,0 +1,1 @@
+"""What must hold for groups in every run, one property per file."""

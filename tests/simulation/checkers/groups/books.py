@@ -1,0 +1,80 @@
+"""Books: a group pays out what was put in and what was paid within it, to the unit, and no money comes from nowhere.
+
+The balances of each version are computed by adding up the payments that honest members signed, and nothing else. In
+the end each honest wallet has on layer 1 what it began with and what its closed groups left to it.
+
+Source: docs/design/groups.md, "Objects", rules 7, 11, 15 and 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layer1.crypto import PublicKey
+from layer1.ledger.records import Group as LedgerGroup
+from layer1.ledger.records import Status
+from tests.simulation.checkers.groups.base import GroupChecker
+from tests.simulation.checkers.groups.facts import Facts, GroupFacts, Member, payments
+
+
+class Books(GroupChecker):
+    """Sums."""
+
+    def __init__(self, facts: Facts, accounts: Mapping[int, tuple[PublicKey, ...]], began_units: int) -> None:
+        """`accounts` are those of each honest wallet, which began with `began_units` in all."""
+        super().__init__(facts)
+        self._accounts, self._began_units = dict(accounts), began_units
+        self._earned: dict[int, int] = dict.fromkeys(accounts, 0)
+
+    def on_ledger(self, before: LedgerGroup | None, after: LedgerGroup) -> None:
+        if after.status is not Status.CLOSED:
+            return
+        facts = self.facts.groups[after.group_id]
+        version = facts.settled_version
+        assert version is not None, "it is closed"
+        for index, member in facts.honest.items():
+            due = _due(facts, self._balances(facts, member, version))
+            if after.payouts != due:
+                self.fail(
+                    f"group {after.group_id.hex()[:8]} pays {after.payouts} on version {version}; deposits, payments "
+                    f"and bonds add up to {due}"
+                )
+            mine = after.agreement.members[index]
+            self._earned[member.wallet] += after.payouts[index] - mine.deposit - mine.bond
+
+    def _balances(self, facts: GroupFacts, member: Member, version: int) -> list[int]:
+        balances = [each.deposit for each in facts.ledger.agreement.members]
+        for each in range(1, version + 1):
+            for payer, pay in payments(member.batches[each]):
+                balances[payer] -= pay.amount
+                balances[pay.payee] += pay.amount
+        return balances
+
+    def finish(self) -> None:
+        state = self.facts.reference.state
+        for wallet, accounts in self._accounts.items():
+            locked = sum(
+                group.agreement.members[index].deposit + group.agreement.members[index].bond
+                for group, index in self._open_groups(wallet)
+            )
+            has = sum(state.balance(account) for account in accounts)
+            due = self._began_units + self._earned[wallet] - locked
+            if has != due:
+                self.fail(f"wallet {wallet} has {has} units on layer 1, its groups leave it {due}")
+
+    def _open_groups(self, wallet: int) -> list[tuple[LedgerGroup, int]]:
+        return [
+            (facts.ledger, index)
+            for facts in self.facts.groups.values()
+            for index, member in facts.honest.items()
+            if member.wallet == wallet and facts.ledger.status is not Status.CLOSED
+        ]
+
+
+def _due(facts: GroupFacts, balances: list[int]) -> tuple[int, ...]:
+    """Of a group of two: each its balance and its bond, or the bond to the other."""
+    forfeited, bonds = facts.ledger.forfeited, [each.bond for each in facts.ledger.agreement.members]
+    due = list(balances)
+    for index, bond in enumerate(bonds):
+        due[1 - index if forfeited[index] else index] += bond
+    return tuple(due)

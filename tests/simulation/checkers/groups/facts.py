@@ -1,0 +1,191 @@
+"""What is known of the groups of a run: by layer 1 after each block, and on the disks of honest members.
+
+Layer 1's side comes from the straight replay of `checkers.reference`; a member's side from the records that it made
+durable. Nothing here judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from layer1.block import CommittedBlock
+from layer1.codec import decode
+from layer1.crypto import Hash, PublicKey
+from layer1.ledger.agreements import Claim, Final, GroupHeader
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.records import Group as LedgerGroup
+from layer1.ledger.records import Reason, Status
+from layer1.ledger.transactions import CloseGroup
+from layer2.events import Committed
+from layer2.messages import Batch
+from layer2.payments import Pay
+from layer2.records import Certified, Claimed, FinalSigned, HostRecord, Signed
+from tests.simulation.checkers.base import Checker
+from tests.simulation.checkers.reference import Reference
+
+OnLedger = Callable[[LedgerGroup | None, LedgerGroup], None]
+
+
+@dataclass
+class Member:
+    """One honest member of one group: what its disk holds."""
+
+    wallet: int
+    index: int
+    """In the agreement."""
+    signed: dict[int, GroupHeader] = field(default_factory=dict)
+    """By version."""
+    batches: dict[int, Batch] = field(default_factory=dict)
+    """By version: what it signed turned the version before into this one."""
+    certified: int = 0
+    """Highest version of which it durably has all signatures."""
+    told: dict[int, Committed] = field(default_factory=dict)
+    """By version, what it called committed."""
+    final: Final | None = None
+    claim: Claim | None = None
+
+    @property
+    def committed(self) -> int:
+        """Newest version that it called committed."""
+        return max(self.told, default=0)
+
+
+@dataclass
+class GroupFacts:
+    """One group."""
+
+    ledger: LedgerGroup
+    honest: dict[int, Member]
+    """By index in the agreement."""
+    final: Final | None = None
+    """The FINAL that closed it, if one did."""
+
+    @property
+    def settled_version(self) -> int | None:
+        """The version on which it was closed; None while it is not."""
+        if self.ledger.status is not Status.CLOSED:
+            return None
+        if self.ledger.reason is Reason.FINAL:
+            assert self.final is not None, "a FINAL closed it"
+            return self.final.base_version
+        return self.ledger.version
+
+
+def payments(batch: Batch) -> Iterator[tuple[int, Pay]]:
+    """Who pays what, in a batch."""
+    for command in batch.commands:
+        yield command.member, decode(command.payload, Pay)
+
+
+class Facts(Checker):
+    """All groups that have an honest member."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        honest_replicas: Sequence[int],
+        reference: Reference,
+        owners: Mapping[PublicKey, int],
+        honest: Sequence[int],
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            genesis: Of the ledger.
+            honest_replicas: By index.
+            reference: The replay that all checkers share.
+            owners: Wallets by spending account.
+            honest: Wallets that follow the protocol.
+        """
+        super().__init__(genesis, honest_replicas, reference)
+        self.groups: dict[Hash, GroupFacts] = {}
+        self.clock_ms = 0
+        """Of the newest block."""
+        self.on_ledger: list[OnLedger] = []
+        self._owners, self._honest = dict(owners), frozenset(honest)
+        self._height = 0
+        self._early: dict[Hash, list[tuple[int, HostRecord]]] = {}
+
+    # ----------------------------------------------------------------------------------------------------- the members
+
+    def member(self, wallet: int, group_id: Hash) -> Member | None:
+        """The honest wallet's side of a group that layer 1 has."""
+        facts = self.groups.get(group_id)
+        if facts is None:
+            return None
+        return next((member for member in facts.honest.values() if member.wallet == wallet), None)
+
+    def note_records(self, wallet: int, records: Sequence[HostRecord]) -> None:
+        """What a wallet made durable."""
+        for record in records:
+            member = self.member(wallet, record.group_id)
+            if member is not None:
+                self._note(member, record)
+            elif record.group_id not in self.groups:  # the replica that showed it the group was the first
+                self._early.setdefault(record.group_id, []).append((wallet, record))
+
+    @staticmethod
+    def _note(member: Member, record: HostRecord) -> None:
+        match record:
+            case Signed(propose=propose):
+                version = propose.header.version
+                member.signed[version] = propose.header
+                member.batches[version] = decode(propose.batch, Batch)
+                if member.index != 0:
+                    member.certified = max(member.certified, version)
+            case Certified(version=version):
+                member.certified = max(member.certified, version)
+            case FinalSigned(final=final):
+                member.final = final
+            case Claimed(claim=claim):
+                member.claim = claim
+            case _:
+                pass
+
+    def note_committed(self, wallet: int, group_id: Hash, event: Committed) -> None:
+        """What a wallet called committed."""
+        member = self.member(wallet, group_id)
+        if member is not None:
+            member.told[event.version] = event
+
+    # ------------------------------------------------------------------------------------------------------- layer 1
+
+    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
+        for block in blocks:
+            self.delivered(process, replica, block)
+
+    def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
+        if block.header.height != self._height + 1 or self.reference.take(block) is None:
+            return
+        self._height, self.clock_ms = block.header.height, block.header.clock
+        finals = self._finals(block)
+        for output in block.outputs:
+            if output.code == "ok" and output.group_id is not None and output.group_id not in self.groups:
+                self._open(output.group_id)
+        for group_id, facts in self.groups.items():
+            before, after = facts.ledger, self.reference.state.group(group_id)
+            assert after is not None, "groups do not go away"
+            if after is before:
+                continue
+            facts.ledger = after
+            facts.final = finals.get(group_id, facts.final)
+            for listener in self.on_ledger:
+                listener(before, after)
+
+    def _finals(self, block: CommittedBlock) -> dict[Hash, Final]:
+        done = {output.transaction_id for output in block.outputs if output.code == "ok"}
+        payloads = [(each.id, each.payload) for each in block.transactions]
+        return {p.final.group_id: p.final for name, p in payloads if isinstance(p, CloseGroup) and name in done}
+
+    def _open(self, group_id: Hash) -> None:
+        group = self.reference.state.group(group_id)
+        assert group is not None, "it was opened in this block"
+        wallets = [self._owners.get(member.funding) for member in group.agreement.members]
+        honest = {i: Member(w, i) for i, w in enumerate(wallets) if w is not None and w in self._honest}
+        if honest:
+            self.groups[group_id] = GroupFacts(group, honest)
+            for wallet, record in self._early.pop(group_id, ()):
+                self.note_records(wallet, [record])
+            for listener in self.on_ledger:
+                listener(None, group)

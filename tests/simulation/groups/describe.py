@@ -1,0 +1,60 @@
+"""Messages between wallets in a few words, for readers of a trace."""
+
+from __future__ import annotations
+
+from layer1.crypto import Hash
+from layer1.errors import WedgeError
+from layer2.messages import (
+    Accept,
+    Answer,
+    CloseRequest,
+    Commit,
+    Decline,
+    Error,
+    FinalAccept,
+    FinalProposal,
+    FinalReady,
+    Message,
+    Offer,
+    Propose,
+    Resume,
+    Submit,
+    decode_message,
+)
+
+
+def short(name: Hash) -> str:
+    """The start of a hash: enough to tell two apart in one run."""
+    return name.hex()[:6]
+
+
+def message_of(data: bytes) -> str:
+    """What a link between wallets carries."""
+    try:
+        message = decode_message(data)
+    except WedgeError:
+        return f"{len(data)} bytes that are no message"
+    if isinstance(message, Offer | Answer | Decline):
+        return type(message).__name__
+    return f"{short(message.group_id)} {type(message).__name__}{_detail(message)}"
+
+
+def _detail(message: Message) -> str:
+    match message:
+        case Submit(commands=commands):
+            return f" of commands {commands[0].number if commands else 'none'}.."
+        case Propose(header=header):
+            return f" of version {header.version}, {short(header.hash)}"
+        case Accept(version=version):
+            return f" of version {version}"
+        case Resume(certificate=certificate, highest=highest):
+            above = f", signed {highest.version}" if highest is not None else ""
+            return f" at version {certificate.header.version}{above}"
+        case FinalProposal(final=final):
+            return f" on version {final.base_version}"
+        case Commit(certificate=certificate):
+            return f" of version {certificate.header.version}"
+        case Error(code=code, message=text):
+            return f" {code}: {text[:80]}"
+        case CloseRequest() | FinalAccept() | FinalReady() | Offer() | Answer() | Decline():
+            return ""

@@ -1,0 +1,79 @@
+"""What a dishonest wallet may do: change and hold back what its honest half says and hears, and sign on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Protocol
+
+from layer1.codec import encode
+from layer1.crypto import Hash
+from layer1.ledger.transactions import CloseGroup, Report, Wedge
+from layer2.messages import GroupMessage
+from layer2.records import HostRecord
+from layer2.value import Group
+from tests.simulation.groups.home import Home
+from tests.simulation.kernel import World
+from wallet.keystore import HotKeys
+
+Payload = CloseGroup | Wedge | Report
+
+
+class Host(Protocol):
+    """The wallet that a role sits in."""
+
+    world: World
+    index: int
+    keys: HotKeys
+    home: Home
+    gone: bool
+
+    def groups(self) -> dict[Hash, Group]:
+        """What its honest half hosts; empty while it does not run."""
+
+    def say(self, peer: int, data: bytes) -> None:
+        """Send to another wallet."""
+
+    def bring(self, payload: Payload) -> None:
+        """Bring to layer 1."""
+
+    def kill(self) -> None:
+        """End the process."""
+
+    def start(self) -> None:
+        """Begin the next life."""
+
+
+class Role:
+    """An honest wallet, which roles make worse."""
+
+    def __init__(self, host: Host, random: Random) -> None:
+        self.host = host
+        self.random = random
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return type(self).__name__
+
+    def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
+        """What really leaves for this wallet when the honest half says this."""
+        return (data,)
+
+    def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
+        """What the honest half gets to see."""
+        return (data,)
+
+    def brings(self, payload: Payload) -> bool:
+        """Whether it brings to layer 1 what its honest half wants there."""
+        return True
+
+    def synced(self, records: Sequence[HostRecord]) -> None:
+        """Its honest half made these durable."""
+
+    def act(self) -> None:
+        """Do something on its own; called now and then while it runs."""
+
+    def say(self, peer: int, message: GroupMessage) -> None:
+        """Send a message of one's own."""
+        self.host.say(peer, encode(message))

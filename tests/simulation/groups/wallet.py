@@ -1,0 +1,376 @@
+"""One wallet over all its lives: a process that is put together as `wallet.assembly` and `wallet.wallet` do.
+
+`Network` sees it as a node. It pauses, is killed between any two effects, and comes back from what its home holds.
+
+Source: wallet/assembly.py, wallet/wallet.py, layer2/driver.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from layer1.block import CommittedBlock
+from layer1.crypto import Hash, PublicKey, SigningKey
+from layer1.errors import LocalError, RemoteError
+from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.genesis import Genesis
+from layer1.ledger.transactions import CloseGroup, Report, Wedge
+from layer2.driver import GroupHost
+from layer2.events import Committed, Rejected
+from layer2.messages import decode_message
+from layer2.opening import OpeningPolicy
+from layer2.payments import Payments
+from layer2.value import Group
+from tests.layer1.ledger.world import key
+from tests.simulation import replica as simulated
+from tests.simulation.checkers.groups.base import GroupChecker
+from tests.simulation.clocks import Clock
+from tests.simulation.groups import describe
+from tests.simulation.groups.api import Api
+from tests.simulation.groups.client import Cut, SimulatedClient
+from tests.simulation.groups.home import Home, HomeBook, HomeHistory, HomeJournal, read
+from tests.simulation.groups.links import SimulatedLink, SimulatedPeers
+from tests.simulation.groups.loop import Killed, ProcessLoop
+from tests.simulation.groups.roles.role import Role
+from tests.simulation.kernel import MS, World
+from tests.simulation.network import Network
+from wallet.channel import Channel
+from wallet.follower import Follower
+from wallet.keystore import HotKeys
+from wallet.observer import WalletObserver
+from wallet.openings import Openings
+from wallet.parts import Parts
+from wallet.signals import Signals
+from wallet.submitter import Submitter
+
+POLICY = OpeningPolicy(
+    accept_deposit_up_to_units=5_000,
+    accept_bond_up_to_units=1_000,
+    min_challenge_ms=1_000,
+)
+"""What every wallet joins unasked."""
+CLOCKS = 100
+"""Clocks of wallets are numbered from here on; those of replicas from 0."""
+
+
+def wallet_keys(index: int) -> HotKeys:
+    """The keys of a wallet: its spending account, and the root of its group keys."""
+    return HotKeys(key(f"wallet {index}"), key(f"groups of {index}").seed())
+
+
+def savings(index: int) -> PublicKey:
+    """Where its channels pay."""
+    return key(f"savings {index}").public
+
+
+class _Observer(WalletObserver):
+    """The product's observer, overheard."""
+
+    def __init__(self, process: WalletProcess, book: HomeBook, history: HomeHistory, signals: Signals) -> None:
+        super().__init__(book, history, signals)
+        self._process = process
+
+    def committed(self, group_id: Hash, event: Committed) -> None:
+        self._process.tell(lambda checkers: checkers.committed(self._process.index, group_id, event))
+        super().committed(group_id, event)
+
+    def rejected(self, group_id: Hash, event: Rejected) -> None:
+        self._process.tell(lambda checkers: checkers.rejected(self._process.index, group_id, event))
+        super().rejected(group_id, event)
+
+    def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
+        self._process.accuse(group_id, peer, error)
+        super().misbehaved(group_id, peer, error)
+
+
+@dataclass
+class Life:
+    """What a kill takes away."""
+
+    loop: ProcessLoop
+    journal: HomeJournal
+    parts: Parts
+    client: SimulatedClient
+    peers: SimulatedPeers
+    follower: Follower
+    openings: Openings
+    links: dict[int, SimulatedLink] = field(default_factory=dict)
+
+    def channels(self) -> list[Channel]:
+        """Handles of all channels in the book."""
+        return [Channel(self.parts, self.peers, self.follower, record.group_id) for record in self.parts.book]
+
+
+class WalletProcess:
+    """One wallet."""
+
+    network: Network
+    generation = 1
+
+    def __init__(
+        self, world: World, genesis: Genesis, index: int, apis: Sequence[Api], checkers: GroupChecker, names: list[str]
+    ) -> None:
+        self.world, self.genesis, self.index, self.checkers = world, genesis, index, checkers
+        self.name = f"wallet{index}"
+        self.keys = wallet_keys(index)
+        self.home = Home()
+        self.clock = Clock(world, CLOCKS + index)
+        self.cut = Cut()
+        self.role: Role | None = None
+        self.is_honest = True
+        self.gone = False
+        """It never comes back."""
+        self.fuse: int | None = None
+        """Effects until it is killed; None for never."""
+        self.slow_disk = 0.0
+        self.paused = False
+        self.life: Life | None = None
+        self.lives = 0
+        self.on_start: list[Callable[[WalletProcess, Life], None]] = []
+        """Hear of each life as it begins, within its process."""
+        self._apis = list(apis)
+        self._names = names
+        self._random = world.random(f"process {self.name}")
+        for api in apis:
+            api.replica.on_final.append(self._heard)
+
+    def corrupt(self, role: type[Role]) -> None:
+        """It is dishonest from now on, with this role."""
+        self.is_honest = False
+        self.role = role(self, self.world.random(f"role {self.name}"))
+
+    def groups(self) -> dict[Hash, Group]:
+        """What it hosts; empty while it does not run."""
+        return {} if self.life is None else dict(self.life.parts.host.groups)
+
+    def bring(self, payload: CloseGroup | Wedge | Report) -> None:
+        """Bring to layer 1, for a role."""
+        if self.life is not None:
+            with self.life.loop.running():
+                self.life.parts.submitter.bring(payload)
+
+    def tell(self, what: Callable[[GroupChecker], None]) -> None:
+        """What an honest wallet does is judged; what checkers find ends the run, whoever tries to catch it."""
+        if not self.is_honest or self.life is None:
+            return
+        try:
+            what(self.checkers)
+        except AssertionError as violation:
+            self.life.loop.fail(violation)
+            raise
+
+    def accuse(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
+        """It says that somebody broke the protocol."""
+        self.world.stats["wallets' accusations"] += 1
+        self.world.note(self.name, f"accuses: {error}")
+        self.tell(lambda checkers: checkers.misbehaved(self.index, group_id, peer, error))
+
+    # ---------------------------------------------------------------------------------------------------- start, kill
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process exists, paused or not."""
+        return self.life is not None
+
+    def start(self) -> None:
+        """Come back from the home."""
+        if self.alive or self.gone:
+            return
+        self.lives += 1
+        self.paused, self.fuse = False, None
+        loop = ProcessLoop(self.world, self.world.random(f"{self.name} life {self.lives}"))  # type: ignore[abstract]
+        self.world.note(self.name, f"starts with {len(self.home.book)} channels")
+        with loop.running():
+            try:
+                life = self._assemble(loop)
+            except LocalError as error:
+                if self.is_honest:
+                    raise AssertionError(f"{self.name} is honest and cannot start: {error}") from error
+                loop.dead = self.gone = True
+                return
+            self.life = life
+            self.tell(lambda checkers: checkers.restored(self.index, self.groups()))
+            loop.spawn(life.follower.run(), f"{self.name}: the watcher")
+            loop.spawn(self._guard(life), f"{self.name}: the guard")
+            for listener in self.on_start:
+                listener(self, life)
+        self.network.joined(self.name)
+
+    def _assemble(self, loop: ProcessLoop) -> Life:
+        """As `wallet.assembly.assemble` and `Wallet.__aenter__`."""
+        genesis, signals, boundary = self.genesis, Signals(), self.boundary
+        book = HomeBook(self.home, loop, boundary)
+        history = HomeHistory(self.home, loop)
+        observer = _Observer(self, book, history, signals)
+        wall_ms = lambda: self.clock.now().wall_ms  # noqa: E731
+        client = SimulatedClient(self._apis, genesis, loop, self.cut, wall_ms)
+        submitter = Submitter(client)
+        observer.on_submission = self._guarded(submitter)
+        journal = HomeJournal(self.home, loop, boundary, self._synced)
+
+        def group_key(agreement: GroupAgreement, _: int) -> SigningKey:
+            return self.keys.group_key(book.key_index_of(agreement))
+
+        host = GroupHost(
+            journal,  # type: ignore[arg-type]  # all that a host uses of a journal
+            self.keys.spending,
+            genesis.chain_id,
+            machines={"payments/1": Payments()},
+            observer=observer,
+            group_key=group_key,
+        )
+        parts = Parts(
+            genesis, self.keys, savings(self.index), client, host, book, history, observer, submitter, signals
+        )
+        peers = SimulatedPeers(self.keys.spending, genesis.chain_id, host)
+        follower = Follower(parts)
+        openings = Openings(parts, peers, follower)
+        openings.accept(POLICY)
+        return Life(loop, journal, parts, client, peers, follower, openings)
+
+    def _guarded(self, submitter: Submitter) -> Callable[[CloseGroup | Wedge | Report], object]:
+        def bring(payload: CloseGroup | Wedge | Report) -> None:
+            self.boundary()
+            if self.role is None or self.role.brings(payload):
+                submitter.bring(payload)
+
+        return bring
+
+    async def _guard(self, life: Life) -> None:
+        """When the disk fails, somebody looks after it and starts the wallet again."""
+        failure = await life.parts.signals.until(lambda: life.parts.signals.failure)
+        self.world.note(self.name, f"cannot guard its channels: {failure}")
+        self.world.after(self._random.randint(100, 2_000) * MS, partial(self._restart, life))
+
+    def _restart(self, life: Life) -> None:
+        if self.life is life:
+            self.kill()
+            self.start()
+
+    def kill(self) -> None:
+        """SIGKILL, or the power goes: what is not durable is gone."""
+        life, self.life = self.life, None
+        if life is None:
+            return
+        life.loop.dead = True
+        before = len(self.home.disk.records)
+        life.journal.crash(self._random, while_syncing=life.journal.syncing or bool(life.journal.failed))
+        found = [read(data) for data in self.home.disk.records[before:]]
+        if self.is_honest and found:
+            self.checkers.synced(self.index, found)
+        self.world.stats["wallet kills"] += 1
+        self.world.note(self.name, "is killed")
+        self.network.left(self.name)
+        self.world.after(0, life.loop.bury)
+
+    def pause(self, duration_us: int) -> None:
+        """SIGSTOP, and SIGCONT later."""
+        if not self.paused and self.life is not None:
+            self.paused = self.life.loop.paused = True
+            self.world.note(self.name, f"pauses for {duration_us // MS} ms")
+            self.world.after(duration_us, self.resume)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.paused = False
+        if self.life is not None:
+            self.life.loop.resume()
+
+    def boundary(self) -> None:
+        """Between two effects, where a kill may strike."""
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse <= 0:
+                self.fuse = None
+                self.kill()
+                raise Killed
+
+    def _synced(self, records: list[bytes]) -> None:
+        if self.slow_disk and self._random.random() < self.slow_disk and self.life is not None:
+            self.life.loop.busy_until_us += self._random.randint(10, 300) * MS
+        found = [read(data) for data in records]
+        if self.role is not None:
+            self.role.synced(found)
+        self.tell(lambda checkers: checkers.synced(self.index, found))
+
+    # ----------------------------------------------------------------------------------------------------------- links
+
+    def admits(self, peer: int, generation: int) -> bool:
+        """Everybody may call but who broke the protocol too often, as `wallet.wallet` has it."""
+        life = self.life
+        if life is None:
+            return False
+        with life.loop.running():
+            return not life.parts.host.shuts_out(wallet_keys(peer).spending.public)
+
+    def peer_up(self, peer: int, generation: int) -> None:
+        """A link is open."""
+        if self.life is not None:
+            self.life.loop.call_soon(self._attach, self.life, peer)
+
+    def _attach(self, life: Life, peer: int) -> None:
+        hang_up = self.network.link(self.name, self._names[peer]).break_off
+        link = SimulatedLink(wallet_keys(peer).spending.public, life.loop, partial(self._leave, life, peer), hang_up)
+        old = life.links.get(peer)
+        if old is not None:
+            old.end("replaced")
+        life.links[peer] = link
+        life.loop.spawn(self._serve(life, link), f"{self.name}: serving a link")
+
+    @staticmethod
+    async def _serve(life: Life, link: SimulatedLink) -> None:
+        try:
+            await life.parts.host.attach(link)
+        except LocalError:
+            assert life.journal.failed, "only the disk may end it"
+
+    def peer_down(self, peer: int) -> None:
+        """The link has ended."""
+        if self.life is not None:
+            self.life.loop.call_soon(self._detach, self.life, peer)
+
+    @staticmethod
+    def _detach(life: Life, peer: int) -> None:
+        link = life.links.pop(peer, None)
+        if link is not None:
+            link.end("it broke")
+
+    def receive(self, peer: int, data: bytes) -> None:
+        """A message came."""
+        if self.life is None:
+            return
+        for seen in (data,) if self.role is None else self.role.incoming(peer, data):
+            self.life.loop.call_soon(self._hear, self.life, peer, seen)
+
+    @staticmethod
+    def _hear(life: Life, peer: int, data: bytes) -> None:
+        link = life.links.get(peer)
+        if link is not None:
+            link.deliver(data)
+
+    def _leave(self, life: Life, peer: int, data: bytes) -> None:
+        self.boundary()
+        for really in (data,) if self.role is None else self.role.outgoing(peer, data):
+            self._say(life, peer, really)
+
+    def say(self, peer: int, data: bytes) -> None:
+        """What a role says on its own."""
+        if self.life is not None:
+            self._say(self.life, peer, data)
+
+    def _say(self, life: Life, peer: int, data: bytes) -> None:
+        if self.is_honest:
+            message = decode_message(data)
+            self.tell(lambda checkers: checkers.sent(self.index, peer, message))
+        self.world.note(self.name, f"to {self._names[peer]}:", data, describe.message_of)
+        self.world.schedule(life.loop.busy_until_us, partial(self._depart, life, peer, data))
+
+    def _depart(self, life: Life, peer: int, data: bytes) -> None:
+        if not life.loop.dead:
+            self.network.send(self.name, peer, data)
+
+    def _heard(self, replica: simulated.Replica, block: CommittedBlock) -> None:
+        if self.life is not None:
+            self.life.client.heard(replica, block)
