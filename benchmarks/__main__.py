@@ -1,19 +1,21 @@
-"""``python -m benchmarks [--json] [--only NAME]``: measure the marks, each beside its floor of the same run."""
+"""``python -m benchmarks [--json] [--only NAME] [--full]``: the marks, each beside its floor of the same run."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from rich.console import Console
 
-from benchmarks import blocks, channel, floors, leader, transfers
+from benchmarks import blocks, channel, floors, leader, restart, transfers
 from benchmarks.result import show, to_json
 
 MEASUREMENTS = {
     "transfers": transfers.measure,
     "leader": leader.measure,
     "blocks": blocks.measure,
+    "restart": restart.measure,
     "channel": channel.measure,
 }
 
@@ -23,7 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     parser.add_argument("--only", choices=MEASUREMENTS, help="run one of the measurements")
+    parser.add_argument(
+        "--full", action="store_true", help=f"restart with {restart.BLOCKS:,} blocks; preparing them takes minutes"
+    )
     arguments = parser.parse_args()
+    if arguments.full:
+        MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.BLOCKS)
     progress = Console(stderr=True)
     with progress.status("measuring the floors") as status:
         bounds = floors.measure()
