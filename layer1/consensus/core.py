@@ -196,9 +196,13 @@ class Consensus:
         }
 
     def checkpoint(self) -> list[bytes]:
-        """Records that, with the last final block, restore this replica: older ones may be thrown away."""
+        """Records that, with the last final block, restore this replica: older ones may be thrown away.
+
+        With an older block, or genesis, they restore one that stands below votes which it does not remember: so they
+        say from where on it may vote.
+        """
         chain, floor = self.chain, self.chain.floor.view
-        records: list[Record] = [VoteFrom(self._vote_from)] if self._vote_from else []
+        records: list[Record] = [VoteFrom(max(self._vote_from, floor + 1))]
         records += [certificate for view, certificate in chain.certified.items() if view > floor]
         records += [held for held in chain.nullifications.values() if held.view > floor]
         records += [self._final] if self._final is not None else []

@@ -31,7 +31,10 @@ from layer1.errors import LocalError, RemoteError
 
 
 class VoteFrom(Struct, tag=32):
-    """This replica lost its journal: it votes in no view below this one ("Persist before sending")."""
+    """This replica votes in no view below this one: it does not remember what it said there.
+
+    It lost its journal, or shortened it ("Persist before sending").
+    """
 
     view: View
 

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer1.codec import decode, encode
+from layer1.consensus.certificates import Vote
+from layer1.consensus.messages import Finalize, Notarize, Nullify, Proposal
+from layer1.consensus.records import VoteFrom
 from layer1.consensus.records import decode_record as decode_consensus
+from layer1.consensus.votes import Pool
 from layer1.errors import LocalError
 from layer1.ledger.image import Balances, Remembered
 from layer1.replica import events
@@ -241,7 +245,7 @@ def test_rebuilding_without_storage_fetches_every_block_from_peers() -> None:
     network.crash(0)
     node = network.nodes[0]
     node.durable, node.buffer = node.durable + node.buffer, []
-    before = votes(node.core)
+    before = {record for record in votes(node.core) if not isinstance(decode_consensus(record), VoteFrom)}
     node.checkpoint, node.delivered = None, []
     network.start(0, rebuild=True)
     assert node.core.application.floor.header.height == 0
@@ -308,3 +312,33 @@ def test_no_checkpoint_while_consensus_is_ahead_of_the_state() -> None:
     core._effects = []
     core._consider_checkpoint()
     assert not any(isinstance(effect, events.TakeCheckpoint) for effect in core._effects)
+
+
+def test_rebuilding_from_nothing_contradicts_no_vote_that_the_journal_lost() -> None:
+    """The votes below a checkpoint are gone from the journal: who starts below it again must not vote there.
+
+    It did, and nullified views that it had finalized, as soon as its peers did not answer within a view timeout.
+    """
+    network = ran()
+    node, bare = network.nodes[0], []
+    network.shortened = lambda other: bare.append(other is node and not consensus_votes(other.durable))
+    network.run_until(lambda: any(bare))
+    cast = consensus_votes(node.history)
+    network.crash(0)
+    network.lost = lambda sender, receiver, _data: 0 in {sender, receiver}
+    node.checkpoint, node.delivered = None, []
+    network.start(0, rebuild=True)
+    network.run_for(20_000)
+    witness, contradictions = Pool(node.core.config), []
+    for vote in cast + consensus_votes(node.history):
+        contradictions += [(found, vote) for found in [witness.contradiction(vote)] if found is not None]
+        witness.add(vote)
+    assert not contradictions
+
+
+def consensus_votes(records: list[bytes]) -> list[Vote]:
+    """All own votes among journal records, alone or in a proposal."""
+    found = [decode_record(data) for data in records]
+    said = [decode_consensus(record.record) for record in found if isinstance(record, ConsensusRecord)]
+    own = [record.vote for record in said if isinstance(record, Proposal) and record.vote.replica == 0]
+    return own + [record for record in said if isinstance(record, Notarize | Finalize | Nullify)]
