@@ -35,9 +35,6 @@ from layer1.replica.records import (
     decode_record,
 )
 
-REPLAYED_BATCHES = 200
-"""Batches in hand during a replay before those that cannot execute any more are dropped."""
-
 
 class Replay:
     """One replay into one application."""
@@ -129,26 +126,36 @@ class Replay:
             )
 
     def _replay_final(self, record: FinalRecord) -> Iterator[CommittedBlock]:
-        floor, headers = self._application.floor.header.height, list[Header]()
+        floor, headers, batches = self._application.floor.header.height, list[Header](), list[Hash]()
         for name in record.blocks:
             block = self._blocks.pop(name, None)
             if block is None:
                 if record.finalization.view <= self._application.floor.header.view or self._rebuilding:
                     continue
                 raise LocalError(f"the journal calls block {name.hex()} final and does not hold it; it is damaged")
+            batches += block.batches
             beyond = self._rebuilding and not self._application.has_state(block.header.parent)
             if block.header.height > floor and not beyond:
                 self._execute_record(block)
                 headers.append(block.header)
         yield from self._application.commit(headers, record.finalization)
-        self._forget_final()
+        self._forget_final(batches)
 
-    def _forget_final(self) -> None:
+    def _forget_final(self, batches: Iterable[Hash]) -> None:
+        """Forget these batches, as this replica did when it journaled that their block is final.
+
+        And no others: it journaled a batch once, and a later block may name it even if it executes nothing any more.
+        """
         floor = self._application.floor.header.height
         for name in [name for name, block in self._blocks.items() if block.header.height <= floor]:
             del self._blocks[name]
-        if len(self.batches) > REPLAYED_BATCHES:
-            self._drop_executed()
+        needed = self._needed()
+        for digest in batches:
+            if digest not in needed:
+                self.batches.pop(digest, None)
+
+    def _needed(self) -> set[Hash]:
+        return {digest for block in self._blocks.values() for digest in block.batches}
 
     def execute_pending(self) -> None:
         """Execute what consensus may still vote on, and keep the batches that are not final."""
@@ -159,9 +166,8 @@ class Replay:
         self._drop_executed()
 
     def _drop_executed(self) -> None:
-        """Forget batches of which nothing can execute any more, so that replay needs little memory."""
-        state = self._application.floor.state
-        needed = {digest for block in self._blocks.values() for digest in block.batches}
+        """Forget batches of which nothing can execute any more: if a block names one, it is fetched again."""
+        state, needed = self._application.floor.state, self._needed()
         for digest, part in list(self.batches.items()):
             if digest not in needed and all(
                 item.valid_until_ms < state.clock or state.remembered(item.id) for item in part.transactions

@@ -177,6 +177,21 @@ def test_an_opening_weighs_what_verifying_it_takes(world: World) -> None:
     assert weight(opening) == MEMBERS
 
 
+def test_who_brings_a_transaction_to_two_replicas_makes_none_refuse_to_start() -> None:
+    """The second batch executes nothing, but a block names it: a replay had forgotten it, and called the journal damaged."""
+    genesis = msgspec.structs.replace(GENESIS, parameters=small(50))
+    network = Network(genesis=genesis, limits=PoolLimits(batch_transactions=1))
+    transactions = [transfer_on(genesis.chain_id) for _ in range(300)]
+    network.submit(1, transactions)
+    network.submit(2, transactions[:1])
+    network.run_until(network.everybody_has(300))
+    network.run_for(3_000)
+    assert sum(len(block.batches) for block in network.nodes[2].delivered) == 301
+    network.crash(2)
+    network.start(2)
+    network.check()
+
+
 @pytest.mark.slow
 async def test_a_peer_whose_blocks_cannot_be_read_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The task ended with the database's error, nobody heard of it, and the peer was never served again."""
