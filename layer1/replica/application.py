@@ -89,6 +89,11 @@ class Application:
         """All executed blocks that are not final, the lowest first."""
         return sorted(self._blocks.values(), key=lambda executed: executed.header.height)
 
+    def batch(self, digest: Hash) -> bytes | None:
+        """An encoded batch of a block above the floor, for a peer that is to vote on it or on its children."""
+        parts = (part for executed in self._blocks.values() for part in executed.parts)
+        return next((part.encoded for part in parts if part.digest == digest), None)
+
     def has_state(self, block: BlockId) -> bool:
         """Whether children of this block can be executed."""
         return block == self.floor.id or block in self._blocks

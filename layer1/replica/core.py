@@ -444,7 +444,8 @@ class ReplicaCore:
         if not self._may_ask(peer, now):
             return
         held = self.batches.get(digest)
-        encoded = held.encoded if held is not None and held.good else self._recent.batch(digest)
+        good = held.encoded if held is not None and held.good else None
+        encoded = good or self._recent.batch(digest) or self.application.batch(digest)
         if encoded is not None:
             self._serve(peer, BatchData(encoded), now)
 

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from layer1.block import Batch, batch_digest
-from layer1.codec import encode
+from layer1.codec import decode, encode
+from layer1.consensus.events import Now
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import Claim
 from layer1.ledger.genesis import Parameters
@@ -19,6 +20,7 @@ from layer1.replica import events
 from layer1.replica.application import Application, Part
 from layer1.replica.batches import BatchStore, batch_weight
 from layer1.replica.mempool import Mempool, PoolLimits, check_entry
+from layer1.replica.messages import BatchData, FetchBatch
 from layer1.replica.weight import BUILD_WEIGHT, block_weight, heaviest, total_weight, weight
 from tests.layer1.ledger.world import Party, World, key, make_party
 from tests.layer1.replica.network import ALICE, EPOCH_MS, GENESIS, Network, named, transfer
@@ -101,8 +103,8 @@ def test_batches_fit_into_the_blocks_of_the_ledger() -> None:
     network.check()
 
 
-def transfer_on(chain_id: bytes) -> Transaction:
-    blank = transfer()
+def transfer_on(chain_id: bytes, valid_until_ms: int = 500_000) -> Transaction:
+    blank = transfer(valid_until_ms=valid_until_ms)
     return msgspec.structs.replace(blank, signatures=(sign_transaction(blank, chain_id, ALICE),))
 
 
@@ -178,7 +180,7 @@ def test_an_opening_weighs_what_verifying_it_takes(world: World) -> None:
 
 
 def test_who_brings_a_transaction_to_two_replicas_makes_none_refuse_to_start() -> None:
-    """The second batch executes nothing, but a block names it: a replay had forgotten it, and called the journal damaged."""
+    """The second batch executes nothing, but a block names it: a replay had forgotten it, and found damage."""
     genesis = msgspec.structs.replace(GENESIS, parameters=small(50))
     network = Network(genesis=genesis, limits=PoolLimits(batch_transactions=1))
     transactions = [transfer_on(genesis.chain_id) for _ in range(300)]
@@ -190,6 +192,26 @@ def test_who_brings_a_transaction_to_two_replicas_makes_none_refuse_to_start() -
     network.crash(2)
     network.start(2)
     network.check()
+
+
+def test_the_batches_of_a_block_that_is_not_final_are_served_when_nothing_of_them_can_execute_any_more() -> None:
+    """Who voted for the block had dropped them: with one replica dead and one without them, all stood still [L2]."""
+    parameters = msgspec.structs.replace(small(1), heartbeat_ms=5_000)
+    network = Network(
+        genesis=msgspec.structs.replace(GENESIS, parameters=parameters), limits=PoolLimits(batch_transactions=1)
+    )
+    network.run_for(3_000)
+    chain_id = network.genesis.chain_id
+    network.submit(0, [transfer_on(chain_id), transfer_on(chain_id, valid_until_ms=1_500)])
+    voter = network.nodes[1].core
+    network.run_until(lambda: network.heights()[1] == 1)
+    [block] = voter.application.above_floor()
+    [dead] = block.digests
+    assert voter.batches.get(dead) is None
+    question = events.FromPeer(3, encode(FetchBatch(dead)))
+    effects = voter.step(question, Now(network.now_ms, EPOCH_MS + network.now_ms))
+    [answer] = [effect for effect in effects if isinstance(effect, events.Transmit)]
+    assert decode(answer.data, BatchData).batch == block.parts[0].encoded
 
 
 @pytest.mark.slow
