@@ -36,6 +36,7 @@ from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
 from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints
 from layer1.replica.events import Effect, Event
 from layer1.replica.evidence import EvidenceBook
+from layer1.replica.generations import Generations
 from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
 from layer1.replica.messages import (
     BatchAnnounce,
@@ -57,9 +58,10 @@ from layer1.replica.records import (
     PeerRecord,
     Record,
 )
-from layer1.replica.rejoin import REJOINING, standing
+from layer1.replica.rejoin import standing
 from layer1.replica.restart import Replay
 from layer1.replica.serving import Allowances
+from layer1.replica.work import WorkWatch
 
 EXPIRY_STEP_MS = 1_000
 """How often, on the ledger clock, the pool is searched for what is past its life span."""
@@ -111,12 +113,8 @@ class ReplicaCore:
         self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
         self.batches = BatchStore(genesis.parameters, len(genesis.replicas))
         self.catchup = CatchUpState(self.config, index)
-        self.generations: dict[int, int] = {}
-        """Highest journal generation seen of each peer."""
+        self.generations = Generations(self.config.faulty)
         self.evidence = EvidenceBook()
-        self._generation = 1
-        self._outdated_by: set[int] = set()
-        """Peers that saw a higher generation of our journal."""
         self._key = key
         self._consensus: Consensus | None = None
         self._fetches = Fetches()
@@ -128,11 +126,7 @@ class ReplicaCore:
         self._recent = RecentBlocks()
         self._checkpoints = Checkpoints(policy or CheckpointPolicy())
         self._loading: set[int] = set()
-        self._tip: Executed | None = None
-        self._work: tuple[object, ...] = ()
-        self._told: tuple[bool, int | None] = (False, None)
-        self._oldest_ms: int | None = None
-        self._due_wall_ms: int | None = None
+        self._work = WorkWatch(self.application, self.batches)
         self._consensus_wake_ms: int | None = None
         self._wake_ms: int | None = None
         self._expired_at_ms = 0
@@ -173,7 +167,7 @@ class ReplicaCore:
             ids = [transaction.id for transaction in batch.transactions]
             self.batches.add_own(part.encoded, batch, ids, 0).durable = True
         self._checkpoints.restored(self._checkpoints.height, replay.size_bytes)
-        self.generations = replay.generations
+        self.generations.peers = replay.generations
         floor = self.application.floor
         self._consensus = Consensus(self.config, self._key, self.index, floor.header, floor.finalization, replay.votes)
 
@@ -197,7 +191,7 @@ class ReplicaCore:
         batches.update((held.digest, held.encoded) for held in self.batches.durable())
         return [
             CheckpointRecord(floor.header.height, floor.id),
-            *(PeerRecord(peer, generation) for peer, generation in self.generations.items()),
+            *(PeerRecord(peer, generation) for peer, generation in self.generations.peers.items()),
             *(EvidenceRecord(evidence) for evidence in self.evidence),
             *(BatchRecord(encoded) for encoded in batches.values()),
             *(BlockRecord(executed.header, executed.digests) for executed in above),
@@ -235,7 +229,7 @@ class ReplicaCore:
         self._effects = []
         match event:
             case events.Begin():
-                self._generation = event.generation
+                self.generations.own = event.generation
                 self._step_consensus(consensus_events.Started(), now)
             case events.PeerUp():
                 self._on_peer_up(event)
@@ -340,41 +334,15 @@ class ReplicaCore:
     def _on_peer_up(self, event: events.PeerUp) -> None:
         """Tell a peer what it may have missed: our batches, and how far the chain is."""
         self._loading.discard(event.peer)
-        if event.generation > self.generations.get(event.peer, 0):
-            self.generations[event.peer] = event.generation
+        if self.generations.greet(event.peer, event.generation):
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
-        self._send(event.peer, standing(self.consensus, self.generations.get(event.peer, 0)))
+        self._send(event.peer, standing(self.consensus, self.generations.peers.get(event.peer, 0)))
         own = tuple(held.digest for held in self.batches.pending() if held.packer == self.index)
         if own:
             self._send(event.peer, BatchAnnounce(own))
         finalization = self.application.floor.finalization
         if finalization is not None:
             self._send(event.peer, ConsensusMessage(finalization))
-
-    def refuse(self, peer: int, generation: int) -> bytes | None:
-        """What to tell a peer that greets with this generation and gets no link; None if it gets one."""
-        known = self.generations.get(peer, 0)
-        if generation in (REJOINING, known) or generation > known:
-            return None
-        return encode(Standing(known, 0, ()))
-
-    def _on_standing(self, peer: int, message: Standing) -> None:
-        """More than f peers saw a newer journal of ours, so one of them is honest: this one is an old copy.
-
-        Raises:
-            LocalError: It must not be used.
-        """
-        if message.generation <= self._generation:
-            self._outdated_by.discard(peer)
-            return
-        self._outdated_by.add(peer)
-        if len(self._outdated_by) > self.config.faulty:
-            raise LocalError(
-                f"this replica runs on an old copy of its journal: it has generation {self._generation}, the replicas "
-                f"{sorted(self._outdated_by)} saw a later one. What it signed since is not known here. Put the newest "
-                "journal back, or start with --rejoin: then it asks its peers, and votes again where it cannot have "
-                "voted before"
-            )
 
     def _on_message(self, event: events.FromPeer, now: Now) -> None:
         try:
@@ -405,7 +373,7 @@ class ReplicaCore:
                 if self.catchup.busy:
                     self._effects.append(events.Again())
             case Standing():
-                self._on_standing(peer, message)
+                self.generations.hear(peer, message)
             case _:
                 assert_never(message)
 
@@ -533,7 +501,7 @@ class ReplicaCore:
         )
         executed = self.application.build(effect.view, effect.epoch, effect.parent, effect.wall_time, candidates)
         self._executed(executed)
-        return (*self._work_news(now), consensus_events.Built(executed.header, executed.digests))
+        return (*self._work.news(self.consensus, now), consensus_events.Built(executed.header, executed.digests))
 
     def _try_validate(self, effect: consensus_events.Validate) -> Sequence[consensus_events.Event]:
         """Answer a `Validate` if every batch is here and verified; else see to it that they come."""
@@ -588,8 +556,7 @@ class ReplicaCore:
             if (held := self.batches.get(part.digest)) is not None:
                 self._make_durable(held, lazy=True)
         self._journal(BlockRecord(executed.header, executed.digests), lazy=True)
-        if self._tip is None or executed.header.view > self._tip.header.view:
-            self._tip = executed
+        self._work.executed(executed)
 
     def _commit(self, headers: Sequence[Header], finalization: Finalization, now: Now) -> None:
         floor = self.application.floor.header.height
@@ -674,45 +641,17 @@ class ReplicaCore:
 
     def _tell_work(self, now: Now) -> None:
         """Tell consensus of work, until what it does about it changes nothing any more."""
-        while news := self._work_news(now):
+        while news := self._work.news(self.consensus, now):
             self._step_consensus(news[0], now)
 
-    def _work_news(self, now: Now) -> tuple[consensus_events.WorkChanged, ...]:
-        """Whether there is something to order that no block on its way holds (rule 9), if that is news.
-
-        It goes before the answer to `Build`, or a leader of several views would fill them with empty blocks.
-        """
-        tip, chain = self._tip, self.consensus.chain
-        alive = tip is not None and (tip.header.view >= self.consensus.view or chain.is_certified(tip.header.view))
-        head = tip.id if tip is not None and alive else chain.tip.id
-        situation = (head, self.batches.version, self.application.floor.id)
-        if situation != self._work:
-            self._work = situation
-            included = self.application.included(head)
-            self._oldest_ms = min(
-                (held.arrived_ms for held in self.batches.pending() if held.digest not in included), default=None
-            )
-            self._due_wall_ms = self._due(head)
-        due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
-        told = (self._oldest_ms is not None or due, self._oldest_ms)
-        if told == self._told:
-            return ()
-        self._told = told
-        return (consensus_events.WorkChanged(*told),)
-
-    def _due(self, head: BlockId) -> int | None:
-        """Wall time at which a block on `head` would settle a group at its deadline (rule 11 of groups.md)."""
-        header = self.application.header_of(head)
-        if header is None:
-            head, header = self.application.floor.id, self.application.floor.header
-        deadline = self.application.state_after(head).next_deadline()
-        return None if deadline is None else header.wall_time + max(0, deadline - header.clock)
-
     def _ask_wake(self, now: Now) -> None:
-        due = None
-        if self._due_wall_ms is not None and now.wall_ms < self._due_wall_ms:
-            due = now.monotonic_ms + self._due_wall_ms - now.wall_ms
-        wakes = (self._consensus_wake_ms, self.pool.pack_at_ms(), self._fetches.wake_ms(), self.catchup.wake_ms(), due)
+        wakes = (
+            self._consensus_wake_ms,
+            self.pool.pack_at_ms(),
+            self._fetches.wake_ms(),
+            self.catchup.wake_ms(),
+            self._work.wake_ms(now),
+        )
         wake = min((time for time in wakes if time is not None), default=None)
         if wake != self._wake_ms:
             self._wake_ms = wake

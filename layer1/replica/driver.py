@@ -18,7 +18,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import assert_never
 
@@ -31,7 +31,7 @@ from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
-from layer1.journal import Damaged, Journal
+from layer1.journal import Journal
 from layer1.ledger.transactions import Transaction
 from layer1.replica import catchup, events
 from layer1.replica.checkpointing import CheckpointTask
@@ -40,16 +40,14 @@ from layer1.replica.following import BlockSubscription
 from layer1.replica.mempool import check_entry
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoining import rejoin
+from layer1.replica.startup import check_journal, come_back
 from layer1.replica.verifying import VerificationQueue
 from layer1.replica.waiting import Waiting
 from layer1.replica.writer import StoreWriter
-from layer1.storage.checkpoint import read_checkpoint
 from layer1.storage.store import Store
 
 LAZY_SYNC_S = 0.05
 """After which lazy records are synced if nothing else was: what is lost until then is fetched from peers again."""
-REPLAY_BULK = 200
-"""Blocks between two writes to the database while the journal is replayed."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the database's thread may hold the interpreter while the loop wants it; a tenth of Python's default."""
 
@@ -114,7 +112,8 @@ class Replica:
         try:
             if self._rejoin:
                 await rejoin(self.config, self.genesis, self._key, self.core.config)
-            await self._replay()
+            self._journal = check_journal(self.config.journal)
+            await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
             self._writer = StoreWriter(self.store, self._fail_from_thread)
             self.link_port = await self._peers.listen()
             self._api = await serve(create_app(self), api.host, api.port, reuse_port=reuse)
@@ -172,59 +171,6 @@ class Replica:
         missing = set(range(len(replicas))) - others - {index}
         if missing or len(others) != len(replicas) - 1:
             raise LocalError(f"peers: {sorted(others)} are configured, the genesis has {len(replicas)} replicas")
-
-    async def _replay(self) -> None:
-        if not self.config.journal.is_dir():
-            raise LocalError(
-                f"the journal {self.config.journal} is missing. A replica that starts without it might vote against "
-                "its own votes. Put it back; if it is lost for good, start with --rejoin: then the replica asks its "
-                "peers, and votes again where it cannot have voted before"
-            )
-        started = time.monotonic()
-        checkpoint = None if self._rebuild else read_checkpoint(self.config.checkpoint)
-        stored = self._stored_blocks() if self._rebuild else None
-        self._journal = self._open_journal()
-        gc.disable()  # see `_settle_memory`: nothing of what comes now is garbage
-        try:
-            blocks: list[CommittedBlock] = []
-            for block in self.core.restore(self._journal.replay(), checkpoint, stored):
-                blocks.append(block)
-                if len(blocks) >= REPLAY_BULK:
-                    await self._store_replayed(blocks)
-                    blocks = []
-            await self._store_replayed(blocks)
-        finally:
-            gc.enable()
-        height, took_ms = self.core.application.floor.header.height, (time.monotonic() - started) * 1000
-        _log.info("replica %d is back at height %d after %.0f ms", self.index, height, took_ms)
-
-    def _open_journal(self) -> Journal:
-        try:
-            journal = Journal.open(self.config.journal)
-        except Damaged as error:
-            raise LocalError(
-                f"{error}. Put the very journal back, or start with --rejoin: then the replica sets it aside, asks its "
-                "peers, and votes again where it cannot have voted before"
-            ) from error
-        if journal.dropped_bytes:
-            _log.warning("dropped %d bytes that a crash tore, and nobody relied on", journal.dropped_bytes)
-        return journal
-
-    async def _store_replayed(self, blocks: Sequence[CommittedBlock]) -> None:
-        height = self.core.checkpoint_height
-        if self.store.height < height:
-            raise LocalError(
-                f"the database ends at block {self.store.height}, and the journal goes on from the checkpoint of block "
-                f"{height}: put the database back, or start with --rebuild, which fetches what is missing from peers"
-            )
-        await asyncio.to_thread(self.store.append, blocks)
-
-    def _stored_blocks(self) -> Iterator[CommittedBlock]:
-        """All blocks in storage, from the first on."""
-        first = 1
-        while blocks := self.store.blocks(first, REPLAY_BULK):
-            yield from blocks
-            first += len(blocks)
 
     def _generation(self) -> int:
         assert self._journal is not None, "started"
@@ -398,9 +344,9 @@ class Replica:
 
     def refuse(self, peer: int, generation: int) -> bytes | None:
         """See `layer1.replica.peers.Host`: who runs on an old copy of its journal gets no link."""
-        told = self.core.refuse(peer, generation)
+        told = self.core.generations.refuse(peer, generation)
         if told is not None:
-            known = self.core.generations[peer]
+            known = self.core.generations.peers[peer]
             _log.warning("replica %d runs on journal %d, it had %d: an old copy", peer, generation, known)
         return told
 

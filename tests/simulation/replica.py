@@ -200,7 +200,7 @@ class Replica:
 
     def admits(self, peer: int, generation: int) -> bool:
         """As `driver._peer_of` does."""
-        return generation >= self.core.generations.get(peer, 0)
+        return self.core.generations.refuse(peer, generation) is None
 
     def peer_up(self, peer: int, generation: int) -> None:
         """A link is open."""

@@ -55,7 +55,7 @@ def test_a_restart_from_a_checkpoint_gives_the_same_replica() -> None:
     assert floor.state.snapshot() == was.state.snapshot()
     assert votes(node.core) == votes(before)
     assert node.core.consensus.view == before.consensus.view
-    assert node.core.generations == before.generations
+    assert node.core.generations.peers == before.generations.peers
     assert {held.digest for held in node.core.batches.pending()} == {held.digest for held in before.batches.durable()}
 
 

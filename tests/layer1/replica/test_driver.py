@@ -214,7 +214,7 @@ async def test_who_may_link(tmp_path: Path) -> None:
         assert not one._peers._admit(BOB.public, good)
         assert not one._peers._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
         assert not one._peers._admit(keys[0], b"")
-        one.core.generations[0] = 5
+        one.core.generations.peers[0] = 5
         assert one.refuse(0, 4) is not None
         assert one.refuse(0, 5) is None
 

@@ -326,7 +326,7 @@ def test_an_old_copy_of_the_journal_is_told_and_stops() -> None:
     network.crash(3)
     node.durable, node.generation = copy, 1
     node.restart()
-    words = [other.core.refuse(3, 1) for other in network.nodes[:3]]
+    words = [other.core.generations.refuse(3, 1) for other in network.nodes[:3]]
     assert all(words)
     network.step(3, events.Begin(1))
     network.step(3, events.FromPeer(0, words[0] or b""))
@@ -336,8 +336,8 @@ def test_an_old_copy_of_the_journal_is_told_and_stops() -> None:
     network.step(3, events.FromPeer(1, words[1] or b""))
     assert "runs on an old copy of its journal" in str(node.failed)
     assert "--rejoin" in str(node.failed)
-    assert network.nodes[0].core.refuse(3, 2) is None
-    assert network.nodes[0].core.refuse(3, 0) is None
+    assert network.nodes[0].core.generations.refuse(3, 2) is None
+    assert network.nodes[0].core.generations.refuse(3, 0) is None
 
 
 def test_a_replica_that_may_not_vote_yet_reports_no_view() -> None:

@@ -1,0 +1,67 @@
+"""Whether there is something to order that no block on its way holds: what makes consensus work (rule 9).
+
+Source: docs/design/consensus.md, rules 6 and 9; docs/design/groups.md, rule 11 (deadlines).
+"""
+
+from __future__ import annotations
+
+from layer1.consensus.core import Consensus
+from layer1.consensus.events import Now, WorkChanged
+from layer1.header import BlockId
+from layer1.replica.application import Application, Executed
+from layer1.replica.batches import BatchStore
+
+
+class WorkWatch:
+    """Compares what is pending with the block that the next one most likely extends."""
+
+    def __init__(self, application: Application, batches: BatchStore) -> None:
+        self._application = application
+        self._batches = batches
+        self._tip: Executed | None = None
+        self._situation: tuple[object, ...] = ()
+        self._told: tuple[bool, int | None] = (False, None)
+        self._oldest_ms: int | None = None
+        self._due_wall_ms: int | None = None
+
+    def executed(self, executed: Executed) -> None:
+        """A block was built or validated here."""
+        if self._tip is None or executed.header.view > self._tip.header.view:
+            self._tip = executed
+
+    def news(self, consensus: Consensus, now: Now) -> tuple[WorkChanged, ...]:
+        """What consensus does not know yet; one item or none.
+
+        It goes before the answer to `Build`, or a leader of several views would fill them with empty blocks.
+        """
+        tip, chain = self._tip, consensus.chain
+        alive = tip is not None and (tip.header.view >= consensus.view or chain.is_certified(tip.header.view))
+        head = tip.id if tip is not None and alive else chain.tip.id
+        situation = (head, self._batches.version, self._application.floor.id)
+        if situation != self._situation:
+            self._situation = situation
+            included = self._application.included(head)
+            self._oldest_ms = min(
+                (held.arrived_ms for held in self._batches.pending() if held.digest not in included), default=None
+            )
+            self._due_wall_ms = self._due(head)
+        due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
+        told = (self._oldest_ms is not None or due, self._oldest_ms)
+        if told == self._told:
+            return ()
+        self._told = told
+        return (WorkChanged(*told),)
+
+    def wake_ms(self, now: Now) -> int | None:
+        """Monotonic time at which the next deadline falls due."""
+        if self._due_wall_ms is None or now.wall_ms >= self._due_wall_ms:
+            return None
+        return now.monotonic_ms + self._due_wall_ms - now.wall_ms
+
+    def _due(self, head: BlockId) -> int | None:
+        """Wall time at which a block on `head` would settle a group at its deadline (rule 11 of groups.md)."""
+        header = self._application.header_of(head)
+        if header is None:
+            head, header = self._application.floor.id, self._application.floor.header
+        deadline = self._application.state_after(head).next_deadline()
+        return None if deadline is None else header.wall_time + max(0, deadline - header.clock)
