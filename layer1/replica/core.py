@@ -30,6 +30,7 @@ from layer1.header import BlockId, Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction
 from layer1.replica import checkpoints, events
+from layer1.replica.announcing import MAX_ANNOUNCED, Announcements
 from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Fetches, Held
 from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
@@ -127,6 +128,7 @@ class ReplicaCore:
         self._checkpoints = Checkpoints(policy or CheckpointPolicy())
         self._loading: set[int] = set()
         self._work = WorkWatch(self.application, self.batches)
+        self._announcements = Announcements(self.batches)
         self._consensus_wake_ms: int | None = None
         self._wake_ms: int | None = None
         self._expired_at_ms = 0
@@ -267,6 +269,7 @@ class ReplicaCore:
         if request is not None:
             self._send(*request)
         self._tell_work(now)
+        self._announce(now)
         self._consider_checkpoint()
         self._ask_wake(now)
 
@@ -324,6 +327,11 @@ class ReplicaCore:
             self._make_durable(held, lazy=True)
             self._effects.append(events.TransmitAll(encode(BatchData(encoded))))
 
+    def _announce(self, now: Now) -> None:
+        digests = self._announcements.take(self._work.oldest_ms, self.application.floor.state, now.monotonic_ms)
+        if digests:
+            self._effects.append(events.TransmitAll(encode(BatchAnnounce(digests))))
+
     def _make_durable(self, held: Held, *, lazy: bool) -> None:
         if not held.durable:
             held.durable = True
@@ -361,7 +369,7 @@ class ReplicaCore:
                 self._on_batch(peer, message.batch, now)
             case BatchAnnounce():
                 _check_digests(message.digests)
-                for digest in message.digests[:1_000]:
+                for digest in message.digests[:MAX_ANNOUNCED]:
                     if self.batches.get(digest) is None and self.batches.why_bad(digest) is None:
                         self._send(peer, FetchBatch(digest))
             case FetchBatch():
@@ -651,6 +659,7 @@ class ReplicaCore:
             self._fetches.wake_ms(),
             self.catchup.wake_ms(),
             self._work.wake_ms(now),
+            self._announcements.at_ms(self._work.oldest_ms),
         )
         wake = min((time for time in wakes if time is not None), default=None)
         if wake != self._wake_ms:

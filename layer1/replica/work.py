@@ -21,7 +21,8 @@ class WorkWatch:
         self._tip: Executed | None = None
         self._situation: tuple[object, ...] = ()
         self._told: tuple[bool, int | None] = (False, None)
-        self._oldest_ms: int | None = None
+        self.oldest_ms: int | None = None
+        """Monotonic time at which the oldest batch arrived that no block on its way holds."""
         self._due_wall_ms: int | None = None
 
     def executed(self, executed: Executed) -> None:
@@ -41,12 +42,12 @@ class WorkWatch:
         if situation != self._situation:
             self._situation = situation
             included = self._application.included(head)
-            self._oldest_ms = min(
+            self.oldest_ms = min(
                 (held.arrived_ms for held in self._batches.pending() if held.digest not in included), default=None
             )
             self._due_wall_ms = self._due(head)
         due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
-        told = (self._oldest_ms is not None or due, self._oldest_ms)
+        told = (self.oldest_ms is not None or due, self.oldest_ms)
         if told == self._told:
             return ()
         self._told = told

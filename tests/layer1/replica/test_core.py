@@ -156,6 +156,22 @@ def test_a_voter_that_lacks_a_batch_fetches_it() -> None:
     network.check()
 
 
+def test_a_batch_that_one_replica_holds_alone_spreads_under_a_steady_leader() -> None:
+    """Its packer lost it in a crash, links were down: nobody but its last holder knew of it until it expired."""
+    steady = msgspec.structs.replace(GENESIS.parameters, term_views=64)
+    network = Network(genesis=msgspec.structs.replace(GENESIS, parameters=steady))
+    network.lost = lambda _sender, receiver, data: receiver != 3 and isinstance(message(data), BatchData)
+    blank = transfer(7)
+    signature = sign_transaction(blank, network.genesis.chain_id, ALICE)
+    network.submit(1, [msgspec.structs.replace(blank, signatures=(signature,))])
+    network.run_for(5)
+    network.crash(1)
+    network.start(1)
+    network.lost = lambda _sender, _receiver, _data: False
+    assert [len(node.core.batches) for node in network.nodes] == [0, 0, 0, 1]
+    network.run_until(network.everybody_has(7), limit_ms=4_000)
+
+
 def test_garbage_is_counted_and_changes_nothing() -> None:
     """ "`RemoteError` is dropped and counted."."""
     network = Network()
