@@ -27,6 +27,10 @@ class Disk:
         """A backup."""
         return Disk(list(self.records), self.generation, self.checkpoint)
 
+    def restore(self, backup: Disk) -> None:
+        """Bring a backup back."""
+        self.records, self.generation, self.checkpoint = list(backup.records), backup.generation, backup.checkpoint
+
 
 class Journal:
     """An open journal on a disk, with the methods of the real one that a replica uses."""

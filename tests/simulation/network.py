@@ -24,6 +24,10 @@ from tests.simulation.kernel import MS, World
 CONSENSUS_TAG = b"\x92\x01"
 """How an encoded `ConsensusMessage` starts: an array of two whose first item is its tag."""
 
+FIRST_BACKOFF_US = 50 * MS
+MAX_BACKOFF_US = 2_000 * MS
+"""Between two attempts to connect, as the driver's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -113,6 +117,8 @@ class Link:
         self._connection = 0
         self._is_up = False
         self._is_dialing = False
+        self._failures = 0
+        """Attempts in a row that did not connect."""
 
     def other(self, name: str) -> Node:
         """Who is at the other end."""
@@ -125,7 +131,8 @@ class Link:
         """Connect as soon as that is possible; harmless when repeated."""
         if not self._is_dialing:
             self._is_dialing = True
-            self._world.after(self._random.randint(1 * MS, self._network.backoff_us), self._try)
+            longest_us = min(FIRST_BACKOFF_US << self._failures, MAX_BACKOFF_US)
+            self._world.after(self._random.randint(longest_us // 2, longest_us), self._try)
 
     def _try(self) -> None:
         self._is_dialing = False
@@ -133,8 +140,10 @@ class Link:
         if self._is_up or not all(end.node.alive for end in ends):
             return
         if self._cuts or not self._greet(ends[0].node, ends[1].node):
+            self._failures = min(self._failures + 1, 10)
             self.dial()
             return
+        self._failures = 0
         self._connection += 1
         self._is_up = True
         for end, other in (ends, ends[::-1]):
@@ -237,8 +246,6 @@ class Network:
     def __init__(self, world: World, nodes: Iterable[Node], profile: Profile) -> None:
         self.world = world
         self.profile = profile
-        self.backoff_us = 2_000 * MS
-        """Longest pause between two attempts to connect."""
         self._links: dict[frozenset[str], Link] = {}
         self._by_node: dict[str, list[Link]] = {}
         for left, right in combinations(nodes, 2):

@@ -22,8 +22,9 @@ from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.genesis import Genesis
 from layer1.replica import catchup, events
+from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore, consensus_config
-from layer1.replica.mempool import check_entry
+from layer1.replica.mempool import PoolLimits, check_entry
 from tests.simulation import describe
 from tests.simulation.byzantine.role import Role
 from tests.simulation.checkers.base import Checker
@@ -41,11 +42,11 @@ LAZY_SYNC_US = 50 * MS
 """As the driver's."""
 STORE_DELAY_US = 20 * MS
 """How far the database lags."""
-CHECKPOINT_US = 500 * MS
-"""From the moment a checkpoint is taken until it is durable."""
+CHECKPOINT_US = 300 * MS
+"""Longest time from the moment a checkpoint is taken until it is durable, if the database keeps up."""
 
 OnRefused = Callable[[Refused | None], None]
-MakeCore = Callable[[Genesis, SigningKey, int], ReplicaCore]
+MakeCore = Callable[[Genesis, SigningKey, int, PoolLimits | None, CheckpointPolicy | None], ReplicaCore]
 
 
 class _KilledError(Exception):
@@ -88,6 +89,7 @@ class Replica:
         checkers: Checker,
         *,
         name: str | None = None,
+        policy: CheckpointPolicy | None = None,
         make_core: MakeCore = ReplicaCore,
     ) -> None:
         self.world, self.genesis, self.key, self.index, self.checkers = world, genesis, key, index, checkers
@@ -109,7 +111,7 @@ class Replica:
         self.on_final: list[Callable[[Replica, CommittedBlock], None]] = []
         """Hear of every block that it calls final, again after a restart."""
         self.on_rejected: list[Callable[[Hash, Refused], None]] = []
-        self._make_core = make_core
+        self._policy, self._make_core = policy, make_core
         self._random = world.random(f"process {self.name}")
 
     def corrupt(self, role: type[Role]) -> None:
@@ -139,7 +141,7 @@ class Replica:
         """Come back from the disk, and take part."""
         if self.alive or self.failed is not None:
             return
-        core, journal = self._make_core(self.genesis, self.key, self.index), Journal(self.disk)
+        core, journal = self._make_core(self.genesis, self.key, self.index, None, self._policy), Journal(self.disk)
         try:
             checkpoint = None if self.disk.checkpoint is None else iter(self.disk.checkpoint)
             blocks = list(core.restore(journal.replay(), checkpoint))
@@ -195,8 +197,9 @@ class Replica:
 
     @property
     def generation(self) -> int:
-        """Of the journal."""
-        return self.disk.generation
+        """Of the journal, as it greets with."""
+        real = self.disk.generation
+        return real if self.role is None else self.role.generation(real)
 
     def admits(self, peer: int, generation: int) -> bool:
         """As `driver._peer_of` does."""
@@ -322,7 +325,7 @@ class Replica:
             case events.Wake():
                 self._set_timer(life, effect.monotonic_ms)
             case events.TakeCheckpoint():
-                self.world.after(CHECKPOINT_US, partial(self._checkpoint, life, effect))
+                self.world.after(self._random.randint(1, CHECKPOINT_US), partial(self._checkpoint, life, effect))
             case events.Shorten():
                 self._boundary()
                 self._sync(life)
@@ -336,7 +339,11 @@ class Replica:
         """Durable all at once, behind the database, unless the process died before."""
         if self.life is not life:
             return
-        assert self.store.height >= effect.height, "the database lags by less than a checkpoint takes"
+        if self.store.height < effect.height:
+            self.world.after(STORE_DELAY_US, partial(self._checkpoint, life, effect))
+            return
+        self.world.note(self.name, f"has a checkpoint of height {effect.height}")
+        self.world.stats["checkpoints"] += 1
         self.disk.checkpoint = list(effect.pieces)
         self._put(events.Checkpointed(effect.height))
 

@@ -16,6 +16,7 @@ from random import Random
 
 from layer1.errors import WedgeError
 from layer1.ledger.genesis import Genesis
+from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
 from tests.simulation.byzantine import ROLES
 from tests.simulation.checkers import all_checkers
@@ -46,6 +47,8 @@ class Options:
     faults: tuple[str, ...] = ()
     roles: tuple[tuple[int, str], ...] = ()
     """Byzantine replicas by index."""
+    checkpoint_blocks: int = 5_000
+    """Between two checkpoints of a replica."""
     pause_ms: int = 300
     """Mean time between two acts of one client."""
 
@@ -64,7 +67,8 @@ class Options:
             duration_ms=random.randint(2_000, 8_000),
             profile=random.choice(PROFILES),
             faults=tuple(kinds),
-            roles=tuple((index, random.choice(sorted(ROLES))) for index in sorted(byzantine)) if ROLES else (),
+            roles=tuple((index, random.choice(sorted(ROLES))) for index in sorted(byzantine)),
+            checkpoint_blocks=random.choice((3, 10, 5_000)),
             pause_ms=random.choice((150, 300, 800)),
         )
 
@@ -72,7 +76,8 @@ class Options:
         roles = ", ".join(f"{role} {index}" for index, role in self.roles) or "nobody Byzantine"
         return (
             f"seed {self.seed}: {self.replicas} replicas, terms of {self.term_views}, {self.profile.name} network, "
-            f"{self.duration_ms} ms, faults: {', '.join(self.faults) or 'none'}; {roles}"
+            f"{self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, faults: "
+            f"{', '.join(self.faults) or 'none'}; {roles}"
         )
 
 
@@ -110,7 +115,15 @@ class Scenario:
         (self.liveness,) = [checker for checker in checkers if isinstance(checker, Liveness)]
         self.checkers = Checkers(checkers)
         self.replicas = [
-            Replica(self.world, self.genesis, replica_key(index), index, self.checkers, make_core=make_core)
+            Replica(
+                self.world,
+                self.genesis,
+                replica_key(index),
+                index,
+                self.checkers,
+                policy=CheckpointPolicy(blocks=options.checkpoint_blocks),
+                make_core=make_core,
+            )
             for index in range(options.replicas)
         ]
         self.network = Network(self.world, self.replicas, options.profile)
@@ -159,6 +172,8 @@ class Scenario:
         faults = self._faults = Faults(self.world, self.network, self.replicas, end_us)
         for replica in self.replicas:
             replica.start()
+            if replica.role is not None:
+                replica.role.begin()
         self.workload.start()
         faults.start(self.options.faults)
         self.world.run(end_us)
@@ -170,7 +185,8 @@ class Scenario:
         self.workload.stop()
         self.network.profile = CALM
         self._faults.heal()
-        self.checkers.healed(start_us)
+        timeouts = [replica.core.consensus.status()["view_timeout_ms"] for replica in self.honest if replica.alive]
+        self.checkers.healed(start_us, max(timeouts, default=0))
         self.workload.probe(self.honest)
         self.workload.bring_again(self.honest)
         settled = [False]

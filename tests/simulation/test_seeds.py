@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.scenario import run
+from tests.simulation.scenario import Options, Scenario, run
+
+FOUND = {
+    142: "what became final while its signatures were verified was packed again, and then called dead",
+    186: "answers to a late replica that came late were dropped and held against their sender",
+    364: "a batch that one replica held alone did not spread under a steady leader",
+}
+"""Seeds that found a fault, each mended in layer 1 with a test of its own there. What a seed stands for may change with
+the simulator; these were of its first day."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 100, 10))
+@pytest.mark.parametrize("first", range(0, 60, 10))
 def test_no_seed_finds_a_violation(first: int) -> None:
     for seed in range(first, first + 10):
         result = run(seed)
         assert not result.error, f"{result.options}: {result.error}"
         assert result.height >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_once_is_mended(seed: int) -> None:
+    result = run(seed)
+    assert not result.error, f"{result.options}: {result.error}"
+
+
+def test_a_calm_network_works() -> None:
+    """Nothing is vacuous: blocks, payments, groups from opening to settlement, and reads."""
+    result = Scenario(Options(seed=9, duration_ms=8_000, pause_ms=100)).run()
+    assert not result.error
+    assert result.height > 50
+    assert result.stats["output ok"] > 50 and result.stats["reads"] > 20
+    assert not result.stats.get("accusations")

@@ -9,9 +9,12 @@ from typing import Protocol
 from layer1.codec import decode, encode
 from layer1.consensus.certificates import Signer
 from layer1.consensus.config import Config
-from layer1.consensus.messages import Message
+from layer1.consensus.messages import Message, Proposal
 from layer1.crypto import SigningKey
+from layer1.errors import RemoteError
+from layer1.header import Header
 from layer1.replica.messages import ConsensusMessage, LinkMessage
+from tests.simulation.disk import Disk
 from tests.simulation.kernel import World
 
 
@@ -22,13 +25,16 @@ class Host(Protocol):
     index: int
     key: SigningKey
     config: Config
+    disk: Disk
 
     def transmit(self, peer: int | None, data: bytes) -> None:
         """Send to one replica or to all, at once."""
 
+    def kill(self) -> None:
+        """The process dies."""
 
-Outgoing = tuple[int, bytes]
-"""(receiver, message)."""
+    def start(self) -> None:
+        """It comes back."""
 
 
 class Role:
@@ -53,6 +59,13 @@ class Role:
         """What the core gets to see of a message."""
         return (data,)
 
+    def generation(self, real: int) -> int:
+        """What it says of its journal's generation."""
+        return real
+
+    def begin(self) -> None:
+        """The run starts."""
+
     def say(self, message: Message, to: Iterable[int] | None = None) -> None:
         """Send a consensus message of one's own to these peers, or to all."""
         self.send(ConsensusMessage(message), to)
@@ -63,12 +76,30 @@ class Role:
         for peer in self.peers if to is None else to:
             self.host.transmit(peer, data)
 
-    def some_peers(self) -> list[int]:
+    def some_peers(self) -> frozenset[int]:
         """Some peers, at least one."""
-        return self.random.sample(self.peers, self.random.randint(1, len(self.peers)))
+        return frozenset(self.random.sample(self.peers, self.random.randint(1, len(self.peers))))
+
+    def chance(self, part: float) -> bool:
+        """True in this part of the cases."""
+        return self.random.random() < part
+
+    def own_proposal(self, message: LinkMessage | None) -> Proposal | None:
+        """The proposal in a message, if it is this replica's."""
+        if isinstance(message, ConsensusMessage) and isinstance(message.message, Proposal):
+            proposal = message.message
+            return proposal if proposal.vote.replica == self.host.index else None
+        return None
+
+    def propose(self, proposal: Proposal, header: Header) -> Proposal:
+        """The same with another header, properly signed."""
+        return Proposal(header, proposal.batches, self.signer.notarize(header.view, header.id), proposal.justification)
 
 
-def consensus_message(data: bytes) -> Message | None:
-    """The consensus message in these bytes, if it is one."""
-    message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
-    return message.message if isinstance(message, ConsensusMessage) else None
+def read(data: bytes) -> LinkMessage | None:
+    """The message in these bytes, if there is one."""
+    try:
+        message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
+    except RemoteError:
+        return None
+    return message

@@ -90,8 +90,8 @@ class Checker:
     def answered(self, operation: Read | Write) -> None:
         """A client has an answer."""
 
-    def healed(self, now_us: int) -> None:
-        """From now on the network is good and honest replicas run."""
+    def healed(self, now_us: int, timeout_ms: int) -> None:
+        """From now on the network is good and honest replicas run; no view of theirs lasts longer than this."""
 
     def promised(self, transaction: Transaction) -> None:
         """An honest replica took this in, after the network healed."""

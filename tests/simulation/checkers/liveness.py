@@ -23,15 +23,31 @@ from tests.simulation.checkers.reference import Reference
 MS = 1_000
 
 
-def bound_ms(config: Config) -> int:
+RECONNECT_MS = 4_000
+"""Two attempts to connect, both at their longest pause: after that all honest replicas hear each other."""
+
+
+def bound_ms(config: Config, timeout_ms: int, byzantine: int) -> int:
     """Within which time, after the network healed, everything that is brought to an honest replica has ended.
 
-    The view in which it heals, and the terms of up to f faulty leaders after it, may each last until the longest view
-    timeout or until the inclusion timeout; so may one term in which views drifted apart. Then an honest leader follows
-    whom all honest replicas hear. Who is behind asks each peer once, twice around at worst.
+    The term in which it heals, one more in which views drifted apart, and those of the Byzantine leaders that follow
+    may be lost, each after a timeout twice that of the one before. A Byzantine leader that proposes in time, but not
+    what clients wait for, lasts until the inclusion timeout. Then an honest leader follows whom all honest replicas
+    hear. Who is behind asks each peer for blocks, twice around at worst.
+
+    Args:
+        config: Of the epoch.
+        timeout_ms: The longest timeout of a view at any honest replica when the network heals: it doubled before.
+        byzantine: How many replicas really are.
     """
-    longest = max(config.max_view_timeout_ms, config.inclusion_timeout_ms)
-    return (config.faulty + 2) * longest + 2 * len(config.replicas) * RETRY_MS
+    lost_views = sum(min(timeout_ms << i, config.max_view_timeout_ms) for i in range(byzantine + 2))
+    catching_up = 2 * len(config.replicas) * RETRY_MS
+    return RECONNECT_MS + lost_views + byzantine * config.inclusion_timeout_ms + catching_up
+
+
+def worst_bound_ms(config: Config) -> int:
+    """The same, whatever was before, with as many traitors as may be."""
+    return bound_ms(config, config.max_view_timeout_ms, config.faulty)
 
 
 class Liveness(Checker):
@@ -39,14 +55,17 @@ class Liveness(Checker):
 
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
-        self.bound_us = bound_ms(consensus_config(genesis)) * MS
+        self.bound_us = 0
+        """Of the liveness phase, from the moment in which the network healed."""
+        self._config = consensus_config(genesis)
         self._promised: dict[Hash, Transaction] = {}
         self._final: dict[int, set[Hash]] = {index: set() for index in self.honest}
         self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)
         self._healed_us: int | None = None
 
-    def healed(self, now_us: int) -> None:
+    def healed(self, now_us: int, timeout_ms: int) -> None:
         self._healed_us = now_us
+        self.bound_us = MS * bound_ms(self._config, timeout_ms, len(self._config.replicas) - len(self.honest))
 
     def promised(self, transaction: Transaction) -> None:
         self._promised[transaction.id] = transaction

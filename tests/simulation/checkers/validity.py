@@ -1,5 +1,8 @@
 """Validity: every executed transaction was submitted by a client, and its accounts signed it.
 
+What needs no account's signature (a wedge, a report, a closing) anybody may bring, under a name of his own: the ledger
+refuses it, or its payload must be a client's.
+
 Source: docs/design/consensus.md, "Mempool and batches".
 """
 
@@ -8,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from layer1.block import CommittedBlock
+from layer1.codec import encode
 from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.admission import verify_transaction
+from layer1.ledger.execute import OK
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.transactions import Transaction
+from layer1.ledger.transactions import Output, Transaction, signers
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.reference import Reference
 
@@ -23,10 +28,14 @@ class Validity(Checker):
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
         self._submitted: dict[Hash, Transaction] = {}
+        self._payloads: set[bytes] = set()
+        """Of what needs no signature."""
         self._checked: set[Hash] = set()
 
     def submitted(self, transaction: Transaction) -> None:
         self._submitted[transaction.id] = transaction
+        if not signers(transaction.payload):
+            self._payloads.add(encode(transaction.payload))
 
     def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
         for block in blocks:
@@ -36,12 +45,14 @@ class Validity(Checker):
         if block.header.id in self._checked:
             return
         self._checked.add(block.header.id)
-        for transaction in block.transactions:
-            self._check(process, transaction)
+        for transaction, output in zip(block.transactions, block.outputs, strict=True):
+            self._check(process, transaction, output)
 
-    def _check(self, process: str, transaction: Transaction) -> None:
+    def _check(self, process: str, transaction: Transaction, output: Output) -> None:
         name = transaction.id
-        if self._submitted.get(name) != transaction:
+        is_harmless = output.code != OK or encode(transaction.payload) in self._payloads
+        is_anybodys = not signers(transaction.payload) and is_harmless
+        if self._submitted.get(name) != transaction and not is_anybodys:
             self.fail(f"{process} executed {name.hex()}, which nobody submitted")
         try:
             verify_transaction(transaction, self.genesis.chain_id)

@@ -34,7 +34,7 @@ from tests.simulation.checkers.groups.final_state import FinalState
 from tests.simulation.checkers.groups.one_word import OneWord
 from tests.simulation.checkers.groups.payments import Payments
 from tests.simulation.checkers.groups.trust import Trust
-from tests.simulation.checkers.liveness import bound_ms as ledger_bound_ms
+from tests.simulation.checkers.liveness import worst_bound_ms as ledger_bound_ms
 from tests.simulation.groups.api import Api
 from tests.simulation.groups.faults import KINDS, WalletFaults
 from tests.simulation.groups.roles import ROLES

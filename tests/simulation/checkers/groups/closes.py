@@ -14,7 +14,7 @@ from layer1.ledger.genesis import Parameters
 from layer1.ledger.records import Status
 from tests.simulation.checkers.groups.base import GroupChecker
 from tests.simulation.checkers.groups.facts import Facts
-from tests.simulation.checkers.liveness import bound_ms as ledger_bound_ms
+from tests.simulation.checkers.liveness import worst_bound_ms as ledger_bound_ms
 from wallet.book import ChannelRecord
 from wallet.channel import CLOSE_S, CONNECT_S
 from wallet.follower import CALM_S
