@@ -118,7 +118,7 @@ class EventReader:
         headers = {"Last-Event-ID": f"{last}", "Accept": "text/event-stream"}
         held: list[LedgerEvent] = []
         try:
-            async with self._replicas.session.get(url, headers=headers, allow_redirects=False) as response:
+            async with await self._open(url, headers) as response:
                 if response.status != 200:
                     raise Unavailable(f"{url}: status {response.status}")
                 async for raw in self._events(response):
@@ -131,6 +131,10 @@ class EventReader:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unavailable(f"{url}: {type(error).__name__} {error}") from error
         raise Unavailable(f"{url}: the stream ended")
+
+    async def _open(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        async with asyncio.timeout(self._stall_s):
+            return await self._replicas.session.get(url, headers=headers, allow_redirects=False)
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[_Raw]:
         raw = _Raw()
@@ -205,6 +209,8 @@ def _data(raw: _Raw) -> dict[str, Any]:
         raise RemoteError(f"the data of event {raw.name!r} are no JSON object: {error}") from error
     if not isinstance(data.get("group"), str | None) or not _is_hex(data.get("group")):
         raise RemoteError(f"event {raw.name!r} names a group that is no id")
+    if not all(isinstance(data.get(name), str | None) for name in ("sender", "recipient")):
+        raise RemoteError(f"event {raw.name!r} names an account that is no text")
     return data
 
 

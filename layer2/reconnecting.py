@@ -144,8 +144,12 @@ def _check_highest(group: Group, member: int, message: Resume) -> None:
 
 
 def _end_with(group: Group, member: int, text: str) -> Step:
-    """A member that lost data signs no STATE, so neither do we: only FINAL, or a wedge, is left."""
-    group, effects = drop_unsigned(group, "they_lost_data", text)
+    """A member that lost data signs no STATE, so neither do we: only FINAL, or a wedge, is left.
+
+    What the primary has not signed, nobody will. What a member has submitted, its primary may have signed: that stays
+    open until the end is signed, for after a restart this member would still know it as its own.
+    """
+    group, effects = drop_unsigned(group, "they_lost_data", text) if group.place.is_primary else (group, [])
     group = replace(group, closing=True, in_step=group.in_step | {member})
     again = propose_final(group)[1] if group.final is not None and group.place.is_primary else []
     return group, [*effects, *again, Advice("they_lost_data", text)]

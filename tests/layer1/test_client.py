@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -28,9 +29,11 @@ from layer1.client import (
     new_accusation,
     new_transfer,
 )
+from layer1.codec import encode
 from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
+from layer1.proof import HeadProof
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, Chain, StandIn, make_genesis
 
 LIMITS = ClientLimits(
@@ -494,6 +497,32 @@ async def test_a_stream_of_lies_is_left(net: Net) -> None:
     client = await net.client()
     (event,) = await _take(client.events(after=0), 1)
     assert event.header == net.chain.headers[1]
+
+
+async def test_a_stream_that_never_begins_is_left(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that took the question and said nothing, not even a status, was waited for without end."""
+    await net.replica()
+    net.order()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = await net.client([f"http://127.0.0.1:{silent.getsockname()[1]}", *net.urls])
+        monkeypatch.setattr(client, "_stall_ms", lambda: 100)
+        (event,) = await _take(client.events(after=0), 1)
+    assert event.header == net.chain.headers[1]
+
+
+@pytest.mark.parametrize("told", [{"sender": []}, {"recipient": {}}, {"group": None, "sender": 7}])
+async def test_what_a_liar_tells_of_a_true_block_breaks_nothing(net: Net, told: Any) -> None:
+    """A name that cannot be looked up raised in the reader, and a wallet stopped following: nobody watched any more."""
+    await net.replica()
+    net.order()
+    header = net.chain.headers[1]
+    proof = encode(HeadProof(header, (), net.chain.blocks[-1].finalization)).hex()
+    hint, block = msgspec.json.encode(told).decode(), msgspec.json.encode({"proof": proof}).decode()
+    stream = f"id: 1-0\nevent: transaction\ndata: {hint}\n\nid: 1-1\nevent: block\ndata: {block}\n\n"
+    await net.liar(lambda _request: web.Response(text=stream, content_type="text/event-stream"))
+    client = await net.client(net.urls[::-1])
+    (event,) = await _take(client.events([bytes(32)], after=0), 1)
+    assert event.header == header
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from layer1.codec import encode
 from layer1.errors import Refused, RemoteError
-from layer1.ledger.agreements import DoubleSignature, sign_state
+from layer1.ledger.agreements import DoubleSignature, initial_certificate, sign_state
 from layer2.events import (
     Advice,
     CloseRequested,
@@ -138,6 +139,23 @@ def test_the_primary_lost_data() -> None:
         a.step(CloseRequested())
     b.step(WedgeRequested())
     assert b.group.claim is not None and b.group.claim.version == 4
+
+
+def test_a_primary_that_feigns_loss_revives_no_refused_command() -> None:
+    """Only what this member will never sign is refused: a restart forgets what was heard, not what is one's own."""
+    a, b, wire = played(1)
+    b.request(pay(0, 5))
+    wire.run(until=lambda: a.group.pending is not None)
+    wire.cut()
+    b.step(Connected(0))
+    b.hear(0, encode(Resume(b.name, initial_certificate(b.terms, b.name))))
+    assert [e.code for e in b.others if isinstance(e, Advice)] == ["they_lost_data"]
+    assert not b.rejected and b.group.outbox
+    wire.cut()
+    b.restart()
+    wire.connect()
+    wire.run()
+    assert not wire.errors and b.group.state.body.applied == (1, 1) and not b.rejected
 
 
 def test_they_lie_with_another_header_that_they_signed() -> None:

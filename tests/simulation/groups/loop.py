@@ -61,6 +61,8 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self.failure: BaseException | None = None
         """What ended a callback or a task that nothing should end."""
         self._held: deque[asyncio.Handle] = deque()
+        self._soon: dict[asyncio.Handle, None] = {}
+        """What is due at once, timers apart."""
         self._last_rites: deque[asyncio.Handle] = deque()
         self._tasks: list[_Task[Any]] = []
 
@@ -91,15 +93,23 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """Unwind the tasks of a dead process, so that nothing is left for the garbage collector to find."""
         assert self.dead, "only the dead are buried"
         with self.running():
-            for task in self._tasks:
-                task.cancel()
+            self._last_rites.extend(self._soon)
+            self._soon.clear()
             for _ in range(MOST_LAST_RITES):
+                if not self._last_rites:
+                    self._cancel_all()
                 if not self._last_rites:
                     break
                 handle = self._last_rites.popleft()
                 if not handle.cancelled():
                     handle._run()
         self._tasks.clear()
+
+    def _cancel_all(self) -> None:
+        """Those too that began when the process was dead already."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        for task in self._tasks:
+            task.cancel()
 
     def _schedule(self, at_us: int, handle: asyncio.Handle) -> None:
         self.world.schedule(max(at_us, self.busy_until_us), partial(self._run, handle))
@@ -113,6 +123,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         if self.busy_until_us > self.world.now_us:
             self._schedule(self.busy_until_us, handle)
             return
+        self._soon.pop(handle, None)
         with self.running():
             handle._run()
         if self.failure is not None:
@@ -139,6 +150,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         if self.dead:
             self._last_rites.append(handle)
         else:
+            self._soon[handle] = None
             self._schedule(self.world.now_us, handle)
         return handle
 

@@ -20,6 +20,8 @@ from random import Random
 from msgspec import structs
 
 from layer1.ledger.genesis import Allocation, Genesis
+from layer1.ledger.records import Group as LedgerGroup
+from layer1.ledger.records import Status
 from layer1.replica.core import consensus_config
 from tests.simulation import faults as replica_faults
 from tests.simulation.byzantine import ROLES as REPLICA_ROLES
@@ -38,6 +40,7 @@ from tests.simulation.checkers.liveness import worst_bound_ms as ledger_bound_ms
 from tests.simulation.groups.api import Api
 from tests.simulation.groups.faults import KINDS, WalletFaults
 from tests.simulation.groups.roles import ROLES
+from tests.simulation.groups.roles.role import Role
 from tests.simulation.groups.standins import simulated_time_and_chance
 from tests.simulation.groups.users import User
 from tests.simulation.groups.wallet import WalletProcess, savings, wallet_keys
@@ -162,8 +165,18 @@ class GroupScenario(Scenario):
                 Trust(facts, trusted),
             ]
         )
-        facts.on_ledger.append(self.group_checkers.on_ledger)
+        facts.on_ledger += [self.group_checkers.on_ledger, self._count]
         return [*checkers, facts]
+
+    def _count(self, before: LedgerGroup | None, after: LedgerGroup) -> None:
+        """What became of groups: shows that a run did what it was meant to."""
+        name, stats = after.group_id.hex()[:6], self.world.stats
+        self.world.note("ledger", f"group {name} is {after.status} at version {after.version}, {after.payouts}")
+        if before is not None:
+            stats["bonds forfeited"] += sum(after.forfeited) - sum(before.forfeited)
+            stats["wedges"] += before.status is Status.OPEN and after.status is Status.WEDGED
+        if after.reason is not None:
+            stats[f"closed by {after.reason}"] += 1
 
     def run(self) -> Result:
         """Both phases; what was violated is in the result."""
@@ -179,6 +192,8 @@ class GroupScenario(Scenario):
         self._wallet_faults = WalletFaults(self.world, self._wallet_network, self.wallets, end_us)
         for wallet in self.wallets:
             self.world.after(1_000 * MS, wallet.start)
+            if wallet.role is not None:
+                self._act(wallet, wallet.role)
         self._wallet_faults.start(self._group_options.wallet_faults)
         super().safety_phase()
 
@@ -196,6 +211,14 @@ class GroupScenario(Scenario):
         self.world.run(self.world.now_us + 2 * self.closes.limit_ms * MS, lambda: settled[0])
         self.group_checkers.finish()
         return (self.world.now_us - start_us) // MS
+
+    def _act(self, wallet: WalletProcess, role: Role) -> None:
+        """Dishonest wallets do something now and then, in both phases."""
+        if wallet.alive and not wallet.paused:
+            role.remember()
+            role.act()
+        pause_us = int(role.random.expovariate(1.0) * 400 * MS)
+        self.world.after(pause_us, lambda: self._act(wallet, role))
 
     def _look_at_groups(self, settled: list[bool]) -> None:
         over = not any(True for _ in self.closes.unended())

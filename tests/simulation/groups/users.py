@@ -127,7 +127,6 @@ class User:
         except WedgeError as error:
             self._note(f"closes no channel: {error}")
             return False
-        self._wallet.world.stats["closed by force" if force else "closed together"] += 1
         return True
 
     # ---------------------------------------------------------------------------------------------------------- ending

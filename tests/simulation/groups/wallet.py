@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 from layer1.block import CommittedBlock
 from layer1.crypto import Hash, PublicKey, SigningKey
@@ -55,6 +55,7 @@ CLOCKS = 100
 """Clocks of wallets are numbered from here on; those of replicas from 0."""
 
 
+@cache
 def wallet_keys(index: int) -> HotKeys:
     """The keys of a wallet: its spending account, and the root of its group keys."""
     return HotKeys(key(f"wallet {index}"), key(f"groups of {index}").seed())
@@ -144,6 +145,11 @@ class WalletProcess:
     def groups(self) -> dict[Hash, Group]:
         """What it hosts; empty while it does not run."""
         return {} if self.life is None else dict(self.life.parts.host.groups)
+
+    def wallet_of(self, funding: PublicKey) -> int | None:
+        """Whose account this is."""
+        found = (i for i in range(len(self._names)) if wallet_keys(i).spending.public == funding)
+        return next(found, None)
 
     def bring(self, payload: CloseGroup | Wedge | Report) -> None:
         """Bring to layer 1, for a role."""
@@ -341,6 +347,8 @@ class WalletProcess:
         """A message came."""
         if self.life is None:
             return
+        if self.role is not None:
+            self.role.remember()
         for seen in (data,) if self.role is None else self.role.incoming(peer, data):
             self.life.loop.call_soon(self._hear, self.life, peer, seen)
 

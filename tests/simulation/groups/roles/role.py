@@ -7,7 +7,8 @@ from random import Random
 from typing import Protocol
 
 from layer1.codec import encode
-from layer1.crypto import Hash
+from layer1.crypto import Hash, PublicKey
+from layer1.ledger.agreements import Body, Certificate, Claim, sign_claim
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer2.messages import GroupMessage
 from layer2.records import HostRecord
@@ -37,11 +38,18 @@ class Host(Protocol):
     def bring(self, payload: Payload) -> None:
         """Bring to layer 1."""
 
+    def wallet_of(self, funding: PublicKey) -> int | None:
+        """Whose account this is."""
+
     def kill(self) -> None:
         """End the process."""
 
     def start(self) -> None:
         """Begin the next life."""
+
+
+States = dict[int, tuple[Certificate, Body]]
+"""By version."""
 
 
 class Role:
@@ -50,6 +58,10 @@ class Role:
     def __init__(self, host: Host, random: Random) -> None:
         self.host = host
         self.random = random
+        self.known: dict[Hash, States] = {}
+        """All certified states that its honest half ever held, by group: an archive for lies."""
+        self.seen: dict[Hash, Group] = {}
+        """The newest that is known of each group."""
 
     @property
     def name(self) -> str:
@@ -70,6 +82,33 @@ class Role:
 
     def synced(self, records: Sequence[HostRecord]) -> None:
         """Its honest half made these durable."""
+        self.remember()
+
+    def remember(self) -> None:
+        """Put what the honest half holds now into the archive."""
+        for group_id, group in self.host.groups().items():
+            self.seen[group_id] = group
+            states = self.known.setdefault(group_id, {})
+            for state, certificate in ((group.state, group.certificate), group.best):
+                states[state.version] = (certificate, state.body)
+
+    def old_version(self, group_id: Hash) -> int:
+        """A version of the archive, likely an old one."""
+        return min(self.random.choices(sorted(self.known[group_id]), k=2))
+
+    def wedge(self, group_id: Hash, version: int) -> Wedge:
+        """Of that version, with a CLAIM that nothing above it was ever signed."""
+        certificate, body = self.known[group_id][version]
+        return Wedge(certificate, body, self.claim(group_id, certificate))
+
+    def claim(self, group_id: Hash, certificate: Certificate) -> Claim:
+        """A CLAIM of this certificate, true or not."""
+        place, header = self.seen[group_id].place, certificate.header
+        return sign_claim(place.key, place.index, header.version, header)
+
+    def peer_of(self, group_id: Hash) -> int | None:
+        """The other member's wallet."""
+        return self.host.wallet_of(self.seen[group_id].place.agreement.members[self.seen[group_id].others[0]].funding)
 
     def act(self) -> None:
         """Do something on its own; called now and then while it runs."""
