@@ -60,8 +60,13 @@ class Conduct(Generic[K]):
         return len(self._records)
 
     def charge(self, peer: K, now_s: float) -> float:
-        """Count a fault; for how many seconds the peer is to be cut off now, 0 while it is within its budget."""
+        """Count a fault; for how many seconds the peer is to be cut off now, 0 while it is within its budget.
+
+        What comes to light while it is out, it did before, and has paid for.
+        """
         budget, record = self._budget, self._record(peer, now_s)
+        if now_s < record.out_until_s:
+            return 0.0
         record.level = max(0.0, record.level - (now_s - record.at_s) * budget.faults_per_s) + 1
         record.at_s = now_s
         if record.level <= budget.faults:

@@ -29,8 +29,17 @@ def test_each_pause_is_twice_as_long_up_to_a_bound() -> None:
 
 def test_long_ago_is_forgotten() -> None:
     conduct = Conduct[str](SMALL)
-    assert charge(conduct, 8, 0)[3::4] == [2, 4]
-    assert charge(conduct, 4, 105)[-1] == 2
+    assert charge(conduct, 4, 0)[-1] == 2
+    assert charge(conduct, 4, 5)[-1] == 4
+    assert charge(conduct, 4, 110)[-1] == 2
+
+
+def test_what_is_found_later_is_paid_for() -> None:
+    """Its batches wait to be verified when it is cut off: each counted, and made the pause longer."""
+    conduct = Conduct[str](SMALL)
+    assert charge(conduct, 4, 0)[-1] == 2
+    assert charge(conduct, 100, 1) == [0] * 100
+    assert conduct.out_s("eve", 1) == 1
 
 
 def test_faults_of_one_cost_nobody_else_anything() -> None:
