@@ -1,4 +1,4 @@
-"""Batches by digest: those that wait to become final, and the fetching of those that a proposal names.
+"""Batches by digest: those that wait to become final.
 
 Safety: a batch is good or bad for every replica alike, so no two of them disagree on a proposal because of it.
 
@@ -31,8 +31,6 @@ MAX_HELD_PER_PEER = 2_000
 """Batches that one peer may have waiting here."""
 MAX_HELD_BYTES_PER_PEER = 64 * 2**20
 """Encoded, of one peer."""
-FETCH_RETRY_MS = 200
-"""After which another peer is asked for a batch: several round trips and the time to send it."""
 KEPT_BAD = 1_000
 """Digests of bad batches that are remembered, so that a second look costs nothing."""
 
@@ -228,55 +226,3 @@ class BatchStore:
 def batch_weight(parameters: Parameters) -> int:
     """Most that one batch may weigh, by protocol: what fits into a block, and is verified in 70 ms."""
     return min(MAX_BATCH_TRANSACTIONS, block_weight(parameters))
-
-
-@dataclass(slots=True)
-class Want:
-    """A batch that a proposal names and that is not here."""
-
-    peers: tuple[int, ...]
-    """Whom to ask, in turn: the sender of the proposal, its leader, then everybody."""
-    asked: int = 0
-    retry_ms: int = 0
-    """Monotonic."""
-
-
-@dataclass(slots=True)
-class Fetches:
-    """What to ask for, whom, and when again."""
-
-    _wants: dict[Hash, Want] = field(default_factory=dict)
-
-    def __contains__(self, digest: Hash) -> bool:
-        return digest in self._wants
-
-    def want(self, digest: Hash, peers: Sequence[int]) -> None:
-        """Ask for this batch until it is here; :meth:`due` says when."""
-        if peers:
-            self._wants.setdefault(digest, Want(tuple(dict.fromkeys(peers))))
-
-    def drop(self, digest: Hash) -> None:
-        """It is here."""
-        self._wants.pop(digest, None)
-
-    def keep_only(self, digests: set[Hash]) -> None:
-        """Forget all other batches."""
-        for digest in [known for known in self._wants if known not in digests]:
-            del self._wants[digest]
-
-    def due(self, now_ms: int) -> list[tuple[int, Hash]]:
-        """(peer, digest) to ask now."""
-        found = []
-        for digest, want in self._wants.items():
-            if want.retry_ms <= now_ms:
-                found.append((want.peers[want.asked % len(want.peers)], digest))
-                want.asked, want.retry_ms = want.asked + 1, now_ms + FETCH_RETRY_MS
-        return found
-
-    def is_hard(self) -> bool:
-        """Whether everybody was asked for some batch, in vain: its block may have been final for long."""
-        return any(want.asked > len(want.peers) for want in self._wants.values())
-
-    def wake_ms(self) -> int | None:
-        """Monotonic time of the next question."""
-        return min((want.retry_ms for want in self._wants.values()), default=None)

@@ -32,11 +32,12 @@ from layer1.ledger.transactions import Transaction
 from layer1.replica import checkpoints, events
 from layer1.replica.announcing import MAX_ANNOUNCED, Announcements
 from layer1.replica.application import Application, Executed, Part
-from layer1.replica.batches import BatchStore, Fetches, Held
+from layer1.replica.batches import BatchStore, Held
 from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
 from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints
 from layer1.replica.events import Effect, Event
 from layer1.replica.evidence import EvidenceBook
+from layer1.replica.fetching import Fetches
 from layer1.replica.generations import Generations
 from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
 from layer1.replica.messages import (
@@ -121,6 +122,8 @@ class ReplicaCore:
         self._fetches = Fetches()
         self._allowances = Allowances()
         self._validations: dict[BlockId, consensus_events.Validate] = {}
+        self._missing: dict[BlockId, set[Hash]] = {}
+        """By block to validate, its batches that are not here, or not verified."""
         self._jobs: dict[int, Held | list[Entry]] = {}
         self._job_of: dict[Hash, int] = {}
         self._next_job = 0
@@ -309,8 +312,8 @@ class ReplicaCore:
     def _on_batch_verified(self, held: Held, event: events.Verified, now: Now) -> None:
         self._job_of.pop(held.digest, None)
         if self.batches.get(held.digest) is not held:
-            return
-        if event.failures:
+            pass  # it became final meanwhile; a block that names it again fetches it again
+        elif event.failures:
             why = f"batch {held.digest.hex()} of replica {held.packer}: {event.failures[0][1]}"
             self.batches.refuse(held, why)
             self._effects.append(events.Misbehaved(held.source, why))
@@ -518,7 +521,7 @@ class ReplicaCore:
         if header.height <= self.application.floor.header.height:
             self._forget_validation(block)
             return ()
-        parts = []
+        parts, missing = [], set[Hash]()
         for digest in proposal.batches:
             held = self.batches.get(digest)
             if (why := self.batches.why_bad(digest)) is not None:
@@ -526,13 +529,16 @@ class ReplicaCore:
                 self.application.refuse(block, why)
                 return (consensus_events.Validated(block, False, why),)
             if held is None:
+                missing.add(digest)
                 self._fetches.want(digest, self._holders(effect))
             elif not held.good:
+                missing.add(digest)
                 if (job := self._job_of.get(digest)) is not None:
                     self._effects.append(events.Hurry(job))
             else:
                 parts.append(Part(held.digest, held.encoded, held.transactions, held.weight))
-        if len(parts) < len(proposal.batches) or not self.application.has_state(header.parent):
+        self._missing[block] = missing
+        if missing or not self.application.has_state(header.parent):
             return ()
         self._forget_validation(block)
         try:
@@ -547,13 +553,19 @@ class ReplicaCore:
         return [peer for peer in (*first, *range(len(self.config.replicas))) if peer != self.index]
 
     def _forget_validation(self, block: BlockId) -> None:
+        self._missing.pop(block, None)
         if self._validations.pop(block, None) is not None:
             self._fetches.keep_only({d for other in self._validations.values() for d in other.proposal.batches})
 
     def _retry_validations(self, digest: Hash, now: Now) -> None:
-        for effect in [item for item in self._validations.values() if digest in item.proposal.batches]:
-            for event in self._try_validate(effect):
-                self._step_consensus(event, now)
+        """A batch is verified, or bad. Blocks that lack others are not looked at: they may name thousands."""
+        waiting = [(block, missing) for block, missing in self._missing.items() if digest in missing]
+        for block, missing in waiting:
+            missing.discard(digest)
+            effect = self._validations.get(block)
+            if effect is not None and (not missing or self.batches.why_bad(digest) is not None):
+                for event in self._try_validate(effect):
+                    self._step_consensus(event, now)
 
     def _executed(self, executed: Executed) -> None:
         """Remember a block and its batches for a restart: the vote that follows makes them durable.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,10 @@ import pytest
 
 from layer1.block import Batch, batch_digest
 from layer1.codec import decode, encode
-from layer1.consensus.events import Now
+from layer1.consensus.certificates import Signer
+from layer1.consensus.events import Event as ConsensusEvent
+from layer1.consensus.events import Now, Validate
+from layer1.consensus.messages import Proposal
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import Claim
 from layer1.ledger.genesis import Parameters
@@ -20,10 +24,11 @@ from layer1.replica import events
 from layer1.replica.application import Application, Part
 from layer1.replica.batches import BatchStore, batch_weight
 from layer1.replica.mempool import Mempool, PoolLimits, check_entry
-from layer1.replica.messages import BatchData, FetchBatch
+from layer1.replica.messages import BatchData, ConsensusMessage, FetchBatch
 from layer1.replica.weight import BUILD_WEIGHT, block_weight, heaviest, total_weight, weight
+from tests.layer1.consensus.network import child
 from tests.layer1.ledger.world import Party, World, key, make_party
-from tests.layer1.replica.network import ALICE, EPOCH_MS, GENESIS, Network, named, transfer
+from tests.layer1.replica.network import ALICE, EPOCH_MS, GENESIS, KEYS, Network, named, transfer
 from tests.layer1.replica.test_driver import running
 
 MEMBERS = 16
@@ -250,3 +255,34 @@ async def test_a_link_that_fails_is_made_again(tmp_path: Path, monkeypatch: pyte
         async with asyncio.timeout(10):
             while len(first._peers.links) < 3 or broken < 6:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
+
+
+def test_a_proposal_of_thousands_of_batches_is_looked_at_once_they_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch that came made a voter look at all of them: 4,000 kept it from everything else for twelve seconds."""
+    network = Network()
+    network.liars = True
+    network.crash(0)
+    core, now, many = network.nodes[1].core, Now(0, EPOCH_MS), 50
+    encoded = [encode(Batch(0, (transfer(),))) for _ in range(many)]
+    names = tuple(map(batch_digest, encoded))
+    floor = core.application.floor
+    blank = child(floor.header, 1, floor.header.wall_time, names)
+    header = msgspec.structs.replace(blank, replica_set=core.config.replica_set)
+    vote = Signer(core.config, KEYS[0], 0).notarize(1, header.id)
+    core.step(events.Begin(1), now)
+    core.step(events.FromPeer(0, encode(ConsensusMessage(Proposal(header, names, vote, ())))), now)
+    looked, real = [], core._try_validate
+
+    def look(effect: Validate) -> Sequence[ConsensusEvent]:
+        looked.append(effect)
+        return real(effect)
+
+    monkeypatch.setattr(core, "_try_validate", look)
+    effects = [effect for each in encoded for effect in core.step(events.FromPeer(0, encode(BatchData(each))), now)]
+    jobs = [effect.job for effect in effects if isinstance(effect, events.Verify)]
+    assert len(jobs) == many
+    for job in jobs[:-1]:
+        core.step(events.Verified(job, ()), now)
+    assert not looked
+    core.step(events.Verified(jobs[-1], ()), now)
+    assert len(looked) == 1

@@ -8,7 +8,7 @@ import pytest
 from layer1.block import Batch, batch_digest
 from layer1.codec import encode
 from layer1.errors import RemoteError
-from layer1.replica.batches import FETCH_RETRY_MS, MAX_BATCH_TRANSACTIONS, MAX_HELD_PER_PEER, BatchStore, Fetches
+from layer1.replica.batches import MAX_BATCH_TRANSACTIONS, MAX_HELD_PER_PEER, BatchStore
 from tests.layer1.replica.network import GENESIS, transfer
 
 
@@ -105,26 +105,3 @@ def test_every_change_of_what_is_pending_is_a_new_version() -> None:
     batches.remove([held.digest])
     versions.append(batches.version)
     assert versions == sorted(set(versions))
-
-
-def test_a_missing_batch_is_asked_for_in_turn_until_it_is_here() -> None:
-    fetches, digest = Fetches(), bytes(32)
-    fetches.want(digest, [2, 0, 2, 3])
-    assert fetches.due(0) == [(2, digest)]
-    assert fetches.due(1) == []
-    assert fetches.wake_ms() == FETCH_RETRY_MS
-    asked = [fetches.due(FETCH_RETRY_MS * i)[0][0] for i in range(1, 4)]
-    assert asked == [0, 3, 2]
-    assert fetches.is_hard()
-    fetches.drop(digest)
-    assert fetches.wake_ms() is None
-    assert digest not in fetches
-
-
-def test_only_what_a_proposal_waits_for_is_fetched() -> None:
-    fetches = Fetches()
-    fetches.want(bytes(32), [1])
-    fetches.want(b"x" * 32, [1])
-    fetches.want(b"y" * 32, [])  # nobody to ask
-    fetches.keep_only({b"x" * 32})
-    assert [digest for _, digest in fetches.due(0)] == [b"x" * 32]
