@@ -9,6 +9,13 @@ from layer1.header import Header
 from layer1.ledger.events import Event
 from layer1.ledger.transactions import Output, Transaction
 
+MAX_BATCH_TRANSACTIONS = 1_000
+"""In one batch, by protocol: 70 ms of verification. Replicas pack fewer."""
+MAX_BATCH_BYTES = 512 * 1024
+"""Encoded, by protocol, or one transaction of full size if that is more."""
+BATCH_FRAME_BYTES = 64
+"""What encoding a batch adds to its transactions, at most."""
+
 
 class Batch(Struct):
     """Transactions in the order in which one replica packed them; a proposal names them by digest."""

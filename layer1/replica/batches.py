@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from layer1.block import Batch, batch_digest
+from layer1.block import BATCH_FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_TRANSACTIONS, Batch, batch_digest
 from layer1.codec import decode, encode
 from layer1.crypto import Hash
 from layer1.errors import RemoteError, Untimely
@@ -23,10 +23,6 @@ from layer1.ledger.transactions import Transaction
 from layer1.replica.mempool import is_dispute
 from layer1.replica.weight import block_weight, heaviest, total_weight, weight
 
-MAX_BATCH_TRANSACTIONS = 1_000
-"""In one batch, by protocol: 70 ms of verification. Replicas pack fewer."""
-MAX_BATCH_BYTES = 512 * 1024
-"""Encoded, by protocol, or one transaction of full size if that is more."""
 MAX_HELD_PER_PEER = 2_000
 """Batches that one peer may have waiting here."""
 MAX_HELD_BYTES_PER_PEER = 64 * 2**20
@@ -166,7 +162,7 @@ class BatchStore:
             self._drop(held)
 
     def _decode(self, encoded: bytes) -> Batch:
-        most = max(MAX_BATCH_BYTES, self._parameters.max_transaction_bytes + 64)
+        most = max(MAX_BATCH_BYTES, self._parameters.max_transaction_bytes + BATCH_FRAME_BYTES)
         if len(encoded) > most:
             raise RemoteError(f"a batch of {len(encoded)} bytes; at most {most} are taken")
         batch = decode(encoded, Batch)

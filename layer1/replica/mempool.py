@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from layer1.block import BATCH_FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_TRANSACTIONS
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey, Signature
 from layer1.errors import Refused, check
@@ -52,6 +53,15 @@ class PoolLimits:
         for name in self.__slots__:
             if getattr(self, name) < 1:
                 raise ValueError(f"limits.{name} is {getattr(self, name)}; it must be at least 1")
+        # Larger ones the peers refuse, and they cut off whoever sends them.
+        for name, most in (
+            ("batch_transactions", MAX_BATCH_TRANSACTIONS),
+            ("batch_bytes", MAX_BATCH_BYTES - BATCH_FRAME_BYTES),
+        ):
+            if getattr(self, name) > most:
+                raise ValueError(
+                    f"limits.{name} is {getattr(self, name)}; no replica takes a batch of more than {most}"
+                )
         if self.reserved >= self.transactions:
             raise ValueError(
                 f"limits.reserved is {self.reserved}, limits.transactions {self.transactions}: nothing would be left "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from layer1.block import Batch, batch_digest
+from layer1.block import MAX_BATCH_TRANSACTIONS, Batch, batch_digest
 from layer1.codec import encode
 from layer1.errors import RemoteError
-from layer1.replica.batches import MAX_BATCH_TRANSACTIONS, MAX_HELD_PER_PEER, BatchStore
+from layer1.replica.batches import MAX_HELD_PER_PEER, BatchStore
 from tests.layer1.replica.network import GENESIS, transfer
 
 

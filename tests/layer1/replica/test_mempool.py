@@ -171,3 +171,11 @@ def test_a_false_copy_is_another_entry() -> None:
 def test_limits_are_checked(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(limits))):
         PoolLimits(**limits)
+
+
+@pytest.mark.parametrize(("name", "most"), [("batch_transactions", 1_000), ("batch_bytes", 512 * 1024 - 64)])
+def test_nobody_packs_batches_that_no_peer_takes(name: str, most: int) -> None:
+    """A line in a configuration made a replica's own batches bad everywhere else, and its peers cut it off for them."""
+    PoolLimits(**{name: most})
+    with pytest.raises(ValueError, match=f"{name} is {most + 1}; no replica takes a batch of more than {most}"):
+        PoolLimits(**{name: most + 1})
