@@ -22,6 +22,8 @@ class Disk:
     generation: int = 1
     checkpoint: list[bytes] | None = None
     """The pieces of the last one."""
+    is_lost: bool = False
+    """It is a new one: what was on the old one is gone for good."""
 
     def copy(self) -> Disk:
         """A backup."""

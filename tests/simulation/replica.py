@@ -16,6 +16,7 @@ from functools import partial
 from typing import assert_never
 
 from layer1.block import CommittedBlock
+from layer1.codec import decode
 from layer1.consensus.config import Config
 from layer1.consensus.events import Now
 from layer1.crypto import Hash, SigningKey
@@ -25,6 +26,8 @@ from layer1.replica import catchup, events
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore, consensus_config
 from layer1.replica.mempool import PoolLimits, check_entry
+from layer1.replica.messages import LinkMessage, Standing
+from layer1.replica.rejoin import REJOINING, Rejoining
 from tests.simulation import describe
 from tests.simulation.byzantine.role import Role
 from tests.simulation.checkers.base import Checker
@@ -42,6 +45,8 @@ LAZY_SYNC_US = 50 * MS
 """As the driver's."""
 STORE_DELAY_US = 20 * MS
 """How far the database lags."""
+ASK_AGAIN_US = 200 * MS
+"""While it rejoins: until it asks all peers anew."""
 CHECKPOINT_US = 300 * MS
 """Longest time from the moment a checkpoint is taken until it is durable, if the database keeps up."""
 
@@ -108,6 +113,8 @@ class Replica:
         self.slow_disk = 0.0
         """Part of the syncs that take long."""
         self.life: _Life | None = None
+        self.asking: Rejoining | None = None
+        """While it asks its peers because its disk was lost."""
         self.on_final: list[Callable[[Replica, CommittedBlock], None]] = []
         """Hear of every block that it calls final, again after a restart."""
         self.on_rejected: list[Callable[[Hash, Refused], None]] = []
@@ -124,6 +131,11 @@ class Replica:
     @property
     def alive(self) -> bool:
         """Whether the process exists, paused or not."""
+        return self.is_running or self.asking is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes part: not while it asks its peers what it must know to rejoin."""
         return self.life is not None
 
     @property
@@ -141,6 +153,9 @@ class Replica:
         """Come back from the disk, and take part."""
         if self.alive or self.failed is not None:
             return
+        if self.disk.is_lost:
+            self._rejoin()
+            return
         core, journal = self._make_core(self.genesis, self.key, self.index, None, self._policy), Journal(self.disk)
         try:
             checkpoint = None if self.disk.checkpoint is None else iter(self.disk.checkpoint)
@@ -156,13 +171,14 @@ class Replica:
             self.checkers.restored(self.name, self.index, blocks, self.height)
         for block in blocks:
             self._announce(block)
-        self._put(events.Begin())
+        self._put(events.Begin(self.disk.generation))
         self.network.joined(self.name)
 
     def kill(self) -> None:
         """SIGKILL, or the power goes: what is not durable is gone."""
         life, self.life = self.life, None
         if life is None:
+            self._stop_asking()
             return
         before = len(self.disk.records)
         life.journal.crash(self._random, while_syncing=life.syncing)
@@ -174,7 +190,7 @@ class Replica:
 
     def pause(self, duration_us: int) -> None:
         """SIGSTOP, and SIGCONT later."""
-        if not self.paused and self.alive:
+        if not self.paused and self.is_running:
             self.paused = True
             self.world.note(self.name, f"pauses for {duration_us // MS} ms")
             self.world.after(duration_us, self.resume)
@@ -193,17 +209,56 @@ class Replica:
             self.checkers.failed(self.index, error)
         self.kill()
 
+    # ------------------------------------------------------------------------------------------------------- lost disks
+
+    def lose_disk(self) -> None:
+        """Everything is gone; an operator starts it with `--rejoin`, as `layer1.replica.rejoining` does."""
+        self.kill()
+        self.disk, self.store = Disk(is_lost=True), Store()
+        self.world.note(self.name, "loses its disk")
+        self.world.stats["lost disks"] += 1
+
+    def _rejoin(self) -> None:
+        self.asking = Rejoining(self.config, self.index)
+        self.world.note(self.name, "asks its peers")
+        self.network.joined(self.name)
+
+    def _hear(self, asking: Rejoining, peer: int, data: bytes) -> None:
+        """Each link opens with a report; as long as too few count, all are made again."""
+        try:
+            message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
+            outcome = asking.hear(peer, message) if isinstance(message, Standing) else None
+        except RemoteError:
+            outcome = None
+        if outcome is None:
+            self.world.after(ASK_AGAIN_US, partial(self._ask_again, asking))
+            return
+        self.disk.records, self.disk.generation, self.disk.is_lost = outcome.records(), outcome.generation, False
+        self.world.note(self.name, f"rejoins with generation {outcome.generation}, from view {outcome.vote_from} on")
+        self.world.stats["rejoined"] += 1
+        self._stop_asking()
+        self.world.after(1 * MS, self.start)
+
+    def _ask_again(self, asking: Rejoining) -> None:
+        if self.asking is asking:
+            self.network.left(self.name)
+
+    def _stop_asking(self) -> None:
+        if self.asking is not None:
+            self.asking = None
+            self.network.left(self.name)
+
     # ----------------------------------------------------------------------------------------------------- the network
 
     @property
     def generation(self) -> int:
         """Of the journal, as it greets with."""
-        real = self.disk.generation
+        real = REJOINING if self.asking is not None else self.disk.generation
         return real if self.role is None else self.role.generation(real)
 
     def admits(self, peer: int, generation: int) -> bool:
         """As `driver._peer_of` does."""
-        return self.core.generations.refuse(peer, generation) is None
+        return self.asking is not None or self.core.generations.refuse(peer, generation) is None
 
     def peer_up(self, peer: int, generation: int) -> None:
         """A link is open."""
@@ -215,6 +270,9 @@ class Replica:
 
     def receive(self, peer: int, data: bytes) -> None:
         """A message came."""
+        if self.asking is not None:
+            self._hear(self.asking, peer, data)
+            return
         for seen in (data,) if self.role is None else self.role.incoming(peer, data):
             self._put(events.FromPeer(peer, seen))
 

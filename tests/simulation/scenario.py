@@ -49,6 +49,8 @@ class Options:
     """Byzantine replicas by index."""
     checkpoint_blocks: int = 5_000
     """Between two checkpoints of a replica."""
+    lost: int | None = None
+    """An honest replica that loses its disk, and rejoins; it counts towards f."""
     pause_ms: int = 300
     """Mean time between two acts of one client."""
 
@@ -59,6 +61,8 @@ class Options:
         replicas = random.choice((4, 4, 4, 5, 7))
         faulty = (replicas - 1) // 3
         byzantine = random.sample(range(replicas), random.choice((0, *range(faulty + 1), faulty)))
+        others = [index for index in range(replicas) if index not in byzantine]
+        may_lose = len(byzantine) < faulty and random.random() < 0.3
         kinds = random.sample(sorted(KINDS), random.choice((0, 1, 1, 2, 2, 3, 5)))
         return cls(
             seed=seed,
@@ -69,11 +73,13 @@ class Options:
             faults=tuple(kinds),
             roles=tuple((index, random.choice(sorted(ROLES))) for index in sorted(byzantine)),
             checkpoint_blocks=random.choice((3, 10, 5_000)),
+            lost=random.choice(others) if may_lose else None,
             pause_ms=random.choice((150, 300, 800)),
         )
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {index}" for index, role in self.roles) or "nobody Byzantine"
+        roles += "" if self.lost is None else f", {self.lost} loses its disk"
         return (
             f"seed {self.seed}: {self.replicas} replicas, terms of {self.term_views}, {self.profile.name} network, "
             f"{self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, faults: "
@@ -174,9 +180,18 @@ class Scenario:
             replica.start()
             if replica.role is not None:
                 replica.role.begin()
+        if self.options.lost is not None:
+            self._lose_disks(self.replicas[self.options.lost], end_us)
         self.workload.start()
         faults.start(self.options.faults)
         self.world.run(end_us)
+
+    def _lose_disks(self, replica: Replica, end_us: int) -> None:
+        random = self.world.random("lost disk")
+        for _ in range(random.choice((1, 1, 2))):
+            lost_us = random.randint(0, end_us)
+            self.world.schedule(lost_us, replica.lose_disk)
+            self.world.schedule(lost_us + random.randint(1, 1_000) * MS, replica.start)
 
     def liveness_phase(self) -> int:
         """Heal everything; how long it took until all was final, ms."""
@@ -185,10 +200,12 @@ class Scenario:
         self.workload.stop()
         self.network.profile = CALM
         self._faults.heal()
-        timeouts = [replica.core.consensus.status()["view_timeout_ms"] for replica in self.honest if replica.alive]
-        self.checkers.healed(start_us, max(timeouts, default=0))
-        self.workload.probe(self.honest)
-        self.workload.bring_again(self.honest)
+        timeouts = [replica.core.consensus.status()["view_timeout_ms"] for replica in self.honest if replica.is_running]
+        faulty = len(self.options.roles) + (self.options.lost is not None)
+        self.checkers.healed(start_us, max(timeouts, default=0), faulty)
+        running = [replica for replica in self.honest if replica.is_running]
+        self.workload.probe(running)
+        self.workload.bring_again(running)
         settled = [False]
         self._look(settled)
         self.world.run(start_us + self.liveness.bound_us, lambda: settled[0])

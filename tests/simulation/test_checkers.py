@@ -125,7 +125,7 @@ def test_a_real_run_passes(kind: Callable[..., Checker], chain: list[CommittedBl
     for replica in HONEST:
         for one in chain:
             checker.delivered(str(replica), replica, one)
-    checker.healed(0, 500)
+    checker.healed(0, 500, 1)
     checker.finish(0)
 
 
@@ -281,7 +281,7 @@ def test_liveness_waits_for_every_honest_replica(chain: list[CommittedBlock]) ->
     place = busy(chain)
     promised = chain[place].transactions[0]
     checker = Liveness(GENESIS, HONEST)
-    checker.healed(0, 500)
+    checker.healed(0, 500, 1)
     checker.promised(promised)
     assert checker.bound_us > 0
     for replica in HONEST[:-1]:
@@ -296,7 +296,7 @@ def test_liveness_takes_what_is_dead_or_was_refused(chain: list[CommittedBlock])
     dead = structs.replace(chain[busy(chain)].transactions[0], valid_until_ms=1)
     refused = structs.replace(dead, valid_until_ms=10**9)
     checker = Liveness(GENESIS, HONEST)
-    checker.healed(0, 500)
+    checker.healed(0, 500, 1)
     checker.promised(dead)
     checker.promised(refused)
     for replica in HONEST:

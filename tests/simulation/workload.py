@@ -274,7 +274,7 @@ class Workload:
         answered = [False]
 
         def serve() -> None:
-            if replica.alive and not replica.paused:
+            if replica.is_running and not replica.paused:
                 floor = replica.core.application.floor
                 head = HeadProof(floor.header, (), floor.finalization)
                 proof = floor.state.prove(account_key(owner.public))

@@ -90,8 +90,14 @@ class Checker:
     def answered(self, operation: Read | Write) -> None:
         """A client has an answer."""
 
-    def healed(self, now_us: int, timeout_ms: int) -> None:
-        """From now on the network is good and honest replicas run; no view of theirs lasts longer than this."""
+    def healed(self, now_us: int, timeout_ms: int, faulty: int) -> None:
+        """From now on the network is good, and all replicas but so many do what they should.
+
+        Args:
+            now_us: When.
+            timeout_ms: No view of an honest replica lasts longer now.
+            faulty: Replicas that are Byzantine, or may not vote yet since they lost their disk.
+        """
 
     def promised(self, transaction: Transaction) -> None:
         """An honest replica took this in, after the network healed."""

@@ -27,10 +27,10 @@ RECONNECT_MS = 4_000
 """Two attempts to connect, both at their longest pause: after that all honest replicas hear each other."""
 
 
-def bound_ms(config: Config, timeout_ms: int, byzantine: int) -> int:
+def bound_ms(config: Config, timeout_ms: int, faulty: int) -> int:
     """Within which time, after the network healed, everything that is brought to an honest replica has ended.
 
-    The term in which it heals, one more in which views drifted apart, and those of the Byzantine leaders that follow
+    The term in which it heals, one more in which views drifted apart, and those of the faulty leaders that follow
     may be lost, each after a timeout twice that of the one before. A Byzantine leader that proposes in time, but not
     what clients wait for, lasts until the inclusion timeout. Then an honest leader follows whom all honest replicas
     hear. Who is behind asks each peer for blocks, twice around at worst.
@@ -38,11 +38,11 @@ def bound_ms(config: Config, timeout_ms: int, byzantine: int) -> int:
     Args:
         config: Of the epoch.
         timeout_ms: The longest timeout of a view at any honest replica when the network heals: it doubled before.
-        byzantine: How many replicas really are.
+        faulty: How many replicas really are.
     """
-    lost_views = sum(min(timeout_ms << i, config.max_view_timeout_ms) for i in range(byzantine + 2))
+    lost_views = sum(min(timeout_ms << i, config.max_view_timeout_ms) for i in range(faulty + 2))
     catching_up = 2 * len(config.replicas) * RETRY_MS
-    return RECONNECT_MS + lost_views + byzantine * config.inclusion_timeout_ms + catching_up
+    return RECONNECT_MS + lost_views + faulty * config.inclusion_timeout_ms + catching_up
 
 
 def worst_bound_ms(config: Config) -> int:
@@ -63,9 +63,9 @@ class Liveness(Checker):
         self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)
         self._healed_us: int | None = None
 
-    def healed(self, now_us: int, timeout_ms: int) -> None:
+    def healed(self, now_us: int, timeout_ms: int, faulty: int) -> None:
         self._healed_us = now_us
-        self.bound_us = MS * bound_ms(self._config, timeout_ms, len(self._config.replicas) - len(self.honest))
+        self.bound_us = MS * bound_ms(self._config, timeout_ms, faulty)
 
     def promised(self, transaction: Transaction) -> None:
         self._promised[transaction.id] = transaction

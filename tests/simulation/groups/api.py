@@ -52,11 +52,11 @@ class Api:
     @property
     def refuses(self) -> bool:
         """Whether a connection to it is refused."""
-        return not self.replica.alive
+        return not self.replica.is_running
 
     def serve(self, path: str, body: bytes, answer: Answer) -> None:
         """Answer a GET, or a POST if it has a body; perhaps later, perhaps never."""
-        if not self.replica.alive or self.replica.paused:
+        if not self.replica.is_running or self.replica.paused:
             return
         mood = 1.0 if self.replica.is_honest else self._random.random()
         if mood < 0.2:
