@@ -476,7 +476,7 @@ class Replica:
     def _accuse(self, effect: events.Misbehaved) -> None:
         self.world.stats["accusations"] += 1
         self.world.note(self.name, f"accuses {effect.peer}: {effect.reason}")
-        if self.is_honest:
+        if self.is_honest and effect.blamed:  # what is only late, or too much, is held against nobody
             self.checkers.misbehaved(self.index, effect.peer, effect.reason)
 
     # ------------------------------------------------------------------------------------------ timers, verification
