@@ -12,8 +12,8 @@ from random import Random
 
 from tests.chaos.cluster import REPLICAS, Cluster
 
-HOLD_S = (0.6, 1.6)
-GAP_S = (0.1, 0.5)
+HOLD_S = (0.5, 1.2)
+GAP_S = (0.1, 0.4)
 
 Undo = Callable[[], None]
 Harm = Callable[[Cluster, Random], Undo]

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 async def test_what_one_client_reads_and_writes_is_linearizable_through_everything(tmp_path: Path) -> None:
     """Nothing acknowledged is lost, nothing happens twice, nothing is read that was not there; then all goes on."""
     async with cluster(tmp_path) as net:
-        outcome = await run(net, 1, PROCESSES, LINKS, allied=True)
+        outcome = await run(net, 21, PROCESSES, LINKS, allied=True)
         assert outcome.during > 0
 
 
