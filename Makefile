@@ -17,8 +17,8 @@ $(READY): $(ROOT)requirements.lock $(ROOT)pyproject.toml $(ROOT)tools/setup.sh
 demo: $(READY) ## Run a ledger, two wallets, a channel, and a stale report that fails
 	@cd "$(ROOT)" && $(BIN)/python -m examples.demo
 
-test: $(READY) ## Run all tests
-	@cd "$(ROOT)" && $(BIN)/python -m pytest -q
+test: $(READY) ## Run all tests, or those of TESTS=path
+	@cd "$(ROOT)" && $(BIN)/python -m pytest -q $(TESTS)
 
 check: $(READY) ## Lint, format, types, and all tests with branch coverage
 	@cd "$(ROOT)" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
