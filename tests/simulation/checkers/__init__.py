@@ -12,11 +12,14 @@ from layer1.ledger.genesis import Genesis
 from tests.simulation.checkers.agreement import Agreement
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.conservation import Conservation
+from tests.simulation.checkers.deadlines import Deadlines
 from tests.simulation.checkers.exactly_once import ExactlyOnce
 from tests.simulation.checkers.honest_votes import HonestVotes
 from tests.simulation.checkers.innocence import Innocence
+from tests.simulation.checkers.ledger_clock import LedgerClock
 from tests.simulation.checkers.linearizable import Linearizable
 from tests.simulation.checkers.liveness import Liveness
+from tests.simulation.checkers.ranges import Ranges
 from tests.simulation.checkers.reference import Reference
 from tests.simulation.checkers.roots import CertifiedRoots
 from tests.simulation.checkers.steadfast import Steadfast
@@ -25,10 +28,13 @@ from tests.simulation.checkers.validity import Validity
 CHECKERS: tuple[type[Checker], ...] = (
     Agreement,
     HonestVotes,
+    Ranges,
+    LedgerClock,
     CertifiedRoots,
     Conservation,
     Validity,
     ExactlyOnce,
+    Deadlines,
     Linearizable,
     Innocence,
     Steadfast,

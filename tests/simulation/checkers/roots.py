@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from layer1.block import CommittedBlock
+from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
 from layer1.header import BlockId
 from layer1.ledger.genesis import Genesis
@@ -21,7 +22,7 @@ class CertifiedRoots(Checker):
 
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
-        self._checked: set[tuple[BlockId, BlockId]] = set()
+        self._checked: set[tuple[BlockId, Finalization]] = set()
 
     def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
         for block in blocks:
@@ -43,7 +44,7 @@ class CertifiedRoots(Checker):
         self._check_certificate(process, block)
 
     def _check_certificate(self, process: str, block: CommittedBlock) -> None:
-        key = block.header.id, block.finalization.block
+        key = block.header.id, block.finalization
         if key not in self._checked:
             try:
                 verify_head(self.genesis, HeadProof(block.header, block.path, block.finalization))

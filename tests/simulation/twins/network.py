@@ -58,6 +58,7 @@ from tests.layer1.consensus.network import (
     state_after,
     verify,
 )
+from tests.simulation.checkers.ranges import Standing
 from tests.simulation.describe import consensus, short
 
 DELAY_MS = 10
@@ -83,6 +84,7 @@ class Instance:
         self.executed: set[BlockId] = {network.floor.id}
         self.wake_ms: int | None = None
         self.stopped = False
+        self._standing = Standing(network.config, network.floor.view + 1)
         self._built = 0
 
     def start(self, make: MakeCore) -> None:
@@ -114,6 +116,8 @@ class Instance:
         match effect:
             case Persist():
                 self.disk.records.append(effect.record)
+                if (wrong := self._standing.read(effect.record)) and self.is_honest:
+                    raise SafetyError(wrong)
             case PersistBatches():
                 self.disk.batches.update(effect.digests)
             case Send():

@@ -175,14 +175,18 @@ KINDS: dict[str, Callable[[int], Options]] = {"exhaustive": small, "random": at_
 # ------------------------------------------------------------------------------------------------------------ a run
 
 
+def term_ms() -> int:
+    """The longest that a term may last: the longest timeout or the stall timer, and what is said again."""
+    longest: int = max(TIMERS["max_view_timeout_ms"], TIMERS["stall_timeout_ms"]) + 4 * TIMERS["rebroadcast_ms"]
+    return longest
+
+
 def bound_ms(options: Options) -> int:
     """How long it may take after the last round until every honest replica has new final blocks.
 
-    Twins may lead f terms in a row and spoil each; a term lasts until it is nullified, which takes the longest timeout
-    and a few delays, or the stall timer. Twice that, for what went on in the last round.
+    Twins may lead f terms in a row and spoil each. One more for what went on in the last round, and one for the blocks.
     """
-    term_ms: int = TIMERS["max_view_timeout_ms"] + TIMERS["stall_timeout_ms"] + 2 * TIMERS["rebroadcast_ms"]
-    return 2 * (len(options.twins) + 2) * term_ms
+    return (len(options.twins) + 2) * term_ms()
 
 
 def simulate(options: Options, *, make: MakeCore = Consensus, keep_trace: bool = False) -> Result:
@@ -260,7 +264,7 @@ class _Run:
     def _run_through_views(self, limit_ms: int) -> None:
         """Until an honest replica has left the last view that has a round, and that round is over."""
         network, last = self.network, self.options.first_view + len(self.options.rounds)
-        most_ms = len(self.options.rounds) * (self.options.round_ms + limit_ms)
+        most_ms = len(self.options.rounds) * (self.options.round_ms + term_ms()) + limit_ms
         if not network.run(most_ms, lambda: any(instance.core.view >= last for instance in network.honest)):
             raise StuckError(f"nobody reached view {last} in {most_ms} ms")
         ends = [begun_ms + self.options.round_ms for begun_ms in self._begun_ms.values()]

@@ -1,0 +1,58 @@
+"""Ranges: a nullify vote gives up the view that its replica stands in and what follows, nothing before [S1].
+
+Where a replica stands is in its journal, whose order is that of casting: each certificate that it took leads past its
+view, or past its term.
+
+Source: docs/design/consensus.md, rules 1 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from layer1.codec import decode
+from layer1.consensus.config import Config
+from layer1.consensus.messages import Finalization, Notarization, Nullification, Nullify, View
+from layer1.consensus.records import decode_record
+from layer1.ledger.genesis import Genesis
+from layer1.replica.core import consensus_config
+from layer1.replica.records import ConsensusRecord, Record
+from tests.simulation.checkers.base import Checker
+from tests.simulation.checkers.reference import Reference
+
+
+class Standing:
+    """One replica's journal of consensus, read as it grows."""
+
+    def __init__(self, config: Config, view: View = 1) -> None:
+        self._config = config
+        self.view = view
+        """That it stands in at least."""
+
+    def read(self, record: bytes) -> str:
+        """Take the next record; what is wrong with it, or nothing."""
+        match found := decode_record(record):
+            case Notarization() | Finalization():
+                self.view = max(self.view, found.view + 1)
+            case Nullification():
+                self.view = max(self.view, self._config.last_view(found.view) + 1)
+            case Nullify() if found.start < self.view:
+                return f"replica {found.replica} stands in view {self.view} and nullifies from {found.start} on"
+            case _:
+                pass
+        return ""
+
+
+class Ranges(Checker):
+    """The nullify votes in all journals."""
+
+    def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
+        super().__init__(genesis, honest, reference)
+        config = consensus_config(genesis)
+        self._standing = {replica: Standing(config) for replica in self.honest}
+
+    def synced(self, process: str, replica: int, records: Sequence[bytes]) -> None:
+        for data in records:
+            record: Record = decode(data, Record)  # type: ignore[arg-type]  # a union is not a type
+            if isinstance(record, ConsensusRecord) and (wrong := self._standing[replica].read(record.record)):
+                self.fail(wrong)

@@ -1,0 +1,8 @@
+"""All mutants, in the order of the design."""
+
+from __future__ import annotations
+
+from tests.simulation.mutants import consensus, ledger, replica
+from tests.simulation.mutants.registry import MUTANTS
+
+__all__ = ["MUTANTS", "consensus", "ledger", "replica"]

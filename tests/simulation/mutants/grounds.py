@@ -1,0 +1,124 @@
+"""Where mutants are hunted: whole replicas, consensus cores in chaos, and twins, by seeds from 0 on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from msgspec import structs
+
+from layer1.codec import encode
+from layer1.errors import LocalError
+from layer1.replica.messages import Blocks, FinalBlock
+from tests.layer1.consensus.network import SafetyError
+from tests.layer1.consensus.scenarios import LivenessError, chaos
+from tests.simulation.byzantine.role import Role, read
+from tests.simulation.kernel import MS
+from tests.simulation.mutants.registry import Ground
+from tests.simulation.network import PROFILES
+from tests.simulation.scenario import Options, Scenario
+from tests.simulation.twins.scenario import at_random, simulate, small, small_count
+
+WIDE = next(profile for profile in PROFILES if profile.name == "wide")
+"""Asking for one block after the other takes long there, so that who is behind asks for many at once."""
+LONG_MS = 150_000
+"""Longer than two of the ledger clock's greatest steps."""
+
+
+def whole(name: str = "whole replicas", **changes: Any) -> Ground:
+    """Networks of whole replicas as `tests.simulation --seeds` runs them, some options set for all seeds."""
+
+    def run(seed: int) -> str:
+        return Scenario(replace(Options.from_seed(seed), **changes)).run().error
+
+    return Ground(name, run)
+
+
+def consensus(term_views: int, *, traitor: bool) -> Ground:
+    """Consensus cores with crashes between any two effects (`tests.layer1.consensus.scenarios`)."""
+
+    def run(seed: int) -> str:
+        try:
+            chaos(seed, term_views, traitor=traitor)
+        except (SafetyError, LivenessError, LocalError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    return Ground(f"consensus cores, L = {term_views}" + (", one lies" if traitor else ""), run)
+
+
+def _twins(seed: int) -> str:
+    """Small and larger scenarios in turn; of the small ones any, as `seed` has it."""
+    if seed % 2:
+        return simulate(at_random(seed)).error
+    return simulate(small(Random(seed).randrange(small_count()))).error
+
+
+def _after_a_long_night(seed: int) -> str:
+    """Everybody is down for longer than the ledger clock may step."""
+
+    class Night(Scenario):
+        def safety_phase(self) -> None:
+            super().safety_phase()
+            for replica in self.replicas:
+                replica.kill()
+            self.world.run(self.world.now_us + LONG_MS * MS)
+
+    return Night(replace(Options.from_seed(seed), duration_ms=2_000)).run().error
+
+
+class Forger(Role):
+    """Answers whoever is behind with real blocks, and signatures of its own making."""
+
+    def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
+        message = read(data)
+        if isinstance(message, Blocks):
+            return (encode(Blocks(tuple(map(self._forge, message.blocks)))),)
+        return (data,)
+
+    @staticmethod
+    def _forge(block: FinalBlock) -> FinalBlock:
+        if block.finalization is None:
+            return block
+        signatures = tuple((replica, bytes(64)) for replica, _ in block.finalization.signatures)
+        return structs.replace(block, finalization=structs.replace(block.finalization, signatures=signatures))
+
+
+def _with_a_late_one(seed: int) -> str:
+    """One replica is down while the others make blocks, and one of those whom it then asks is a forger."""
+
+    class Late(Scenario):
+        def safety_phase(self) -> None:
+            late = self.replicas[-1]
+            self.replicas[0].corrupt(Forger)
+            self.world.schedule(0, late.kill)
+            self.world.schedule(self.options.duration_ms * MS * 2 // 3, late.start)
+            super().safety_phase()
+
+    changes = _four(roles=((0, "silent"),), profile=WIDE, duration_ms=4_500, pause_ms=150)
+    return Late(replace(Options.from_seed(seed), **changes)).run().error
+
+
+def _four(**changes: Any) -> dict[str, Any]:
+    """Four replicas that nothing happens to but what is named."""
+    return {"replicas": 4, "faults": (), "roles": (), **changes}
+
+
+WHOLE = whole()
+DISPUTES = whole("whole replicas, busy", **_four(pause_ms=100, duration_ms=5_000))
+CRASHES = whole(
+    "whole replicas, L = 64, one silent, crashes",
+    **_four(term_views=64, roles=((3, "silent"),), faults=("kill", "burn"), pause_ms=150, duration_ms=4_000),
+)
+STEADY = whole(
+    "whole replicas, L = 64, crashes and broken links",
+    **_four(term_views=64, faults=("kill", "burn", "break", "split"), pause_ms=150, duration_ms=4_000),
+)
+WRONG_ROOTS = whole(
+    "whole replicas, L = 1, wrong roots", **_four(term_views=1, roles=((0, "wrong root"),), duration_ms=3_000)
+)
+LATE = Ground("whole replicas, one late, one forges", _with_a_late_one)
+TWINS = Ground("twins", _twins)
+LONG_NIGHT = Ground("whole replicas, all down for a while", _after_a_long_night)
