@@ -17,7 +17,8 @@ from pathlib import Path
 
 from layer1.crypto import ZERO_HASH, Kind, SigningKey, verify
 from layer1.journal import Journal
-from layer1.link import Link, LinkClosed, LinkServer, connect
+from layer1.link import Link, LinkClosed, connect
+from layer1.link_server import LinkServer
 from layer1.loop import run
 
 RECORD = bytes(300)

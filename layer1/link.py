@@ -1,17 +1,14 @@
 """The authenticated link between two replicas, or two wallets: messages of bytes, in order, over TLS.
 
-What: a WebSocket over TLS 1.3. :class:`LinkServer` accepts, :func:`connect` opens, both after the handshake of
-:mod:`layer1.handshake`; a :class:`Link` then sends and receives.
+What: a WebSocket over TLS 1.3. :func:`connect` opens one and `layer1.link_server.LinkServer` accepts, both after the
+handshake of :mod:`layer1.handshake`; a :class:`Link` then sends and receives.
 
-*Safety:* whoever holds a :class:`Link` reads only what the holder of ``peer``'s key wrote to it on this connection;
-and strangers get a nonce, a throwaway certificate, and a bounded share of this process.
+*Safety:* whoever holds a :class:`Link` reads only what the holder of ``peer``'s key wrote to it on this connection.
 
-The handshake is bound to the TLS connection, and TLS keeps everything after it in order and unchanged. A connection
-is counted before anything is read from it: until TLS is up it gives way to newer ones when they are too many, and then
-one timer bounds its time as a stranger. A WebSocket message never exceeds one frame of :mod:`layer1.framing`, which is
-all that a stranger can make us keep; only an authenticated peer may have large messages put together. Whatever queues
-up in one turn of the loop leaves in few writes. What a peer does wrongly ends its link, is counted, and shows in the
-log at debug level only.
+The handshake is bound to the TLS connection, and TLS keeps everything after it in order and unchanged. A WebSocket
+message never exceeds one frame of :mod:`layer1.framing`, which is all that a stranger can make us keep; only an
+authenticated peer may have large messages put together. Whatever queues up in one turn of the loop leaves in few
+writes. What a peer does wrongly ends its link.
 
 *Source:* docs/design/architecture.md, "HTTP and links"; RFC 6455.
 """
@@ -21,9 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,9 +33,6 @@ from layer1.errors import LocalError, WedgeError
 from layer1.framing import FRAME_BYTES, Inbox, Outbox
 from layer1.handshake import (
     NONCE_BYTES,
-    VERSION,
-    Challenge,
-    ClientProof,
     Refusal,
     ServerProof,
     Session,
@@ -49,14 +40,10 @@ from layer1.handshake import (
     read,
     read_challenge,
 )
-from layer1.tls import certificate_hash, client_context, server_context
+from layer1.tls import certificate_hash, client_context
 
 CLOSE_TIMEOUT_S = 1.0
 """How long a closing link waits for its queue to leave, and for the peer to agree."""
-ACCEPT_RETRY_S = 0.1
-"""Pause after the system refused to accept, for want of file descriptors as a rule."""
-BACKLOG = 128
-"""Connections that the system keeps until we take them."""
 
 _log = logging.getLogger(__name__)
 _Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
@@ -268,284 +255,6 @@ class Link:
             self._end(reason, polite=False, fault=str(refusal))
 
 
-class _Protocol(web.RequestHandler):
-    """HTTP up to the upgrade. Where aiohttp would explain an error to the stranger, it hangs up."""
-
-    def __init__(self, gate: _Gate, owner: LinkServer) -> None:
-        super().__init__(gate, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]  # meant so
-        self._owner = owner
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        self._owner._reject(self, "garbage")
-        raise ConnectionError(message or "not HTTP") from exc
-
-
-class _Gate(web.Server):
-    """Tells a :class:`LinkServer` about every connection, before anything is read from it."""
-
-    def __init__(self, owner: LinkServer) -> None:
-        super().__init__(owner._handle)
-        self._owner = owner
-
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, self._owner)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self._owner._connected(handler, transport)
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self._owner._lost(handler)
-        super().connection_lost(handler, exc)
-
-
-class LinkServer:
-    """Accepts links.
-
-    Attributes:
-        rejected: How many connections were refused, by reason: ``busy``, ``timeout``, ``dropped`` (gone before the
-            proof, or not even HTTP), ``gave_way`` (to a newer one), ``garbage``, ``oversize``, ``addressee``,
-            ``signature`` (also a wrong chain, a replay, somebody in between), ``not_admitted``, ``failed`` (we did);
-            and what authenticated peers broke.
-    """
-
-    def __init__(
-        self,
-        key: SigningKey,
-        chain_id: Hash,
-        admit: Callable[[PublicKey, bytes], bool],
-        on_link: Callable[[Link], Awaitable[None]],
-        *,
-        greeting: Callable[[], bytes] = bytes,
-        limits: LinkLimits | None = None,
-        keeps: Callable[[PublicKey], bool] | None = None,
-    ) -> None:
-        """Prepare a server.
-
-        Args:
-            key: Our identity.
-            chain_id: 32 bytes; peers of another chain fail.
-            admit: Whether this proven key, with this greeting, may have a link.
-            on_link: Lives as long as the link: when it returns, the link is closed. Handles its own errors.
-            greeting: What we say in our proof, at most :data:`~layer1.handshake.MAX_GREETING_BYTES`.
-            limits: See :class:`LinkLimits`.
-            keeps: Whether the link with this key must be kept when there are too many; by default all must. Others
-                give way, and may send no large messages.
-        """
-        self._key = key
-        self._chain_id = chain_id
-        self._admit = admit
-        self._keeps = keeps
-        self._on_link = on_link
-        self._greeting = greeting
-        self._limits = limits or LinkLimits()
-        self._certificate = b""
-        self._context: ssl.SSLContext | None = None
-        self._gate: _Gate | None = None
-        self._listeners: list[socket.socket] = []
-        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
-        """Connections before TLS is up, oldest first."""
-        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
-        self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        self._links: set[Link] = set()
-        self.rejected: Counter[str] = Counter()
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = False) -> int:
-        """Listen; the port, chosen by the system if ``port`` is 0.
-
-        ``reuse_port`` lets it listen on a port that another process of this user reserved by binding it.
-        """
-        listeners = await _listen(host, port, reuse_port)
-        self._context, self._certificate = server_context()
-        self._gate = _Gate(self)
-        self._listeners = listeners
-        for listener in listeners:
-            self._listen_on(listener)
-        bound: int = listeners[0].getsockname()[1]
-        return bound
-
-    async def stop(self) -> None:
-        """Stop listening and close every link. Harmless when repeated."""
-        gate, self._gate = self._gate, None
-        if gate is None:
-            return
-        for listener in self._listeners:
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
-        arriving = list(self._arriving)
-        for task in arriving:
-            self._give_up(task)
-        await asyncio.gather(*arriving, return_exceptions=True)
-        for handler in list(self._strangers):
-            self._open[handler].abort()
-        await asyncio.gather(*(link.close("the server stops") for link in list(self._links)))
-        await gate.shutdown(CLOSE_TIMEOUT_S)
-
-    def _listen_on(self, listener: socket.socket) -> None:
-        """Take connections as they come; a task that waits for one would lose it if it were cancelled just then."""
-        if self._gate is not None:
-            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        """Take one connection. One that is slow with TLS gives way to it: else silence alone would use us up."""
-        try:
-            connection, _ = listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return  # it gave up while it waited
-        except OSError as error:
-            _log.warning("cannot accept connections: %s; trying again", error)
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(listener)
-            loop.call_later(ACCEPT_RETRY_S, self._listen_on, listener)
-            return
-        if len(self._arriving) >= self._limits.max_unauthenticated:
-            self._give_up(next(iter(self._arriving)))
-            self.rejected["busy"] += 1
-        task = asyncio.create_task(self._begin_tls(connection))
-        self._arriving[task] = connection
-        task.add_done_callback(self._arrived)
-
-    async def _begin_tls(self, connection: socket.socket) -> None:
-        gate = self._gate
-        assert gate is not None, "only a started server accepts"
-        connection.setblocking(False)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                gate,
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=self._limits.handshake_timeout_ms / 1000,
-                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
-            )
-        except OSError as error:  # a stranger who does not speak TLS, or too slowly
-            _log.debug("a stranger failed before the handshake: %s", error)
-
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        self._arriving.pop(task, None)
-
-    def _give_up(self, task: asyncio.Task[None]) -> None:
-        connection = self._arriving.pop(task)
-        task.cancel()
-        task.add_done_callback(lambda _: connection.close())  # it may not have come so far as to own it
-
-    def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        limits = self._limits
-        if len(self._strangers) >= limits.max_unauthenticated:
-            self._reject(next(iter(self._strangers)), "busy")
-        if len(self._open) >= limits.max_connections and not self._make_way():
-            self.rejected["busy"] += 1
-            transport.abort()
-            return
-        self._open[handler] = transport
-        delay_s = limits.handshake_timeout_ms / 1000
-        timer = asyncio.get_running_loop().call_later(delay_s, self._reject, handler, "timeout")
-        self._strangers[handler] = timer
-
-    def _make_way(self) -> bool:
-        """End the link that has been silent for longest, of those that need not be kept; False if there is none."""
-        unkept = [link for link in self._links if not link.is_over and not link.is_kept]
-        if unkept:
-            self.rejected["gave_way"] += 1
-            min(unkept, key=lambda link: link.heard_s).give_way()
-        return bool(unkept)
-
-    def _lost(self, handler: web.RequestHandler) -> None:
-        self._reject(handler, "dropped")
-        self._open.pop(handler, None)
-
-    def _reject(self, handler: web.RequestHandler, reason: str) -> None:
-        """Count a stranger under its first reason and hang up; nothing if it is none, or no longer."""
-        timer = self._strangers.pop(handler, None)
-        if timer is not None:
-            timer.cancel()
-            self.rejected[reason] += 1
-            _log.debug("a stranger was refused: %s", reason)
-            self._open[handler].abort()
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """One connection, from its first request to its end."""
-        handler = request.protocol
-        socket = web.WebSocketResponse(**_socket_options(self._limits), timeout=CLOSE_TIMEOUT_S, compress=False)
-        socket.headers["Server"] = "wedge"
-        if "Sec-WebSocket-Protocol" in request.headers or not socket.can_prepare(request):
-            self._reject(handler, "garbage")
-            return web.Response()
-        try:
-            link = await self._authenticate(socket, request)
-        except Refusal as refusal:
-            self._reject(handler, str(refusal))
-        except (OSError, aiohttp.ClientError):
-            self._reject(handler, "dropped")
-        except Exception:  # noqa: BLE001 - admit or greeting failed: ours, but no reason to end other links
-            _log.exception("our side of a handshake failed")
-            self._reject(handler, "failed")
-        else:
-            await self._serve(link)
-        return socket
-
-    async def _authenticate(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> Link:
-        await socket.prepare(request)
-        session = Session(self._chain_id, self._certificate, os.urandom(NONCE_BYTES))
-        await socket.send_bytes(encode(Challenge(VERSION, session.server_nonce)))
-        client = read(await _receive(socket), ClientProof)
-        session.check_client(client, self._key.public)
-        if not self._admit(client.public, client.greeting):
-            raise Refusal("not_admitted")
-        greeting = checked_greeting(self._greeting())
-        transport = self._admitted(request.protocol)
-
-        async def dispose() -> None:
-            if not transport.is_closing():
-                transport.abort()
-
-        await socket.send_bytes(encode(session.server_proof(self._key, greeting, client)))
-        return Link(socket, client.public, client.greeting, self._limits, dispose, keeps=self._keeps)
-
-    def _admitted(self, handler: web.RequestHandler) -> asyncio.Transport:
-        timer = self._strangers.pop(handler, None)
-        if timer is None:
-            raise Refusal("dropped")
-        timer.cancel()
-        return self._open[handler]
-
-    async def _serve(self, link: Link) -> None:
-        self._links.add(link)
-        try:
-            await self._on_link(link)
-        except LinkClosed:
-            pass
-        except Exception:  # noqa: BLE001 - no reason to end other links
-            _log.exception("serving the link with %s failed", link.peer.hex())
-        finally:
-            await link.close()
-            self._links.discard(link)
-            if link.fault:
-                self.rejected[link.fault] += 1
-
-
-async def _listen(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    """Sockets that listen on every address of ``host``."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listeners: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port)
-            listeners.append(listener)
-            listener.setblocking(False)
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners
-
-
 async def connect(
     host: str,
     port: int,
@@ -605,7 +314,7 @@ async def _join(
 ) -> Link:
     """Connect, introduce ourselves, and leave nothing open if that fails."""
     timeout = aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S)
-    socket = await http.ws_connect(url, ssl=client_context(), timeout=timeout, **_socket_options(limits))
+    socket = await http.ws_connect(url, ssl=client_context(), timeout=timeout, **socket_options(limits))
 
     async def dispose() -> None:
         await http.close()
@@ -628,21 +337,21 @@ async def _introduce(
     greeting: bytes,
 ) -> ServerProof:
     """Prove who we are, and learn who the server is."""
-    challenge = read_challenge(await _receive(socket))
+    challenge = read_challenge(await next_message(socket))
     tls = socket.get_extra_info("ssl_object")
     if tls is None:
         raise Refusal("dropped")
     session = Session(chain_id, certificate_hash(tls.getpeercert(binary_form=True)), challenge.nonce)
     client = session.client_proof(key, expect or b"", os.urandom(NONCE_BYTES), greeting)
     await socket.send_bytes(encode(client))
-    server = read(await _receive(socket), ServerProof)
+    server = read(await next_message(socket), ServerProof)
     if expect is not None and server.public != expect:
         raise Refusal(f"it is {server.public.hex()}, not {expect.hex()}")
     session.check_server(server, client)
     return server
 
 
-async def _receive(socket: _Socket) -> bytes:
+async def next_message(socket: _Socket) -> bytes:
     """The next message of the handshake."""
     message = await socket.receive()
     if message.type is WSMsgType.BINARY:
@@ -659,7 +368,8 @@ def _fault_of(message: aiohttp.WSMessage) -> str:
     return "oversize" if message.data.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG else "garbage"
 
 
-def _socket_options(limits: LinkLimits) -> dict[str, Any]:
+def socket_options(limits: LinkLimits) -> dict[str, Any]:
+    """For aiohttp, on either side."""
     # aiohttp refuses what reaches its limit, hence the one more.
     return {"max_msg_size": FRAME_BYTES + 1, "heartbeat": limits.heartbeat_ms / 1000}
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import Refused
-from layer1.link import Link, LinkClosed, LinkServer, connect
+from layer1.link import Link, LinkClosed, connect
+from layer1.link_server import LinkServer
 from layer2.driver import GroupHost
 from layer2.messages import OpeningMessage
 from wallet.contacts import Contact, format_endpoint

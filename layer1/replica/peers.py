@@ -21,7 +21,8 @@ from layer1.config import ReplicaConfig
 from layer1.crypto import PublicKey, SigningKey
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import Genesis
-from layer1.link import Link, LinkClosed, LinkServer, connect
+from layer1.link import Link, LinkClosed, connect
+from layer1.link_server import LinkServer
 from layer1.replica.messages import WIRE_VERSION, Greeting
 
 FIRST_BACKOFF_S = 0.05

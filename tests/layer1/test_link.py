@@ -21,7 +21,8 @@ from layer1.crypto import PublicKey, SigningKey
 from layer1.errors import LocalError
 from layer1.framing import FRAME_BYTES
 from layer1.handshake import HANDSHAKE_BYTES, Challenge, ClientProof, Session
-from layer1.link import Link, LinkClosed, LinkLimits, LinkServer, connect
+from layer1.link import Link, LinkClosed, LinkLimits, connect
+from layer1.link_server import LinkServer
 
 CHAIN = b"n" * 32
 CLIENT, SERVER, OTHER = (SigningKey(bytes([number]) * 32) for number in (1, 2, 3))

@@ -17,7 +17,8 @@ from layer1.errors import LocalError, Refused, RemoteError
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, group_id
 from layer1.ledger.transactions import CloseGroup, Wedge
-from layer1.link import LinkClosed, LinkServer
+from layer1.link import LinkClosed
+from layer1.link_server import LinkServer
 from layer2 import events
 from layer2.driver import Contact, GroupHost, Observer, Pending
 from layer2.messages import Decline, Error, Message, OpeningMessage, Resume, decode_message
