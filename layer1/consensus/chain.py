@@ -280,11 +280,11 @@ class Chain:
         if self.tip.view < floor.view:
             self.tip = floor
 
-    def prune(self) -> View | None:
-        """Drop what nobody needs, now and then; the view below which everything went."""
-        bound = self.floor.view - self._config.keep_views
+    def prune(self, newest: View) -> None:
+        """Drop, now and then, what is `keep_views` below ``newest``, the highest view known to be final."""
+        bound = newest - self._config.keep_views
         if bound < self._pruned_view + self._config.keep_views // 4:
-            return None
+            return
         self._pruned_view = bound
         for block in [block for block, held in self.blocks.items() if held.header.view < bound]:
             self.children.pop(self.blocks.pop(block).header.parent, None)
@@ -294,4 +294,3 @@ class Chain:
         drop_below(self.first, bound)
         drop_below(self.certified, bound)
         drop_below(self.nullifications, self._config.term(bound))
-        return bound

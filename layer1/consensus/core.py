@@ -65,7 +65,7 @@ from layer1.consensus.messages import (
 )
 from layer1.consensus.pacing import Pacing
 from layer1.consensus.records import Record, Restored, VoteFrom, encode_record, replay
-from layer1.consensus.votes import OwnVotes, Pool
+from layer1.consensus.votes import OwnVotes, Pool, drop_below
 from layer1.crypto import HASH_BYTES, Hash, SigningKey
 from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
@@ -130,6 +130,8 @@ class Consensus:
         """The newest finalization whose block is not committed yet."""
         self._final_peer = index
         self._catch_up_ms = 0
+        self._forgotten: View = floor.view
+        """Up to this view all is decided, and nothing is kept: see `_forget`."""
         self._notarized_ms: dict[View, int] = {}
         """When each certified view above the floor became so, oldest first."""
         self._parked: dict[int, tuple[Nullification, int]] = {}
@@ -202,7 +204,7 @@ class Consensus:
         say from where on it may vote.
         """
         chain, floor = self.chain, self.chain.floor.view
-        records: list[Record] = [VoteFrom(max(self._vote_from, floor + 1))]
+        records: list[Record] = [VoteFrom(max(self._vote_from, self._forgotten + 1))]
         records += [certificate for view, certificate in chain.certified.items() if view > floor]
         records += [held for held in chain.nullifications.values() if held.view > floor]
         records += [self._final] if self._final is not None else []
@@ -275,6 +277,7 @@ class Consensus:
             if certificate.epoch == epoch and certificate.view > floor:
                 views.append(self._restore_certificate(certificate))
         self.view = max(views + [self._stood_at(vote) for vote in self._own])
+        self._forget()
 
     def _stood_at(self, vote: Vote) -> View:
         """The earliest view that one who cast this vote can have been in."""
@@ -362,7 +365,7 @@ class Consensus:
             self._watch(suspects)
 
     def _is_watched(self, view: View) -> bool:
-        return -self.config.keep_views <= view - self.chain.floor.view and view <= self.view + self.config.ahead_views
+        return -self.config.keep_views <= view - self._forgotten and view <= self.view + self.config.ahead_views
 
     def _watch(self, votes: Iterable[Vote]) -> None:
         """Show these checked votes to the witness."""
@@ -381,7 +384,9 @@ class Consensus:
     def _is_useful(self, vote: Vote) -> bool:
         """Whether counting it can still lead anywhere. Rule 10: votes ahead are buffered, up to a bound."""
         view = view_of(vote)
-        if not self.chain.floor.view < view <= self.view + self.config.ahead_views:
+        # A range that starts below the last final block still covers what is above it (rule 6).
+        last = self.config.last_view(view) if isinstance(vote, Nullify) else view
+        if last <= self._forgotten or view > self.view + self.config.ahead_views:
             return False
         if isinstance(vote, Nullify):
             return self.config.term(view) not in self.chain.nullifications
@@ -437,7 +442,7 @@ class Consensus:
     # -------------------------------------------------------------------------------------------------- certificates
 
     def _is_news(self, certificate: Certificate) -> bool:
-        if certificate.view <= self.chain.floor.view:
+        if certificate.view <= self._forgotten:
             return False
         match certificate:
             case Notarization():
@@ -459,12 +464,18 @@ class Consensus:
         self._persist(certificate)
         self._certify(certificate, peer)
         if isinstance(certificate, Finalization):
-            self._final, self._final_peer = certificate, peer
-            self._catch_up_ms = self._now.monotonic_ms + self.config.rebroadcast_ms
+            self._accept_finalization(certificate, peer)
         else:
             self._finalize(certificate.view, certificate.block)  # rule 4
         self._enter(certificate.view + 1, nullified=False)  # rule 1
         self._unpark(self.config.term(certificate.view))
+
+    def _accept_finalization(self, certificate: Finalization, peer: int) -> None:
+        if self._final is None:  # else those that come meanwhile would put it off for ever
+            self._catch_up_ms = self._now.monotonic_ms + self.config.rebroadcast_ms
+        self._final, self._final_peer = certificate, peer
+        if certificate.view - self.chain.floor.view > self.config.keep_views:
+            self._forget()
 
     def _certify(self, certificate: Notarization | Finalization, peer: int) -> None:
         self.chain.certify(certificate)
@@ -512,7 +523,7 @@ class Consensus:
         header, vote, block = proposal.header, proposal.vote, proposal.vote.block
         self._checker.vote_shape(vote)
         self._check_proposal(proposal)
-        if header.view <= self.chain.floor.view:
+        if header.view <= self._forgotten:
             self._glance(vote)
             self._answer(sender)
             return
@@ -569,7 +580,7 @@ class Consensus:
 
     def _trust(self, block: BlockId, bound: View, peer: int) -> None:
         """A quorum stands behind ``block``, so behind its ancestors: execute them, fetch what is missing."""
-        while block != self.chain.floor_id and block not in self.chain.trusted and bound > self.chain.floor.view:
+        while block != self.chain.floor_id and block not in self.chain.trusted and bound > self._forgotten:
             self.chain.trusted[block] = bound
             self._dirty = True
             held = self.chain.blocks.get(block)
@@ -799,15 +810,27 @@ class Consensus:
         self.chain.raise_floor(floor, finalization)
         if self._final is not None and self._final.view <= floor.view:
             self._final = None
-        self._notarized_ms = {view: at for view, at in self._notarized_ms.items() if view > floor.view}
         self._pacing.finalized(self._now.monotonic_ms)
-        self._own.forget_below(floor.view + 1)
-        self._pool.forget_below(floor.view + 1)
-        self._checker.forget_below(floor.view + 1)
-        self.chain.prune()
-        self._witness.forget_below(floor.view - self.config.keep_views)
+        self._forget()
         self._execute_children(self.chain.floor_id)
         self._dirty = True
+
+    def _forget(self) -> None:
+        """Drop what can lead nowhere any more: up to the last final block or, far behind it, near the newest one.
+
+        What that one decides need not be executed to be decided; blocks that far below are fetched whole (decision
+        017). Own votes go with the rest: nothing in these views is voted on any more.
+        """
+        newest = max(self.chain.floor.view, self._final.view if self._final is not None else 0)
+        self._forgotten = max(self.chain.floor.view, newest - self.config.keep_views)
+        above = self._forgotten + 1
+        self._notarized_ms = {view: at for view, at in self._notarized_ms.items() if view >= above}
+        self._own.forget_below(above)
+        self._pool.forget_below(above)
+        self._checker.forget_below(above)
+        drop_below(self._parked, self.config.term(above))
+        self.chain.prune(newest)
+        self._witness.forget_below(self._forgotten - self.config.keep_views)
 
     def _on_caught_up(self, header: Header, finalization: Finalization) -> None:
         if header.view <= self.chain.floor.view:
@@ -845,7 +868,7 @@ class Consensus:
                 self._answer(sender)
             return
         served: list[Certificate] = []
-        view = max(fetch.first, self.chain.floor.view)
+        view = max(fetch.first, self._forgotten)
         while view <= min(fetch.last, self.view) and len(served) < self.config.carried_certificates:
             nullification = self.chain.nullifications.get(self.config.term(view))
             found = self.chain.about(view) + ([nullification] if nullification is not None else [])
@@ -950,7 +973,7 @@ class Consensus:
         if repeat_ms is not None and repeat_ms <= now_ms:
             self._pacing.progress_ms = now_ms
             self._repeat()
-        for peer, fetch in self._wants.due(now_ms, self._is_lacking, self.chain.floor.view):
+        for peer, fetch in self._wants.due(now_ms, self._is_lacking, self._forgotten):
             self._emit(Send(peer, fetch))
         self._ask_to_catch_up()
         self._wake()

@@ -1,0 +1,166 @@
+"""A replica whose last final block is far below what the others have final: it follows their views, and stays small."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+
+from layer1.consensus.config import Config
+from layer1.consensus.events import CatchUp, CaughtUp, Validate, Validated
+from layer1.consensus.messages import Fetch, Finalization, Finalize, Notarize, Nullify
+from layer1.header import Header
+from tests.layer1.consensus.network import START_WALL_MS, Network, child, config, genesis
+from tests.layer1.consensus.test_rules import BATCH, Bench, of, said
+
+WINDOW = 32
+FEW = {"keep_views": WINDOW, "ahead_views": WINDOW}
+
+
+def kept(core: object) -> Counter[str]:
+    """How many votes, certificates, blocks and numbers anything in the core holds on to, by where."""
+    found: Counter[str] = Counter()
+    seen = set[int]()
+
+    def walk(value: Any, path: str) -> None:
+        if id(value) in seen or isinstance(value, str | bytes | int | type | Config | None):
+            return
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            found[path] += len(value)
+            for item in value.values():
+                walk(item, path)
+        elif isinstance(value, list | set | tuple):
+            found[path] += len(value)
+            for item in value:
+                walk(item, path)
+        for name in [*getattr(value, "__dict__", ()), *getattr(type(value), "__slots__", ())]:
+            walk(getattr(value, name), f"{path}.{name}")
+
+    walk(core, "core")
+    return found
+
+
+def follow(bench: Bench, views: range, parent: Header, *, final: bool = True) -> Header:
+    """Let the replica hear everything of these views, of a chain whose beginning it does not have."""
+    for view in views:
+        proposal = bench.proposal(view, parent)
+        block, parent = proposal.vote.block, proposal.header
+        bench.now_ms += 10
+        bench.get(proposal, *(signer.notarize(view, block) for signer in bench.signers[:3]))
+        if final:
+            bench.get(*(signer.finalize(view, block) for signer in bench.signers[:3]))
+    return parent
+
+
+def orphan() -> Header:
+    """A block whose ancestors nobody has here."""
+    return child(child(genesis(), 1, START_WALL_MS, BATCH), 2, START_WALL_MS, BATCH)
+
+
+@pytest.mark.parametrize("term_views", [1, 8, 64])
+def test_what_is_kept_does_not_grow_with_the_distance(term_views: int) -> None:
+    """Rule 10: votes are buffered, bounded. Not one of each view since the last final block."""
+    bench = Bench({**FEW, "term_views": term_views})
+    parent = follow(bench, range(3, 300), orphan())
+    before = kept(bench.core)
+    parent = follow(bench, range(300, 900), parent)
+    assert bench.core.view == 900, "rule 1: any later certificate"
+    grown = {
+        where: (before[where], count) for where, count in kept(bench.core).items() if count > before[where] + WINDOW
+    }
+    assert not grown
+    assert before.total() < 100 * WINDOW
+
+
+def test_far_behind_it_goes_on_voting_and_commits_after_catching_up() -> None:
+    """Being small must not cost what it is for: finalize votes on the way, and a floor that rises in the end."""
+    bench = Bench(FEW)
+    parent = follow(bench, range(3, 200), orphan())
+    proposal = bench.proposal(200, parent)
+    bench.get(proposal)
+    effects = bench.get(bench.notarization(200, proposal.vote.block))
+    assert [vote.view for vote in said(effects, Finalize)] == [200]
+    asked = of(bench.wait(2_000), CatchUp)
+    assert asked and asked[0].finalization.view == 199
+    bench.do(CaughtUp(parent, asked[0].finalization))
+    assert bench.core.last_final == parent
+    bench.do(Validated(proposal.vote.block, True))
+    bench.get(bench.finalization(200, proposal.vote.block))
+    assert bench.core.last_final == proposal.header
+    following = bench.proposal(201, proposal.header)
+    assert of(bench.get(following), Validate)
+    assert said(bench.do(Validated(following.vote.block, True)), Notarize)
+
+
+def test_catching_up_is_not_put_off_by_what_becomes_final_meanwhile() -> None:
+    """A busy ledger finalizes more often than every t_r; its own finalizations tell a replica nothing of peers."""
+    bench = Bench(FEW)
+    asked = 0
+    parent = orphan()
+    for start in range(3, 203, 20):
+        now_ms = bench.now_ms
+        for view in range(start, start + 20):
+            proposal = bench.proposal(view, parent)
+            parent = proposal.header
+            bench.now_ms += 10
+            effects = bench.get(proposal, *(signer.notarize(view, proposal.vote.block) for signer in bench.signers[:3]))
+            effects += bench.get(*(signer.finalize(view, proposal.vote.block) for signer in bench.signers[:3]))
+            asked += len(of(effects, CatchUp))
+        assert bench.now_ms - now_ms < bench.config.rebroadcast_ms
+    assert asked >= 2
+
+
+def test_nothing_that_was_forgotten_is_voted_on_again() -> None:
+    """Rule 5 across forgetting: who forgot that it nullified a view must not finalize it."""
+    bench = Bench({**FEW, "term_views": 8})
+    bench.get(bench.signers[0].nullify(1), bench.signers[1].nullify(1))
+    assert [vote.start for vote in said(bench.wait(2_000), Nullify)] == [1]
+    bench.get(bench.finalization(500, bytes(32)))
+    for _ in range(2):
+        for view in (1, 5, 500 - WINDOW):
+            effects = bench.get(bench.notarization(view, bytes(32)), sender=2)
+            assert not said(effects, Finalize)
+            assert not said(effects, Nullify)
+        bench.records = bench.core.checkpoint()
+        bench.restart()
+    assert bench.core.view == 501
+
+
+def test_a_question_about_everything_costs_no_more_than_what_is_kept() -> None:
+    """A range of views that are not here is passed over at once."""
+    bench = Bench(FEW)
+    bench.get(bench.finalization(2**61, bytes(32)))
+    assert said(bench.get(Fetch(None, 1, 2**62 - 1)), Finalization)
+
+
+def test_a_range_that_began_below_a_final_block_still_counts() -> None:
+    """Rule 6: a range keeps counting for every later view of its term, also when a view inside it became final."""
+    bench = Bench({"term_views": 64}, index=6, n=7)
+    proposal = bench.proposal(1, genesis())
+    bench.get(proposal)
+    bench.do(Validated(proposal.vote.block, True))
+    bench.get(bench.finalization(1, proposal.vote.block))
+    assert bench.core.last_final == proposal.header
+    bench.get(*(bench.signers[index].nullify(1) for index in (1, 2)))
+    bench.get(*(bench.signers[index].nullify(2) for index in (3, 4, 5)))
+    assert bench.core.view == 64
+
+
+def test_a_replica_that_was_cut_off_for_long_comes_back() -> None:
+    """In a whole network: it hears of views far above its floor, catches up by blocks, and orders with the others."""
+    network = Network(config(4, **FEW), seed=1).start()
+    network.blocked = {(index, 3) for index in range(3)}
+    for _ in range(3 * WINDOW):
+        height = network.final_height() + 1
+        network.submit()
+        assert network.run(5_000, partial(network.all_at, height, range(3)))
+    assert network.nodes[3].disk.floor.height == 0
+    network.heal()
+    network.submit()
+    goal = network.final_height() + 1
+    assert network.run(20_000, lambda: network.all_at(goal))
+    assert network.catch_ups
