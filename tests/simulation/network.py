@@ -125,6 +125,10 @@ class Link:
         left, right = self._names
         return self._ends[right if name == left else left].node
 
+    def connection_of(self, name: str) -> int | None:
+        """The connection that a node believes to have: each has a number of its own."""
+        return self._ends[name].connection
+
     # ---------------------------------------------------------------------------------------------------- connections
 
     def dial(self) -> None:

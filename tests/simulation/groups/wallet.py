@@ -7,6 +7,7 @@ Source: wallet/assembly.py, wallet/wallet.py, layer2/driver.py.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -98,6 +99,10 @@ class Life:
     follower: Follower
     openings: Openings
     links: dict[int, SimulatedLink] = field(default_factory=dict)
+    connections: dict[int, int] = field(default_factory=dict)
+    """By peer, the network's number for the link."""
+    mail: deque[Callable[[], None]] = field(default_factory=deque)
+    """What the network brought, in its order, to a process that may be busy."""
 
     def channels(self) -> list[Channel]:
         """Handles of all channels in the book."""
@@ -131,6 +136,7 @@ class WalletProcess:
         self.lives = 0
         self.on_start: list[Callable[[WalletProcess, Life], None]] = []
         """Hear of each life as it begins, within its process."""
+        self._unburied: list[ProcessLoop] = []
         self._apis = list(apis)
         self._names = names
         self._random = world.random(f"process {self.name}")
@@ -269,7 +275,13 @@ class WalletProcess:
         self.world.stats["wallet kills"] += 1
         self.world.note(self.name, "is killed")
         self.network.left(self.name)
-        self.world.after(0, life.loop.bury)
+        self._unburied.append(life.loop)
+        self.world.after(0, self.bury)
+
+    def bury(self) -> None:
+        """Unwind the tasks of lives that are over."""
+        while self._unburied:
+            self._unburied.pop().bury()
 
     def pause(self, duration_us: int) -> None:
         """SIGSTOP, and SIGCONT later."""
@@ -313,17 +325,36 @@ class WalletProcess:
 
     def peer_up(self, peer: int, generation: int) -> None:
         """A link is open."""
-        if self.life is not None:
-            self.life.loop.call_soon(self._attach, self.life, peer)
+        connection = self._connection(peer)
+        assert connection is not None, "it is open"
+        self._bring(partial(self._attach, peer, connection))
 
-    def _attach(self, life: Life, peer: int) -> None:
-        hang_up = self.network.link(self.name, self._names[peer]).break_off
-        link = SimulatedLink(wallet_keys(peer).spending.public, life.loop, partial(self._leave, life, peer), hang_up)
+    def _connection(self, peer: int) -> int | None:
+        return self.network.link(self.name, self._names[peer]).connection_of(self.name)
+
+    def _bring(self, news: Callable[[Life], None]) -> None:
+        """The process hears of it when it has time, and of all in order."""
+        life = self.life
+        if life is not None:
+            life.mail.append(partial(news, life))
+            life.loop.call_soon(self._open_mail, life)
+
+    @staticmethod
+    def _open_mail(life: Life) -> None:
+        life.mail.popleft()()
+
+    def _attach(self, peer: int, connection: int, life: Life) -> None:
+        leave, hang_up = partial(self._leave, life, peer, connection), partial(self._hang_up, peer, connection)
+        link = SimulatedLink(wallet_keys(peer).spending.public, life.loop, leave, hang_up)
         old = life.links.get(peer)
         if old is not None:
             old.end("replaced")
-        life.links[peer] = link
+        life.links[peer], life.connections[peer] = link, connection
         life.loop.spawn(self._serve(life, link), f"{self.name}: serving a link")
+
+    def _hang_up(self, peer: int, connection: int) -> None:
+        if self._connection(peer) == connection:
+            self.network.link(self.name, self._names[peer]).break_off()
 
     @staticmethod
     async def _serve(life: Life, link: SimulatedLink) -> None:
@@ -334,11 +365,10 @@ class WalletProcess:
 
     def peer_down(self, peer: int) -> None:
         """The link has ended."""
-        if self.life is not None:
-            self.life.loop.call_soon(self._detach, self.life, peer)
+        self._bring(partial(self._detach, peer))
 
     @staticmethod
-    def _detach(life: Life, peer: int) -> None:
+    def _detach(peer: int, life: Life) -> None:
         link = life.links.pop(peer, None)
         if link is not None:
             link.end("it broke")
@@ -350,33 +380,34 @@ class WalletProcess:
         if self.role is not None:
             self.role.remember()
         for seen in (data,) if self.role is None else self.role.incoming(peer, data):
-            self.life.loop.call_soon(self._hear, self.life, peer, seen)
+            self._bring(partial(self._hear, peer, seen))
 
     @staticmethod
-    def _hear(life: Life, peer: int, data: bytes) -> None:
+    def _hear(peer: int, data: bytes, life: Life) -> None:
         link = life.links.get(peer)
         if link is not None:
             link.deliver(data)
 
-    def _leave(self, life: Life, peer: int, data: bytes) -> None:
+    def _leave(self, life: Life, peer: int, connection: int, data: bytes) -> None:
         self.boundary()
         for really in (data,) if self.role is None else self.role.outgoing(peer, data):
-            self._say(life, peer, really)
+            self._say(life, peer, connection, really)
 
     def say(self, peer: int, data: bytes) -> None:
         """What a role says on its own."""
-        if self.life is not None:
-            self._say(self.life, peer, data)
+        if self.life is not None and peer in self.life.links:
+            self._say(self.life, peer, self.life.connections[peer], data)
 
-    def _say(self, life: Life, peer: int, data: bytes) -> None:
+    def _say(self, life: Life, peer: int, connection: int, data: bytes) -> None:
         if self.is_honest:
             message = decode_message(data)
             self.tell(lambda checkers: checkers.sent(self.index, peer, message))
         self.world.note(self.name, f"to {self._names[peer]}:", data, describe.message_of)
-        self.world.schedule(life.loop.busy_until_us, partial(self._depart, life, peer, data))
+        self.world.schedule(life.loop.busy_until_us, partial(self._depart, life, peer, connection, data))
 
-    def _depart(self, life: Life, peer: int, data: bytes) -> None:
-        if not life.loop.dead:
+    def _depart(self, life: Life, peer: int, connection: int, data: bytes) -> None:
+        """It leaves by the link that it was given to, if that still is."""
+        if not life.loop.dead and self._connection(peer) == connection:
             self.network.send(self.name, peer, data)
 
     def _heard(self, replica: simulated.Replica, block: CommittedBlock) -> None:
