@@ -18,8 +18,8 @@ from wallet.channel import Channel
 from wallet.contacts import Contact
 from wallet.requests import no_report
 
-MOST_CHANNELS = 3
-"""That one user opens at a time."""
+MOST_CHANNELS = 4
+"""That one user has at a time, before it opens no further one."""
 
 
 class User:
@@ -62,16 +62,17 @@ class User:
 
     async def _act(self, life: Life) -> None:
         chance, channels = self._random.random(), self._open(life)
-        opened = [record for record in life.parts.book.live() if record.index == 0]
-        if not channels or (chance < 0.1 and len(opened) < MOST_CHANNELS):
-            if len(opened) < MOST_CHANNELS:
-                await self._try_open(life)
+        going = [channel for channel in channels if channel.view().state == "open"]
+        if len(going) < MOST_CHANNELS and (not going or chance < 0.1):
+            await self._try_open(life)
             return
-        channel = self._random.choice(channels)
-        if chance < 0.88:
+        if chance < 0.92 and going:
+            channel = self._random.choice(going)
             for _ in range(self._random.choice((1, 1, 1, 2, 5))):
                 life.loop.spawn(self._pay(channel), self._name)
-        elif chance < 0.93:
+            return
+        channel = self._random.choice(channels)
+        if chance < 0.95:
             await self._try_close(channel, force=False)
         elif chance < 0.97:
             await self._try_close(channel, force=True)

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
-from layer1.ledger.agreements import Body, Certificate, Claim, sign_claim
+from layer1.ledger.agreements import Body, Certificate, Claim, sign_claim, sign_state
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
-from layer2.messages import GroupMessage
+from layer2.messages import Batch, GroupMessage, Propose
 from layer2.records import HostRecord
+from layer2.state import Outcome, advance
 from layer2.value import Group
 from tests.simulation.groups.home import Home
 from tests.simulation.kernel import World
@@ -105,6 +108,16 @@ class Role:
         """A CLAIM of this certificate, true or not."""
         place, header = self.seen[group_id].place, certificate.header
         return sign_claim(place.key, place.index, header.version, header)
+
+    def propose(self, message: Propose, batch: Batch, salt: bytes, outcome: Outcome) -> Propose:
+        """This proposal with another batch, salt and outcome, signed; the same if its base is not the newest."""
+        group, encoded = self.seen[message.group_id], encode(batch)
+        place, base = group.place, group.state
+        if message.header.parent != base.header.hash:
+            return message
+        header = advance(place, base, batch, encoded=encoded, salt=salt, outcome=outcome).header
+        changed = {"batch": encoded, "salt": salt, "signature": sign_state(place.key, header)}
+        return replace(message, header=header, **changed)
 
     def peer_of(self, group_id: Hash) -> int | None:
         """The other member's wallet."""

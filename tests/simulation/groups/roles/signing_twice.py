@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from layer1.codec import decode, encode
 from layer1.ledger.agreements import sign_state
 from layer2.messages import Accept, Batch, Propose, Resume, decode_message
-from layer2.state import advance, apply_batch
+from layer2.state import apply_batch
 from tests.simulation.groups.roles.role import Role
 
 
@@ -36,13 +36,10 @@ class SigningTwice(Role):
     def _other(self, message: Propose) -> Propose:
         """The same batch under another salt: another body, as good as the first."""
         group, salt = self.seen[message.group_id], self.random.randbytes(16)
-        place, base = group.place, group.state
-        if message.header.parent != base.header.hash:
+        if message.header.parent != group.state.header.hash:
             return message
         batch = decode(message.batch, Batch)
-        outcome = apply_batch(place, base, batch)
-        header = advance(place, base, batch, encoded=message.batch, salt=salt, outcome=outcome).header
-        return replace(message, header=header, salt=salt, signature=sign_state(place.key, header))
+        return self.propose(message, batch, salt, apply_batch(group.place, group.state, batch))
 
     def _accept(self, message: Accept) -> Accept:
         group = self.seen[message.group_id]
