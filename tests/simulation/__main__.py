@@ -1,5 +1,6 @@
 """``python -m tests.simulation``: replay one seed with a readable trace, or run many and report those that fail.
 
+A seed stands for a ledger by itself, or for wallets over a ledger; ``--kind`` chooses one of them for all seeds.
 With ``--twins`` the seeds are numbers of Twins scenarios (`tests.simulation.twins`): all small ones, or random ones.
 """
 
@@ -14,7 +15,7 @@ from itertools import count
 from rich.console import Console
 
 from tests.simulation.campaign import Run, campaign, print_tally
-from tests.simulation.scenario import run
+from tests.simulation.kinds import KINDS
 from tests.simulation.twins import scenario as twins
 
 
@@ -25,7 +26,9 @@ def _seeds(text: str) -> range:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--twins", choices=sorted(twins.KINDS), help="Twins scenarios instead of whole replicas")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--kind", choices=tuple(KINDS), default="all", help="of runs; by default the seed chooses")
+    kind.add_argument("--twins", choices=sorted(twins.KINDS), help="Twins scenarios instead of whole replicas")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--seed", type=int, help="replay this run and print its trace")
     what.add_argument("--seeds", type=_seeds, metavar="A..B", help="run all seeds from A to B")
@@ -36,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(seed: int, *, quiet: bool) -> int:
-    result = run(seed, keep_trace=not quiet)
+def _replay(kind: str, seed: int, *, quiet: bool) -> int:
+    result = KINDS[kind](seed, keep_trace=not quiet)
     for line in result.trace:
         print(line)
     print(result.options)
@@ -74,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.seed is not None:
         if options.twins:
             return _replay_twins(options.twins, options.seed, quiet=options.quiet)
-        return _replay(options.seed, quiet=options.quiet)
-    kind, run_one = _kind(options.twins)
+        return _replay(options.kind, options.seed, quiet=options.quiet)
+    kind, run_one = _kind(options.kind, options.twins)
     if options.twins == "exhaustive" and (options.soak or _chosen(options, parser).stop > twins.small_count()):
         parser.error(f"there are {twins.small_count()} small scenarios, 0..{twins.small_count() - 1}")
     console = Console(stderr=True)
@@ -95,10 +98,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if tally.failures else 0
 
 
-def _kind(name: str | None) -> tuple[str, Run]:
+def _kind(kind: str, name: str | None) -> tuple[str, Run]:
     """The option that chooses a kind of runs, and the kind."""
-    runs: dict[str | None, Run] = {None: run, "exhaustive": twins.run_small, "random": twins.run_random}
-    return (f"--twins {name}" if name else ""), runs[name]
+    if name is None:
+        return (f"--kind {kind}" if kind != "all" else ""), KINDS[kind]
+    runs: dict[str, Run] = {"exhaustive": twins.run_small, "random": twins.run_random}
+    return f"--twins {name}", runs[name]
 
 
 if __name__ == "__main__":
