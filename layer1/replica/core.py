@@ -62,7 +62,7 @@ from layer1.replica.records import (
 )
 from layer1.replica.rejoin import standing
 from layer1.replica.restart import Replay
-from layer1.replica.serving import Allowances
+from layer1.replica.serving import Allowances, Loads
 from layer1.replica.work import WorkWatch
 
 EXPIRY_STEP_MS = 1_000
@@ -129,7 +129,7 @@ class ReplicaCore:
         self._next_job = 0
         self._recent = RecentBlocks()
         self._checkpoints = Checkpoints(policy or CheckpointPolicy())
-        self._loading: set[int] = set()
+        self._loads = Loads()
         self._work = WorkWatch(self.application, self.batches)
         self._announcements = Announcements(self.batches)
         self._consensus_wake_ms: int | None = None
@@ -344,7 +344,7 @@ class ReplicaCore:
 
     def _on_peer_up(self, event: events.PeerUp) -> None:
         """Tell a peer what it may have missed: our batches, and how far the chain is."""
-        self._loading.discard(event.peer)
+        self._loads.reconnected(event.peer)
         if self.generations.greet(event.peer, event.generation):
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
         self._send(event.peer, standing(self.consensus, self.generations.peers.get(event.peer, 0)))
@@ -434,15 +434,15 @@ class ReplicaCore:
         recent = self._recent.from_height(first)
         if recent is not None:
             self._serve(peer, answer(recent, first), now)
-        elif peer not in self._loading:
-            self._loading.add(peer)
+        elif self._loads.ask(peer, first):
             self._effects.append(events.LoadBlocks(peer, first))
 
     def _on_loaded(self, event: events.Loaded, now: Now) -> None:
-        if event.peer not in self._loading:
-            return  # it asked over a link that is gone, and may not know any more that it did
-        self._loading.discard(event.peer)
-        self._serve(event.peer, answer(event.blocks, event.first), now)
+        wanted = self._loads.loaded(event.peer, event.first)
+        if wanted == event.first:
+            self._serve(event.peer, answer(event.blocks, event.first), now)
+        elif wanted is not None:
+            self._effects.append(events.LoadBlocks(event.peer, wanted))
 
     # ----------------------------------------------------------------------------------------------------- consensus
 
