@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -235,19 +235,37 @@ class LedgerClient(LedgerReader):
     async def _bring_list(self, transactions: Sequence[Transaction]) -> dict[Hash, Output]:
         """Give a list to one replica; what of it is final soon, verified. Whatever fails is left to :meth:`submit`."""
         body = msgspec.msgpack.encode([encode(transaction) for transaction in transactions])
+        known: dict[Hash, Output] = {}
 
-        async def ask(replica: Replica) -> dict[Hash, Output]:
+        async def ask(replica: Replica) -> None:
             reply = await self._post(replica, body, "")
-            if reply.status >= 400:
-                return {}
-            items = _items(reply, len(transactions))
-            heights = {height for item in items if isinstance(height := item.get("height"), int)}
-            outputs = [output for height in sorted(heights) for output in await self._outputs_of(replica, height)]
-            return {output.transaction_id: output for output in outputs}
+            if reply.status < 400:
+                await self._learn(replica, _by_height(transactions, _items(reply, len(transactions))), known)
 
-        found = await self._replicas.first(ask, self.limits.submit_hedge_ms)
-        wanted = {transaction.id for transaction in transactions}
-        return {name: output for name, output in found.items() if name in wanted}
+        try:
+            await self._replicas.first(ask, self.limits.submit_hedge_ms)
+        except LedgerUnreachable:
+            if not known:
+                raise
+        return known
+
+    async def _learn(self, replica: Replica, claimed: Mapping[int, set[Hash]], known: dict[Hash, Output]) -> None:
+        """Add to `known` what this replica says is in these blocks, in the time for one answer to a submission.
+
+        Raises:
+            RemoteError: A block is not what was said of it. A liar could have us fetch one for each transaction.
+            Unavailable: They did not all come in time.
+        """
+        limit_ms = self.limits.submit_wait_ms
+        try:
+            async with asyncio.timeout(limit_ms / 1000):
+                for height, names in sorted(claimed.items()):
+                    found = {output.transaction_id: output for output in await self._outputs_of(replica, height)}
+                    if missing := names - found.keys():
+                        raise RemoteError(f"transaction {min(missing).hex()} is not in block {height}, as was said")
+                    known.update((name, found[name]) for name in names)
+        except TimeoutError as error:
+            raise Unavailable(f"{replica.url}: {len(claimed)} blocks did not come within {limit_ms} ms") from error
 
     async def _settle(self, transaction: Transaction) -> Output:
         """What became of a transaction whose life span is over.
@@ -303,6 +321,15 @@ def _items(reply: Reply, count: int) -> list[dict[str, Any]]:
     if not isinstance(items, list) or len(items) != count or not all(isinstance(item, dict) for item in items):
         raise RemoteError(f"the answer to {count} transactions is not a list of {count}")
     return items
+
+
+def _by_height(transactions: Sequence[Transaction], items: Sequence[Mapping[str, Any]]) -> dict[int, set[Hash]]:
+    """Which of these transactions are said to be in which blocks."""
+    claimed: dict[int, set[Hash]] = {}
+    for transaction, item in zip(transactions, items, strict=True):
+        if isinstance(height := item.get("height"), int):
+            claimed.setdefault(height, set()).add(transaction.id)
+    return claimed
 
 
 def new_accusation(genesis: Genesis, evidence: Evidence, clock_ms: int) -> Transaction:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import aiohttp
@@ -217,6 +218,7 @@ class Replicas:
                 timeout = hedge if waiting else None
                 done, _ = await asyncio.wait(asked, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    slower = [asked[other] for other in _before(task, asked) if not other.done()]
                     replica = asked.pop(task)
                     try:
                         answer = task.result()
@@ -225,12 +227,23 @@ class Replicas:
                         self.failed(replica, error)
                     else:
                         replica.served()
+                        self._overtaken(slower)
                         return True, [answer]
             return False, []
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
+
+    def _overtaken(self, slower: Iterable[Replica]) -> None:
+        """These took longer than a hedging delay, and one that was asked after them did not: as if they had failed.
+
+        Once for all questions that wait for them at a time.
+        """
+        now = time.monotonic()
+        for replica in slower:
+            if replica.shunned_until <= now:
+                self.failed(replica, Unavailable(f"{replica.url}: slower than one that was asked later", heard=True))
 
     async def get(self, replica: Replica, path: str) -> Reply:
         """Ask one replica.
@@ -289,6 +302,11 @@ def _connection(error: aiohttp.ClientError) -> str:
     if refused or not isinstance(error, aiohttp.ClientConnectorError):
         return "does not answer"
     return f"cannot be reached: {error.strerror}"
+
+
+def _before(task: T, tasks: Iterable[T]) -> Iterator[T]:
+    """Those that were asked before this one."""
+    return takewhile(lambda other: other is not task, tasks)
 
 
 def _told(url: str, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,6 +11,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
@@ -87,6 +89,8 @@ class Net:
         async def handle(request: web.Request) -> web.StreamResponse:
             self.asked.append(request.path)
             found = reply(request)
+            if inspect.isawaitable(found):
+                found = await found
             if isinstance(found, web.StreamResponse):
                 return found
             return web.json_response(found)
@@ -169,6 +173,7 @@ async def test_a_silent_replica_costs_one_hedging_delay(net: Net) -> None:
     started = time.monotonic()
     await client.account(ALICE.public)
     assert time.monotonic() - started < 0.45
+    assert client._replicas.ranked()[-1].url.endswith(str(silent.sockets[0].getsockname()[1])), "and only once"
     await client.close()
     silent.close()
     for writer in writers:
@@ -397,6 +402,71 @@ async def test_one_bad_transaction_does_not_hold_up_the_others(net: Net) -> None
     output = await client.output(good.id)
     assert output is not None
     assert output.value.code == "ok"
+
+
+async def _block_proof(url: str, height: int) -> str:
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/blocks/{height}?proof=true") as answer:
+        return str((await answer.json())["proof"])
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.slow
+async def test_a_liar_cannot_send_a_client_after_hundreds_of_blocks(net: Net, hangs: bool) -> None:
+    """It named a true block for each transaction, with nothing of it in it, and was asked for all of them in turn."""
+    await net.replica()
+    for _ in range(30):
+        net.order()
+    proofs = [await _block_proof(net.urls[0], height) for height in range(1, 31)]
+    transactions = [net.chain.transfer(n + 1) for n in range(30)]
+
+    async def lie(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            items = [{"status": "final", "height": n + 1} for n, _ in enumerate(transactions)]
+            return web.json_response({"items": items})
+        blocks.append(int(request.path.removeprefix("/blocks/")))
+        if hangs:
+            await asyncio.Event().wait()
+        return web.json_response({"proof": proofs[blocks[-1] - 1]})
+
+    blocks: list[int] = []
+    await net.liar(lie)
+    honest, liar = net.urls
+    client = await net.client([liar, honest])
+    assert {output.code for output in await client.submit_many(transactions)} == {"ok"}
+    assert len(blocks) == 1
+    assert [replica.url for replica in client._replicas.ranked()] == [honest, liar]
+    alone = await net.client([liar])
+    with pytest.raises(LedgerUnreachable):
+        await alone.submit_many(transactions)
+    assert len(blocks) < 8
+
+
+@pytest.mark.slow
+async def test_blocks_that_come_slowly_are_not_all_waited_for(net: Net) -> None:
+    """Each within the time for an answer, all of them together not. What came is known; the rest is asked for anew."""
+    await net.replica()
+    transactions = [net.chain.transfer(n + 1) for n in range(20)]
+    for transaction in transactions:
+        net.order(transaction)
+
+    async def relay(request: web.Request) -> web.Response:
+        if request.path.startswith("/blocks/"):
+            blocks.append(request.path)
+            await asyncio.sleep(0.4 * LIMITS.submit_wait_ms / 1000)
+        if request.path == "/transactions" and "proof" not in request.query:
+            return web.json_response({"items": [{"height": n + 1} for n in range(20)]})
+        data, headers = await request.read(), {"Content-Type": request.content_type}
+        async with http.request(request.method, real + request.path_qs, data=data, headers=headers) as answer:
+            return web.Response(body=await answer.read(), status=answer.status, content_type=answer.content_type)
+
+    blocks: list[str] = []
+    [real] = net.urls
+    async with aiohttp.ClientSession() as http:
+        await net.liar(relay)
+        client = await net.client(net.urls[1:])
+        known = await client._bring_list(transactions)
+        assert 0 < len(known) <= len(set(blocks)) < 8
+        assert {output.code for output in await client.submit_many(transactions)} == {"ok"}
 
 
 async def test_what_nobody_knows_is_not_waited_for(net: Net) -> None:
