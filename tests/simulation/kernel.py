@@ -15,6 +15,8 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
+from traceback import extract_tb
 
 MS = 1_000
 """Microseconds in a millisecond: time is counted in microseconds, so that few things happen at the same time."""
@@ -27,6 +29,12 @@ Describe = Callable[[bytes], str]
 
 class Runaway(AssertionError):
     """A run that does not end."""
+
+
+def breakdown(bug: Exception) -> str:
+    """Says what a core, or the simulator, did not expect, and where."""
+    place = extract_tb(bug.__traceback__)[-1]
+    return f"unexpected {type(bug).__name__}: {bug}, in {Path(place.filename).name}, line {place.lineno}"
 
 
 class World:

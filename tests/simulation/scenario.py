@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from layer1.errors import WedgeError
 from layer1.ledger.genesis import Genesis
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
@@ -23,7 +22,7 @@ from tests.simulation.checkers import all_checkers
 from tests.simulation.checkers.base import Checker, Checkers
 from tests.simulation.checkers.liveness import Liveness
 from tests.simulation.faults import KINDS, Faults
-from tests.simulation.kernel import MS, World
+from tests.simulation.kernel import MS, World, breakdown
 from tests.simulation.ledger import genesis, replica_key
 from tests.simulation.network import CALM, PROFILES, Network, Profile
 from tests.simulation.replica import MakeCore, Replica
@@ -158,8 +157,8 @@ class Scenario:
                 self.checkers.finish(self.world.now_us)
             except AssertionError as violation:
                 error = f"{type(violation).__name__}: {violation}"
-            except WedgeError as unexpected:
-                error = f"unexpected {type(unexpected).__name__}: {unexpected}"
+            except Exception as bug:  # noqa: BLE001 - one run that breaks down must not end all others unnamed
+                error = breakdown(bug)
         world = self.world
         return Result(
             options=self.options,

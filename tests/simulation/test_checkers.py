@@ -330,3 +330,19 @@ def test_steadfast_finds_replicas_that_stop() -> None:
     checker = Steadfast(GENESIS, HONEST)
     with expect(checker, "replica 1 .* diverged"):
         checker.failed(1, LocalError("diverged"))
+
+
+@pytest.mark.slow
+def test_a_network_that_refuses_everything_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal ends a transaction only if it says what is wrong with that one."""
+
+    class Refusing(Scenario):
+        def liveness_phase(self) -> int:
+            for replica in self.honest:
+                monkeypatch.setattr(replica.core.pool, "take", refuse)
+            return super().liveness_phase()
+
+    def refuse(*_: object) -> None:
+        raise Refused("pool_full", "as ever")
+
+    assert "Violation: Liveness" in Refusing(Options(seed=1, duration_ms=1_500)).run().error

@@ -37,6 +37,9 @@ PATIENCE_US = 3_000 * MS
 TRIES = 30
 """After which a client gives up; never in the liveness phase."""
 
+NOT_NOW = {"pool_full", "stopping"}
+"""Refusals that say nothing of the transaction: a replica that refuses all that is brought to it is not live."""
+
 
 @dataclass
 class Pending:
@@ -132,7 +135,7 @@ class Workload:
             self.world.after(PATIENCE_US, partial(self._ask_again, pending, pending.tries))
 
     def _on_submitted(self, pending: Pending, replica: Replica, refusal: Refused | None) -> None:
-        if refusal is not None:
+        if refusal is not None and refusal.code not in NOT_NOW:
             self.checkers.excused(pending.id)
         found = self._indexes[replica.name].blocks.get(pending.id)
         if found is not None:

@@ -14,7 +14,7 @@ from layer1.codec import decode, encode
 from layer1.consensus import evidence
 from layer1.consensus.certificates import Checker, Signer, Vote, view_of, votes_of
 from layer1.consensus.core import Consensus
-from layer1.consensus.events import Accuse, Commit, Validated
+from layer1.consensus.events import Accuse, CaughtUp, Commit, Validated
 from layer1.consensus.evidence import Evidence, EvidenceKind, Witness, pair, verify
 from layer1.consensus.messages import (
     Finalization,
@@ -27,7 +27,7 @@ from layer1.consensus.messages import (
     Proposal,
 )
 from layer1.errors import LocalError, Refused, RemoteError
-from tests.layer1.consensus.network import Network, SafetyError, config, genesis, key_of, voters_of
+from tests.layer1.consensus.network import Network, SafetyError, child, config, genesis, key_of, voters_of
 from tests.layer1.consensus.network import verify as memo
 from tests.layer1.consensus.scenarios import chaos
 from tests.layer1.consensus.test_mutants import FinalizesAfterNullify, ForgetsVotes
@@ -266,6 +266,29 @@ def test_a_view_that_is_final_is_still_watched() -> None:
     assert [found.kind for found in accusations(bench, liar.finalize(5, HIGH))] == ["finalized_twice"]
     bench, _ = final_bench()
     assert [found.kind for found in accusations(bench, liar.nullify(5))] == ["finalized_and_nullified"]
+
+
+@pytest.mark.parametrize(("later", "kinds"), [(1, ["notarized_twice"]), (20, ["notarized_twice"]), (21, [])])
+def test_views_are_watched_from_keep_views_below_the_last_final_one_on(later: int, kinds: list[str]) -> None:
+    """The other half of a double vote comes when many blocks are final above it."""
+    bench = Bench({"keep_views": 20})
+    parent, certificate = bench.notarized(1, genesis())
+    why: Any = (certificate,)
+    for view in range(2, 2 + later):
+        parent, certificate = bench.notarized(view, parent, *why)
+        bench.get(bench.finalization(view, parent.id))
+        why = (certificate,)
+    assert bench.core.last_final.view == 1 + later
+    assert [found.kind for found in accusations(bench, bench.signers[LIAR].notarize(1, HIGH))] == kinds
+
+
+def test_the_finalization_of_blocks_that_were_fetched_testifies() -> None:
+    """Who is far behind sees many finalizations only there."""
+    bench = Bench()
+    last = child(genesis(), 5, genesis().wall_time)
+    bench.get(bench.signers[LIAR].nullify(5))
+    effects = of(bench.do(CaughtUp(last, bench.finalization(5, last.id))), Accuse)
+    assert [(found.replica, type(found.first)) for found in effects] == [(LIAR, Nullify)]
 
 
 def test_a_late_second_proposal_testifies() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from layer1.consensus.core import Consensus
 from tests.layer1.consensus.network import config, verify
+from tests.simulation.kernel import breakdown
 from tests.simulation.twins.network import DELAY_MS, Cut, MakeCore, Network
 from tests.simulation.twins.partitions import Partition, random_partition, sequences
 
@@ -201,6 +202,8 @@ def simulate(options: Options, *, make: MakeCore = Consensus, keep_trace: bool =
         result.healed_ms = run.finish()
     except AssertionError as violation:
         result.error = f"{type(violation).__name__}: {violation}"
+    except Exception as bug:  # noqa: BLE001 - one run that breaks down must not end all others unnamed
+        result.error = breakdown(bug)
     result.height = max(instance.disk.floor.height for instance in network.instances)
     result.steps = network.steps
     result.stats = {"messages": network.sent, "lost messages": network.lost, "accusations": network.accusations}
