@@ -82,6 +82,9 @@ class Follower:
                 _log.warning("channel %s: %s", record.group_id.hex()[:12], error)
                 if isinstance(error, LedgerUnreachable):
                     return
+            except Exception as error:  # noqa: BLE001 - one channel's trouble must not leave the others unwatched
+                _log.exception("channel %s: a fault of this program", record.group_id.hex()[:12])
+                self._tell(record, f"cannot be looked at, for a fault of this program: {error!r}; see the log")
 
     async def look(self, record: ChannelRecord) -> ChannelRecord:
         """Look at one channel, and answer what there is to answer.
@@ -216,20 +219,29 @@ class Follower:
         return min(CALM_S, max(shortest_ms / 8_000, 0.2)) if live else CALM_S
 
     async def _listen(self) -> None:
-        """Take what a replica tells as hints; listen anew when channels come and go, or the replica does."""
+        """Take what a replica tells as hints, for ever: whatever is wrong with them, the looks go on without."""
+        pause_s = URGENT_S
         while True:
-            groups = self._watched()
-            events = self._ledger.events(groups)
             try:
-                async with contextlib.aclosing(events):
-                    async for event in events:
-                        if event.kind != "block" or self._pause_s() <= URGENT_S:
-                            self.nudge()
-                        if self._watched() != groups:
-                            break
+                await self._take_hints()
             except WedgeError as error:
                 _log.debug("no events: %s", error)
-            await asyncio.sleep(URGENT_S)
+            except Exception:  # noqa: BLE001 - it would end the watcher with it, for the sake of hints
+                pause_s = min(2 * pause_s, CALM_S)
+                _log.exception("events of the ledger cannot be taken; again in %.0f s", pause_s)
+            else:
+                pause_s = URGENT_S
+            await asyncio.sleep(pause_s)
+
+    async def _take_hints(self) -> None:
+        """Until channels come and go, or the ledger's events end."""
+        groups = self._watched()
+        async with contextlib.aclosing(self._ledger.events(groups)) as events:
+            async for event in events:
+                if event.kind != "block" or self._pause_s() <= URGENT_S:
+                    self.nudge()
+                if self._watched() != groups:
+                    return
 
     def _watched(self) -> list[Hash]:
         """Never empty: without a name, a stream tells of every group there is."""

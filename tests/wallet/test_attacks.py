@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import io
 import logging
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import aiohttp
 import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from layer1.client import LedgerEvent
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.genesis import Currency
@@ -58,6 +61,56 @@ async def test_the_watcher_outlives_a_full_disk(world: World, monkeypatch: pytes
         follower.nudge()
         await asyncio.sleep(0.02)
     assert len(looked) >= 2
+
+
+async def test_the_watcher_outlives_events_of_any_kind(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hints that end in an error that nobody thought of took the watcher with them."""
+    errors: list[Exception] = [aiohttp.ClientPayloadError("cut"), OSError(5, "gone"), UnicodeError("?"), KeyError("a")]
+    goes_on = asyncio.Event()
+
+    async def events(*_: object) -> AsyncGenerator[LedgerEvent, None]:
+        if errors:
+            raise errors.pop()
+        goes_on.set()
+        yield LedgerEvent("group", 1, {})
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("wallet.follower.URGENT_S", 0.01)
+    monkeypatch.setattr("tests.wallet.standin.Client.events", events)
+    caplog.set_level(logging.ERROR, "wallet.follower")
+    bob = await world.load("bob")
+    async with asyncio.timeout(5):
+        await goes_on.wait()
+    assert bob._parts.signals.failure is None
+    told = [record for record in caplog.records if record.exc_info is not None]
+    assert len(told) == 4, "nothing is swallowed"
+    pauses = [record.args[0] for record in told if isinstance(record.args, tuple)]
+    assert pauses == [0.02, 0.04, 0.08, 0.16]
+
+
+async def test_one_channel_in_trouble_leaves_the_others_watched(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody thought of, at the first channel, ended the watch over all of them."""
+    bob, contact = await world.serve("bob")
+    alice = await world.load("alice")
+    first, second = [await open_with(alice, contact) for _ in range(2)]
+    looked: list[Any] = []
+    real = bob._follower.look
+
+    async def look(record: Any) -> Any:
+        looked.append(record.group_id)
+        if record.group_id == first.id:
+            raise KeyError("whatever")
+        return await real(record)
+
+    monkeypatch.setattr(bob._follower, "look", look)
+    await bob._follower.look_at_all()
+    assert {first.id, second.id} <= set(looked)
+    assert "KeyError" in bob._follower.did[first.id]
+    assert any(record.exc_info for record in caplog.records)
 
 
 async def serving(world: World, name: str, started: asyncio.Event) -> None:
