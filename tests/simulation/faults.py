@@ -137,6 +137,7 @@ class Faults:
         bound = replica.genesis.parameters.drift_bound_ms
         reach = random.choice((bound // 2, 2 * bound, 100 * bound))
         replica.clock.set(random.randint(-reach, reach), random.randint(-DRIFT_PPM, DRIFT_PPM))
+        self.world.stats["clock jumps"] += 1
 
     def slow_disk(self, random: Random) -> None:
         """Some syncs take long."""

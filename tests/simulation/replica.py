@@ -180,11 +180,13 @@ class Replica:
         if life is None:
             self._stop_asking()
             return
-        before = len(self.disk.records)
-        life.journal.crash(self._random, while_syncing=life.syncing)
+        before, unsynced = len(self.disk.records), life.journal.unsynced
+        kept = life.journal.crash(self._random, while_syncing=life.syncing)
         if self.is_honest:
             self.checkers.synced(self.name, self.index, self.disk.records[before:])
         self.world.stats["kills"] += 1
+        self.world.stats["turns torn"] += 0 < kept < unsynced
+        self.world.stats["turns lost"] += kept < unsynced
         self.world.note(self.name, "is killed")
         self.network.left(self.name)
 
@@ -192,6 +194,7 @@ class Replica:
         """SIGSTOP, and SIGCONT later."""
         if not self.paused and self.is_running:
             self.paused = True
+            self.world.stats["pauses"] += 1
             self.world.note(self.name, f"pauses for {duration_us // MS} ms")
             self.world.after(duration_us, self.resume)
 
@@ -331,6 +334,7 @@ class Replica:
 
     def _sync_us(self) -> int:
         if self.slow_disk and self._random.random() < self.slow_disk:
+            self.world.stats["slow syncs"] += 1
             return self._random.randint(10 * MS, 300 * MS)
         return self._random.randint(150, 400)
 

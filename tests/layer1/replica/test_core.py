@@ -355,6 +355,29 @@ def test_an_idle_ledger_makes_heartbeats_only() -> None:
     network.check()
 
 
+@pytest.mark.parametrize("term_views", [1, 3, 8, 64])
+def test_nothing_is_said_between_two_heartbeats(term_views: int) -> None:
+    """Rule 9: "an idle ledger is silent but for heartbeats", with all that a replica says beside consensus."""
+    parameters = msgspec.structs.replace(GENESIS.parameters, term_views=term_views)
+    network = Network(genesis=(ledger := msgspec.structs.replace(GENESIS, parameters=parameters)))
+    said: list[int] = []
+
+    def listen(_sender: int, _receiver: int, _data: bytes) -> bool:
+        said.append(network.now_ms)
+        return False
+
+    network.submit(1, [transfer(genesis=ledger)])
+    network.run_until(network.everybody_has(1))
+    network.run_for(1_500)
+    network.lost = listen
+    begun = network.heights()[0]
+    network.run_for(10_000)
+    heartbeats = network.heights()[0] - begun
+    assert 9 <= heartbeats <= 10
+    assert len(set(said)) <= heartbeats * 10, "some delays of a millisecond for each, and silence"
+    assert len(said) <= heartbeats * (3 + 9 + 12 + 12 + 12)
+
+
 def test_a_replica_alone_does_not_fill_views_with_empty_blocks() -> None:
     """With n = 1 every vote is a quorum: the leader must hear that nothing is pending before it votes."""
     alone = msgspec.structs.replace(GENESIS, replicas=GENESIS.replicas[:1])
