@@ -60,6 +60,7 @@ class Shell:
         self.home = home
         monkeypatch.setenv("WALLET_PASSPHRASE", PASSPHRASE)
         monkeypatch.setenv("WALLET_HOME", str(home))
+        monkeypatch.delenv("COLUMNS", raising=False)  # nobody's screen: texts are not folded
 
     def __call__(self, *arguments: str) -> Done:
         self._monkeypatch.setattr(sys, "argv", ["wallet", *arguments])
