@@ -8,6 +8,8 @@ Source: docs/design/consensus.md, "Mempool and batches".
 
 from __future__ import annotations
 
+from itertools import islice
+
 from layer1.crypto import Hash
 from layer1.ledger.state import State
 from layer1.replica.batches import BatchStore
@@ -42,4 +44,5 @@ class Announcements:
             return ()
         self._last_ms = now_ms
         old = (held for held in self._batches.pending() if held.arrived_ms + ANNOUNCE_MS <= now_ms)
-        return tuple(held.digest for held in old if not all(map(state.remembered, held.ids)))[:MAX_ANNOUNCED]
+        open_ = (held.digest for held in old if not all(map(state.remembered, held.ids)))
+        return tuple(islice(open_, MAX_ANNOUNCED))

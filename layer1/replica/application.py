@@ -26,6 +26,10 @@ from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
 from layer1.replica.weight import BUILD_WEIGHT, block_weight, total_weight
 
+MAX_PASSED = 64
+"""Batches that do not fit and are passed over for smaller ones behind them, once a block is half full: building it
+takes a time of its own size, not of the backlog's. Before that no number of large batches keeps out a small one.
+"""
 KEPT_REFUSED = 100
 """Blocks whose refusal is remembered, for the report if one of them becomes final."""
 
@@ -204,14 +208,17 @@ class Application:
     def _choose(self, parent: BlockId, candidates: Iterable[Part]) -> tuple[Part, ...]:
         included = self.included(parent)
         chosen: list[Part] = []
-        count = weight = 0
+        count = weight = passed = 0
         most, heaviest = self._parameters.max_block_transactions, block_weight(self._parameters)
+        full = min(BUILD_WEIGHT, heaviest)
         for part in candidates:
-            if weight >= min(BUILD_WEIGHT, heaviest):
+            if weight >= full or (passed >= MAX_PASSED and weight >= full // 2):
                 break
-            room = min(BUILD_WEIGHT, heaviest) if chosen else heaviest
-            fits = count + len(part.transactions) <= most and weight + part.weight <= room
-            if not fits or part.digest in included:
+            if part.digest in included:
+                continue
+            room = full if chosen else heaviest
+            if count + len(part.transactions) > most or weight + part.weight > room:
+                passed += 1
                 continue  # what does not fit waits, and keeps out nothing behind it
             chosen.append(part)
             count, weight = count + len(part.transactions), weight + part.weight

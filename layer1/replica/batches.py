@@ -11,7 +11,7 @@ Source: docs/design/consensus.md, rule 3; "Mempool and batches".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from layer1.block import BATCH_FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_TRANSACTIONS, Batch, batch_digest
@@ -51,28 +51,27 @@ class Held:
     """It is in the journal."""
     weight: int = field(init=False)
     """See :mod:`layer1.replica.weight`."""
+    is_dispute: bool = field(init=False)
+    """Whether everything in it has a deadline to meet; such batches go first."""
+    last_valid_ms: int = field(init=False)
+    """Ledger clock after which nothing of it can execute."""
 
     def __post_init__(self) -> None:
         self.weight = total_weight(self.transactions)
-
-    @property
-    def is_dispute(self) -> bool:
-        """Whether everything in it has a deadline to meet; such batches go first."""
-        return all(map(is_dispute, self.transactions))
-
-    @property
-    def last_valid_ms(self) -> int:
-        """Ledger clock after which nothing of it can execute."""
-        return max(transaction.valid_until_ms for transaction in self.transactions)
+        self.is_dispute = all(map(is_dispute, self.transactions))
+        self.last_valid_ms = max(transaction.valid_until_ms for transaction in self.transactions)
 
 
 class BatchStore:
-    """Batches that are not final yet, in order of arrival."""
+    """Batches that are not final yet. What is asked for each block or batch costs the same however many there are."""
 
     def __init__(self, parameters: Parameters, replicas: int) -> None:
         self._parameters = parameters
         self._replicas = replicas
         self._held: dict[Hash, Held] = {}
+        self._disputes: dict[Hash, Held] = {}
+        self._ordinary: dict[Hash, Held] = {}
+        """Good ones, in the order in which they became so, which is nearly that of their arrival."""
         self._bad: dict[Hash, str] = {}
         self._verified: dict[Hash, Transaction] = {}
         self._count: Counter[int] = Counter()
@@ -133,6 +132,7 @@ class BatchStore:
         """All signatures of it are good."""
         held.good = True
         self.version += 1
+        (self._disputes if held.is_dispute else self._ordinary)[held.digest] = held
         self._verified.update(zip(held.ids, held.transactions, strict=True))
 
     def refuse(self, held: Held, why: str) -> None:
@@ -141,10 +141,15 @@ class BatchStore:
         self._drop(held)
 
     def pending(self) -> Iterator[Held]:
-        """Good batches, disputes first, then in order of arrival."""
-        good = [held for held in self._held.values() if held.good]
-        yield from (held for held in good if held.is_dispute)
-        yield from (held for held in good if not held.is_dispute)
+        """Good batches, disputes first, then in the order in which they became good. Take as many as you need."""
+        yield from self._disputes.values()
+        yield from self._ordinary.values()
+
+    def oldest_ms(self, included: Collection[Hash]) -> int | None:
+        """When the first good batch arrived that is not among those `included`."""
+        lanes = (self._disputes, self._ordinary)
+        first = (next((h.arrived_ms for h in lane.values() if h.digest not in included), None) for lane in lanes)
+        return min((at_ms for at_ms in first if at_ms is not None), default=None)
 
     def durable(self) -> Iterator[Held]:
         """Those that are in the journal."""
@@ -158,7 +163,7 @@ class BatchStore:
 
     def expire(self, clock_ms: int) -> None:
         """Drop good batches of which nothing can execute any more."""
-        for held in [held for held in self._held.values() if held.good and held.last_valid_ms < clock_ms]:
+        for held in [held for held in self.pending() if held.last_valid_ms < clock_ms]:
             self._drop(held)
 
     def _decode(self, encoded: bytes) -> Batch:
@@ -210,6 +215,7 @@ class BatchStore:
         self._count[held.source] -= 1
         self._bytes[held.source] -= len(held.encoded)
         if held.good:
+            (self._disputes if held.is_dispute else self._ordinary).pop(held.digest, None)
             for name in held.ids:
                 self._verified.pop(name, None)
 

@@ -102,6 +102,8 @@ class Mempool:
         self._batch_transactions = min(limits.batch_transactions, p.max_block_transactions)
         self._batch_weight = min(limits.batch_transactions, block_weight(p))
         self._waiting: dict[Name, Entry] = {}
+        self._names: dict[Hash, set[Name]] = {}
+        """By id, those of `_waiting`."""
         self._ready: dict[Hash, Entry] = {}
         self._disputes: dict[Hash, Entry] = {}
         self._packed: dict[Hash, Entry] = {}
@@ -164,12 +166,13 @@ class Mempool:
         self._check_room(list(fresh.values()))
         for entry in fresh.values():
             self._waiting[entry.name] = entry
+            self._names.setdefault(entry.id, set()).add(entry.name)
             self._count(entry)
         return list(fresh.values())
 
     def verified(self, entry: Entry) -> None:
         """Its signatures are good: it may be packed."""
-        if self._waiting.pop(entry.name, None) is None:
+        if not self._wait_over(entry):
             return
         if entry.id in self:
             self._discount(entry)
@@ -179,7 +182,7 @@ class Mempool:
 
     def reject(self, entry: Entry) -> bool:
         """Its signatures are not good: it leaves the pool. False if it was not there any more."""
-        if self._waiting.pop(entry.name, None) is None:
+        if not self._wait_over(entry):
             return False
         self._discount(entry)
         return True
@@ -216,13 +219,12 @@ class Mempool:
 
         Verified later, it would be packed again, and called dead at the end of its life span.
         """
-        final = set(ids)
-        for name in final:
+        for name in ids:
             for entries in self._verified:
                 if (entry := entries.pop(name, None)) is not None:
                     self._discount(entry)
-        for waiting in [entry for entry in self._waiting.values() if entry.id in final]:
-            self.reject(waiting)
+            for waiting in tuple(self._names.get(name, ())):
+                self.reject(self._waiting[waiting])
 
     def expire(self, clock_ms: int) -> list[Hash]:
         """Drop what can never be executed any more at this ledger clock. Returns the ids."""
@@ -236,6 +238,16 @@ class Mempool:
             del pool[name]
             self._discount(entry)
         return [name for _, name, _ in dead]
+
+    def _wait_over(self, entry: Entry) -> bool:
+        """It waits no longer for verification; False if it did not."""
+        if self._waiting.pop(entry.name, None) is None:
+            return False
+        names = self._names[entry.id]
+        names.discard(entry.name)
+        if not names:
+            del self._names[entry.id]
+        return True
 
     def _check_room(self, entries: Sequence[Entry]) -> None:
         limits, ordinary = self._limits, any(not is_dispute(entry.transaction) for entry in entries)

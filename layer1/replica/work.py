@@ -5,8 +5,11 @@ Source: docs/design/consensus.md, rules 6 and 9; docs/design/groups.md, rule 11 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from layer1.consensus.core import Consensus
 from layer1.consensus.events import Now, WorkChanged
+from layer1.crypto import Hash
 from layer1.header import BlockId
 from layer1.replica.application import Application, Executed
 from layer1.replica.batches import BatchStore
@@ -19,7 +22,10 @@ class WorkWatch:
         self._application = application
         self._batches = batches
         self._tip: Executed | None = None
-        self._situation: tuple[object, ...] = ()
+        self._head: tuple[BlockId, BlockId] | None = None
+        """The block that the next one most likely extends, and the floor."""
+        self._included: Collection[Hash] = ()
+        self._version = -1
         self._told: tuple[bool, int | None] = (False, None)
         self.oldest_ms: int | None = None
         """Monotonic time at which the oldest batch arrived that no block on its way holds."""
@@ -38,14 +44,13 @@ class WorkWatch:
         tip, chain = self._tip, consensus.chain
         alive = tip is not None and (tip.header.view >= consensus.view or chain.is_certified(tip.header.view))
         head = tip.id if tip is not None and alive else chain.tip.id
-        situation = (head, self._batches.version, self._application.floor.id)
-        if situation != self._situation:
-            self._situation = situation
-            included = self._application.included(head)
-            self.oldest_ms = min(
-                (held.arrived_ms for held in self._batches.pending() if held.digest not in included), default=None
-            )
+        if self._head != (head, self._application.floor.id):
+            self._head, self._version = (head, self._application.floor.id), -1
+            self._included = self._application.included(head)
             self._due_wall_ms = self._due(head)
+        if self._version != self._batches.version:
+            self._version = self._batches.version
+            self.oldest_ms = self._batches.oldest_ms(self._included)
         due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
         told = (self.oldest_ms is not None or due, self.oldest_ms)
         if told == self._told:
