@@ -21,7 +21,10 @@ MAX_BATCH_BYTES = 512 * 1_024
 """Payloads of one version: a proposal stays far below what a link carries as one message."""
 MAX_QUEUED = 20_000
 """Commands of one member that wait; more are refused, and a peer that sends more breaks the protocol."""
-
+MAX_QUEUED_BYTES = 8 * 2**20
+"""Of their payloads, likewise. All that wait go into one `Submit` after a reconnection: with a MiB for their frames it
+stays below the 16 MiB of one message on a link, and below what may wait for a slow peer.
+"""
 
 MAX_NUMBER = 2**53 - 1
 """Of a command: nobody gets there by counting, and every encoding can hold it."""

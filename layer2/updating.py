@@ -11,6 +11,7 @@ so its record of the signature is its record of the certificate, and no `Commit`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from layer2.events import Committed, Effect, Persist, Rejected, Send
 from layer2.messages import (
     MAX_COMMAND_BYTES,
     MAX_QUEUED,
+    MAX_QUEUED_BYTES,
     Accept,
     Batch,
     Command,
@@ -49,6 +51,9 @@ def send_commands(group: Group, payloads: tuple[bytes, ...], salt: bytes) -> Ste
     check(group.connected, "not_connected", "another member is not connected: wait for it, or pay on another way")
     waiting = len(payloads) + len(group.queue) + len(group.outbox)
     check(waiting <= MAX_QUEUED, "too_many", f"{waiting} commands would wait; {MAX_QUEUED} at most: slow down")
+    if waiting * MAX_COMMAND_BYTES > MAX_QUEUED_BYTES:  # fewer cannot be too much, and need not be counted
+        size = sum(map(len, payloads)) + _size_of(group.queue) + _size_of(group.outbox)
+        check(size <= MAX_QUEUED_BYTES, "too_many", f"{size} bytes would wait; {MAX_QUEUED_BYTES} at most: slow down")
     largest = max(map(len, payloads), default=0)
     check(largest <= MAX_COMMAND_BYTES, "too_large", f"a command of {largest} bytes; at most {MAX_COMMAND_BYTES}")
     place, first = group.place, group.next_number
@@ -76,6 +81,9 @@ def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> S
     fresh = tuple(command for command in message.commands if command.number > last)
     waiting = len(group.queue) + len(fresh)
     require(waiting <= 2 * MAX_QUEUED, f"member {member} lets {waiting} commands wait; {MAX_QUEUED} at most")
+    if waiting * MAX_COMMAND_BYTES > 2 * MAX_QUEUED_BYTES:
+        size = _size_of(group.queue) + _size_of(fresh)
+        require(size <= 2 * MAX_QUEUED_BYTES, f"member {member} lets {size} bytes wait; {MAX_QUEUED_BYTES} at most")
     if fresh:
         newest, most = fresh[-1].number, last + MAX_QUEUED
         require(newest <= most, f"member {member} numbers a command {newest}; at most {most} after {last}")
@@ -307,6 +315,11 @@ def _check_own(group: Group, batch: Batch, version: int) -> None:
             continue
         own = version == group.foreign_version and command.tag == tag(command.number, command.payload)
         require(own, f"command {command.number} in this member's name is not one that it issued")
+
+
+def _size_of(commands: Sequence[Command]) -> int:
+    """Bytes of their payloads."""
+    return sum(len(command.payload) for command in commands)
 
 
 def _check_command(command: Command, member: int) -> None:

@@ -10,9 +10,22 @@ from msgspec import structs
 from layer1.codec import encode
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import DoubleSignature, Limits, sign_state
+from layer1.link import LinkLimits
 from layer2 import group as core
 from layer2.events import Committed, DiskFailed, Persist, Received, Rejected, Requested, Send, WedgeRequested
-from layer2.messages import Accept, Batch, Command, Propose, Refusal, Resume, Submit, decode_message
+from layer2.messages import (
+    MAX_COMMAND_BYTES,
+    MAX_QUEUED,
+    MAX_QUEUED_BYTES,
+    Accept,
+    Batch,
+    Command,
+    Propose,
+    Refusal,
+    Resume,
+    Submit,
+    decode_message,
+)
 from layer2.payments import pay
 from layer2.state import advance, apply_batch
 from layer2.value import Group
@@ -318,6 +331,53 @@ def test_rule_6_a_disk_that_does_not_confirm_freezes_the_group() -> None:
     frozen = a.group
     assert core.step(frozen, Received(1, Accept(a.name, 1, bytes(64)), SALT)) == (frozen, [])
     assert core.step(frozen, DiskFailed("again")) == (frozen, [])
+
+
+def large(count: int, size: int = MAX_COMMAND_BYTES) -> tuple[bytes, ...]:
+    return (bytes(size),) * count
+
+
+def size_refused(party: Party, payloads: tuple[bytes, ...]) -> str:
+    before = party.group
+    with pytest.raises(Refused) as refusal:
+        party.step(Requested(payloads, SALT))
+    assert party.group == before
+    return refusal.value.code
+
+
+@pytest.mark.parametrize("size", [1, 500, MAX_COMMAND_BYTES])
+def test_all_that_waits_fits_into_one_message_of_a_link(size: int) -> None:
+    """20,000 commands of 4 KiB were taken. Their `Submit`, of 80 MiB, was an error that took its whole turn with it."""
+    most = min(MAX_QUEUED_BYTES // size, MAX_QUEUED)
+    _, b, wire = pair()
+    b.request(*large(most - 1, size))
+    b.request(*large(1, size))
+    assert size_refused(b, large(1, size)) == "too_many"
+    wire.cut()
+    wire.connect()
+    wire.collect()
+    [resume] = wire.lines[0, 1]
+    [sent] = [encode(effect.message) for effect in b.hear(0, resume) if isinstance(effect, Send)]
+    assert most * size < len(sent) < LinkLimits().max_message_bytes
+
+
+def test_the_primarys_own_commands_are_bounded_in_bytes_too() -> None:
+    a, _, _ = pair()
+    a.request(pay(1, 1))
+    a.request(*large(MAX_QUEUED_BYTES // MAX_COMMAND_BYTES))
+    assert size_refused(a, large(1)) == "too_many"
+
+
+def test_a_member_that_submits_too_many_bytes_breaks_the_protocol() -> None:
+    a, _, _ = pair()
+    a.request(pay(1, 1))  # in flight: what comes now waits
+    payload, half = bytes(MAX_COMMAND_BYTES), 2 * MAX_QUEUED_BYTES // MAX_COMMAND_BYTES // 2
+    runs = [[Command(1, n, payload, TAG) for n in range(first, first + half + 1)] for first in (1, half + 2)]
+    a.step(Received(1, Submit(a.name, tuple(runs[0])), SALT))
+    before = a.group
+    with pytest.raises(RemoteError, match="bytes wait"):
+        a.step(Received(1, Submit(a.name, tuple(runs[1])), SALT))
+    assert a.group == before
 
 
 BAD_SUBMITS: list[tuple[str, Any]] = [
