@@ -57,6 +57,9 @@ class Domain(Enum):
     CERTIFICATE = b"wedge.tls"
     EVIDENCE = b"wedge.evidence"
 
+    __hash__ = object.__hash__
+    """By identity: Enum's own is written in Python, and looking up a domain would cost more than hashing."""
+
 
 class Kind(Enum):
     """What a signature is for. The value fills 16 bytes in front of what is signed."""

@@ -78,6 +78,34 @@ def test_the_root_depends_on_the_contents_alone(history: list[dict[Hash, Hash | 
     assert tree.update(dict.fromkeys(twin)).root == ZERO_HASH
 
 
+@pytest.mark.slow
+@given(maps, st.dictionaries(keys, values | st.none(), max_size=80))
+def test_all_at_once_is_one_by_one_and_anew(contents: dict[Hash, Hash], step: dict[Hash, Hash | None]) -> None:
+    """One pass over many keys, a pass for each key, and building it from nothing: the same tree, the same proofs."""
+    bulk = single = EMPTY.update(contents)
+    bulk = bulk.update(step)
+    for key, value in step.items():
+        single = single.update({key: value})
+    twin = {key: value for key, value in (contents | step).items() if value is not None}
+    anew = EMPTY.update(twin)
+    assert bulk.root == single.root == anew.root == twin_root(twin)
+    for key in step:
+        assert bulk.prove(key) == single.prove(key) == anew.prove(key)
+        assert verify(bulk.root, key, twin.get(key), bulk.prove(key))
+
+
+def test_a_key_that_stands_among_values_is_no_entry() -> None:
+    """A bucket is searched as bytes: what looks like a key in a value, or across two entries, is not found."""
+    key = bytes(range(1, 33))
+    inside = EMPTY.update({bytes(32): key})
+    across = EMPTY.update({bytes(32): key[16:] + key[:16], bytes(31) + b"\1": key[16:] + key[:16]})
+    for tree in (inside, across):
+        assert tree.get(key) is None
+        both = dict(tree) | {key: ZERO_HASH}
+        assert tree.update({key: ZERO_HASH}).root == twin_root(both)
+        assert tree.update({key: None}) is tree
+
+
 def test_seventeen_leaves_split_a_bucket_and_sixteen_merge_again() -> None:
     sixteen = big_tree(16)
     assert sixteen.prove(key_of(0)).depth == 0
@@ -243,7 +271,7 @@ VERIFY_MUTANTS = [
     ("len(proof.siblings) != HASH_BYTES * present.bit_count() or", ""),
     ("if prefix >> level & 1 else current + sibling", "if present >> level & 1 else current + sibling"),
     ("sibling + current if prefix", "current + sibling if prefix"),
-    (" + node) if node else ZERO_HASH", " + node) if len(node) > 64 else ZERO_HASH"),
+    (", node) if node else ZERO_HASH", ", node) if len(node) > 64 else ZERO_HASH"),
 ]
 
 
@@ -256,6 +284,52 @@ def test_a_broken_verify_is_caught(correct: str, broken: str) -> None:
         for number in range(590, 610)
     )
     assert refuses_the_truth or accepted(module)
+
+
+UPDATE_MUTANTS = [
+    ("{s for n in changed for s in _ABOVE[n]}, reverse=True", "{s for n in changed for s in _ABOVE[n]}"),
+    ("{s for n in changed for s in _ABOVE[n]}, reverse=True", "set(_ABOVE[nibble]), reverse=True"),
+    ("_ABOVE[nibble] if len(changed) == 1", "_ABOVE[nibble][:3] if len(changed) == 1"),
+    ("range(RADIX - 1, 0, -1))", "range(RADIX - 1, 1, -1))"),
+    ("inner.count + (not found)", "inner.count"),
+    ("count += _count(new) - _count(old)", "count += _count(new)"),
+    ("updated if count > BUCKET_LEAVES else", "updated if count > 0 else"),
+    ("fits = len(entries) <= _BUCKET_BYTES", "fits = True"),
+    ("if len(keys) <= BUCKET_LEAVES:", "if len(keys) <= 2 * BUCKET_LEAVES:"),
+    ("if start % _ENTRY_BYTES == 0:", "if start >= 0:"),
+    ("(start + n * step)", "(start + n * step + 1)"),
+    ("_build(left, sorted(left), depth)", "_build(left, list(left), depth)"),
+    ("if pair == _ZERO_PAIR:", "if False:"),
+]
+
+
+def updates_like_the_twin(module: Any) -> bool:
+    """Whether trees that grow, change and shrink, by one key or by many at a time, have the twin's root throughout."""
+    tree, twin = module.EMPTY, dict[Hash, Hash]()
+    names = [key_of(number) for number in range(400)] + [bytes(31) + bytes([tail]) for tail in range(20)]
+    for size, value in ((400, 1), (1, 2), (30, 3), (1, 4), (300, None), (1, None), (3, 5), (410, None)):
+        for start in range(0, len(names) if size > 1 else 40, size):
+            step = {name: None if value is None else bytes([value]) * 32 for name in names[start : start + size]}
+            tree = tree.update(step)
+            twin = {key: value for key, value in (twin | step).items() if value is not None}
+            if size > 3 and tree.root != twin_root(twin):
+                return False
+        if tree.root != twin_root(twin) or len(tree) != len(twin):
+            return False
+    inside = module.EMPTY.update({bytes(32): key_of(1)})
+    return inside.get(key_of(1)) is None
+
+
+def test_updates_are_like_the_twin() -> None:
+    assert updates_like_the_twin(merkle)
+
+
+@pytest.mark.parametrize("correct, broken", UPDATE_MUTANTS)
+def test_a_broken_update_is_caught(correct: str, broken: str) -> None:
+    try:
+        assert not updates_like_the_twin(mutant(correct, broken))
+    except (IndexError, ValueError, RecursionError):
+        pass  # it did not even end
 
 
 def twin_list_root(leaves: list[Hash]) -> Hash:
