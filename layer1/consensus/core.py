@@ -137,7 +137,7 @@ class Consensus:
         self._parked: dict[int, tuple[Nullification, int]] = {}
         """By term: nullifications that start inside it, waiting for the notarization of the view before."""
         self._pending = False
-        self._oldest_arrival_ms: int | None = None
+        self._passed_over_ms: int | None = None
         self._answered_ms: dict[int, int] = {}
         self._accusations = 0
         self._wake_ms: int | None = None
@@ -235,7 +235,7 @@ class Consensus:
             case TimerFired():
                 self._wake_ms = None
             case WorkChanged():
-                self._pending, self._oldest_arrival_ms = event.pending, event.oldest_arrival_ms
+                self._pending, self._passed_over_ms = event.pending, event.passed_over_ms
             case Built():
                 self._on_built(event.header, event.batches)
             case Validated():
@@ -951,7 +951,7 @@ class Consensus:
     def _deadline_ms(self) -> int | None:
         if not self._own.may_nullify(self.view) or self.view < self._vote_from:
             return None
-        return self._pacing.deadline_ms(self._oldest_notarized_ms(), self._oldest_arrival_ms if self._pending else None)
+        return self._pacing.deadline_ms(self._oldest_notarized_ms(), self._passed_over_ms if self._pending else None)
 
     def _oldest_notarized_ms(self) -> int | None:
         """Rule 8: of the oldest notarized unfinal view of this term."""

@@ -54,8 +54,9 @@ class WorkChanged:
 
     pending: bool
     """A transaction that the leader has had time to receive, or a deadline that is due."""
-    oldest_arrival_ms: int | None
-    """Monotonic time at which the oldest pending transaction arrived here, for the inclusion timeout (rule 6)."""
+    passed_over_ms: int | None
+    """Monotonic time since which leaders could have proposed the oldest pending transaction: when it arrived here, or
+    when the last block was executed that had no room for it (rule 6)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,12 @@ class Pacing:
         elif self.work_since_ms is None:
             self.work_since_ms = self.progress_ms = now_ms
 
-    def deadline_ms(self, oldest_notarized_ms: int | None, oldest_arrival_ms: int | None) -> int | None:
+    def deadline_ms(self, oldest_notarized_ms: int | None, passed_over_ms: int | None) -> int | None:
         """When to nullify (rules 6 and 8); None while there is no work.
 
         Args:
             oldest_notarized_ms: When the oldest unfinal view of the current term was notarized.
-            oldest_arrival_ms: When the oldest transaction that had room arrived.
+            passed_over_ms: Since when the oldest transaction waits although blocks have room for it.
         """
         since = self.work_since_ms
         if since is None:
@@ -67,8 +67,8 @@ class Pacing:
         deadlines = [max(self.entered_ms, since) + self.timeout_ms]
         if self._config.term_views > 1:
             deadlines.append(max(self.term_entered_ms, since) + self._config.max_term_ms)
-        if oldest_arrival_ms is not None:
-            deadlines.append(max(self.term_entered_ms, oldest_arrival_ms) + self._config.inclusion_timeout_ms)
+        if passed_over_ms is not None:
+            deadlines.append(max(self.term_entered_ms, passed_over_ms) + self._config.inclusion_timeout_ms)
         if oldest_notarized_ms is not None:
             deadlines.append(max(self.term_entered_ms, oldest_notarized_ms) + self._config.stall_timeout_ms)
         return min(deadlines)

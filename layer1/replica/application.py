@@ -24,7 +24,7 @@ from layer1.ledger.execute import Execution, execute
 from layer1.ledger.genesis import Genesis, genesis_header
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
-from layer1.replica.weight import BUILD_WEIGHT, block_weight, total_weight
+from layer1.replica.weight import Filling, block_weight, total_weight
 
 MAX_PASSED = 64
 """Batches that do not fit and are passed over for smaller ones behind them, once a block is half full: building it
@@ -130,6 +130,13 @@ class Application:
             block = executed.header.parent
         return found
 
+    def had_room(self, executed: Executed, transactions: int, weight: int) -> bool:
+        """Whether a leader of ours would have put a batch of so many transactions, of this weight, into a block."""
+        filling = Filling(self._parameters)
+        for part in executed.parts:
+            filling.add(len(part.transactions), part.weight)
+        return filling.takes(transactions, weight)
+
     def build(self, view: int, epoch: int, parent: Header, wall_time: int, candidates: Iterable[Part]) -> Executed:
         """Execute what fits of the candidates above `parent`, which is at or above the floor."""
         parent_id = parent.id
@@ -208,20 +215,17 @@ class Application:
     def _choose(self, parent: BlockId, candidates: Iterable[Part]) -> tuple[Part, ...]:
         included = self.included(parent)
         chosen: list[Part] = []
-        count = weight = passed = 0
-        most, heaviest = self._parameters.max_block_transactions, block_weight(self._parameters)
-        full = min(BUILD_WEIGHT, heaviest)
+        filling, passed = Filling(self._parameters), 0
         for part in candidates:
-            if weight >= full or (passed >= MAX_PASSED and weight >= full // 2):
+            if filling.is_full or (passed >= MAX_PASSED and filling.is_half_full):
                 break
             if part.digest in included:
                 continue
-            room = full if chosen else heaviest
-            if count + len(part.transactions) > most or weight + part.weight > room:
+            if not filling.takes(len(part.transactions), part.weight):
                 passed += 1
                 continue  # what does not fit waits, and keeps out nothing behind it
             chosen.append(part)
-            count, weight = count + len(part.transactions), weight + part.weight
+            filling.add(len(part.transactions), part.weight)
         return tuple(chosen)
 
     def _validate(self, header: Header, parent: Header, parts: tuple[Part, ...]) -> Executed:

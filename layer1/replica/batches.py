@@ -145,11 +145,11 @@ class BatchStore:
         yield from self._disputes.values()
         yield from self._ordinary.values()
 
-    def oldest_ms(self, included: Collection[Hash]) -> int | None:
-        """When the first good batch arrived that is not among those `included`."""
+    def oldest(self, included: Collection[Hash]) -> Held | None:
+        """The first good batch that is not among those `included`."""
         lanes = (self._disputes, self._ordinary)
-        first = (next((h.arrived_ms for h in lane.values() if h.digest not in included), None) for lane in lanes)
-        return min((at_ms for at_ms in first if at_ms is not None), default=None)
+        first = (next((held for held in lane.values() if held.digest not in included), None) for lane in lanes)
+        return min((held for held in first if held is not None), key=lambda held: held.arrived_ms, default=None)
 
     def durable(self) -> Iterator[Held]:
         """Those that are in the journal."""

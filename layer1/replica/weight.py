@@ -13,6 +13,7 @@ Source: docs/design/consensus.md, "Mempool and batches"; limits.md (66 us for ea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Accusation, CloseGroup, Report, Transaction, Wedge
@@ -43,6 +44,41 @@ def heaviest(parameters: Parameters) -> int:
 def block_weight(parameters: Parameters) -> int:
     """Most that one block may weigh: that of as many transfers as it may hold, and never less than one report."""
     return max(parameters.max_block_transactions, heaviest(parameters))
+
+
+@dataclass(slots=True)
+class Filling:
+    """How far a block is filled, as leaders of ours fill it."""
+
+    parameters: Parameters
+    transactions: int = 0
+    weight: int = 0
+
+    @property
+    def _most(self) -> int:
+        return min(BUILD_WEIGHT, block_weight(self.parameters))
+
+    @property
+    def is_full(self) -> bool:
+        """Nothing more is put into it."""
+        return self.weight >= self._most
+
+    @property
+    def is_half_full(self) -> bool:
+        """It is worth proposing."""
+        return self.weight >= self._most // 2
+
+    def takes(self, transactions: int, weight: int) -> bool:
+        """Whether it has room for a batch of so many transactions, of this weight together; the first may be heavy."""
+        most = self._most if self.weight else block_weight(self.parameters)
+        return (
+            self.transactions + transactions <= self.parameters.max_block_transactions and self.weight + weight <= most
+        )
+
+    def add(self, transactions: int, weight: int) -> None:
+        """Put a batch into it."""
+        self.transactions += transactions
+        self.weight += weight
 
 
 def _inner(transaction: Transaction) -> int:

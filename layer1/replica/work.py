@@ -12,7 +12,7 @@ from layer1.consensus.events import Now, WorkChanged
 from layer1.crypto import Hash
 from layer1.header import BlockId
 from layer1.replica.application import Application, Executed
-from layer1.replica.batches import BatchStore
+from layer1.replica.batches import BatchStore, Held
 
 
 class WorkWatch:
@@ -27,14 +27,21 @@ class WorkWatch:
         self._included: Collection[Hash] = ()
         self._version = -1
         self._told: tuple[bool, int | None] = (False, None)
-        self.oldest_ms: int | None = None
-        """Monotonic time at which the oldest batch arrived that no block on its way holds."""
+        self._oldest: Held | None = None
+        """Of the batches that no block on its way holds."""
+        self._no_room_ms = 0
+        """Monotonic time of the last block that had no room for it."""
         self._due_wall_ms: int | None = None
 
     def executed(self, executed: Executed) -> None:
         """A block was built or validated here."""
         if self._tip is None or executed.header.view > self._tip.header.view:
             self._tip = executed
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Monotonic time at which the oldest batch arrived that no block on its way holds."""
+        return None if self._oldest is None else self._oldest.arrived_ms
 
     def news(self, consensus: Consensus, now: Now) -> tuple[WorkChanged, ...]:
         """What consensus does not know yet; one item or none.
@@ -48,11 +55,14 @@ class WorkWatch:
             self._head, self._version = (head, self._application.floor.id), -1
             self._included = self._application.included(head)
             self._due_wall_ms = self._due(head)
+            self._oldest = self._batches.oldest(self._included)
+            self._look_for_room(head, now)
         if self._version != self._batches.version:
             self._version = self._batches.version
-            self.oldest_ms = self._batches.oldest_ms(self._included)
+            self._oldest = self._batches.oldest(self._included)
         due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
-        told = (self.oldest_ms is not None or due, self.oldest_ms)
+        passed_ms = None if self._oldest is None else max(self._oldest.arrived_ms, self._no_room_ms)
+        told = (self._oldest is not None or due, passed_ms)
         if told == self._told:
             return ()
         self._told = told
@@ -63,6 +73,17 @@ class WorkWatch:
         if self._due_wall_ms is None or now.wall_ms >= self._due_wall_ms:
             return None
         return now.monotonic_ms + self._due_wall_ms - now.wall_ms
+
+    def _look_for_room(self, head: BlockId, now: Now) -> None:
+        """Hold it against no leader that a full block leaves something out: rule 6, "while blocks had room".
+
+        A leader that fills blocks with what is younger is bounded by the longest term.
+        """
+        block, oldest = self._application.get(head), self._oldest
+        if block is None or oldest is None:
+            return
+        if not self._application.had_room(block, len(oldest.transactions), oldest.weight):
+            self._no_room_ms = now.monotonic_ms
 
     def _due(self, head: BlockId) -> int | None:
         """Wall time at which a block on `head` would settle a group at its deadline (rule 11 of groups.md)."""

@@ -67,7 +67,7 @@ def expires(batches: BatchStore) -> int:
 
 
 def asks_for_the_oldest(batches: BatchStore) -> int:
-    return cost(lambda: batches.oldest_ms(()))
+    return cost(lambda: batches.oldest(()))
 
 
 @pytest.mark.parametrize("work", [looks, asks_for_the_oldest])

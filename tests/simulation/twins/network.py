@@ -92,7 +92,7 @@ class Instance:
         config = self.network.config
         self.core = make(config, key_of(self.replica), self.replica, self.disk.floor, verify=verify)
         self.step(Started())
-        self.step(WorkChanged(pending=True, oldest_arrival_ms=None))
+        self.step(WorkChanged(pending=True, passed_over_ms=None))
 
     def step(self, event: Event) -> None:
         """Let the core take an event, and perform what it wants.
