@@ -37,15 +37,15 @@ async def events(request: web.Request) -> web.StreamResponse:
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         response.enable_chunked_encoding()
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             await _write(api, response, b"retry: %d\n\n" % RETRY_MS)
             await _stream(api, request.app[FEED], response, wanted, position)
             await response.write_eof()
         except TimeoutError:
             api.connections.cut(request.protocol, "slow")  # it resumes where it was
         except ConnectionError:
-            pass
+            pass  # the reader has left, maybe before the first byte: nobody's fault, and nothing for the log
     return response
 
 

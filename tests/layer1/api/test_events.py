@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -146,3 +149,32 @@ async def test_a_bad_filter_is_refused(served: Served, query: str, code: str) ->
 async def test_too_many_keys_are_refused(served: Served) -> None:
     query = "&".join(f"group={n:064x}" for n in range(LIMITS.max_keys + 1))
     await served.problem(f"/events?{query}", 413, "too_many")
+
+
+def _knock(served: Served, *, reset: bool) -> socket.socket:
+    """A reader that has asked for everything, and breaks the connection or closes it when it leaves."""
+    reader = socket.create_connection(("127.0.0.1", served.server.port))
+    if reset:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reader.sendall(b"GET /events?after=0 HTTP/1.1\r\nHost: replica\r\n\r\n")
+    return reader
+
+
+@pytest.mark.slow
+async def test_readers_that_leave_at_any_moment_leave_nothing_in_the_log(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each that left before its first byte was an "Error handling request" with a traceback."""
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    caplog.set_level(logging.WARNING)
+    for turns in range(60):
+        reader = _knock(served, reset=bool(turns % 2))
+        for _ in range(turns // 4):
+            await asyncio.sleep(0)
+        if turns % 3:
+            served.backend.order()
+        reader.close()
+    assert len(await listen(served, "?after=0&kind=block", 3)) == 3, "the others are served as before"
+    assert [record.getMessage() for record in caplog.records] == []
+    assert not unhandled
