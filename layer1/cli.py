@@ -27,12 +27,16 @@ from layer1.config import load_config
 from layer1.console import (
     ANSWER_TIMEOUT_S,
     DEFAULT_API,
+    EXIT_INTERRUPTED,
     EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    JSON_FLAG,
     ApiOption,
     JsonOption,
     find_replicas,
     get_json,
     guarded,
+    print_error,
     print_json,
     run_guarded,
 )
@@ -329,7 +333,16 @@ def _allocation(text: str) -> Allocation:
 
 def main() -> None:
     """The command's entry point."""
-    app()
+    if JSON_FLAG not in sys.argv[1:]:
+        app()  # which ends here, and tells people what is wrong with a command line
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        print_error("bad_usage", error.format_message() or "which verb? See --help")
+        code = EXIT_USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    sys.exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,15 @@ from layer1.failover import LedgerUnreachable
 from layer1.loop import run
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
 ANSWER_TIMEOUT_S = 3.0
 DEFAULT_API = "http://127.0.0.1:7001"
 """Who is asked when nobody says otherwise: replica 0 of `layer1 init --base-port 7000`."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JSON_FLAG = "--json"
+JsonOption = Annotated[bool, typer.Option(JSON_FLAG, help="Print JSON instead of text.")]
 ApiOption = Annotated[
     list[str] | None, typer.Option("--api", help=f"API of a replica, if it is not {DEFAULT_API}. Repeatable.")
 ]
@@ -36,6 +38,11 @@ def print_json(value: object) -> None:
     """For programs, on standard output."""
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
     sys.stdout.flush()
+
+
+def print_error(code: str, message: str) -> None:
+    """Why there is no answer, for programs."""
+    print_json({"error": {"code": code, "message": message}})
 
 
 def run_guarded(main: Coroutine[Any, Any, Any], *, json: bool) -> Any:
@@ -56,7 +63,7 @@ def guarded(work: Callable[[], Any], *, json: bool) -> Any:
 def _fail(error: WedgeError, json: bool) -> NoReturn:
     code = error.code if isinstance(error, Refused) else "failed"
     if json:
-        print_json({"error": {"code": code, "message": str(error)}})
+        print_error(code, str(error))
     else:
         print(f"layer1: {error}", file=sys.stderr)
     raise typer.Exit(EXIT_UNREACHABLE if isinstance(error, LedgerUnreachable) else EXIT_FAILED) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from layer1.cli import app
+from layer1.cli import app, main
 from layer1.config import read_genesis
 from layer1.crypto import SigningKey, format_address
 
@@ -26,6 +26,67 @@ def test_every_verb_explains_itself_with_an_example(verb: str) -> None:
     assert code == 0
     assert "Example" in text
     assert "--json" in text
+
+
+def invoke(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """As from a shell: exit code, standard output, standard error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["layer1", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert isinstance(end.value.code, int)
+    return end.value.code, *capfd.readouterr()
+
+
+WRONG: list[tuple[list[str], str]] = [
+    (["nonsense"], "nonsense"),
+    (["init"], "DIR"),
+    (["init", "DIR", "--replicas", "many"], "--replicas"),
+    (["init", "DIR", "--replicas", "0"], "--replicas"),
+    (["init", "DIR", "--allocate", "nobody"], "ADDRESS=UNITS"),
+    (["status", "--nonsense"], "--nonsense"),
+    (["evidence", "submit"], "--genesis"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_a_wrong_command_line_is_told_as_asked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    """With --json it was a text for people, on standard error, and nothing for the program that asked."""
+    arguments = [str(tmp_path / "l") if each == "DIR" else each for each in arguments]
+    code, out, err = invoke(capfd, *arguments, "--json")
+    error = json.loads(out)["error"]
+    assert (code, error["code"], err) == (2, "bad_usage", "")
+    assert told in error["message"]
+    code, out, err = invoke(capfd, *arguments)
+    assert (code, out) == (2, "")
+    assert told in err and "Usage" in err
+    assert not (tmp_path / "l").exists()
+
+
+def test_without_a_verb(capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, err = invoke(capfd)
+    assert code == 2
+    assert (out + err).count("Usage") == 1
+    code, out, _ = invoke(capfd, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (2, "bad_usage")
+
+
+def test_other_ends_keep_their_exit_codes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = invoke(capfd, "init", tmp_path / "l", "--replicas", "1", "--json")
+    assert code == 0 and "chain_id" in json.loads(out)
+    code, out, _ = invoke(capfd, "init", tmp_path / "l", "--replicas", "1", "--json")
+    assert code == 1 and "already" in json.loads(out)["error"]["message"]
+    assert invoke(capfd, "status", "--api", "http://127.0.0.1:1")[0] == 3
+    assert invoke(capfd, "init", "--help")[0] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("layer1.cli.initialize", _interrupted)
+        assert invoke(capfd, "init", tmp_path / "other")[0] == 130
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_init_makes_a_ledger(tmp_path: Path) -> None:
