@@ -165,6 +165,8 @@ class Replica:
             return
         self.store.append(blocks)
         self.life = _Life(core, journal)
+        if self.role is not None:
+            self.role.twist(core)
         self.paused, self.fuse = False, None
         self.world.note(self.name, f"starts at height {self.height}")
         if self.is_honest:

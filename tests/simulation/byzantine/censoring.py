@@ -1,4 +1,4 @@
-"""A replica that takes no batch of others: as a leader it proposes in time, and never what clients wait for.
+"""A replica that takes no batch: as a leader it proposes in time, but only just, and never what clients wait for.
 
 Source: docs/design/consensus.md, rule 6 (the inclusion timeout).
 """
@@ -6,19 +6,41 @@ Source: docs/design/consensus.md, rule 6 (the inclusion timeout).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from random import Random
 
-from layer1.consensus.messages import Proposal
-from layer1.replica.messages import BatchAnnounce, BatchData, ConsensusMessage
-from tests.simulation.byzantine.role import Role, read
+from layer1.replica.application import Part
+from layer1.replica.core import ReplicaCore
+from tests.simulation.byzantine.role import Host, Role, read
+from tests.simulation.kernel import MS
+
+PAUSE = 0.3
+"""Part of a view's timeout from one proposal to the next: so a term lasts. They are built up to two views ahead, and
+refused when they are old."""
 
 
 class Censoring(Role):
-    """Deaf to batches, unless it must have them to follow the others."""
+    """Its blocks are empty."""
 
-    def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
-        message = read(data)
-        if isinstance(message, BatchAnnounce | BatchData):
+    def __init__(self, host: Host, random: Random) -> None:
+        super().__init__(host, random)
+        self._pause_us = round(PAUSE * host.config.view_timeout_ms * MS)
+        self._leaves_us: dict[bytes, int] = {}
+        self._last_us = 0
+
+    def twist(self, core: ReplicaCore) -> None:
+        def nothing(_parent: bytes, _candidates: Iterable[Part]) -> tuple[Part, ...]:
             return ()
-        if isinstance(message, ConsensusMessage) and isinstance(message.message, Proposal) and self.chance(0.2):
-            return ()
-        return (data,)
+
+        core.application._choose = nothing  # type: ignore[method-assign, assignment]
+
+    def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
+        proposal = self.own_proposal(read(data))
+        if proposal is None:
+            return (data,)
+        block = proposal.vote.block
+        if block not in self._leaves_us:
+            self._last_us = max(self.host.world.now_us, self._last_us) + self._pause_us
+            self._leaves_us[block] = self._last_us
+        self.host.world.schedule(self._leaves_us[block], partial(self.host.transmit, peer, data))
+        return ()

@@ -13,6 +13,7 @@ from layer1.consensus.messages import Message, Proposal
 from layer1.crypto import SigningKey
 from layer1.errors import RemoteError
 from layer1.header import Header
+from layer1.replica.core import ReplicaCore
 from layer1.replica.messages import ConsensusMessage, LinkMessage
 from tests.simulation.disk import Disk
 from tests.simulation.kernel import World
@@ -58,6 +59,9 @@ class Role:
     def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
         """What the core gets to see of a message."""
         return (data,)
+
+    def twist(self, core: ReplicaCore) -> None:
+        """Its core has just begun to run: give it other wishes."""
 
     def generation(self, real: int) -> int:
         """What it says of its journal's generation."""

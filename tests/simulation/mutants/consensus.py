@@ -11,10 +11,11 @@ from layer1.consensus.config import Config
 from layer1.consensus.core import Consensus
 from layer1.consensus.events import Broadcast, Effect, Event, Now, Persist
 from layer1.consensus.messages import Certificate, Finalization, Notarization, Nullify, Proposal, View
+from layer1.consensus.pacing import Pacing
 from layer1.consensus.records import Restored
 from layer1.consensus.votes import OwnVotes
 from layer1.header import Header
-from tests.simulation.mutants.grounds import CRASHES, TWINS, WHOLE, consensus
+from tests.simulation.mutants.grounds import CENSORED, CRASHES, TWINS, WHOLE, consensus
 from tests.simulation.mutants.registry import mutant
 
 # ---------------------------------------------------------------------------------------------------------- objects
@@ -190,6 +191,13 @@ def finalizes_after_nullify_across_a_restart(patch: pytest.MonkeyPatch) -> None:
 def never_times_out(patch: pytest.MonkeyPatch) -> None:
     """Nobody gives a view up because of the time."""
     patch.setattr(Consensus, "_deadline_ms", lambda self: None)
+
+
+@mutant("rule 6: pending longer than the inclusion timeout", CENSORED, 5)
+def lets_leaders_censor(patch: pytest.MonkeyPatch) -> None:
+    """A leader that proposes in time may leave out what it likes."""
+    deadline_ms = Pacing.deadline_ms
+    patch.setattr(Pacing, "deadline_ms", lambda self, notarized_ms, _: deadline_ms(self, notarized_ms, None))
 
 
 @mutant("rule 7: q finalize votes", TWINS, 20)

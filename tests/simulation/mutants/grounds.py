@@ -17,7 +17,7 @@ from tests.layer1.consensus.scenarios import LivenessError, chaos
 from tests.simulation.byzantine.role import Role, read
 from tests.simulation.kernel import MS
 from tests.simulation.mutants.registry import Ground
-from tests.simulation.network import PROFILES
+from tests.simulation.network import CALM, PROFILES
 from tests.simulation.scenario import Options, Scenario
 from tests.simulation.twins.scenario import at_random, simulate, small, small_count
 
@@ -118,6 +118,10 @@ STEADY = whole(
 )
 WRONG_ROOTS = whole(
     "whole replicas, L = 1, wrong roots", **_four(term_views=1, roles=((0, "wrong root"),), duration_ms=3_000)
+)
+CENSORED = whole(
+    "whole replicas, L = 256, one censors",
+    **_four(term_views=256, roles=((0, "censoring"),), profile=CALM, duration_ms=500),
 )
 LATE = Ground("whole replicas, one late, one forges", _with_a_late_one)
 TWINS = Ground("twins", _twins)
