@@ -24,6 +24,9 @@ from tests.simulation.groups.api import Api
 from tests.simulation.groups.loop import ProcessLoop
 from tests.simulation.kernel import MS
 
+LOST_HINTS = 0.1
+"""Part of the news of blocks that a wallet does not get: a stream may break."""
+
 
 class Cut:
     """Whether a wallet's machine reaches the ledger; belongs to the machine, not to a process."""
@@ -100,6 +103,8 @@ class SimulatedClient(LedgerClient):
         if self._loop.dead or height <= self._heard_height or world.now_us < self._cut.until_us:
             return
         self._heard_height = height
+        if self._loop.random.random() < LOST_HINTS:
+            return
 
         def arrive() -> None:
             self._blocks.append(block)

@@ -120,9 +120,10 @@ class GroupOptions(Options):
         return options._tightened() if random.random() < 0.25 else options
 
     def _tightened(self) -> GroupOptions:
-        """The same, with no fault that rule 18 does not count on."""
+        """The same, longer than a challenge period, with no fault that rule 18 does not count on."""
         kept = tuple(kind for kind in self.wallet_faults if kind in HARMLESS)
-        return replace(self, profile=CALM, faults=(), wallet_faults=kept, tight=True)
+        calm = replace(self, profile=CALM, faults=(), wallet_faults=kept, tight=True)
+        return replace(calm, duration_ms=30_000 + 2 * self.duration_ms, user_pause_ms=500)
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {index}" for index, role in self.wallet_roles) or "nobody dishonest"

@@ -35,7 +35,7 @@ class Payments(GroupChecker):
         self._refused: set[tuple[Hash, int, str]] = set()
         self._committed: set[tuple[Hash, int, Name]] = set()
         self._submitted: dict[tuple[Hash, int, int], str] = {}
-        """By group, wallet and number, the memo of a command that was sent in the wallet's present life."""
+        """By group, wallet and number, the memo of a command that was sent, or signed, in the wallet's present life."""
 
     def issued(self, wallet: int, group_id: Hash, memo: str, amount: int) -> None:
         self._issued.add((group_id, wallet, memo, amount))
@@ -66,7 +66,10 @@ class Payments(GroupChecker):
         for record in records:
             member = self.facts.member(wallet, record.group_id)
             if isinstance(record, Signed) and member is not None:
-                for payer, pay in payments(member.batches[record.propose.header.version]):
+                batch = member.batches[record.propose.header.version]
+                for command, (payer, pay) in zip(batch.commands, payments(batch), strict=True):
+                    if payer == member.index == 0:  # a primary sends its own commands to nobody
+                        self._submitted[record.group_id, wallet, command.number] = pay.memo.decode()
                     name = (record.group_id, wallet, pay.memo.decode(errors="replace"), pay.amount)
                     if payer == member.index and name not in self._issued:
                         self.fail(

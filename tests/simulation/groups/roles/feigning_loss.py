@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 
 from msgspec.structs import replace
 
 from layer1.codec import encode
+from layer1.crypto import Hash
 from layer2.messages import Resume, decode_message
-from tests.simulation.groups.roles.role import Role
+from tests.simulation.groups.roles.role import Host, Role
 
 
 class FeigningLoss(Role):
     """Plays dumb."""
 
+    def __init__(self, host: Host, random: Random) -> None:
+        super().__init__(host, random)
+        self._feigned: set[Hash] = set()
+        """Groups in which its last word was a lie."""
+
     def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
         message = decode_message(data)
-        if not isinstance(message, Resume) or self.random.random() < 0.5:
+        if not isinstance(message, Resume):
             return (data,)
+        if message.group_id in self._feigned or self.random.random() < 0.3:
+            self._feigned.discard(message.group_id)
+            return (data,)
+        self._feigned.add(message.group_id)
         certificate, _ = self.known[message.group_id][self.old_version(message.group_id)]
         if certificate.header == message.certificate.header:
             return (encode(replace(message, highest=None, signature=None)),)
