@@ -119,7 +119,7 @@ def campaign(
 
 def print_tally(tally: Tally, console: Console) -> None:
     """The summary of a campaign."""
-    counts = ", ".join(f"{count:,} {what}" for what, count in sorted(tally.stats.items()) if "ms" not in what)
+    counts = ", ".join(f"{count:,} {what}" for what, count in sorted(tally.stats.items()) if not what.endswith(", ms"))
     console.print(
         f"{tally.runs:,} seeds in {tally.seconds:.0f} s, {tally.seeds_per_minute:.0f} per minute; longest recovery "
         f"{tally.stats['longest recovery, ms']} ms",

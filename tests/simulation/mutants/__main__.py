@@ -17,7 +17,7 @@ from tests.simulation.mutants.registry import Found, Mutant, hunt
 def _row(wanted: Mutant, found: Found | None) -> str:
     if found is None:
         return f"| {wanted.rule} | `{wanted.name}` | {wanted.ground.name} | NOT FOUND in {wanted.within} | |"
-    said = found.error.removeprefix("Violation: ").replace("|", "/")
+    said = re.sub("^(Group)?Violation: ", "", found.error).replace("|", "/")
     brief = re.split(r"[;(\[]| at CaughtUp", re.sub(r"\b[0-9a-f]{16,}\b", "…", said), maxsplit=1)[0]
     brief = textwrap.shorten(brief, 90, placeholder=" …").rstrip(" :,'b")
     return f"| {wanted.rule} | `{wanted.name}` | {wanted.ground.name} | {found.seed} of {wanted.within} | {brief} |"

@@ -36,8 +36,8 @@ class Books(GroupChecker):
             due = _due(facts, self._balances(facts, member, version))
             if after.payouts != due:
                 self.fail(
-                    f"group {after.group_id.hex()[:8]} pays {after.payouts} on version {version}; deposits, payments "
-                    f"and bonds add up to {due}"
+                    f"group {after.group_id.hex()[:8]} pays on version {version} other sums than deposits, payments "
+                    f"and bonds add up to: {after.payouts}, and not {due}"
                 )
             mine = after.agreement.members[index]
             self._earned[member.wallet] += after.payouts[index] - mine.deposit - mine.bond

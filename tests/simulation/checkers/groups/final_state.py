@@ -23,7 +23,7 @@ class FinalState(GroupChecker):
         for member in facts.honest.values():
             if version < member.committed:
                 self.fail(
-                    f"group {name} closes ({after.reason}) on version {version}, wallet {member.wallet} had version "
+                    f"group {name} closes by {after.reason} on version {version}, wallet {member.wallet} had version "
                     f"{member.committed} committed"
                 )
             if version > max(member.signed, default=0):

@@ -80,7 +80,7 @@ class OneWord(GroupChecker):
         said = claim.version, claim.highest.version
         true = self._certified.get(name, 0), max(self._signed.get(name, {}), default=0)
         if said != true:
-            self._fail(name, f"claims (s, k) = {said}, and they are {true}")
+            self._fail(name, f"claims s = {said[0]} and k = {said[1]}, and they are {true[0]} and {true[1]}")
 
     def sent(self, wallet: int, peer: int, message: Message) -> None:
         match message:

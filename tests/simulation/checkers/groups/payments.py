@@ -73,7 +73,7 @@ class Payments(GroupChecker):
                     name = (record.group_id, wallet, pay.memo.decode(errors="replace"), pay.amount)
                     if payer == member.index and name not in self._issued:
                         self.fail(
-                            f"wallet {wallet} signs a payment of {pay.amount} ({name[2]}) that its user never made"
+                            f"wallet {wallet} signs a payment of {pay.amount} that its user never made: {name[2]!r}"
                         )
 
     def committed(self, wallet: int, group_id: Hash, event: Committed) -> None:
@@ -98,10 +98,18 @@ class Payments(GroupChecker):
                 self.fail(f"payments of wallet {wallet} in group {name} apply more than once: {twice}")
             lost = {memo for group, who, memo in self._acknowledged if (group, who) == (group_id, wallet)} - mine
             if lost:
-                self.fail(f"wallet {wallet} was told that {sorted(lost)} were paid in group {name}, and they are not")
+                self.fail(
+                    f"wallet {wallet} was told of payments in group {name} that they were made, and they are not: "
+                    f"{sorted(lost)}"
+                )
             undead = {memo for group, who, memo in self._refused if (group, who) == (group_id, wallet)} & mine
             if undead:
-                self.fail(f"wallet {wallet} was told that {sorted(undead)} are not paid in group {name}, and they are")
+                self.fail(
+                    f"wallet {wallet} was told of payments in group {name} that they were refused, and they are made: "
+                    f"{sorted(undead)}"
+                )
             received = {key[1:] for group, who, key in self._committed if (group, who) == (group_id, wallet)}
             if missing := received - set(applied):
-                self.fail(f"wallet {wallet} had {sorted(missing)} committed in group {name}, and they are not paid")
+                self.fail(
+                    f"wallet {wallet} had payments in group {name} committed that are not made: {sorted(missing)}"
+                )
