@@ -157,6 +157,11 @@ class Chain:
             block = held.header.parent
         return path
 
+    def reaches_floor(self, block: BlockId) -> bool:
+        """Whether ``block``, above the floor, and all between the two are here."""
+        path = self.path(block)
+        return bool(path) and path[-1].header.parent == self.floor_id
+
     def _raise_tip(self, block: BlockId) -> None:
         held = self.blocks.get(block)
         if held is not None and block in self.certified_views and held.header.view > self.tip.view:
@@ -275,6 +280,9 @@ class Chain:
 
     def raise_floor(self, floor: Header, finalization: Finalization) -> None:
         """Make ``floor`` the last final block."""
+        if self.floor.view < self._pruned_view:  # far behind; `prune` looks at what is near the newest one
+            self.certified_views.pop(self.floor_id, None)
+            self.certified.pop(self.floor.view, None)
         self.floor, self.floor_id, self.finalization = floor, finalization.block, finalization
         self.certified_views[self.floor_id] = floor.view
         if self.tip.view < floor.view:

@@ -580,10 +580,12 @@ class Consensus:
 
     def _trust(self, block: BlockId, bound: View, peer: int) -> None:
         """A quorum stands behind ``block``, so behind its ancestors: execute them, fetch what is missing."""
-        while block != self.chain.floor_id and block not in self.chain.trusted and bound > self._forgotten:
+        while block != self.chain.floor_id and block not in self.chain.trusted and bound > self.chain.floor.view:
+            held = self.chain.blocks.get(block)
+            if held is None and bound <= self._forgotten:
+                return  # it comes as a final block
             self.chain.trusted[block] = bound
             self._dirty = True
-            held = self.chain.blocks.get(block)
             if held is None:
                 # The block of a view that has just ended is most likely on its way.
                 late = bound < self.view - 1
@@ -819,10 +821,14 @@ class Consensus:
         """Drop what can lead nowhere any more: up to the last final block or, far behind it, near the newest one.
 
         What that one decides need not be executed to be decided; blocks that far below are fetched whole (decision
-        017). Own votes go with the rest: nothing in these views is voted on any more.
+        017). Not while they are all here: they are executed and committed, and maybe no peer can do so before us.
+        Own votes go with the rest: nothing in these views is voted on any more, so no view comes back.
         """
-        newest = max(self.chain.floor.view, self._final.view if self._final is not None else 0)
-        self._forgotten = max(self.chain.floor.view, newest - self.config.keep_views)
+        final, floor = self._final, self.chain.floor.view
+        newest = floor
+        if final is not None and final.view - self.config.keep_views > max(floor, self._forgotten):
+            newest = floor if self.chain.reaches_floor(final.block) else final.view
+        self._forgotten = max(self._forgotten, floor, newest - self.config.keep_views)
         above = self._forgotten + 1
         self._notarized_ms = {view: at for view, at in self._notarized_ms.items() if view >= above}
         self._own.forget_below(above)
@@ -985,8 +991,7 @@ class Consensus:
         far = final.view - chain.floor.view > self.config.keep_views
         if self._now.monotonic_ms < self._catch_up_ms and not (far and self._final_peer != self.index):
             return
-        path = chain.path(final.block)
-        if not path or path[-1].header.parent != chain.floor_id:
+        if not chain.reaches_floor(final.block):
             self._emit(CatchUp(final, self._final_peer))
         self._catch_up_ms = self._now.monotonic_ms + self.config.view_timeout_ms
         self._final_peer = self.index

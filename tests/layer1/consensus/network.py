@@ -351,6 +351,8 @@ class Network:
         self.delay_ms, self.loss, self.duplication, self.execution_ms = delay_ms, loss, duplication, execution_ms
         self.crash_points, self.crash_rate = False, 0.0
         self.blocked: set[tuple[int, int]] = set()
+        self.lossy: tuple[type[Message], ...] = ()
+        """Kinds of messages that are lost."""
         self.now_ms = 0
         self.transactions = 0
         self.catch_ups = 0
@@ -378,7 +380,7 @@ class Network:
             message = changed
         self.checkers.sent(sender, message, self.nodes[sender].disk)
         self.sent.append((self.now_ms, sender, receiver, message))
-        if (sender, receiver) in self.blocked or self.random.random() < self.loss:
+        if (sender, receiver) in self.blocked or isinstance(message, self.lossy) or self.random.random() < self.loss:
             return
         copies = 2 if self.random.random() < self.duplication else 1
         for _ in range(copies):
@@ -438,6 +440,7 @@ class Network:
         self.delay_ms = (5, 15)
         self.crash_points = False
         self.blocked.clear()
+        self.lossy = ()
         for node in self.nodes:
             if not node.alive:
                 node.start()

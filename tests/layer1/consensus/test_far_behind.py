@@ -150,6 +150,57 @@ def test_a_range_that_began_below_a_final_block_still_counts() -> None:
     assert bench.core.view == 64
 
 
+def all_notarized(network: Network, height: int) -> bool:
+    return all(node.core.tip.height >= height for node in network.nodes)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("term_views", [1, 64])
+def test_what_nobody_has_committed_yet_is_not_forgotten(term_views: int, crash: bool) -> None:
+    """All hold what is notarized, and learn late that the last of it is final: nobody could serve it as final."""
+    window = 8
+    network = Network(config(4, keep_views=window, ahead_views=window, term_views=term_views), seed=1).start()
+    network.lossy = (Finalize, Finalization)
+    for height in range(1, 4 * window + 1):
+        network.submit()
+        assert network.run(5_000, partial(all_notarized, network, height))
+    assert network.final_height() == 0
+    for index in range(4 * crash):
+        network.crash(index)
+    network.heal()
+    network.submit()
+    assert network.run(5_000, partial(network.all_at, 4 * window))
+
+
+def test_what_is_held_below_a_gap_is_executed_once_the_gap_is_final() -> None:
+    """Blocks between the floor and what was forgotten, never certified one by one: they are final all the same."""
+    bench = Bench(FEW)
+    proposals, parent = [], genesis()
+    for view in range(1, WINDOW + 5):
+        proposals.append(bench.proposal(view, parent))
+        parent = proposals[-1].header
+    last = proposals[-1].vote
+    bench.get(*proposals[1:WINDOW], bench.finalization(last.view, last.block), *reversed(proposals[WINDOW:]))
+    executed = of(bench.do(CaughtUp(proposals[0].header, bench.finalization(1, proposals[0].vote.block))), Validate)
+    while executed:
+        (validate,) = executed
+        executed = of(bench.do(Validated(validate.proposal.vote.block, True)), Validate)
+    assert bench.core.last_final == parent
+
+
+def test_catching_up_leaves_nothing_behind_however_long_it_takes() -> None:
+    """On a quiet ledger nothing else becomes final meanwhile."""
+    bench = Bench(FEW)
+    bench.get(bench.finalization(2_000, bytes(32)))
+    parent, sizes = genesis(), []
+    for view in range(1, 400):
+        parent = child(parent, view, START_WALL_MS, BATCH)
+        bench.do(CaughtUp(parent, bench.finalization(view, parent.id)))
+        sizes.append(kept(bench.core).total())
+    assert bench.core.last_final == parent
+    assert max(sizes) - sizes[0] < WINDOW
+
+
 def test_a_replica_that_was_cut_off_for_long_comes_back() -> None:
     """In a whole network: it hears of views far above its floor, catches up by blocks, and orders with the others."""
     network = Network(config(4, **FEW), seed=1).start()
