@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := $(ROOT).venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
-SPREAD := -n auto -m 'not e2e' # over all cores; those that start processes take all cores each
+SPREAD := -n auto -m 'not e2e'
+PROCESSES := -n auto --dist loadfile -m e2e
 READY := $(VENV)/.ready
 
 .PHONY: demo test check soak bench lock clean help
@@ -20,13 +21,13 @@ demo: $(READY) ## Run a ledger, two wallets, a channel, and a stale report that 
 	@cd "$(ROOT)" && $(BIN)/python -m examples.demo
 
 test: $(READY) ## Run all tests, or those of TESTS=path
-	@cd "$(ROOT)" && $(if $(TESTS),$(PYTEST) $(TESTS),$(PYTEST) $(SPREAD) && $(PYTEST) -m e2e)
+	@cd "$(ROOT)" && $(if $(TESTS),$(PYTEST) $(TESTS),$(PYTEST) $(SPREAD) && $(PYTEST) $(PROCESSES))
 
 check: $(READY) ## Lint, format, types, and all tests with branch coverage
 	@cd "$(ROOT)" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@cd "$(ROOT)" && $(BIN)/mypy
 	@cd "$(ROOT)" && $(PYTEST) $(SPREAD) --cov --cov-report=
-	@cd "$(ROOT)" && $(PYTEST) -m e2e --cov --cov-append --cov-report=term:skip-covered
+	@cd "$(ROOT)" && $(PYTEST) $(PROCESSES) --cov --cov-append --cov-report=term:skip-covered
 
 soak: $(READY) ## Simulate whole networks under fresh seeds until Ctrl-C
 	@cd "$(ROOT)" && $(BIN)/python -m tests.simulation --soak

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 refused or failed (the text says what to do), 2 the comman
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, NoReturn
@@ -36,8 +37,25 @@ ApiOption = Annotated[
 
 def print_json(value: object) -> None:
     """For programs, on standard output."""
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    write_out(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+
+
+def write_out(text: str) -> None:
+    """Write all of it to standard output, at once.
+
+    With ``PYTHONUNBUFFERED`` Python makes one system call for a text, and what the pipe did not take then is lost
+    without a word: long answers ended in the middle.
+    """
     sys.stdout.flush()
+    stream = sys.stdout.buffer
+    if isinstance(stream, io.RawIOBase):
+        buffered = io.BufferedWriter(stream)
+        buffered.write(text.encode())
+        buffered.flush()
+        buffered.detach()
+    else:
+        stream.write(text.encode())
+        stream.flush()
 
 
 def print_error(code: str, message: str) -> None:

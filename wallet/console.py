@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
+from layer1.console import write_out
 from layer1.errors import Refused
 from layer1.ledger.genesis import Currency
 from wallet.exits import as_refusal, exit_of
@@ -41,7 +42,7 @@ class Output:
             console = Console(width=None if cut else PIPE_COLUMNS)
             with console.capture() as captured:
                 render(console, view, currency)
-            sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+            write_out("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def say(self, text: str) -> None:
         """A sentence for people; with ``--json`` nothing."""
@@ -51,8 +52,7 @@ class Output:
 
     def line(self, value: View | dict[str, object]) -> None:
         """One line of JSON."""
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-        sys.stdout.flush()
+        write_out(msgspec.json.encode(value).decode() + "\n")
 
     def fail(self, error: BaseException) -> NoReturn:
         """Say what happened and what to do, and end with the exit code that goes with it."""
