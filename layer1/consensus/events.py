@@ -55,8 +55,8 @@ class WorkChanged:
     pending: bool
     """A transaction that the leader has had time to receive, or a deadline that is due."""
     passed_over_ms: int | None
-    """Monotonic time since which leaders could have proposed the oldest pending transaction: when it arrived here, or
-    when the last block was executed that had no room for it (rule 6)."""
+    """Monotonic time since which leaders could have proposed the oldest pending transaction: when it arrived here, or,
+    unless it is a dispute, when the last block was executed that had no room for it (rule 6)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,11 +145,13 @@ class BatchStore:
         yield from self._disputes.values()
         yield from self._ordinary.values()
 
-    def oldest(self, included: Collection[Hash]) -> Held | None:
-        """The first good batch that is not among those `included`."""
-        lanes = (self._disputes, self._ordinary)
-        first = (next((held for held in lane.values() if held.digest not in included), None) for lane in lanes)
-        return min((held for held in first if held is not None), key=lambda held: held.arrived_ms, default=None)
+    def oldest(self, included: Collection[Hash]) -> tuple[Held | None, Held | None]:
+        """The first good batch of disputes that is not among those `included`, and the first of others."""
+        dispute, ordinary = (
+            next((held for held in lane.values() if held.digest not in included), None)
+            for lane in (self._disputes, self._ordinary)
+        )
+        return dispute, ordinary
 
     def durable(self) -> Iterator[Held]:
         """Those that are in the journal."""

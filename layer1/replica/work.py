@@ -27,10 +27,11 @@ class WorkWatch:
         self._included: Collection[Hash] = ()
         self._version = -1
         self._told: tuple[bool, int | None] = (False, None)
-        self._oldest: Held | None = None
-        """Of the batches that no block on its way holds."""
+        self._dispute: Held | None = None
+        self._ordinary: Held | None = None
+        """The oldest of their kinds of the batches that no block on its way holds."""
         self._no_room_ms = 0
-        """Monotonic time of the last block that had no room for it."""
+        """Monotonic time of the last block that had no room for the ordinary one."""
         self._due_wall_ms: int | None = None
 
     def executed(self, executed: Executed) -> None:
@@ -41,7 +42,8 @@ class WorkWatch:
     @property
     def oldest_ms(self) -> int | None:
         """Monotonic time at which the oldest batch arrived that no block on its way holds."""
-        return None if self._oldest is None else self._oldest.arrived_ms
+        waiting = (self._dispute, self._ordinary)
+        return min((held.arrived_ms for held in waiting if held is not None), default=None)
 
     def news(self, consensus: Consensus, now: Now) -> tuple[WorkChanged, ...]:
         """What consensus does not know yet; one item or none.
@@ -55,14 +57,14 @@ class WorkWatch:
             self._head, self._version = (head, self._application.floor.id), -1
             self._included = self._application.included(head)
             self._due_wall_ms = self._due(head)
-            self._oldest = self._batches.oldest(self._included)
+            self._dispute, self._ordinary = self._batches.oldest(self._included)
             self._look_for_room(head, now)
         if self._version != self._batches.version:
             self._version = self._batches.version
-            self._oldest = self._batches.oldest(self._included)
+            self._dispute, self._ordinary = self._batches.oldest(self._included)
         due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
-        passed_ms = None if self._oldest is None else max(self._oldest.arrived_ms, self._no_room_ms)
-        told = (self._oldest is not None or due, passed_ms)
+        passed_ms = self._passed_over_ms()
+        told = (passed_ms is not None or due, passed_ms)
         if told == self._told:
             return ()
         self._told = told
@@ -74,12 +76,25 @@ class WorkWatch:
             return None
         return now.monotonic_ms + self._due_wall_ms - now.wall_ms
 
+    def _passed_over_ms(self) -> int | None:
+        """Since when leaders leave something out that they had room for; None if nothing waits.
+
+        Every block has room for a dispute: it goes before all else, and challenge periods reckon with the inclusion
+        timeout (groups.md, rule 18). Other disputes are no excuse, or a leader could fill its blocks with its own.
+        """
+        passed: list[int] = []
+        if self._dispute is not None:
+            passed.append(self._dispute.arrived_ms)
+        if self._ordinary is not None:
+            passed.append(max(self._ordinary.arrived_ms, self._no_room_ms))
+        return min(passed, default=None)
+
     def _look_for_room(self, head: BlockId, now: Now) -> None:
         """Hold it against no leader that a full block leaves something out: rule 6, "while blocks had room".
 
         A leader that fills blocks with what is younger is bounded by the longest term.
         """
-        block, oldest = self._application.get(head), self._oldest
+        block, oldest = self._application.get(head), self._ordinary
         if block is None or oldest is None:
             return
         if not self._application.had_room(block, len(oldest.transactions), oldest.weight):

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from layer1.codec import decode
+from layer1.block import Batch
+from layer1.codec import decode, encode
 from layer1.consensus.messages import Nullify
 from layer1.crypto import Hash
 from layer1.errors import RemoteError
 from layer1.header import BlockId
+from layer1.ledger.transactions import Report, Transaction
+from layer1.replica import events
 from layer1.replica.application import Part
 from layer1.replica.mempool import PoolLimits
-from layer1.replica.messages import ConsensusMessage, LinkMessage
+from layer1.replica.messages import BatchData, ConsensusMessage, LinkMessage
 from layer1.replica.weight import BUILD_WEIGHT, Filling, block_weight
 from tests.layer1.replica.network import GENESIS, Network, Node, transfer
 
@@ -85,6 +88,23 @@ def test_whoever_leaves_something_out_although_there_is_room_loses_its_term() ->
     assert not nullified
     net.run_until(lambda: bool(nullified), 2_000)
     net.run_until(lambda: all(victim.id in final(node) for node in net.nodes))
+
+
+@pytest.mark.slow
+def test_no_block_is_too_full_for_a_dispute() -> None:
+    """It has room in every block, and a challenge period reckons with the inclusion timeout (groups.md, rule 18)."""
+    net, nullified = network(BLOCK)
+    report = Transaction(Report(bytes(32), None, None), 500_000, bytes(16))
+    leaves_out(net, lambda part: report not in part.transactions)
+    net.submit(1, [transfer(genesis=net.genesis) for _ in range(BLOCK * (TIMEOUT_MS // 200 + 20))])
+    data = encode(BatchData(encode(Batch(1, (report,)))))
+    for index in (0, 2, 3):
+        net.step(index, events.FromPeer(1, data))
+    net.run_for(TIMEOUT_MS // 2)
+    assert net.heights()[0] > 5, "it fills its blocks with others"
+    net.run_until(lambda: bool(nullified), TIMEOUT_MS // 2 + PARAMETERS.view_timeout_ms)
+    net.run_until(lambda: all(report.id in final(node) for node in net.nodes), 4 * PARAMETERS.view_timeout_ms)
+    assert any(len(node.core.batches) for node in net.nodes), "before what came earlier"
 
 
 def final(node: Node) -> set[Hash]:
