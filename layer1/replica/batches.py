@@ -74,6 +74,8 @@ class BatchStore:
         """Good ones, in the order in which they became so, which is nearly that of their arrival."""
         self._bad: dict[Hash, str] = {}
         self._verified: dict[Hash, Transaction] = {}
+        self._hurried: set[Hash] = set()
+        """Ids of what is in good batches of disputes."""
         self._count: Counter[int] = Counter()
         self._bytes: Counter[int] = Counter()
         self.version = 0
@@ -94,6 +96,13 @@ class BatchStore:
         """Whether this very transaction, signatures included, was verified here already."""
         known = self._verified.get(name)
         return known is not None and known.signatures == transaction.signatures
+
+    def is_on_its_way(self, name: Hash, transaction: Transaction) -> bool:
+        """Whether this very transaction need not be packed here: a good batch has it, of disputes if it is one.
+
+        In a batch with anything else a dispute would wait as long as that.
+        """
+        return self.is_verified(name, transaction) and (name in self._hurried or not is_dispute(transaction))
 
     def add(self, encoded: bytes, source: int, now_ms: int, *, wanted: bool) -> Held | None:
         """Take a batch in, not verified yet; None if it is here already.
@@ -134,6 +143,8 @@ class BatchStore:
         self.version += 1
         (self._disputes if held.is_dispute else self._ordinary)[held.digest] = held
         self._verified.update(zip(held.ids, held.transactions, strict=True))
+        if held.is_dispute:
+            self._hurried.update(held.ids)
 
     def refuse(self, held: Held, why: str) -> None:
         """A signature of it is bad: it is bad as a whole."""
@@ -220,6 +231,7 @@ class BatchStore:
             (self._disputes if held.is_dispute else self._ordinary).pop(held.digest, None)
             for name in held.ids:
                 self._verified.pop(name, None)
+                self._hurried.discard(name)
 
     def _note_bad(self, digest: Hash, why: str) -> None:
         self._bad[digest] = why

@@ -280,7 +280,7 @@ class ReplicaCore:
 
     def _on_submit(self, event: events.Submit, now: Now) -> None:
         state = self.application.floor.state
-        unknown = [item for item in event.transactions if not self.batches.is_verified(*item)]
+        unknown = [item for item in event.transactions if not self.batches.is_on_its_way(*item)]
         entries = self.pool.take(unknown, state, event.source, now.monotonic_ms)
         if entries:
             job = self._verify(entries, tuple(entry.transaction for entry in entries))

@@ -51,7 +51,7 @@ class WorkWatch:
         It goes before the answer to `Build`, or a leader of several views would fill them with empty blocks.
         """
         tip, chain = self._tip, consensus.chain
-        alive = tip is not None and (tip.header.view >= consensus.view or chain.is_certified(tip.header.view))
+        alive = tip is not None and (tip.header.view >= consensus.view or tip.id in chain.certified_views)
         head = tip.id if tip is not None and alive else chain.tip.id
         if self._head != (head, self._application.floor.id):
             self._head, self._version = (head, self._application.floor.id), -1

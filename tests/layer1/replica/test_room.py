@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from layer1.block import Batch
+from layer1.block import Batch, batch_digest
 from layer1.codec import decode, encode
+from layer1.consensus.certificates import Signer, notarization
+from layer1.consensus.core import Consensus
+from layer1.consensus.events import Now, Received
 from layer1.consensus.messages import Nullify
 from layer1.crypto import Hash
 from layer1.errors import RemoteError
 from layer1.header import BlockId
 from layer1.ledger.transactions import Report, Transaction
 from layer1.replica import events
-from layer1.replica.application import Part
+from layer1.replica.application import Application, Part
+from layer1.replica.batches import BatchStore
+from layer1.replica.core import consensus_config
 from layer1.replica.mempool import PoolLimits
 from layer1.replica.messages import BatchData, ConsensusMessage, LinkMessage
 from layer1.replica.weight import BUILD_WEIGHT, Filling, block_weight
-from tests.layer1.replica.network import GENESIS, Network, Node, transfer
+from layer1.replica.work import WorkWatch
+from tests.layer1.replica.network import EPOCH_MS, GENESIS, KEYS, Network, Node, transfer
 
 BLOCK = 5
 """Transactions of a block here."""
@@ -105,6 +111,42 @@ def test_no_block_is_too_full_for_a_dispute() -> None:
     net.run_until(lambda: bool(nullified), TIMEOUT_MS // 2 + PARAMETERS.view_timeout_ms)
     net.run_until(lambda: all(report.id in final(node) for node in net.nodes), 4 * PARAMETERS.view_timeout_ms)
     assert any(len(node.core.batches) for node in net.nodes), "before what came earlier"
+
+
+def test_nobody_slows_a_dispute_down_by_packing_it_with_something_else() -> None:
+    """A batch with a transfer in it waits among transfers, so whoever is brought the dispute packs it again."""
+    net, _ = network(BLOCK)
+    net._failures = lambda _node, _effect: ()  # type: ignore[method-assign, assignment]  # of no group; but it looks good
+    net.lost = lambda *_: True
+    report = Transaction(Report(bytes(32), None, None), 500_000, bytes(16))
+    slow = encode(Batch(1, (report, transfer(genesis=net.genesis))))
+    node = net.nodes[2]
+    net.step(2, events.FromPeer(1, encode(BatchData(slow))))
+    net.run_for(10)
+    for _ in range(2):
+        net.submit(2, [report, *node.core.batches.get(batch_digest(slow)).transactions])  # type: ignore[union-attr]
+        net.run_for(10)
+        packed = [held.transactions for held in node.core.batches.pending() if held.packer == 2]
+        assert packed == [(report,)], "once, and by itself"
+
+
+def test_what_only_an_abandoned_block_holds_still_waits() -> None:
+    """Of two blocks in one view, the one that was executed here lost: what is in it is work."""
+    batches, application = BatchStore(PARAMETERS, 4), Application(GENESIS)
+    batch = Batch(1, (transfer(),))
+    held = batches.add_own(encode(batch), batch, [batch.transactions[0].id], 0)
+    watch, floor = WorkWatch(application, batches), application.floor
+    part = Part(held.digest, held.encoded, held.transactions, held.weight)
+    lost = application.build(1, 0, floor.header, EPOCH_MS + 1, [part])
+    other = application.build(1, 0, floor.header, EPOCH_MS + 2, [])
+    watch.executed(lost)
+    watch.executed(other)
+    consensus = Consensus(consensus_config(GENESIS), KEYS[0], 0, floor.header)
+    assert watch.news(consensus, Now(5, EPOCH_MS + 5)) == (), "as long as it may become the parent"
+    votes = [Signer(consensus.config, KEYS[i], i).notarize(1, other.id) for i in range(consensus.config.quorum)]
+    consensus.step(Received(1, notarization(votes, len(votes))), Now(6, EPOCH_MS + 6))
+    assert consensus.view == 2
+    assert [news.pending for news in watch.news(consensus, Now(6, EPOCH_MS + 6))] == [True]
 
 
 def final(node: Node) -> set[Hash]:
