@@ -79,11 +79,12 @@ def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> S
     for before, after in pairwise(message.commands):
         require(before.number < after.number, f"command {after.number} of member {member} follows {before.number}")
     fresh = tuple(command for command in message.commands if command.number > last)
-    waiting = len(group.queue) + len(fresh)
-    require(waiting <= 2 * MAX_QUEUED, f"member {member} lets {waiting} commands wait; {MAX_QUEUED} at most")
-    if waiting * MAX_COMMAND_BYTES > 2 * MAX_QUEUED_BYTES:
+    members, waiting = group.place.size, len(group.queue) + len(fresh)  # of all of them: nobody pays for the others
+    require(waiting <= members * MAX_QUEUED, f"member {member} lets {waiting} commands wait; {MAX_QUEUED} at most")
+    if waiting * MAX_COMMAND_BYTES > members * MAX_QUEUED_BYTES:
         size = _size_of(group.queue) + _size_of(fresh)
-        require(size <= 2 * MAX_QUEUED_BYTES, f"member {member} lets {size} bytes wait; {MAX_QUEUED_BYTES} at most")
+        most = members * MAX_QUEUED_BYTES
+        require(size <= most, f"member {member} lets {size} bytes wait; {MAX_QUEUED_BYTES} at most")
     if fresh:
         newest, most = fresh[-1].number, last + MAX_QUEUED
         require(newest <= most, f"member {member} numbers a command {newest}; at most {most} after {last}")

@@ -380,6 +380,18 @@ def test_a_member_that_submits_too_many_bytes_breaks_the_protocol() -> None:
     assert a.group == before
 
 
+def test_a_member_is_not_blamed_for_what_the_others_let_wait() -> None:
+    """In a larger group each may have as much waiting at the primary as in a pair."""
+    a, b, c, wire = trio_of(3)
+    a.request(pay(1, 1))
+    wire.collect()
+    for party in (a, b, c):
+        party.request(*large(MAX_QUEUED_BYTES // MAX_COMMAND_BYTES))
+    for party in (b, c):
+        a.step(Received(party.group.place.index, Submit(a.name, party.group.outbox), SALT))
+    assert len(a.group.queue) == 3 * MAX_QUEUED_BYTES // MAX_COMMAND_BYTES
+
+
 BAD_SUBMITS: list[tuple[str, Any]] = [
     ("of another member", Command(0, 1, pay(1, 1), TAG)),
     ("without a tag", Command(1, 1, pay(0, 1), b"")),
