@@ -54,6 +54,7 @@ class Follower:
         self._submitter = parts.submitter
         self._signals = parts.signals
         self._hint = asyncio.Event()
+        self._unanswered: Hash | None = None
         self.clock_ms: int | None = None
         self.seen: dict[Hash, Group] = {}
         self.did: dict[Hash, str] = {}
@@ -74,17 +75,28 @@ class Follower:
                         await self._hint.wait()
 
     async def look_at_all(self) -> None:
-        """Look at every live channel; a failure is logged, and left to the next time."""
-        for record in self._book.live():
+        """Look at every live channel; a failure is logged, and left to the next time.
+
+        If the ledger does not answer the rest waits as well, and goes first next time: it may be the one channel that
+        the ledger does not answer for.
+        """
+        for record in self._in_turn():
             try:
                 await self.look(record)
             except (WedgeError, OSError) as error:  # a full disk too: the other channels are watched all the same
                 _log.warning("channel %s: %s", record.group_id.hex()[:12], error)
                 if isinstance(error, LedgerUnreachable):
+                    self._unanswered = record.group_id
                     return
             except Exception as error:  # noqa: BLE001 - one channel's trouble must not leave the others unwatched
                 _log.exception("channel %s: a fault of this program", record.group_id.hex()[:12])
                 self._tell(record, f"cannot be looked at, for a fault of this program: {error!r}; see the log")
+
+    def _in_turn(self) -> list[ChannelRecord]:
+        """The live channels, the one that had no answer last."""
+        live = self._book.live()
+        behind = next((i + 1 for i, record in enumerate(live) if record.group_id == self._unanswered), 0)
+        return live[behind:] + live[:behind]
 
     async def look(self, record: ChannelRecord) -> ChannelRecord:
         """Look at one channel, and answer what there is to answer.

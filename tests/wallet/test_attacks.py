@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from layer1.client import LedgerEvent
+from layer1.client import LedgerEvent, LedgerUnreachable
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.genesis import Currency
@@ -111,6 +111,29 @@ async def test_one_channel_in_trouble_leaves_the_others_watched(
     assert {first.id, second.id} <= set(looked)
     assert "KeyError" in bob._follower.did[first.id]
     assert any(record.exc_info for record in caplog.records)
+
+
+async def test_one_channel_without_an_answer_leaves_the_others_watched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first that the ledger did not answer for ended every round, so the others were never looked at."""
+    bob, contact = await world.serve("bob")
+    alice = await world.load("alice")
+    channels = [await open_with(alice, contact) for _ in range(3)]
+    looked: list[Any] = []
+
+    async def look(record: Any) -> None:
+        looked.append(record.group_id)
+        if record.group_id == bad:
+            raise LedgerUnreachable("for this one")
+
+    monkeypatch.setattr(bob._follower, "look", look)
+    for channel in channels:
+        bad = channel.id
+        await bob._follower.look_at_all()
+        looked.clear()
+        await bob._follower.look_at_all()
+        assert {channel.id for channel in channels} == set(looked)
 
 
 async def serving(world: World, name: str, started: asyncio.Event) -> None:
