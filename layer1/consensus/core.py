@@ -960,8 +960,9 @@ class Consensus:
         return self._pacing.deadline_ms(self._oldest_notarized_ms(), self._passed_over_ms if self._pending else None)
 
     def _oldest_notarized_ms(self) -> int | None:
-        """Rule 8: of the oldest notarized unfinal view of this term."""
-        oldest = max(self.config.first_view(self.view), self.chain.floor.view + 1)
+        """Rule 8: of the oldest notarized unfinal view of this term. What is final need not be executed here."""
+        final = self.chain.floor.view if self._final is None else self._final.view
+        oldest = max(self.config.first_view(self.view), final + 1)
         return self._notarized_ms.get(oldest) if oldest < self.view else None
 
     def _run_timers(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from layer1.consensus.config import Config
 from layer1.consensus.events import CatchUp, CaughtUp, Validate, Validated
 from layer1.consensus.messages import Fetch, Finalization, Finalize, Notarize, Nullify
+from layer1.consensus.records import decode_record
 from layer1.header import Header
 from tests.layer1.consensus.network import START_WALL_MS, Network, child, config, genesis
 from tests.layer1.consensus.test_rules import BATCH, Bench, of, said
@@ -44,12 +45,12 @@ def kept(core: object) -> Counter[str]:
     return found
 
 
-def follow(bench: Bench, views: range, parent: Header, *, final: bool = True) -> Header:
+def follow(bench: Bench, views: range, parent: Header, *, final: bool = True, pace_ms: int = 10) -> Header:
     """Let the replica hear everything of these views, of a chain whose beginning it does not have."""
     for view in views:
         proposal = bench.proposal(view, parent)
         block, parent = proposal.vote.block, proposal.header
-        bench.now_ms += 10
+        bench.now_ms += pace_ms
         bench.get(proposal, *(signer.notarize(view, block) for signer in bench.signers[:3]))
         if final:
             bench.get(*(signer.finalize(view, block) for signer in bench.signers[:3]))
@@ -94,6 +95,14 @@ def test_far_behind_it_goes_on_voting_and_commits_after_catching_up() -> None:
     following = bench.proposal(201, proposal.header)
     assert of(bench.get(following), Validate)
     assert said(bench.do(Validated(following.vote.block, True)), Notarize)
+
+
+def test_what_is_final_is_held_against_no_leader_executed_or_not() -> None:
+    """Rule 8 is about what is notarized and not final: who is behind must not end the terms of the others."""
+    bench = Bench({**FEW, "term_views": 16, "stall_timeout_ms": 1_000})
+    follow(bench, range(3, 80), orphan(), pace_ms=100)
+    assert bench.config.stall_timeout_ms < 16 * 100
+    assert not [record for record in bench.records if isinstance(decode_record(record), Nullify)]
 
 
 def test_catching_up_is_not_put_off_by_what_becomes_final_meanwhile() -> None:
