@@ -294,11 +294,32 @@ class Chain:
         if bound < self._pruned_view + self._config.keep_views // 4:
             return
         self._pruned_view = bound
-        for block in [block for block, held in self.blocks.items() if held.header.view < bound]:
-            self.children.pop(self.blocks.pop(block).header.parent, None)
+        kept = self._above_floor()
+        for block in [block for block, held in self.blocks.items() if held.header.view < bound and block not in kept]:
+            self._drop(block)
         for views in (self.trusted, self.certified_views):
-            for block in [block for block, view in views.items() if view < bound]:
+            for block in [block for block, view in views.items() if view < bound and block not in kept]:
                 del views[block]
         drop_below(self.first, bound)
         drop_below(self.certified, bound)
         drop_below(self.nullifications, self._config.term(bound))
+
+    def _drop(self, block: BlockId) -> None:
+        parent = self.blocks.pop(block).header.parent
+        siblings = [child for child in self.children.pop(parent) if child != block]
+        if siblings:
+            self.children[parent] = siblings
+
+    def _above_floor(self) -> set[BlockId]:
+        """Validated blocks whose whole ancestry down to the floor is here.
+
+        As long as nobody has committed them, they may be nowhere else but where they were voted for: a block far
+        below the newest final one may still be its ancestor.
+        """
+        found: set[BlockId] = set()
+        waiting = [self.floor_id]
+        while waiting:
+            valid = [block for block in self.children.get(waiting.pop(), ()) if self.blocks[block].durable]
+            found.update(valid)
+            waiting += valid
+        return found

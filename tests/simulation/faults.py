@@ -26,6 +26,7 @@ class Process(Protocol):
     genesis: Genesis
     clock: Clock
     fuse: int | None
+    at_sync: Callable[[], None] | None
     slow_disk: float
 
     def start(self) -> None:
@@ -59,7 +60,7 @@ class Faults:
         for mend in self._mends:
             mend()
         for replica in self.replicas:
-            replica.fuse, replica.slow_disk = None, 0.0
+            replica.fuse, replica.at_sync, replica.slow_disk = None, None, 0.0
             replica.resume()
             replica.clock.set(0)
             replica.start()
@@ -115,9 +116,12 @@ class Faults:
         self.world.after(random.randint(1, 3_000) * MS, replica.start)
 
     def burn(self, random: Random) -> None:
-        """SIGKILL between two effects of one turn."""
+        """SIGKILL between two effects of one turn, or in the middle of the next sync."""
         replica = random.choice(self.replicas)
-        replica.fuse = random.randint(1, 30)
+        if random.random() < 0.5:
+            replica.fuse = random.randint(1, 30)
+        else:
+            replica.at_sync = replica.kill
         self.world.after(random.randint(500, 3_000) * MS, replica.start)
 
     def blackout(self, random: Random) -> None:
@@ -128,8 +132,12 @@ class Faults:
                 self.world.after(random.randint(1, 1_000) * MS, replica.start)
 
     def pause(self, random: Random) -> None:
-        """A process stops for a while and goes on as if nothing had been."""
-        random.choice(self.replicas).pause(random.randint(10, 4_000) * MS)
+        """A process stops for a while, often during a sync, and goes on as if nothing had been."""
+        replica, duration_us = random.choice(self.replicas), random.randint(10, 4_000) * MS
+        if random.random() < 0.5:
+            replica.pause(duration_us)
+        else:
+            replica.at_sync = partial(replica.pause, duration_us)
 
     def skew(self, random: Random) -> None:
         """A wall clock jumps, within the drift bound or far beyond, and drifts from there."""

@@ -1,8 +1,8 @@
 """A process that hosts one real replica core, and performs its effects as `layer1.replica.driver` does.
 
 What comes in within one turn goes through the core at once; its records are appended, at the end of the turn there is
-one sync, and only then the messages of the turn leave. A process may pause, be killed between any two effects, and be
-started again from what its disk holds.
+one sync, and only then the messages of the turn leave. A process may pause, also between a sync and what waits for it,
+be killed between any two effects or in the middle of a sync, and be started again from what its disk holds.
 
 Source: layer1/replica/driver.py; docs/design/consensus.md, "Persist before sending".
 """
@@ -72,6 +72,8 @@ class _Life:
     may_sync: bool = False
     in_turn: bool = False
     """From its first event until its messages have left."""
+    held: bool = False
+    """It was stopped after its sync: what waited for that leaves when it goes on."""
     turn_is_due: bool = False
     syncing: bool = False
     lazy: bool = False
@@ -110,6 +112,10 @@ class Replica:
         self.paused = False
         self.fuse: int | None = None
         """Effects until it is killed; None for never."""
+        self.at_sync: Callable[[], None] | None = None
+        """Strikes once, in the middle of the next sync."""
+        self.away = False
+        """Nobody starts it."""
         self.slow_disk = 0.0
         """Part of the syncs that take long."""
         self.life: _Life | None = None
@@ -151,7 +157,7 @@ class Replica:
 
     def start(self) -> None:
         """Come back from the disk, and take part."""
-        if self.alive or self.failed is not None:
+        if self.alive or self.away or self.failed is not None:
             return
         if self.disk.is_lost:
             self._rejoin()
@@ -167,7 +173,7 @@ class Replica:
         self.life = _Life(core, journal)
         if self.role is not None:
             self.role.twist(core)
-        self.paused, self.fuse = False, None
+        self.paused, self.fuse, self.at_sync = False, None, None
         self.world.note(self.name, f"starts at height {self.height}")
         if self.is_honest:
             self.checkers.restored(self.name, self.index, blocks, self.height)
@@ -187,6 +193,7 @@ class Replica:
         if self.is_honest:
             self.checkers.synced(self.name, self.index, self.disk.records[before:])
         self.world.stats["kills"] += 1
+        self.world.stats["kills while syncing"] += life.syncing
         self.world.stats["turns torn"] += 0 < kept < unsynced
         self.world.stats["turns lost"] += kept < unsynced
         self.world.note(self.name, "is killed")
@@ -204,6 +211,8 @@ class Replica:
         """SIGCONT."""
         self.paused = False
         if self.life is not None:
+            if self.life.held:
+                self._leave_turn(self.life)
             self._schedule_turn(self.life)
 
     def _fail(self, error: LocalError | RemoteError) -> None:
@@ -329,10 +338,16 @@ class Replica:
             self.kill()
             return
         if life.must_sync:
-            life.syncing = True
-            self.world.after(self._sync_us(), partial(self._end_turn, life))
+            self._begin_sync(life)
         else:
             self._end_turn(life)
+
+    def _begin_sync(self, life: _Life) -> None:
+        life.syncing = True
+        us, strike, self.at_sync = self._sync_us(), self.at_sync, None
+        self.world.after(us, partial(self._end_turn, life))
+        if strike is not None:
+            self.world.after(us // 2, lambda: strike() if self.life is life else None)
 
     def _sync_us(self) -> int:
         if self.slow_disk and self._random.random() < self.slow_disk:
@@ -422,6 +437,18 @@ class Replica:
             elif life.may_sync and not life.lazy:
                 life.lazy = True
                 self.world.after(LAZY_SYNC_US, partial(self._sync_lazily, life))
+        except _KilledError:
+            self.kill()
+            return
+        if self.paused:
+            life.held = True
+            self.world.stats["turns held"] += 1
+        else:
+            self._leave_turn(life)
+
+    def _leave_turn(self, life: _Life) -> None:
+        life.held = False
+        try:
             self._flush(life)
         except _KilledError:
             self.kill()
@@ -437,6 +464,9 @@ class Replica:
             self.checkers.synced(self.name, self.index, self.disk.records[before:])
 
     def _sync_lazily(self, life: _Life) -> None:
+        if self.life is life and self.paused:
+            self.world.after(LAZY_SYNC_US, partial(self._sync_lazily, life))
+            return
         life.lazy = False
         if self.life is life and not life.syncing:
             self._sync(life)
@@ -469,7 +499,9 @@ class Replica:
             self.store.append([block])
 
     def _load(self, effect: events.LoadBlocks) -> events.Loaded:
-        return events.Loaded(effect.peer, effect.first, self.store.load(effect.first, 2 * catchup.MAX_BLOCKS))
+        blocks = self.store.load(effect.first, 2 * catchup.MAX_BLOCKS)
+        self.world.stats["blocks from storage"] += len(blocks)
+        return events.Loaded(effect.peer, effect.first, blocks)
 
     def _reject(self, effect: events.Reject) -> None:
         if self.is_honest:

@@ -11,10 +11,11 @@ Source: docs/design/style.md, "How their tests read".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from layer1.ledger.genesis import Genesis
+from layer1.replica.catchup import RECENT_BLOCKS
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
 from tests.simulation.byzantine import ROLES
@@ -31,6 +32,8 @@ from tests.simulation.workload import Workload
 
 LOOK_US = 50 * MS
 """How often the liveness phase looks whether it is over."""
+LATE = 0.05
+"""Part of the seeds that have a late replica: their blocks take time."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Options:
     """Between two checkpoints of a replica."""
     lost: int | None = None
     """An honest replica that loses its disk, and rejoins; it counts towards f."""
+    late: int | None = None
+    """An honest replica that is away for most of the safety phase."""
     pause_ms: int = 300
     """Mean time between two acts of one client."""
 
@@ -63,7 +68,7 @@ class Options:
         others = [index for index in range(replicas) if index not in byzantine]
         may_lose = len(byzantine) < faulty and random.random() < 0.3
         kinds = random.sample(sorted(KINDS), random.choice((0, 1, 1, 2, 2, 3, 5)))
-        return cls(
+        options = cls(
             seed=seed,
             replicas=replicas,
             term_views=random.choice((1, 3, 8, 64)),
@@ -75,10 +80,28 @@ class Options:
             lost=random.choice(others) if may_lose else None,
             pause_ms=random.choice((150, 300, 800)),
         )
+        return options.with_a_late_one(random) if random.random() < LATE else options
+
+    def with_a_late_one(self, random: Random) -> Options:
+        """Busy enough that it comes back further behind than the memory of its peers reaches; it counts towards f."""
+        roles = self.roles[: (self.replicas - 1) // 3 - 1]
+        honest = sorted(set(range(self.replicas)) - {index for index, _ in roles})
+        return replace(
+            self,
+            term_views=max(8, self.term_views),
+            duration_ms=4_000,
+            profile=CALM,
+            faults=self.faults[:1],
+            roles=roles,
+            lost=None,
+            late=random.choice(honest),
+            pause_ms=25,
+        )
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {index}" for index, role in self.roles) or "nobody Byzantine"
         roles += "" if self.lost is None else f", {self.lost} loses its disk"
+        roles += "" if self.late is None else f", {self.late} comes late"
         return (
             f"seed {self.seed}: {self.replicas} replicas, terms of {self.term_views}, {self.profile.name} network, "
             f"{self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, faults: "
@@ -181,6 +204,8 @@ class Scenario:
                 replica.role.begin()
         if self.options.lost is not None:
             self._lose_disks(self.replicas[self.options.lost], end_us)
+        if self.options.late is not None:
+            self._send_away(self.replicas[self.options.late], end_us)
         self.workload.start()
         faults.start(self.options.faults)
         self.world.run(end_us)
@@ -191,6 +216,22 @@ class Scenario:
             lost_us = random.randint(0, end_us)
             self.world.schedule(lost_us, replica.lose_disk)
             self.world.schedule(lost_us + random.randint(1, 1_000) * MS, replica.start)
+
+    def _send_away(self, replica: Replica, end_us: int) -> None:
+        random = self.world.random("late")
+
+        def leave() -> None:
+            replica.away = True
+            replica.kill()
+
+        def come_back() -> None:
+            replica.away = False
+            replica.start()
+            behind = max(other.height for other in self.replicas) - replica.height
+            self.world.stats["behind all memory"] += behind > RECENT_BLOCKS
+
+        self.world.schedule(random.randint(0, end_us // 10), leave)
+        self.world.schedule(random.randint(end_us * 3 // 4, end_us), come_back)
 
     def liveness_phase(self) -> int:
         """Heal everything; how long it took until all was final, ms."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -72,6 +73,76 @@ def test_a_clock_jumps_and_drifts_and_only_the_wall_clock_does() -> None:
     assert clock.now().wall_ms == START_WALL_MS + 10_000 - 5_000 + 500
     assert clock.now().monotonic_ms != other.now().monotonic_ms, "nobody may compare the two"
     assert world.now_us == clock.world_us(clock.now().monotonic_ms) == other.world_us(other.now().monotonic_ms)
+
+
+class Stage:
+    """One replica of a calm network, stopped at the moment in which its next sync is under way."""
+
+    def __init__(self) -> None:
+        self.scenario = Scenario(Options(seed=2, duration_ms=1_000, pause_ms=50))
+        self.replica = self.scenario.replicas[1]
+        self.sent: list[bytes] = []
+        self.scenario.world.schedule(300 * MS, self._watch)
+
+    def _watch(self) -> None:
+        send = self.replica.network.send
+
+        def note(sender: str, peer: int | None, data: bytes) -> None:
+            if sender == self.replica.name:
+                self.sent.append(data)
+            send(sender, peer, data)
+
+        self.replica.network.send = note  # type: ignore[method-assign]
+
+    def run_to_strike(self, strike: Callable[[], None]) -> tuple[int, int]:
+        """Let this happen in the middle of the next sync: how many records were durable and how many were not."""
+        found: list[tuple[int, int]] = []
+
+        def stop() -> None:
+            life = self.replica.life
+            assert life is not None and life.syncing
+            found.append((len(self.replica.disk.records), life.journal.unsynced))
+            self.sent.clear()
+            strike()
+
+        def arm() -> None:
+            self.replica.at_sync = stop
+
+        self.scenario.world.schedule(500 * MS, arm)
+        self.scenario.safety_phase()
+        return found[0]
+
+
+def test_a_process_stopped_during_its_sync_sends_when_it_goes_on() -> None:
+    """Its records are durable; what waited for them leaves much later, and nothing in between."""
+    stage = Stage()
+    replica, world = stage.replica, stage.scenario.world
+    durable, unsynced = stage.run_to_strike(lambda: replica.pause(5_000 * MS))
+    assert unsynced > 0
+    assert len(replica.disk.records) == durable + unsynced, "one turn was synced, and no other begun"
+    assert world.stats["turns held"] == 1 and not stage.sent
+    world.run(world.now_us + 5_000 * MS)
+    assert not replica.paused and stage.sent
+
+
+def test_a_process_killed_while_it_is_held_sends_nothing() -> None:
+    """What was synced stays; what waited for it is gone."""
+    stage = Stage()
+    replica = stage.replica
+    durable, unsynced = stage.run_to_strike(lambda: replica.pause(5_000 * MS))
+    replica.kill()
+    replica.resume()
+    assert len(replica.disk.records) == durable + unsynced and not stage.sent
+
+
+def test_a_process_killed_during_its_sync_sends_nothing() -> None:
+    """Any part of the turn is left."""
+    stage = Stage()
+    replica = stage.replica
+    durable, unsynced = stage.run_to_strike(replica.kill)
+    assert durable <= len(replica.disk.records) <= durable + unsynced
+    assert not replica.alive and not stage.sent
+    assert stage.scenario.world.stats["kills while syncing"] == 1
 
 
 @pytest.mark.slow

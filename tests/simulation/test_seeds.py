@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
+from random import Random
 
 import pytest
 
+from layer1.replica.catchup import RECENT_BLOCKS
 from tests.simulation.scenario import Options, Result, Scenario, run
 
 FOUND = {
@@ -49,8 +52,23 @@ def test_whatever_may_fail_does() -> None:
         stats.update(outcome(seed).stats)
     links = ("cuts", "broken links", "lost messages")
     disks = ("turns lost", "slow syncs", "old copies restored", "lost disks", "rejoined", "checkpoints")
-    for what in (*links, *disks, "clock jumps", "kills", "pauses", "equivocations", "stale reads refused"):
+    late = ("behind all memory", "blocks from storage")
+    processes = ("kills", "pauses", "turns held")
+    for what in (*links, *disks, *late, *processes, "clock jumps", "equivocations", "stale reads refused"):
         assert stats[what] > 0, f"{what}: {stats[what]}"
+    assert stats["turns torn"] >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_replica_further_behind_than_memory_reaches_catches_up_from_storage(seed: int) -> None:
+    """However far behind (consensus.md, "Catching up")."""
+    options = replace(Options.from_seed(seed), replicas=4, roles=(), faults=(), lost=None)
+    result = Scenario(options.with_a_late_one(Random(seed))).run()
+    assert not result.error, f"{result.options}: {result.error}"
+    assert result.stats["behind all memory"] == 1
+    assert result.stats["blocks from storage"] >= RECENT_BLOCKS
+    assert result.healed_ms < 2_000
 
 
 def test_a_calm_network_works() -> None:

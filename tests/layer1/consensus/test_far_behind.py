@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from layer1.consensus.config import Config
-from layer1.consensus.events import CatchUp, CaughtUp, Validate, Validated
+from layer1.consensus.events import CatchUp, CaughtUp, Commit, Validate, Validated
 from layer1.consensus.messages import Fetch, Finalization, Finalize, Notarize, Nullify
 from layer1.consensus.records import decode_record
 from layer1.header import Header
@@ -121,6 +121,59 @@ def test_catching_up_is_not_put_off_by_what_becomes_final_meanwhile() -> None:
             asked += len(of(effects, CatchUp))
         assert bench.now_ms - now_ms < bench.config.rebroadcast_ms
     assert asked >= 2
+
+
+def far_apart(bench: Bench, views: tuple[int, ...]) -> tuple[list[Header], Finalization]:
+    """Blocks of these views, all views between nullified, all validated here, and the finalization of the last."""
+    chain = [genesis()]
+    for view in views:
+        bench.get(*(bench.nullification(between) for between in range(bench.core.view, view)))
+        chain.append(bench.notarized(view, chain[-1])[0])
+    return chain[1:], bench.finalization(views[-1], chain[-1].id)
+
+
+@pytest.mark.parametrize("views", [(1, 3 + 2 * WINDOW), (1, 3 + WINDOW, 5 + 2 * WINDOW, 8 + 3 * WINDOW)])
+def test_what_only_a_far_finalization_commits_is_not_forgotten_before(views: tuple[int, ...]) -> None:
+    """Rule 10: a validated block whose ancestry is here stays, or everybody could drop it before it is final."""
+    bench = Bench(FEW)
+    chain, finalization = far_apart(bench, views)
+    assert bench.core.last_final == genesis()
+    effects = bench.get(finalization)
+    assert [effect.headers for effect in of(effects, Commit)] == [tuple(chain)]
+
+
+def test_it_is_not_forgotten_by_a_restart_either() -> None:
+    """The finalization is here before its ancestors are executed again."""
+    bench = Bench(FEW)
+    chain, finalization = far_apart(bench, (1, 3 + WINDOW, 6 + 2 * WINDOW))
+    bench.restart()
+    bench.get(finalization)
+    assert bench.core.last_final == genesis()
+    for header in chain:
+        effects = bench.do(Validated(header.id, True))
+    assert [effect.headers for effect in of(effects, Commit)] == [tuple(chain)]
+
+
+def test_who_lacks_the_final_block_itself_keeps_what_is_below_it() -> None:
+    """Else it could go on from the block that it holds, and vote, without what is below that: so could all others."""
+    bench = Bench(FEW)
+    chain, _ = far_apart(bench, (1, 3 + 2 * WINDOW))
+    bench.get(bench.nullification(4 + 2 * WINDOW))
+    last = bench.proposal(5 + 2 * WINDOW, chain[-1])
+    bench.get(bench.finalization(last.header.view, last.header.id))
+    assert of(bench.get(last), Validate)
+    effects = bench.do(Validated(last.header.id, True))
+    assert [effect.headers for effect in of(effects, Commit)] == [(*chain, last.header)]
+
+
+def test_what_nobody_validated_is_forgotten_beside_what_is_kept() -> None:
+    """Of two blocks on one parent only the validated one stays."""
+    bench = Bench(FEW)
+    bench.get(bench.proposal(1, genesis()), bench.nullification(1))
+    chain, _ = far_apart(bench, (5, 8 + WINDOW, 12 + 2 * WINDOW))
+    assert bench.core.status()["blocks_held"] == len(chain) + 1
+    bench.get(bench.finalization(500, bytes(32)))
+    assert bench.core.status()["blocks_held"] == len(chain)
 
 
 def test_nothing_that_was_forgotten_is_voted_on_again() -> None:

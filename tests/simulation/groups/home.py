@@ -59,9 +59,16 @@ def read(data: bytes) -> HostRecord:
 class HomeJournal(Journal):
     """The journal of one life: a sync takes its time, may fail, and may be where the process dies."""
 
-    def __init__(self, home: Home, loop: ProcessLoop, boundary: Boundary, synced: Callable[[list[bytes]], None]):
+    def __init__(
+        self,
+        home: Home,
+        loop: ProcessLoop,
+        boundary: Boundary,
+        strike: Boundary,
+        synced: Callable[[list[bytes]], None],
+    ) -> None:
         super().__init__(home.disk)
-        self._home, self._loop, self._boundary, self._synced = home, loop, boundary, synced
+        self._home, self._loop, self._boundary, self._strike, self._synced = home, loop, boundary, strike, synced
         self.failed = ""
         self.syncing = False
 
@@ -78,6 +85,7 @@ class HomeJournal(Journal):
             return
         self.syncing = True
         self._boundary()
+        self._strike()
         self.syncing = False
         if self._home.fails:
             self._home.fails = False

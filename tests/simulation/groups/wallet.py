@@ -130,6 +130,8 @@ class WalletProcess:
         """It never comes back."""
         self.fuse: int | None = None
         """Effects until it is killed; None for never."""
+        self.at_sync: Callable[[], None] | None = None
+        """Strikes once, in the middle of the next sync."""
         self.slow_disk = 0.0
         self.paused = False
         self.life: Life | None = None
@@ -191,7 +193,7 @@ class WalletProcess:
         if self.alive or self.gone:
             return
         self.lives += 1
-        self.paused, self.fuse = False, None
+        self.paused, self.fuse, self.at_sync = False, None, None
         loop = ProcessLoop(self.world, self.world.random(f"{self.name} life {self.lives}"))  # type: ignore[abstract]
         self.world.note(self.name, f"starts with {len(self.home.book)} channels")
         with loop.running():
@@ -220,7 +222,7 @@ class WalletProcess:
         client = SimulatedClient(self._apis, genesis, loop, self.cut, wall_ms)
         submitter = Submitter(client)
         observer.on_submission = self._guarded(submitter)
-        journal = HomeJournal(self.home, loop, boundary, self._synced)
+        journal = HomeJournal(self.home, loop, boundary, self._strike, self._synced)
 
         def group_key(agreement: GroupAgreement, _: int) -> SigningKey:
             return self.keys.group_key(book.key_index_of(agreement))
@@ -268,7 +270,9 @@ class WalletProcess:
             return
         life.loop.dead = True
         before = len(self.home.disk.records)
-        life.journal.crash(self._random, while_syncing=life.journal.syncing or bool(life.journal.failed))
+        unsynced, syncing = life.journal.unsynced, life.journal.syncing or bool(life.journal.failed)
+        kept = life.journal.crash(self._random, while_syncing=syncing)
+        self.world.stats["wallets' turns torn"] += 0 < kept < unsynced
         found = [read(data) for data in self.home.disk.records[before:]]
         if self.is_honest and found:
             self.checkers.synced(self.index, found)
@@ -303,6 +307,14 @@ class WalletProcess:
             if self.fuse <= 0:
                 self.fuse = None
                 self.kill()
+                raise Killed
+
+    def _strike(self) -> None:
+        """In the middle of a sync."""
+        strike, self.at_sync = self.at_sync, None
+        if strike is not None:
+            strike()
+            if self.life is None:
                 raise Killed
 
     def _synced(self, records: list[bytes]) -> None:

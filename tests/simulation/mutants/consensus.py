@@ -15,7 +15,7 @@ from layer1.consensus.pacing import Pacing
 from layer1.consensus.records import Restored
 from layer1.consensus.votes import OwnVotes
 from layer1.header import Header
-from tests.simulation.mutants.grounds import CENSORED, CRASHES, TWINS, WHOLE, consensus
+from tests.simulation.mutants.grounds import CENSORED, CRASHES, POWER, TWINS, WHOLE, consensus
 from tests.simulation.mutants.registry import mutant
 
 # ---------------------------------------------------------------------------------------------------------- objects
@@ -80,7 +80,7 @@ def never_jumps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Consensus, "_enter", _enter)
 
 
-@mutant("rule 2: all views between are covered by nullifications", consensus(1, traitor=True), 60)
+@mutant("rule 2: all views between are covered by nullifications", consensus(1, traitor=True), 120)
 def skips_gaps(patch: pytest.MonkeyPatch) -> None:
     """A parent is taken however far back it is."""
     patch.setattr(Chain, "uncovered", lambda self, parent_view, view: None)
@@ -134,7 +134,7 @@ def nullifies_after_finalize(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Consensus, "_nullify", _nullify)
 
 
-@mutant("rule 5: [S1]", TWINS, 60)
+@mutant("rule 5: [S1]", TWINS, 100)
 def starts_below(patch: pytest.MonkeyPatch) -> None:
     """A range starts at the first view of the term that was not finalized, not at the current one."""
 
@@ -175,7 +175,7 @@ def forgets_votes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Consensus, "_restore", _restore)
 
 
-@mutant("rule 5: kept across restarts", WHOLE, 60)
+@mutant("rule 5: kept across restarts", WHOLE, 100)
 def finalizes_after_nullify_across_a_restart(patch: pytest.MonkeyPatch) -> None:
     """A restart forgets what was nullified, and only that."""
     restore = Consensus._restore
@@ -236,6 +236,13 @@ def ages_across_terms(patch: pytest.MonkeyPatch) -> None:
 def never_repeats(patch: pytest.MonkeyPatch) -> None:
     """What was lost is not said again."""
     patch.setattr(Consensus, "_repeat", lambda self: None)
+
+
+@mutant("rule 10: far behind, that is while blocks below the newest known finalization are missing here", POWER, 30)
+def forgets_ancestors_of_what_is_final(patch: pytest.MonkeyPatch) -> None:
+    """What lies far below the newest finalization is dropped, also if that one is about to commit it."""
+    patch.setattr(Chain, "_above_floor", lambda self: set())
+    patch.setattr(Chain, "reaches_floor", lambda self, block: False)
 
 
 @mutant(

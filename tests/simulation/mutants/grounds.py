@@ -101,9 +101,15 @@ def _with_a_late_one(seed: int) -> str:
     return Late(replace(Options.from_seed(seed), **changes)).run().error
 
 
+def _far_behind(seed: int) -> str:
+    """One replica is away for longer than its peers remember blocks."""
+    options = replace(Options.from_seed(seed), **_four(faults=("burn",) if seed % 2 else ()))
+    return Scenario(options.with_a_late_one(Random(seed))).run().error
+
+
 def _four(**changes: Any) -> dict[str, Any]:
     """Four replicas that nothing happens to but what is named."""
-    return {"replicas": 4, "faults": (), "roles": (), **changes}
+    return {"replicas": 4, "faults": (), "roles": (), "lost": None, "late": None, **changes}
 
 
 WHOLE = whole()
@@ -116,6 +122,10 @@ STEADY = whole(
     "whole replicas, L = 64, crashes and broken links",
     **_four(term_views=64, faults=("kill", "burn", "break", "split"), pause_ms=150, duration_ms=4_000),
 )
+POWER = whole(
+    "whole replicas, crashes in the middle of turns", **_four(faults=("burn",), duration_ms=5_000, pause_ms=150)
+)
+FAR_BEHIND = Ground("whole replicas, one far behind", _far_behind)
 WRONG_ROOTS = whole(
     "whole replicas, L = 1, wrong roots", **_four(term_views=1, roles=((0, "wrong root"),), duration_ms=3_000)
 )

@@ -9,7 +9,7 @@ from layer1.replica.announcing import Announcements
 from layer1.replica.batches import Held
 from layer1.replica.catchup import CatchUpState
 from layer1.replica.core import ReplicaCore
-from tests.simulation.mutants.grounds import LATE, STEADY, WHOLE, WRONG_ROOTS
+from tests.simulation.mutants.grounds import FAR_BEHIND, LATE, STEADY, WHOLE, WRONG_ROOTS
 from tests.simulation.mutants.registry import mutant
 
 
@@ -57,3 +57,9 @@ def announces_no_batches(patch: pytest.MonkeyPatch) -> None:
 def catches_up_without_certificates(patch: pytest.MonkeyPatch) -> None:
     """Fetched blocks are executed under any finalization."""
     patch.setattr(CatchUpState, "_check", lambda self, segment: None)
+
+
+@mutant("Catching up: fetches finalized blocks, however far behind", FAR_BEHIND, 10)
+def serves_only_what_it_remembers(patch: pytest.MonkeyPatch) -> None:
+    """What was loaded from storage for a late replica is not sent to it."""
+    patch.setattr(ReplicaCore, "_on_loaded", lambda self, event, now: self._loads.loaded(event.peer, event.first))
