@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--only NAME] [--full]``: the marks, each beside its floor of the same run."""
+"""``python -m benchmarks [--json] [--only NAME] [--quick]``: the marks, each beside its floor of the same run."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     parser.add_argument("--only", choices=MEASUREMENTS, help="run one of the measurements")
     parser.add_argument(
-        "--full", action="store_true", help=f"restart with {restart.BLOCKS:,} blocks; preparing them takes minutes"
+        "--quick",
+        action="store_true",
+        help=f"restart with {restart.FEWER_BLOCKS:,} blocks: preparing {restart.BLOCKS:,} takes minutes",
     )
     arguments = parser.parse_args()
-    if arguments.full:
-        MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.BLOCKS)
+    if arguments.quick:
+        MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.FEWER_BLOCKS)
     progress = Console(stderr=True)
     with progress.status("measuring the floors") as status:
         bounds = floors.measure()

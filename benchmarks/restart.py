@@ -39,7 +39,7 @@ from layer1.storage.store import Store
 
 BLOCKS = 100_000
 FEWER_BLOCKS = 10_000
-"""Without ``--full``: what a restart does depends on the blocks since the last checkpoint and on the accounts, not on
+"""With ``--quick``: what a restart does depends on the blocks since the last checkpoint and on the accounts, not on
 all blocks."""
 TRANSFERS = 10
 """In one block."""
@@ -57,7 +57,7 @@ MARK_MS = 10_000
 TIMEOUT_S = 120
 
 
-def measure(_: Floors, blocks: int = FEWER_BLOCKS) -> list[Result]:
+def measure(_: Floors, blocks: int = BLOCKS) -> list[Result]:
     """Time from the start of a process until it takes part."""
     with tempfile.TemporaryDirectory(prefix="wedge-bench-") as folder:
         home = home_of(Path(folder) / "ledger", 0)
