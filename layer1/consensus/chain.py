@@ -269,9 +269,8 @@ class Chain:
 
     def about(self, view: View) -> list[Certificate]:
         """The certificate of a block of ``view`` that a peer of this epoch can check, if it is here."""
-        certificate = self.certified.get(view)
-        if certificate is None and view == self.floor.view:
-            certificate = self.finalization
+        # Of the floor the finalization: a peer that holds the notarization only must hear that it is final.
+        certificate = self.finalization if view == self.floor.view else self.certified.get(view)
         if certificate is None or certificate.epoch != self._config.epoch:
             return []
         return [certificate]

@@ -263,6 +263,18 @@ def test_catching_up_leaves_nothing_behind_however_long_it_takes() -> None:
     assert max(sizes) - sizes[0] < WINDOW
 
 
+def test_who_is_behind_is_told_what_is_final_and_not_only_notarized() -> None:
+    """Rule 10: the newest finalization. Who holds the notarization, and not the blocks below, asks for them one by one,
+    and those are gone."""
+    bench = Bench(FEW)
+    header, _ = bench.notarized(1, genesis())
+    final = bench.finalization(1, header.id)
+    bench.get(final)
+    assert bench.core.last_final == header
+    bench.now_ms += 1_000
+    assert final in said(bench.get(bench.signers[1].notarize(1, header.id)), Finalization)
+
+
 def test_a_replica_that_was_cut_off_for_long_comes_back() -> None:
     """In a whole network: it hears of views far above its floor, catches up by blocks, and orders with the others."""
     network = Network(config(4, **FEW), seed=1).start()
