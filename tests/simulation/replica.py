@@ -344,10 +344,18 @@ class Replica:
 
     def _begin_sync(self, life: _Life) -> None:
         life.syncing = True
-        us, strike, self.at_sync = self._sync_us(), self.at_sync, None
+        us = self._sync_us()
         self.world.after(us, partial(self._end_turn, life))
+        if self.at_sync is not None:
+            self.world.after(us // 2, partial(self._strike, life))
+
+    def _strike(self, life: _Life) -> None:
+        """Unless it all healed meanwhile: then there is nothing left to strike with."""
+        if self.life is not life:
+            return
+        strike, self.at_sync = self.at_sync, None
         if strike is not None:
-            self.world.after(us // 2, lambda: strike() if self.life is life else None)
+            strike()
 
     def _sync_us(self) -> int:
         if self.slow_disk and self._random.random() < self.slow_disk:

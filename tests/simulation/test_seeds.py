@@ -71,6 +71,12 @@ def test_a_replica_further_behind_than_memory_reaches_catches_up_from_storage(se
     assert result.healed_ms < 2_000
 
 
+@pytest.mark.slow
+def test_nothing_strikes_once_the_network_has_healed() -> None:
+    """Seed 393 killed a replica in a sync that had begun before, and with it what it had just been brought."""
+    assert not run(393).error
+
+
 def test_a_calm_network_works() -> None:
     """Nothing is vacuous: blocks, payments, groups from opening to settlement, and reads."""
     result = Scenario(Options(seed=9, duration_ms=8_000, pause_ms=100)).run()

@@ -63,8 +63,8 @@ from tests.simulation.describe import consensus, short
 
 DELAY_MS = 10
 """Of every message that gets through."""
-MAX_STEPS = 60_000
-"""Events in one run, far above any honest one."""
+MAX_STEPS = 300_000
+"""Events in one run, far above any honest one: seven replicas with two twins and long rounds take up to 80,000."""
 
 MakeCore = Callable[..., Consensus]
 Cut = Callable[[int, int, int], bool]
