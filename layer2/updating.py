@@ -49,15 +49,13 @@ def send_commands(group: Group, payloads: tuple[bytes, ...], salt: bytes) -> Ste
         raise group.stopped
     check(not group.closing, "group_closing", "the group is being closed: open another")
     check(group.connected, "not_connected", "another member is not connected: wait for it, or pay on another way")
-    waiting = len(payloads) + len(group.queue) + len(group.outbox)
+    waiting, spare = _room(group, group.place.index, payloads)
     check(waiting <= MAX_QUEUED, "too_many", f"{waiting} commands would wait; {MAX_QUEUED} at most: slow down")
-    if waiting * MAX_COMMAND_BYTES > MAX_QUEUED_BYTES:  # fewer cannot be too much, and need not be counted
-        size = sum(map(len, payloads)) + _size_of(group.queue) + _size_of(group.outbox)
-        check(size <= MAX_QUEUED_BYTES, "too_many", f"{size} bytes would wait; {MAX_QUEUED_BYTES} at most: slow down")
+    check(spare >= 0, "too_many", f"{-spare} bytes too many would wait; {MAX_QUEUED_BYTES} at most: slow down")
     largest = max(map(len, payloads), default=0)
     check(largest <= MAX_COMMAND_BYTES, "too_large", f"a command of {largest} bytes; at most {MAX_COMMAND_BYTES}")
     place, first = group.place, group.next_number
-    group = replace(group, next_number=first + len(payloads))
+    group = replace(group, next_number=first + len(payloads), spare_bytes=_spare(group, group.place.index, spare))
     if place.is_primary:
         commands = tuple(Command(0, number, payload, b"") for number, payload in enumerate(payloads, first))
         return propose(replace(group, queue=group.queue + commands), salt)
@@ -79,16 +77,13 @@ def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> S
     for before, after in pairwise(message.commands):
         require(before.number < after.number, f"command {after.number} of member {member} follows {before.number}")
     fresh = tuple(command for command in message.commands if command.number > last)
-    members, waiting = group.place.size, len(group.queue) + len(fresh)  # of all of them: nobody pays for the others
-    require(waiting <= members * MAX_QUEUED, f"member {member} lets {waiting} commands wait; {MAX_QUEUED} at most")
-    if waiting * MAX_COMMAND_BYTES > members * MAX_QUEUED_BYTES:
-        size = _size_of(group.queue) + _size_of(fresh)
-        most = members * MAX_QUEUED_BYTES
-        require(size <= most, f"member {member} lets {size} bytes wait; {MAX_QUEUED_BYTES} at most")
+    waiting, spare = _room(group, member, [command.payload for command in fresh])
+    require(waiting <= MAX_QUEUED, f"member {member} lets {waiting} commands wait; {MAX_QUEUED} at most")
+    require(spare >= 0, f"member {member} lets {-spare} bytes too many wait; {MAX_QUEUED_BYTES} at most")
     if fresh:
         newest, most = fresh[-1].number, last + MAX_QUEUED
         require(newest <= most, f"member {member} numbers a command {newest}; at most {most} after {last}")
-    return propose(replace(group, queue=group.queue + fresh), salt)
+    return propose(replace(group, queue=group.queue + fresh, spare_bytes=_spare(group, member, spare)), salt)
 
 
 def propose(group: Group, salt: bytes) -> Step:
@@ -316,6 +311,26 @@ def _check_own(group: Group, batch: Batch, version: int) -> None:
             continue
         own = version == group.foreign_version and command.tag == tag(command.number, command.payload)
         require(own, f"command {command.number} in this member's name is not one that it issued")
+
+
+def _room(group: Group, member: int, payloads: Sequence[bytes]) -> tuple[int, int]:
+    """How many commands of a member would wait here with these, at most, and how many bytes more may, at least.
+
+    Each has a share of its own. All that waits is looked at only when these could be too much: so what one command
+    costs does not depend on how many wait.
+    """
+    size = sum(map(len, payloads))
+    waiting = len(payloads) + len(group.queue) + len(group.outbox)
+    spare = dict(group.spare_bytes).get(member, 0) - size
+    if waiting > MAX_QUEUED or spare < 0:
+        own = [command for command in (*group.queue, *group.outbox) if command.member == member]
+        waiting, spare = len(payloads) + len(own), MAX_QUEUED_BYTES - _size_of(own) - size
+    return waiting, spare
+
+
+def _spare(group: Group, member: int, spare: int) -> tuple[tuple[int, int], ...]:
+    """`Group.spare_bytes` with this for a member."""
+    return tuple({**dict(group.spare_bytes), member: spare}.items())
 
 
 def _size_of(commands: Sequence[Command]) -> int:

@@ -35,6 +35,9 @@ class Group(msgspec.Struct, frozen=True):
     """At the primary: what no version holds yet."""
     outbox: tuple[Command, ...] = ()
     """At another member: its own commands whose fate is open."""
+    spare_bytes: tuple[tuple[int, int], ...] = ()
+    """By member, how many bytes more of its commands may wait here, at least: what left since the last count is not in
+    it. Of this member itself, and at the primary of all."""
     next_number: int = 1
     """Of this member's next command."""
     in_step: frozenset[int] = frozenset()

@@ -12,6 +12,7 @@ from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import DoubleSignature, Limits, sign_state
 from layer1.link import LinkLimits
 from layer2 import group as core
+from layer2 import updating
 from layer2.events import Committed, DiskFailed, Persist, Received, Rejected, Requested, Send, WedgeRequested
 from layer2.messages import (
     MAX_COMMAND_BYTES,
@@ -371,13 +372,35 @@ def test_the_primarys_own_commands_are_bounded_in_bytes_too() -> None:
 def test_a_member_that_submits_too_many_bytes_breaks_the_protocol() -> None:
     a, _, _ = pair()
     a.request(pay(1, 1))  # in flight: what comes now waits
-    payload, half = bytes(MAX_COMMAND_BYTES), 2 * MAX_QUEUED_BYTES // MAX_COMMAND_BYTES // 2
+    payload, half = bytes(MAX_COMMAND_BYTES), MAX_QUEUED_BYTES // MAX_COMMAND_BYTES // 2
     runs = [[Command(1, n, payload, TAG) for n in range(first, first + half + 1)] for first in (1, half + 2)]
     a.step(Received(1, Submit(a.name, tuple(runs[0])), SALT))
     before = a.group
-    with pytest.raises(RemoteError, match="bytes wait"):
+    with pytest.raises(RemoteError, match="bytes too many wait"):
         a.step(Received(1, Submit(a.name, tuple(runs[1])), SALT))
     assert a.group == before
+
+
+def test_the_primary_has_a_share_of_its_own() -> None:
+    """A member that filled the queue used up what the primary itself may let wait."""
+    a, b, wire = pair()
+    a.request(pay(1, 1))
+    wire.collect()
+    full = large(MAX_QUEUED_BYTES // MAX_COMMAND_BYTES)
+    b.request(*full)
+    a.step(Received(1, Submit(a.name, b.group.outbox), SALT))
+    a.request(*full)
+    assert size_refused(a, large(1)) == "too_many"
+
+
+def test_one_command_costs_the_same_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that waits was added up for each: a payer of 12,000 single payments spent most of its time there."""
+    _, b, _ = pair()
+    b.request(*large(3_000, 32))
+    monkeypatch.setattr(updating, "_size_of", pytest.fail)
+    for _ in range(100):
+        b.request(*large(1, 32))
+    assert len(b.group.outbox) == 3_100
 
 
 def test_a_member_is_not_blamed_for_what_the_others_let_wait() -> None:
