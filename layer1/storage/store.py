@@ -235,6 +235,8 @@ class Store:
 
     def blocks(self, first: int, limit: int) -> list[CommittedBlock]:
         """Whole blocks from height ``first`` on, oldest first; for event streams, and for peers that catch up."""
+        if first > self._height:  # a peer may ask for a number that no database takes
+            return []
         wanted = sql.select(tables.blocks).where(tables.blocks.c.height >= first)
         with self._engine.connect() as connection:
             rows = connection.execute(wanted.order_by(tables.blocks.c.height).limit(limit)).all()

@@ -50,6 +50,13 @@ def test_blocks_come_out_as_they_went_in(chain: Chain, store: Store) -> None:
     assert store.blocks(9, 10) == []
 
 
+@pytest.mark.parametrize("first", [2**63, 2**64 - 1])
+def test_a_height_that_no_database_takes_is_above_all_blocks(chain: Chain, store: Store, first: int) -> None:
+    """A peer asks for what it likes; it used to fill the log with tracebacks."""
+    store.append(chain.blocks)
+    assert store.blocks(first, 1) == []
+
+
 def test_an_append_is_idempotent_per_height(chain: Chain, store: Store) -> None:
     first, second, third = (chain.commit([chain.transfer()]) for _ in range(3))
     store.append([first, second])
