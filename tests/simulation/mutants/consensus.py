@@ -149,7 +149,7 @@ def starts_below(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Consensus, "_nullify", _nullify)
 
 
-@mutant("rule 5: [S1]", TWINS, 20)
+@mutant("rule 5: [S1]", TWINS, 60)
 def starts_above(patch: pytest.MonkeyPatch) -> None:
     """A range starts after the current view, which then may never end."""
 
