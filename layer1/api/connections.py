@@ -20,9 +20,11 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from layer1.api.limits import ApiLimits
 from layer1.api.problems import Problem
@@ -171,6 +173,13 @@ class Connection(web.RequestHandler):
             self._refused = True
             stream.write(REFUSAL)
             stream.close()
+
+    def log_exception(self, *args: object, **details: Any) -> None:
+        """Put it down as an error, unless a stranger sent something that is not HTTP: he could fill the log."""
+        if isinstance(details.get("exc_info"), HttpProcessingError):
+            _log.debug("a client was refused: %s", details["exc_info"])
+        else:
+            super().log_exception(*args, **details)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Its room is free again."""

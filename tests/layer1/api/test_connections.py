@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -138,6 +139,27 @@ async def test_who_is_worked_for_does_not_give_way(tmp_path: Path) -> None:
         assert api.dropped == {"refused": 1}
         case.backend.order()
         assert all([b" 200 " in await reader.readline() for reader, _ in waiting])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET / HTTP/9.9 and more\r\n\r\n",
+        b"GET /status HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /transactions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["TLS", "version", "header", "long", "chunk"],
+)
+async def test_what_is_not_http_is_refused_and_fills_no_log(
+    tmp_path: Path, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(tmp_path) as case, Clients(case) as clients:
+        reader, _ = await clients.open(said)
+        assert b" 400 " in await reader.readline()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_a_query_in_work_does_not_give_way(tmp_path: Path) -> None:
