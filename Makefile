@@ -3,9 +3,8 @@ ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 PYTHON ?= python3
 VENV := $(ROOT).venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -q
-SPREAD := -n auto -m 'not e2e'
-PROCESSES := -n auto --dist loadfile -m e2e
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
+UNITS := -m 'not e2e' --ignore=tests/simulation
 READY := $(VENV)/.ready
 
 .PHONY: demo test check soak bench lock clean help
@@ -21,13 +20,14 @@ demo: $(READY) ## Run a ledger, two wallets, a channel, and a stale report that 
 	@cd "$(ROOT)" && $(BIN)/python -m examples.demo
 
 test: $(READY) ## Run all tests, or those of TESTS=path
-	@cd "$(ROOT)" && $(if $(TESTS),$(PYTEST) $(TESTS),$(PYTEST) $(SPREAD) && $(PYTEST) $(PROCESSES))
+	@cd "$(ROOT)" && $(if $(TESTS),$(BIN)/python -m pytest -q $(TESTS),$(PYTEST) $(UNITS) && $(PYTEST) tests/simulation && $(PYTEST) -m e2e)
 
 check: $(READY) ## Lint, format, types, and all tests with branch coverage
 	@cd "$(ROOT)" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@cd "$(ROOT)" && $(BIN)/mypy
-	@cd "$(ROOT)" && $(PYTEST) $(SPREAD) --cov --cov-report=
-	@cd "$(ROOT)" && $(PYTEST) $(PROCESSES) --cov --cov-append --cov-report=term:skip-covered
+	@cd "$(ROOT)" && $(PYTEST) $(UNITS) --cov --cov-report=term:skip-covered
+	@cd "$(ROOT)" && $(PYTEST) tests/simulation
+	@cd "$(ROOT)" && $(PYTEST) -m e2e
 
 soak: $(READY) ## Simulate whole networks under fresh seeds until Ctrl-C
 	@cd "$(ROOT)" && $(BIN)/python -m tests.simulation --soak
