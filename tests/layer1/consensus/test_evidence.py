@@ -13,7 +13,6 @@ from msgspec import structs
 from layer1.codec import decode, encode
 from layer1.consensus import evidence
 from layer1.consensus.certificates import Checker, Signer, Vote, view_of, votes_of
-from layer1.consensus.core import Consensus
 from layer1.consensus.events import Accuse, CaughtUp, Commit, Validated
 from layer1.consensus.evidence import Evidence, EvidenceKind, Witness, pair, verify
 from layer1.consensus.messages import (
@@ -30,8 +29,9 @@ from layer1.errors import LocalError, Refused, RemoteError
 from tests.layer1.consensus.network import Network, SafetyError, child, config, genesis, key_of, voters_of
 from tests.layer1.consensus.network import verify as memo
 from tests.layer1.consensus.scenarios import chaos
-from tests.layer1.consensus.test_mutants import FinalizesAfterNullify, ForgetsVotes
 from tests.layer1.consensus.test_rules import OTHER, Bench, of
+from tests.simulation.mutants.consensus import finalizes_after_nullify, forgets_votes
+from tests.simulation.mutants.registry import Break
 
 LIAR = 2
 LOW, HIGH = bytes(32), bytes([1] * 32)
@@ -429,22 +429,20 @@ def test_no_honest_replica_can_be_shown_to_lie(term_views: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", [FinalizesAfterNullify, ForgetsVotes])
-def test_replicas_that_break_a_rule_can_be_shown_to(monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
+@pytest.mark.parametrize("breaks", [finalizes_after_nullify, forgets_votes])
+def test_replicas_that_break_a_rule_can_be_shown_to(monkeypatch: pytest.MonkeyPatch, breaks: Break) -> None:
     """The check above can fail: these break rules 3 and 5, nobody stops them, and they leave proof of it."""
-    make: Any = broken if issubclass(broken, Consensus) else Consensus
-    if make is Consensus:
-        monkeypatch.setattr("layer1.consensus.core.OwnVotes", broken)
+    breaks(monkeypatch)
     monkeypatch.setattr("tests.layer1.consensus.network.Checkers.sent", lambda *_: None)
     monkeypatch.setattr("tests.layer1.consensus.network.Checkers.committed", lambda *_: None)
     monkeypatch.setattr("tests.layer1.consensus.scenarios.converge", lambda _network: None)
-    assert any(leaves_proof(seed, make) for seed in range(40))
+    assert any(leaves_proof(seed) for seed in range(40))
 
 
-def leaves_proof(seed: int, make: Any) -> bool:
+def leaves_proof(seed: int) -> bool:
     """Whether a run without a traitor shows somebody to have lied, while it runs or afterwards."""
     try:
-        return bool(provable(chaos(seed, 1, traitor=False, make=make)))
+        return bool(provable(chaos(seed, 1, traitor=False)))
     except SafetyError as error:
         return "accused" in str(error)
     except LocalError:
