@@ -25,7 +25,7 @@ class Announcements:
 
     def __init__(self, batches: BatchStore) -> None:
         self._batches = batches
-        self._last_ms: int | None = None
+        self._last_ms = 0
 
     def at_ms(self, oldest_ms: int | None) -> int | None:
         """Monotonic time of the next announcement; None while blocks take up everything.
@@ -35,7 +35,7 @@ class Announcements:
         """
         if oldest_ms is None:
             return None
-        return max(oldest_ms, oldest_ms if self._last_ms is None else self._last_ms) + ANNOUNCE_MS
+        return max(oldest_ms, self._last_ms) + ANNOUNCE_MS
 
     def take(self, oldest_ms: int | None, state: State, now_ms: int) -> tuple[Hash, ...]:
         """Digests to name now: of what has waited for long and is not executed already, by another batch."""

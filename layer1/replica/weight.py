@@ -13,7 +13,7 @@ Source: docs/design/consensus.md, "Mempool and batches"; limits.md (66 us for ea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Accusation, CloseGroup, Report, Transaction, Wedge
@@ -53,10 +53,14 @@ class Filling:
     parameters: Parameters
     transactions: int = 0
     weight: int = 0
+    _heaviest: int = field(init=False)
+    """Of a first batch."""
+    _most: int = field(init=False)
+    """Of all together."""
 
-    @property
-    def _most(self) -> int:
-        return min(BUILD_WEIGHT, block_weight(self.parameters))
+    def __post_init__(self) -> None:
+        self._heaviest = block_weight(self.parameters)
+        self._most = min(BUILD_WEIGHT, self._heaviest)
 
     @property
     def is_full(self) -> bool:
@@ -70,7 +74,7 @@ class Filling:
 
     def takes(self, transactions: int, weight: int) -> bool:
         """Whether it has room for a batch of so many transactions, of this weight together; the first may be heavy."""
-        most = self._most if self.weight else block_weight(self.parameters)
+        most = self._most if self.weight else self._heaviest
         return (
             self.transactions + transactions <= self.parameters.max_block_transactions and self.weight + weight <= most
         )

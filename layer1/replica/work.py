@@ -53,15 +53,16 @@ class WorkWatch:
         tip, chain = self._tip, consensus.chain
         alive = tip is not None and (tip.header.view >= consensus.view or tip.id in chain.certified_views)
         head = tip.id if tip is not None and alive else chain.tip.id
-        if self._head != (head, self._application.floor.id):
-            self._head, self._version = (head, self._application.floor.id), -1
+        moved = self._head != (head, self._application.floor.id)
+        if moved:
+            self._head = head, self._application.floor.id
             self._included = self._application.included(head)
             self._due_wall_ms = self._due(head)
-            self._dispute, self._ordinary = self._batches.oldest(self._included)
-            self._look_for_room(head, now)
-        if self._version != self._batches.version:
+        if moved or self._version != self._batches.version:
             self._version = self._batches.version
             self._dispute, self._ordinary = self._batches.oldest(self._included)
+        if moved:
+            self._look_for_room(head, now)
         due = self._due_wall_ms is not None and now.wall_ms >= self._due_wall_ms
         passed_ms = self._passed_over_ms()
         told = (passed_ms is not None or due, passed_ms)
