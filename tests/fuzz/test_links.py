@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from layer1 import descriptors
 from layer1.block import Batch
 from layer1.codec import encode
 from layer1.config import load_config, read_key
@@ -294,14 +292,6 @@ async def test_ten_thousand_idle_connections_do_not_stop_a_replica(tmp_path: Pat
         finally:
             for stranger in strangers:
                 stranger.close()
-
-
-@pytest.fixture
-def many_files() -> Iterator[int]:
-    """How many files this process may open, as many as the system lets it."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield descriptors.raise_limit()
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def idle(port: int) -> socket.socket:

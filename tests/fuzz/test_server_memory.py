@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import random
-import ssl
 import sys
 import threading
 import tracemalloc
@@ -33,6 +32,7 @@ from layer1.link_server import LinkServer
 from layer1.replica import batches
 from layer1.replica.driver import Replica
 from layer1.replica.messages import WIRE_VERSION, Greeting, LinkMessage
+from layer1.tls import client_context
 from tests.fuzz import generate
 from tests.fuzz.mutate import mutated
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
@@ -277,7 +277,7 @@ class Besieged:
 
     async def stranger(self, data: bytes, *, tls: bool) -> None:
         """Somebody who says this instead of a handshake, and waits until he is thrown out, or not."""
-        context = _no_questions() if tls else None
+        context = client_context() if tls else None
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.victim.link_port, ssl=context)
         except OSError:
@@ -310,12 +310,6 @@ class Besieged:
         await until(lambda: LIAR not in self.victim._peers.links)
         for record in self.victim._peers._conduct._records.values():
             record.out_until_s = 0
-
-
-def _no_questions() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 @asynccontextmanager

@@ -5,56 +5,24 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from time import perf_counter
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tests.simulation.result import Result
 from tests.simulation.scenario import run
 
 CHUNK = 10
 """Seeds that one process takes at a time."""
 
 
-class Outcome(Protocol):
-    """What a run came to."""
-
-    @property
-    def options(self) -> object:
-        """Says in words what kind of run it was."""
-
-    @property
-    def seed(self) -> int:
-        """Its number among those of its kind."""
-
-    @property
-    def error(self) -> str:
-        """What was violated; empty if nothing was."""
-
-    @property
-    def height(self) -> int:
-        """Of the highest final block."""
-
-    @property
-    def steps(self) -> int:
-        """Events."""
-
-    @property
-    def healed_ms(self) -> int:
-        """How long recovery took once all faults were over."""
-
-    @property
-    def stats(self) -> Mapping[str, int]:
-        """What else was counted."""
-
-
-Run = Callable[[int], Outcome]
+Run = Callable[[int], Result]
 """A kind of runs: by its number, what came of one. It must survive pickling."""
 
 
@@ -68,13 +36,13 @@ class Tally:
     """What many runs came to."""
 
     runs: int = 0
-    failures: list[Outcome] = field(default_factory=list)
+    failures: list[Result] = field(default_factory=list)
     stats: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     kind: str = ""
     """As `replay_command` takes it."""
 
-    def add(self, result: Outcome) -> None:
+    def add(self, result: Result) -> None:
         """One more."""
         self.runs += 1
         self.stats.update(result.stats)
@@ -131,16 +99,16 @@ def print_tally(tally: Tally, console: Console) -> None:
         console.print(f"  {replay_command(result.seed, tally.kind)}", highlight=False, markup=False)
 
 
-def _print_failure(console: Console, result: Outcome, kind: str) -> None:
+def _print_failure(console: Console, result: Result, kind: str) -> None:
     console.print(f"{result.options}", style="red", highlight=False, markup=False)
     console.print(f"  {result.error[:1_000]}", highlight=False, markup=False)
     console.print(f"  {replay_command(result.seed, kind)}", highlight=False, markup=False)
 
 
-def _results(seeds: Iterator[int], processes: int, run_one: Run) -> Iterator[Outcome]:
+def _results(seeds: Iterator[int], processes: int, run_one: Run) -> Iterator[Result]:
     """Results as they come, a few chunks ahead of the reader."""
     with ProcessPoolExecutor(processes, initializer=_prepare) as pool:
-        waiting: set[Future[list[Outcome]]] = set()
+        waiting: set[Future[list[Result]]] = set()
         try:
             while True:
                 while len(waiting) < 2 * processes and (chunk := list(islice(seeds, CHUNK))):
@@ -159,7 +127,7 @@ def _prepare() -> None:
     gc.disable()
 
 
-def _run_all(run_one: Run, seeds: list[int]) -> list[Outcome]:
+def _run_all(run_one: Run, seeds: list[int]) -> list[Result]:
     results = [run_one(seed) for seed in seeds]
     gc.collect()
     return results

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from tests.simulation.groups.scenario import run_groups
-from tests.simulation.scenario import Result, run
+from tests.simulation.result import Result
+from tests.simulation.scenario import run
 
 
 class RunKind(Protocol):

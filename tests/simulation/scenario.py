@@ -11,7 +11,7 @@ Source: docs/design/style.md, "How their tests read".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from layer1.ledger.genesis import Genesis
@@ -27,6 +27,7 @@ from tests.simulation.kernel import MS, World, breakdown
 from tests.simulation.ledger import genesis, replica_key
 from tests.simulation.network import CALM, PROFILES, Network, Profile
 from tests.simulation.replica import MakeCore, Replica
+from tests.simulation.result import Result
 from tests.simulation.signatures import shared_signature_checks
 from tests.simulation.workload import Workload
 
@@ -107,27 +108,6 @@ class Options:
             f"{self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, faults: "
             f"{', '.join(self.faults) or 'none'}; {roles}"
         )
-
-
-@dataclass
-class Result:
-    """What came of a run."""
-
-    options: Options
-    trace_hash: str
-    error: str = ""
-    """What was violated; empty if nothing was."""
-    height: int = 0
-    steps: int = 0
-    healed_ms: int = 0
-    """How long it took, after the network healed, until everything was final."""
-    stats: dict[str, int] = field(default_factory=dict)
-    trace: list[str] = field(default_factory=list)
-
-    @property
-    def seed(self) -> int:
-        """Which run it was."""
-        return self.options.seed
 
 
 class Scenario:

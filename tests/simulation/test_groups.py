@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from tests.simulation.groups.scenario import run_groups
-from tests.simulation.scenario import Result
+from tests.simulation.result import Result
 
 FOUND = {79: "of the simulator: what a busy wallet gave to a link that broke left by the next one, before its Resume"}
 """Seeds that found a fault, which was mended. What a seed stands for changes with the simulator: those that found

@@ -10,7 +10,8 @@ from random import Random
 import pytest
 
 from layer1.replica.catchup import RECENT_BLOCKS
-from tests.simulation.scenario import Options, Result, Scenario, run
+from tests.simulation.result import Result
+from tests.simulation.scenario import Options, Scenario, run
 
 FOUND = {
     142: "what became final while its signatures were verified was packed again, and then called dead",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -269,14 +269,6 @@ async def test_a_reader_of_events_that_does_not_read_is_cut_off(tmp_path: Path) 
         await until(lambda: case.server.connections.dropped["slow"] == 1)
         await ended(client)
         assert len(case.server.connections) == 0
-
-
-@pytest.fixture
-def many_files() -> Iterator[int]:
-    """How many files this process may open, as many as the system lets it."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield descriptors.raise_limit()
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_ten_thousand_idle_connections_do_not_stop_it(tmp_path: Path, many_files: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from layer1.crypto import Hash
 from layer1.errors import WedgeError
 from layer2.messages import (
     Accept,
@@ -21,11 +20,7 @@ from layer2.messages import (
     Submit,
     decode_message,
 )
-
-
-def short(name: Hash) -> str:
-    """The start of a hash: enough to tell two apart in one run."""
-    return name.hex()[:6]
+from tests.simulation.describe import short
 
 
 def message_of(data: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
+from tests.simulation.faults import KINDS as KINDS_OF_ALL
 from tests.simulation.faults import Faults
 from tests.simulation.groups.wallet import WalletProcess
 from tests.simulation.kernel import MS, World
@@ -43,15 +44,7 @@ class WalletFaults(Faults):
 
 
 KINDS: dict[str, Callable[[WalletFaults, Random], None]] = {
-    "split": Faults.split,
-    "mute": Faults.mute,
-    "break": Faults.break_link,
-    "kill": Faults.kill,
-    "burn": Faults.burn,
-    "blackout": Faults.blackout,
-    "pause": Faults.pause,
-    "skew": Faults.skew,
-    "slow disk": Faults.slow_disk,
+    **KINDS_OF_ALL,
     "cut off": WalletFaults.cut_off,
     "failing disk": WalletFaults.failing_disk,
 }

@@ -49,7 +49,8 @@ from tests.simulation.groups.wallet import WalletProcess, savings, wallet_keys
 from tests.simulation.kernel import MS
 from tests.simulation.ledger import genesis
 from tests.simulation.network import CALM, PROFILES, Network, Profile
-from tests.simulation.scenario import LOOK_US, Options, Result, Scenario
+from tests.simulation.result import Result
+from tests.simulation.scenario import LOOK_US, Options, Scenario
 from wallet.period import terms
 
 WALLET_FUNDS = 10_000

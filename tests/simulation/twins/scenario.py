@@ -11,13 +11,14 @@ Source: Bano et al., Twins: BFT Systems Made Robust (OPODIS 2021), section 4.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from layer1.consensus.core import Consensus
 from tests.layer1.consensus.network import config, verify
 from tests.simulation.kernel import breakdown
+from tests.simulation.result import Result
 from tests.simulation.twins.network import DELAY_MS, Cut, MakeCore, Network
 from tests.simulation.twins.partitions import Partition, random_partition, sequences
 
@@ -67,26 +68,6 @@ class Options:
             f"{self.kind} {self.seed}: {self.replicas} replicas, twins of {', '.join(map(str, self.twins))}, terms of "
             f"{self.term_views}, from view {self.first_view} on, rounds {how}: {cuts}"
         )
-
-
-@dataclass
-class Result:
-    """What came of a run."""
-
-    options: Options
-    error: str = ""
-    """What was violated; empty if nothing was."""
-    height: int = 0
-    steps: int = 0
-    healed_ms: int = 0
-    """How long it took after the last round until every honest replica had new final blocks."""
-    stats: dict[str, int] = field(default_factory=dict)
-    trace: list[str] = field(default_factory=list)
-
-    @property
-    def seed(self) -> int:
-        """Its number among those of its kind."""
-        return self.options.seed
 
 
 # ------------------------------------------------------------------------------------------------ all small scenarios
