@@ -210,10 +210,13 @@ class Replica:
     def resume(self) -> None:
         """SIGCONT."""
         self.paused = False
-        if self.life is not None:
-            if self.life.held:
-                self._leave_turn(self.life)
-            self._schedule_turn(self.life)
+        life = self.life
+        if life is None:
+            return
+        if life.held:
+            self._leave_turn(life)  # which may kill it
+        else:
+            self._schedule_turn(life)
 
     def _fail(self, error: LocalError | RemoteError) -> None:
         """It stops for good, as a replica does that finds itself wrong."""

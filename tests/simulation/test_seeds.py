@@ -84,3 +84,9 @@ def test_a_calm_network_works() -> None:
     assert result.height > 50
     assert result.stats["output ok"] > 50 and result.stats["reads"] > 20
     assert not result.stats.get("accusations")
+
+
+@pytest.mark.slow
+def test_a_process_that_goes_on_and_is_killed_in_the_same_moment() -> None:
+    """Seed 29921507224: what a pause had held back struck the fuse, and the simulator went on with the dead process."""
+    assert not run(29921507224).error
