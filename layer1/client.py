@@ -108,6 +108,9 @@ class LedgerClient(LedgerReader):
         whoever guards a group also looks at it, with proof, several times in a challenge period. The iterator goes on
         until it is closed; it outlives an unreachable ledger.
 
+        Raises (when iterated):
+            Refused: ``pruned``: no replica keeps the block after `after` any more.
+
         Args:
             groups: Ids.
             accounts: Addresses.

@@ -23,7 +23,7 @@ import msgspec
 
 from layer1.codec import decode
 from layer1.crypto import Hash, PublicKey, format_address
-from layer1.errors import NotYet, RemoteError
+from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import Replica, Replicas, Unavailable
 from layer1.header import Header
 from layer1.proof import HeadProof
@@ -34,6 +34,10 @@ MAX_LINE_BYTES = 2**20
 """Longest line that is read; a block event with a path of a thousand headers is shorter."""
 MAX_BLOCK_EVENTS = 100_000
 """Most events held back until their block comes; a block has a few thousand transactions."""
+MAX_DETAIL_BYTES = 1_000
+"""Most that is read of why there is no stream."""
+GONE = 410
+"""The status for what is older than what is kept."""
 PAUSE_S = 0.2
 """Between two streams."""
 
@@ -83,10 +87,16 @@ class EventReader:
         self._groups = {group.hex() for group in groups}
         self._accounts = {format_address(account) for account in accounts}
         wanted = [("group", group) for group in self._groups] + [("account", account) for account in self._accounts]
+        self._pruned: dict[str, str] = {}
+        """What replicas said that no longer keep the next block, by URL."""
         self._query = f"?{urlencode(wanted)}" if 0 < len(wanted) <= MAX_KEYS else ""
 
     async def follow(self, start: Awaitable[int]) -> AsyncGenerator[LedgerEvent, None]:
-        """All events after block `start`, for ever."""
+        """All events after block `start`, for ever.
+
+        Raises:
+            Refused: ``pruned``: no replica keeps the block after it any more.
+        """
         last = await start
         while True:
             replica = self._replicas.ranked()[0]
@@ -94,12 +104,24 @@ class EventReader:
                 async with aclosing(self._stream(replica, last)) as stream:
                     async for block in stream:
                         replica.served()
+                        self._pruned.clear()
                         last += 1
                         for event in filter(self._wants, block):
                             yield event
             except (NotYet, RemoteError) as error:
                 self._replicas.failed(replica, error)
+            self._check_kept(last)
             await asyncio.sleep(PAUSE_S)
+
+    def _check_kept(self, last: int) -> None:
+        """One replica may keep less than others, or lie; when all say so in a row, waiting mends nothing."""
+        if len(self._pruned) == len(self._replicas.all):
+            told = "; ".join(f"{url}: {detail}" for url, detail in self._pruned.items())
+            raise Refused(
+                "pruned",
+                f"{len(self._pruned)} of {len(self._pruned)} replicas no longer keep the events after block {last} "
+                f"({told}). Look at the state, and follow from now on, or name a replica that keeps more",
+            )
 
     def _wants(self, event: LedgerEvent) -> bool:
         if event.kind == "block" or not (self._groups or self._accounts):
@@ -119,6 +141,8 @@ class EventReader:
         held: list[LedgerEvent] = []
         try:
             async with await self._open(url, headers) as response:
+                if response.status == GONE:
+                    self._pruned[replica.url] = (await response.content.read(MAX_DETAIL_BYTES)).decode(errors="replace")
                 if response.status != 200:
                     raise Unavailable(f"{url}: status {response.status}")
                 async for raw in self._events(response):

@@ -23,6 +23,7 @@ from layer1.api.context import API, Api, api_of
 from layer1.api.feed import Feed
 from layer1.api.limits import ApiLimits
 from layer1.api.openapi import document
+from layer1.api.page import POLICY, page
 from layer1.api.resources import accounts, blocks, events, evidence, groups, ledger, transactions
 from layer1.errors import NotYet, Refused, RemoteError
 
@@ -60,16 +61,27 @@ def create_app(backend: Backend, limits: ApiLimits | None = None) -> web.Applica
     app[events.FEED] = Feed(api)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
-    described = msgspec.json.encode(document(ROUTES, limits))
-
-    async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=described, content_type="application/json")
-
-    app.router.add_route("GET", "/openapi.json", openapi)
+    _add_documents(app, limits)
     app.on_response_prepare.append(_secure)
     app.cleanup_ctx.append(_run)
     app.on_shutdown.append(_end_waits)
     return app
+
+
+def _add_documents(app: web.Application, limits: ApiLimits) -> None:
+    """``/openapi.json`` for programs, ``/docs`` for people: made once."""
+    described = document(ROUTES, limits)
+    encoded, shown = msgspec.json.encode(described), page(described)
+
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(body=encoded, content_type="application/json")
+
+    async def docs(_request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": POLICY}
+        return web.Response(text=shown, content_type="text/html", headers=headers)
+
+    app.router.add_route("GET", "/openapi.json", openapi)
+    app.router.add_route("GET", "/docs", docs)
 
 
 async def _run(app: web.Application) -> AsyncIterator[None]:

@@ -51,7 +51,8 @@ class Connections:
 
     Attributes:
         dropped: How many were ended by us, by reason: ``gave_way``, ``slow`` (took its answer too slowly), ``unsent``
-            (too many answers waited to be taken), ``refused`` (no room).
+            (too many answers waited to be taken), ``pruned`` (a stream so slow that its next block is no longer kept),
+            ``refused`` (no room).
     """
 
     def __init__(self, limits: ApiLimits) -> None:

@@ -22,6 +22,7 @@ from layer1.api.views import View, payload_view
 from layer1.block import CommittedBlock
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
+from layer1.errors import Refused
 from layer1.ledger import events as ledger_events
 from layer1.ledger.events import GroupClosed, GroupOpened, GroupReported, GroupWedged, ReplicaMarked
 from layer1.ledger.transactions import OpenGroup, Output, Transaction, Transfer
@@ -126,7 +127,11 @@ class Feed:
         self._rendered: OrderedDict[int, asyncio.Task[tuple[Item, ...]]] = OrderedDict()
 
     async def items(self, height: int) -> tuple[Item, ...]:
-        """The events of a stored block, in order."""
+        """The events of a stored block, in order.
+
+        Raises:
+            Refused: ``pruned``: it was thrown away in between.
+        """
         task = self._rendered.get(height)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(self._api.read(self._render, height))
@@ -136,9 +141,10 @@ class Feed:
         return await asyncio.shield(task)
 
     def _render(self, height: int) -> tuple[Item, ...]:
-        found = self._api.backend.store.blocks(height, 1)
-        assert found, "the caller knows that the block is stored"
-        return render(found[0])
+        found = self._api.backend.store.block(height)
+        if found is None:
+            raise Refused("pruned", f"block {height} was stored here, and no longer is")
+        return render(found)
 
 
 def render(block: CommittedBlock) -> tuple[Item, ...]:

@@ -11,18 +11,21 @@ from typing import Any
 
 import msgspec
 
+from layer1.api.descriptions import field_texts, plain
 from layer1.api.feed import BlockEvent, GroupEvent, ReplicaEvent, TransactionEvent
 from layer1.api.limits import ApiLimits
 from layer1.api.problems import MEDIA_TYPE, Problem
 from layer1.api.routes import Parameter, Route
-from layer1.api.views import Submission
+from layer1.api.views import Submission, View
 
 REFERENCE = "#/components/schemas/{name}"
 
 DESCRIPTION = """Queries, submission and events of one replica of a Wedge ledger.
 
 Do not believe one replica: ask with `?proof=true` and verify the proof against the genesis, as `layer1.client` does.
-Errors are problem details (RFC 9457) with a stable `code`. Lists are paged: pass `next` as `cursor`."""
+Errors are problem details (RFC 9457) with a stable `code`. Lists are paged: pass `next` as `cursor`. Hashes, ids and
+keys are hexadecimal, addresses Bech32; amounts and times are integers of at most 2^53 - 1, times in milliseconds. A
+`proof` is the hex of a struct of `layer1.proof` in the canonical encoding."""
 
 
 def document(routes: Sequence[Route], limits: ApiLimits | None = None) -> dict[str, Any]:
@@ -31,6 +34,10 @@ def document(routes: Sequence[Route], limits: ApiLimits | None = None) -> dict[s
     views = {Problem, Submission, BlockEvent, TransactionEvent, GroupEvent, ReplicaEvent}
     views |= {view for route in routes for view in route.answers.values() if not isinstance(view, str)}
     _, schemas = msgspec.json.schema_components(sorted(views, key=lambda view: view.__name__), ref_template=REFERENCE)
+    described: list[type[msgspec.Struct]] = [Problem, *View.__subclasses__()]
+    for view in described:
+        if view.__name__ in schemas:
+            _describe(schemas[view.__name__], view)
     paths: dict[str, Any] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, limits)
@@ -47,11 +54,19 @@ def document(routes: Sequence[Route], limits: ApiLimits | None = None) -> dict[s
     }
 
 
+def _describe(schema: dict[str, Any], view: type[msgspec.Struct]) -> None:
+    """Say what a view and its fields mean, in place."""
+    schema["description"] = plain(view.__doc__)
+    for name, text in field_texts(view).items():
+        schema["properties"][name]["description"] = text
+
+
 def _operation(route: Route, limits: ApiLimits) -> dict[str, Any]:
     answers = {str(status): _answer(view) for status, view in route.answers.items()}
     refusals = {str(status): _problem() for status in sorted({*route.refusals, 503})}
     operation: dict[str, Any] = {
         "summary": route.summary,
+        "description": plain(route.handler.__doc__),
         "operationId": f"{route.method.lower()}{route.path.title().translate(str.maketrans('', '', '/{}.'))}",
         "parameters": [_parameter(parameter, route.path, limits) for parameter in route.parameters],
         "responses": answers | refusals,
@@ -67,7 +82,7 @@ def _parameter(parameter: Parameter, path: str, limits: ApiLimits) -> dict[str, 
     in_path = f"{{{parameter.name}}}" in path
     return {
         "name": parameter.name,
-        "in": "path" if in_path else "query",
+        "in": "path" if in_path else parameter.place,
         "required": in_path,
         "description": parameter.description,
         "schema": {**parameter.schema, **bound},

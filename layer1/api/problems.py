@@ -25,6 +25,7 @@ STATUS_OF = {
     "catching_up": 503,
     "not_found": 404,
     "pool_full": 429,
+    "pruned": 410,
     "slow_body": 408,
     "stopping": 503,
     "too_large": 413,
@@ -65,7 +66,7 @@ def of_http(error: web.HTTPException) -> web.Response:
     """What the router or aiohttp itself says, as a response."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     details = {
-        404: "there is no such resource; /openapi.json lists all",
+        404: "there is no such resource; /docs and /openapi.json list all",
         405: f"this resource takes {error.headers.get('Allow', 'other methods')}",
         413: "the body is larger than this replica takes; send fewer transactions at once",
     }

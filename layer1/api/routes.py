@@ -20,6 +20,8 @@ class Parameter:
     description: str
     maximum: str = ""
     """Which of the server's limits bounds it."""
+    place: str = "query"
+    """Where it stands, unless in the path."""
 
 
 @dataclass(frozen=True, slots=True)

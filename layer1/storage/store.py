@@ -233,6 +233,11 @@ class Store:
         found = self.blocks(height, 1)
         return found[0] if found and found[0].header.height == height else None
 
+    def oldest(self) -> int | None:
+        """Height of the first block that is kept; None when there is none."""
+        with self._engine.connect() as connection:
+            return connection.execute(sql.select(sql.func.min(tables.blocks.c.height))).scalar()
+
     def blocks(self, first: int, limit: int) -> list[CommittedBlock]:
         """Whole blocks from height ``first`` on, oldest first; for event streams, and for peers that catch up."""
         if first > self._height:  # a peer may ask for a number that no database takes

@@ -36,6 +36,7 @@ from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
 from layer1.proof import HeadProof
+from layer1.storage import tables
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, Chain, StandIn, make_genesis
 
 LIMITS = ClientLimits(
@@ -552,6 +553,30 @@ async def test_events_go_on_at_another_replica(net: Net) -> None:
             net.order()
         heights += [(await anext(events)).height for _ in range(3)]
     assert heights == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+async def test_events_that_nobody_keeps_any_more_are_not_waited_for(net: Net) -> None:
+    """One replica that has thrown them away is left for another; when all have, the reader is told."""
+    await net.replica()
+    await net.replica()
+    for _ in range(3):
+        net.order()
+    client = await net.client()
+    for replica in net.replicas:
+        forget(replica, 3)
+        if replica is net.replicas[0]:
+            assert (await _take(client.events(after=0), 1))[0].height == 1
+    with pytest.raises(
+        Refused, match=r"2 of 2 replicas no longer keep the events after block 0 .*block kept here is 3"
+    ):
+        await _take(client.events(after=0), 1)
+
+
+def forget(replica: StandIn, below: int) -> None:
+    """What pruning does to the blocks."""
+    with replica.store._engine.begin() as connection:
+        connection.execute(tables.blocks.delete().where(tables.blocks.c.height < below))
 
 
 async def test_a_stream_of_lies_is_left(net: Net) -> None:

@@ -1,11 +1,16 @@
 """``/events``: what becomes final, as server-sent events.
 
+A reader that breaks off goes on with the name of the last event that it saw, here or at another replica, before or
+after a restart: names come from the chain, see :mod:`layer1.api.feed`. Nothing is skipped in silence: a replica that is
+behind waits a little and then says so (503), one that has thrown these blocks away says so (410).
+
 Source: HTML Living Standard, section 9.2 (server-sent events).
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -28,12 +33,21 @@ EVERYTHING = 2**31 - 1
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """A stream of events, from now on, or after the last one that the reader has seen."""
+    """Server-sent events, from now on, or after the last one that the reader has seen.
+
+    The kinds and their data: `transaction` (TransactionEvent), `group` (GroupEvent), `replica` (ReplicaEvent), and last
+    of each block `block` (BlockEvent). An event's id is `height-number`, the same at every replica, before and after
+    any restart: a reader that breaks off sends the last one that it saw as Last-Event-ID, here or to another replica,
+    and goes on without a gap and without hearing anything twice. A replica that is behind it answers `catching_up`, one
+    that no longer keeps these blocks `pruned`.
+    """
     api = api_of(request)
     wanted = _filter(request, api.limits)
     with api.stream(request.protocol):
         position = _start(request, api)
         await api.caught_up()
+        await _reached(api, position[0])
+        await _kept(api, position)
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         response.enable_chunked_encoding()
@@ -44,13 +58,15 @@ async def events(request: web.Request) -> web.StreamResponse:
             await response.write_eof()
         except TimeoutError:
             api.connections.cut(request.protocol, "slow")  # it resumes where it was
+        except Refused:
+            api.connections.cut(request.protocol, "pruned")  # it was overtaken: when it resumes, it is told
         except ConnectionError:
             pass  # the reader has left, maybe before the first byte: nobody's fault, and nothing for the log
     return response
 
 
 async def _stream(api: Api, feed: Feed, response: web.StreamResponse, wanted: Filter, position: Place) -> None:
-    height, number = position
+    height, number = position if position[1] < EVERYTHING else (position[0] + 1, -1)
     while not api.closing.is_set():
         while height <= api.backend.store.height and not api.closing.is_set():
             items = await feed.items(height)
@@ -63,6 +79,40 @@ async def _stream(api: Api, feed: Feed, response: web.StreamResponse, wanted: Fi
                 await _above(api, height)
         except TimeoutError:
             await _write(api, response, b": idle\n\n")
+
+
+async def _reached(api: Api, height: int) -> None:
+    """Wait until what a reader saw at another replica is here, too.
+
+    Raises:
+        Refused: ``catching_up`` when that takes too long.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(api.limits.catch_up_ms / 1000):
+            await _above(api, height)
+    if api.backend.store.height < height:
+        raise Refused(
+            "catching_up",
+            f"events after block {height} are asked for, and the last block here is {api.backend.store.height}: ask "
+            "again later, or another replica; without Last-Event-ID events come from now on",
+        )
+
+
+async def _kept(api: Api, position: Place) -> None:
+    """See that the first event to be sent is still here.
+
+    Raises:
+        Refused: ``pruned`` if it is not.
+    """
+    height, number = position
+    wanted = height + (number == EVERYTHING)
+    oldest = await api.read(api.backend.store.oldest)
+    if oldest is not None and wanted < oldest:
+        raise Refused(
+            "pruned",
+            f"events of block {wanted} are asked for, and the oldest block kept here is {oldest}: resume after "
+            f"{oldest - 1}, or ask a replica that keeps more; what is between stands in no stream, look at the state",
+        )
 
 
 async def _above(api: Api, height: int) -> None:
@@ -99,18 +149,13 @@ def _filter(request: web.Request, limits: ApiLimits) -> Filter:
 def _start(request: web.Request, api: Api) -> Place:
     """The name of the last event seen: by header, else by query, else the head's last one."""
     text = request.headers.get("Last-Event-ID", request.query.get("after"))
-    head = api.backend.head().header.height
     if text is None:
-        return head + 1, -1
+        return api.backend.head().header.height, EVERYTHING
     height, dash, number = text.partition("-")
     position = parameters.number(height, "after"), EVERYTHING
     if dash:
         position = position[0], parameters.number(number, "after", most=EVERYTHING)
-    if position[0] > head:
-        raise Refused(
-            "bad_parameter", f"block {position[0]} is not final here, the last one is {head}; ask again later"
-        )
-    return position if position[0] > 0 else (1, -1)
+    return position if position[0] > 0 else (0, EVERYTHING)
 
 
 KIND = Parameter("kind", {"type": "array", "items": {"type": "string", "enum": list(KINDS)}}, "Only these; repeatable.")
@@ -119,7 +164,10 @@ ACCOUNT = Parameter("account", {"type": "array", "items": BECH32}, "Only these a
 AFTER = Parameter(
     "after",
     {"type": "string", "format": "event", "pattern": "^[0-9]{1,15}(-[0-9]{1,9})?$"},
-    "Resume after this event (`height-number`) or block (`height`); the header Last-Event-ID wins.",
+    "Resume after this event (`height-number`) or block (`height`), seen at any replica; the header wins.",
+)
+LAST = Parameter(
+    "Last-Event-ID", AFTER.schema, "The same; what browsers and other readers of event streams send.", place="header"
 )
 
 ROUTES = (
@@ -129,7 +177,7 @@ ROUTES = (
         events,
         "Blocks, transactions and group changes as they become final",
         {200: "text/event-stream"},
-        (KIND, GROUP, ACCOUNT, AFTER),
-        (400, 413),
+        (KIND, GROUP, ACCOUNT, AFTER, LAST),
+        (400, 410, 413),
     ),
 )
