@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layer1.cli_evidence import evidence_app
+from layer1.cli_operating import register as register_operating
 from layer1.config import load_config
 from layer1.console import (
     ANSWER_TIMEOUT_S,
@@ -59,6 +60,7 @@ app = typer.Typer(
 )
 
 app.add_typer(evidence_app, name="evidence")
+register_operating(app)
 
 ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, max=100, help="How many replicas; n > 3f.")]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Symbol, 2 to 8 capital letters.")]

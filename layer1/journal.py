@@ -287,21 +287,16 @@ class Journal:
     def _load(self) -> None:
         """Find the current set of segments, check it, and make its end fit for appending."""
         (self._directory / "new").unlink(missing_ok=True)
-        numbers = sorted(int(match[1]) for match in map(_NAME.match, os.listdir(self._directory)) if match)
+        numbers = _numbers(self._directory)
         if not numbers:
             self._add_segment(0)
             return
-        base = _read_header(_path(self._directory, numbers[-1])).base
-        for number in range(base, numbers[-1] + 1):
-            self._segments.append(_check_segment(_path(self._directory, number), base, number == numbers[-1]))
+        self._segments = _check_set(self._directory, numbers)
         last = self._segments[-1]
-        for segment in self._segments:
-            if segment.generation != last.generation:
-                _damaged(segment, 0, f"it has generation {segment.generation}, the last has {last.generation}")
         self.generation = last.generation
         self._file = os.open(last.path, os.O_RDWR)
         self._mend_end(last)
-        _delete(self._directory, [number for number in numbers if number < base])
+        _delete(self._directory, [number for number in numbers if number < last.base])
 
     def _mend_end(self, segment: _Segment) -> None:
         """Erase a torn turn, and write the last sound one again: it may be in memory and not on the disk."""
@@ -356,6 +351,100 @@ def _lock(directory: Path) -> int:
             "would sign contradictions"
         ) from error
     return file
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep everybody else from opening the journal there, sound or not.
+
+    Raises:
+        LocalError: A process holds it.
+    """
+    lock = _lock(directory)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A journal as somebody finds it who changes nothing."""
+
+    generation: int
+    segments: tuple[Path, ...]
+    size_bytes: int
+    """In use by what is durable, headers included and reserved space not."""
+    torn_bytes: int
+    """At the end: what a crash tore, and opening drops."""
+    _found: tuple[_Segment, ...]
+
+    def records(self) -> Iterator[bytes]:
+        """All records, oldest first; as often as one likes while it is held."""
+        return _records([replace(segment) for segment in self._found])
+
+
+@contextmanager
+def examine(directory: Path) -> Iterator[Examined]:
+    """Check a whole journal as opening it does, and leave it as it is. Nobody can open it meanwhile.
+
+    Raises:
+        Damaged: A part that was confirmed is missing or not as it was.
+        LocalError: It is missing, a process holds it, or the disk failed.
+    """
+    try:
+        lock = os.open(directory / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        lock = -1  # a copy without it: then nobody can hold it either
+    except OSError as error:
+        raise LocalError(f"cannot read the journal {directory}: {error}; check path, owner and mode") from error
+    try:
+        if lock >= 0:
+            _share(lock, directory)
+        yield _examine(directory)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _share(lock: int, directory: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        raise LocalError(f"a process holds the journal {directory}: stop the replica first") from error
+
+
+def _examine(directory: Path) -> Examined:
+    try:
+        numbers = _numbers(directory)
+        if not numbers:
+            raise Damaged(f"{directory} holds no segment. {_REMEDY}")
+        found = _check_set(directory, numbers)
+        torn = len(found[-1].path.read_bytes()[found[-1].end :].rstrip(b"\0"))
+    except OSError as error:
+        raise LocalError(f"cannot read the journal {directory}: {error}; check path, owner and mode") from error
+    size = sum(segment.end for segment in found)
+    return Examined(found[-1].generation, tuple(segment.path for segment in found), size, torn, tuple(found))
+
+
+def _numbers(directory: Path) -> list[int]:
+    return sorted(int(match[1]) for match in map(_NAME.match, os.listdir(directory)) if match)
+
+
+def _check_set(directory: Path, numbers: list[int]) -> list[_Segment]:
+    """The current set of segments, each read and checked.
+
+    Raises:
+        Damaged: See :func:`_check_segment`.
+    """
+    base = _read_header(_path(directory, numbers[-1])).base
+    found = [
+        _check_segment(_path(directory, number), base, number == numbers[-1]) for number in range(base, numbers[-1] + 1)
+    ]
+    for segment in found:
+        if segment.generation != found[-1].generation:
+            _damaged(segment, 0, f"it has generation {segment.generation}, the last has {found[-1].generation}")
+    return found
 
 
 def _path(directory: Path, number: int) -> Path:

@@ -46,6 +46,10 @@ Place = tuple[int, int]
 """(height, position): where a transaction stands."""
 
 
+class NoStore(LocalError):
+    """There is no store, and none was to be made."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlockSummary:
     """A block without its contents."""
@@ -95,20 +99,22 @@ class Store:
         self._tip: Hash | None = None
 
     @classmethod
-    def open(cls, url: str | Path, chain_id: Hash | None = None) -> Self:
+    def open(cls, url: str | Path, chain_id: Hash | None = None, *, create: bool = True) -> Self:
         """Open a store, and make its tables if it is new.
 
         Args:
             url: An SQLAlchemy URL such as ``sqlite:////var/lib/ledger/blocks.db`` or ``postgresql+psycopg://...``, or
                 the path of an SQLite file.
             chain_id: The chain whose blocks these are. A store keeps it, and refuses another.
+            create: False to take only one that is there.
 
         Raises:
+            NoStore: There is none, and none is to be made.
             LocalError: It cannot be opened, is of a newer format, or belongs to another chain.
         """
         store = cls(_engine(url))
         try:
-            store._prepare(chain_id)
+            store._prepare(chain_id, create)
         except SQLAlchemyError as error:
             store.close()
             raise LocalError(f"the store cannot be opened: {_cause(error)}. Check its URL and its rights") from error
@@ -212,11 +218,16 @@ class Store:
             for table, values in rows.by_table():
                 insert(connection, table, values)
 
-    def _prepare(self, chain_id: Hash | None) -> None:
+    def _prepare(self, chain_id: Hash | None, create: bool) -> None:
+        url = self._engine.url
+        if not create and url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            raise NoStore(f"there is no database {url.database}")
         with self._engine.begin() as connection:
             known = sql.inspect(connection).has_table(tables.meta.name)
             if known:
                 _check_format(_meta(connection, "format"))
+            elif not create:
+                raise NoStore(f"the database {url.render_as_string(hide_password=True)} holds no store")
             else:
                 tables.metadata.create_all(connection)
                 connection.execute(tables.meta.insert(), {"name": "format", "value": str(tables.FORMAT_VERSION)})
@@ -260,6 +271,29 @@ class Store:
             contents[height][0].append(decode(body, Transaction))
             contents[height][1].append(decode(output, Output))
         return contents
+
+    def differences(self, blocks: Sequence[CommittedBlock]) -> list[str]:
+        """The tables that hold something else than what these blocks give, which follow one another."""
+        expected = Rows(blocks)
+        first, last = blocks[0].header.height, blocks[-1].header.height
+        with self._engine.connect() as connection:
+            for close in expected.closes:
+                expected.add_close(
+                    close, expected.agreements.get(close.group_id) or _agreement(connection, close.group_id)
+                )
+            return [
+                table.name
+                for table, rows in expected.by_table()
+                if sorted(rows) != sorted(tuple(row) for row in connection.execute(_between(table, first, last)))
+            ]
+
+    def faults(self) -> list[str]:
+        """What the database says of its own files, tables and indexes; only SQLite is asked. Reads all of it."""
+        if self._engine.dialect.name != "sqlite":
+            return []
+        with self._engine.connect() as connection:
+            lines = connection.exec_driver_sql("PRAGMA integrity_check(5)").scalars().all()
+        return [line for line in lines if line != "ok"]
 
     def summaries(self, limit: int, before: int | None = None) -> list[BlockSummary]:
         """Blocks below height ``before`` (from the last one on without it), newest first."""
@@ -347,6 +381,12 @@ def _page(
     if before is not None:
         chosen = chosen.where(sql.tuple_(height, position) < before)
     return chosen.order_by(height.desc(), position.desc()).limit(limit)
+
+
+def _between(table: sql.Table, first: int, last: int) -> sql.Select[Any]:
+    """The rows that blocks of these heights gave."""
+    height = table.c.opened_height if "opened_height" in table.c else table.c.height
+    return sql.select(table).where(height.between(first, last))
 
 
 def _engine(url: str | Path) -> sql.Engine:

@@ -1,0 +1,383 @@
+"""Checks a replica's data from genesis to head, and says what is damaged, where, and what helps.
+
+What: the journal's turns and records, this replica's own votes among them; every block in the database, with its
+certificate, executed anew from the first on; every row that the database derives from them; the checkpoint, with the
+remembered ids, which no root covers; and the blocks that only the journal holds yet.
+
+Safety: nothing is changed, and nothing is believed that a quorum did not sign or that does not follow from what it
+signed. The journal is held meanwhile, so no replica runs on it.
+
+One damage hides as little as possible: where the blocks in the database end, the journal is executed from the
+checkpoint on, if that is sound.
+
+Source: docs/design/consensus.md, "Persist before sending", "Execution and state"; decision 014.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+from sqlalchemy.exc import SQLAlchemyError
+
+from layer1.block import CommittedBlock
+from layer1.config import ReplicaConfig, read_genesis, read_key
+from layer1.consensus.certificates import Checker, votes_of
+from layer1.consensus.evidence import Witness, verify
+from layer1.consensus.messages import Finalization, Finalize, Notarization, Notarize, Nullification, Nullify, Proposal
+from layer1.consensus.records import decode_record as decode_vote_record
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.header import BlockId
+from layer1.journal import Damaged, Examined, examine
+from layer1.ledger.genesis import Genesis
+from layer1.replica import checkpoints
+from layer1.replica.application import Application, Floor
+from layer1.replica.core import consensus_config
+from layer1.replica.evidence import EvidenceBook
+from layer1.replica.records import (
+    BlockRecord,
+    ConsensusRecord,
+    EvidenceRecord,
+    FinalRecord,
+    Record,
+    decode_record,
+)
+from layer1.replica.restart import Replay, part_of
+from layer1.storage.checkpoint import read_checkpoint
+from layer1.storage.store import NoStore, Store
+
+BULK = 200
+"""Blocks in one read of the database."""
+
+REJOIN = (
+    "put the very journal back, not an old copy; if it is lost, start with --rejoin: then the replica asks its peers, "
+    "and votes again where it cannot have voted before"
+)
+REFILL = "move the database away and start with --rebuild: it is filled anew, from the journal and the peers"
+REBUILD = "delete the checkpoint and start with --rebuild: all blocks are executed anew, and no vote is forgotten"
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being checked, how much of it is done, and how much there is (0: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One damage."""
+
+    where: str
+    what: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a check came to."""
+
+    chain_id: str = ""
+    replica: int = 0
+    height: int = 0
+    """Of the last final block that was reached."""
+    stored_blocks: int = 0
+    """In the database, checked and executed."""
+    transactions: int = 0
+    """Executed in them."""
+    checkpoint_height: int | None = None
+    records: dict[str, int] = field(default_factory=dict)
+    """In the journal, by kind."""
+    notes: list[str] = field(default_factory=list)
+    """What is no damage and yet worth knowing."""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+def verify_home(config: ReplicaConfig, progress: Progress = lambda *_: None) -> Verdict:
+    """Check everything that a replica keeps.
+
+    Raises:
+        LocalError: It runs, or there is no genesis to check against.
+    """
+    genesis = read_genesis(config.genesis)
+    return _Verification(config, genesis, progress).run()
+
+
+class _Verification:
+    """One check of one home."""
+
+    def __init__(self, config: ReplicaConfig, genesis: Genesis, progress: Progress) -> None:
+        self._config = config
+        self._genesis = genesis
+        self._progress = progress
+        self._constants = consensus_config(genesis)
+        self._application = Application(genesis)
+        self._checkpoint: Floor | None = None
+        self._final: dict[int, BlockId] = {}
+        """What the journal calls final, by height."""
+        self._whole = True
+        """Whether every block up to here was there and sound."""
+        self.verdict = Verdict(genesis.chain_id.hex(), config.index)
+
+    def run(self) -> Verdict:
+        self._check_key()
+        if not self._config.journal.is_dir():
+            self._find(f"the journal {self._config.journal}", "it is missing", REJOIN)
+            self._check_state(None)
+            return self.verdict
+        try:
+            with examine(self._config.journal) as journal:
+                self._check_records(journal)
+                self._check_state(journal)
+        except Damaged as error:
+            self._find(f"the journal {self._config.journal}", str(error), REJOIN)
+            self._check_state(None)
+        return self.verdict
+
+    def _find(self, where: str, what: str, remedy: str) -> None:
+        self.verdict.findings.append(Finding(where, what, remedy))
+
+    def _check_key(self) -> None:
+        where, index = f"the key {self._config.key}", self._config.index
+        remedy = "put the key of this replica back; without it the replica cannot take part"
+        try:
+            public = read_key(self._config.key).public
+        except LocalError as error:
+            self._find(where, str(error), remedy)
+            return
+        if not 0 <= index < len(self._genesis.replicas) or self._genesis.replicas[index] != public:
+            self._find(where, f"it is not that of replica {index} in {self._config.genesis}", remedy)
+
+    # --------------------------------------------------------------------------------------------------- the journal
+
+    def _check_records(self, journal: Examined) -> None:
+        """Every record decodes, is signed, and contradicts no other."""
+        where = f"the journal {self._config.journal}"
+        if journal.torn_bytes:
+            self.verdict.notes.append(f"the journal ends in {journal.torn_bytes} bytes that a crash tore: no damage")
+        checks = _RecordChecks(self._genesis, self._config.index)
+        for number, data in enumerate(journal.records()):
+            self._progress("journal", number, 0)
+            try:
+                checks.check(decode_record(data))
+            except (LocalError, RemoteError, Refused) as error:
+                self._find(where, f"record {number}: {error}", REJOIN)
+                break
+        self._final, self.verdict.records = checks.final, dict(sorted(checks.counts.items()))
+
+    def _replay(self, journal: Examined) -> None:
+        """Execute what only the journal holds."""
+        replay = Replay(self._application, self._constants, EvidenceBook())
+        try:
+            for block in replay.run(journal.records()):
+                self._progress("blocks in the journal", block.header.height, 0)
+            replay.execute_pending()
+        except LocalError as error:
+            lacks_blocks = not self._whole and self._checkpoint is None
+            remedy = "mend what is said above first" if lacks_blocks else REJOIN
+            self._find(f"the journal {self._config.journal}", str(error), remedy)
+
+    # ------------------------------------------------------------------------------------- checkpoint, blocks and head
+
+    def _check_state(self, journal: Examined | None) -> None:
+        self._load_checkpoint()
+        self._check_store()
+        below = self._application.floor.header.height
+        if self._checkpoint is not None and below < self._checkpoint.header.height:
+            if self._whole:
+                what = f"it ends at block {below}, the checkpoint is of block {self._checkpoint.header.height}"
+                self._find("the database", what, REFILL)
+            self._application.floor = self._checkpoint
+        if journal is not None:
+            self._replay(journal)
+        self.verdict.height = self._application.floor.header.height
+
+    def _load_checkpoint(self) -> None:
+        path = self._config.checkpoint
+        self._progress("checkpoint", 0, 0)
+        try:
+            pieces = read_checkpoint(path)
+            if pieces is not None:
+                self._checkpoint = checkpoints.load(self._genesis, self._constants, pieces)
+                self.verdict.checkpoint_height = self._checkpoint.header.height
+        except LocalError as error:
+            self._find(f"the checkpoint {path}", str(error), REBUILD)
+
+    def _check_store(self) -> None:
+        try:
+            store = Store.open(self._config.database_url, self._genesis.chain_id, create=False)
+        except NoStore as error:
+            if self._checkpoint is None:
+                self.verdict.notes.append(f"{error} yet: the next start fills it from the journal")
+                return
+            self._whole = False
+            self._find("the database", str(error), REFILL)
+            return
+        except LocalError as error:
+            self._whole = False
+            self._find("the database", str(error), REFILL)
+            return
+        try:
+            self._check_blocks(store)
+        finally:
+            store.close()
+
+    def _check_blocks(self, store: Store) -> None:
+        checker = Checker(self._constants)
+        height = 0
+        try:
+            self._progress("database file", 0, 0)
+            if faults := store.faults():
+                self._find("the database", "; ".join(faults).replace("\n", " "), REFILL)
+            for blocks in _bulks(store):
+                done = []
+                for block in blocks:
+                    height = block.header.height
+                    done.append(self._check_block(block, checker))
+                    self._progress("blocks in the database", height, store.height)
+                    checker.forget_below(block.header.view)
+                self._check_rows(store, done)
+        except (RemoteError, LocalError) as error:
+            self._whole = False
+            self._find(f"block {height} in the database", str(error), REFILL)
+        except SQLAlchemyError as error:
+            self._whole = False
+            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+            self._find(f"the database behind block {height}", f"it cannot be read: {cause}", REFILL)
+
+    def _check_block(self, block: CommittedBlock, checker: Checker) -> CommittedBlock:
+        """Execute a block upon the one before.
+
+        Returns:
+            It as the database must hold it.
+
+        Raises:
+            RemoteError: It is not certified, not the next one, or executing it gives something else.
+            LocalError: As above.
+        """
+        floor, header = self._application.floor, block.header
+        if header.height != floor.header.height + 1:
+            raise RemoteError(f"it comes after block {floor.header.height}: blocks are missing")
+        _check_final(block, checker)
+        if self._final.get(header.height, header.id) != header.id:
+            raise RemoteError(
+                f"it is {header.id.hex()}, but the journal says {self._final[header.height].hex()} is final"
+            )
+        self._application.validate(header, floor.header, tuple(part_of(encoded) for encoded in block.batches))
+        (committed,) = self._application.commit([header], block.finalization)
+        self.verdict.stored_blocks += 1
+        self.verdict.transactions += len(committed.transactions)
+        if self._checkpoint is not None and self._checkpoint.header.height == header.height:
+            self._compare_checkpoint(self._checkpoint)
+        return replace(committed, finalization=block.finalization, path=block.path)
+
+    def _check_rows(self, store: Store, blocks: Sequence[CommittedBlock]) -> None:
+        """What is queried says the same as the blocks."""
+        tables = store.differences(blocks)
+        if tables:
+            span = f"blocks {blocks[0].header.height} to {blocks[-1].header.height}"
+            what = f"{span} were executed anew, and give other rows in {', '.join(tables)}"
+            self._find(f"the database, {span}", what, REFILL)
+
+    def _compare_checkpoint(self, checkpoint: Floor) -> None:
+        where, found = f"the checkpoint {self._config.checkpoint}", self._application.floor
+        if checkpoint.id != found.id:
+            what = f"it is of block {checkpoint.id.hex()}; block {found.header.height} here is {found.id.hex()}"
+            self._find(where, what, REBUILD)
+            return
+        saved, executed = checkpoint.state.snapshot(), found.state.snapshot()
+        if saved.ids != executed.ids:
+            what = (
+                f"it remembers {len(saved.ids)} ids of transactions, executing all blocks gives {len(executed.ids)}, "
+                f"{len(set(saved.ids) ^ set(executed.ids))} of them differ"
+            )
+            self._find(where, what, REBUILD)
+        elif saved != executed:
+            self._find(where, f"its records of block {found.header.height} differ from those of execution", REBUILD)
+
+
+class _RecordChecks:
+    """What can be said of a journal's records without executing anything."""
+
+    def __init__(self, genesis: Genesis, index: int) -> None:
+        config = consensus_config(genesis)
+        self.counts: Counter[str] = Counter()
+        self.final: dict[int, BlockId] = {}
+        self._heights: dict[BlockId, int] = {}
+        self._index = index
+        self._voters = genesis.voters
+        self._checker = Checker(config)
+        self._witness = Witness(config, self._checker)
+
+    def check(self, record: Record) -> None:
+        """Take the next one.
+
+        Raises:
+            RemoteError: A signature of it is wrong.
+            LocalError: It contradicts an earlier one.
+        """
+        self.counts[type(record).__name__.removesuffix("Record").lower()] += 1
+        match record:
+            case ConsensusRecord():
+                self._check_consensus(record.record)
+            case BlockRecord():
+                self._heights[record.header.id] = record.header.height
+            case FinalRecord():
+                self._check_final(record)
+            case EvidenceRecord():
+                verify(record.evidence, self._voters)
+            case _:
+                pass
+
+    def _check_consensus(self, data: bytes) -> None:
+        match record := decode_vote_record(data):
+            case Notarize() | Finalize() | Nullify():
+                self._check_vote(record)
+            case Proposal():
+                self._checker.vote(record.vote)
+                if record.vote.replica == self._index:
+                    self._check_vote(record.vote)
+            case Notarization() | Finalization() | Nullification():
+                self._checker.certificate(record)
+                for vote in votes_of(record):
+                    if vote.replica == self._index:
+                        self._check_vote(vote)
+            case _:
+                pass
+
+    def _check_vote(self, vote: Notarize | Finalize | Nullify) -> None:
+        """Of this replica."""
+        if vote.replica != self._index:
+            raise LocalError(f"a vote of replica {vote.replica}, this is {self._index}")
+        self._checker.vote(vote)
+        if (other := self._witness.see(vote)) is not None:
+            raise LocalError(f"this replica contradicted itself: it signed {other} and {vote}")
+
+    def _check_final(self, record: FinalRecord) -> None:
+        self._checker.certificate(record.finalization)
+        for block in record.blocks:
+            height = self._heights.get(block)
+            if height is not None and self.final.setdefault(height, block) != block:
+                raise LocalError(f"blocks {self.final[height].hex()} and {block.hex()} of height {height} are final")
+
+
+def _bulks(store: Store) -> Iterator[Sequence[CommittedBlock]]:
+    first = 1
+    while blocks := store.blocks(first, BULK):
+        yield blocks
+        first = blocks[-1].header.height + 1
+
+
+def _check_final(block: CommittedBlock, checker: Checker) -> None:
+    """Raise :class:`RemoteError` unless the path leads to a block that a quorum finalized."""
+    last = block.header
+    for header in block.path:
+        if header.parent != last.id or header.height != last.height + 1:
+            raise RemoteError(f"the path to the finalized block breaks at block {header.height}")
+        last = header
+    if (block.finalization.block, block.finalization.view) != (last.id, last.view):
+        raise RemoteError(f"its certificate is of view {block.finalization.view}, its path leads to view {last.view}")
+    checker.certificate(block.finalization)
