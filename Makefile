@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := $(ROOT).venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
-UNITS := -m 'not e2e' --ignore=tests/simulation
+UNITS := --ignore=tests/simulation
 READY := $(VENV)/.ready
 
 .PHONY: demo test check soak bench lock clean help
@@ -19,13 +19,20 @@ $(READY): $(ROOT)requirements.lock $(ROOT)pyproject.toml $(ROOT)tools/setup.sh
 demo: $(READY) ## Run a ledger, two wallets, a channel, and a stale report that fails
 	@cd "$(ROOT)" && $(BIN)/python -m examples.demo
 
-test: $(READY) ## Run all tests, or those of TESTS=path
-	@cd "$(ROOT)" && $(if $(TESTS),$(BIN)/python -m pytest -q $(TESTS),$(PYTEST) $(UNITS) && $(PYTEST) tests/simulation && $(PYTEST) -m e2e)
+test: $(READY) ## Run all tests but those on PostgreSQL, or those of TESTS=path
+ifdef TESTS
+	@cd "$(ROOT)" && $(BIN)/python -m pytest -q $(TESTS)
+else
+	@cd "$(ROOT)" && $(PYTEST) $(UNITS) -m 'not e2e and not postgresql'
+	@cd "$(ROOT)" && $(PYTEST) tests/simulation
+	@cd "$(ROOT)" && $(PYTEST) -m 'e2e and not postgresql'
+	@echo "Left out: the tests on PostgreSQL. With its programs (apt-get install postgresql): make test TESTS='-m postgresql'"
+endif
 
-check: $(READY) ## Lint, format, types, and all tests with branch coverage
+check: $(READY) ## Lint, format, types, and all tests with branch coverage; needs PostgreSQL's programs
 	@cd "$(ROOT)" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@cd "$(ROOT)" && $(BIN)/mypy
-	@cd "$(ROOT)" && $(PYTEST) $(UNITS) --cov --cov-report=term:skip-covered
+	@cd "$(ROOT)" && $(PYTEST) $(UNITS) -m 'not e2e' --cov --cov-report=term:skip-covered
 	@cd "$(ROOT)" && $(PYTEST) tests/simulation
 	@cd "$(ROOT)" && $(PYTEST) -m e2e
 

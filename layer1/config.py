@@ -1,8 +1,8 @@
 """The configuration of a replica, its genesis file and its key: read, checked and written.
 
 A replica lives in a directory, its *home*: `replica.toml`, `genesis.json`, `key` (mode 0600) and its data. Paths in the
-file are relative to the home. A database URL with a password may stand in the environment variable
-`LAYER1_DATABASE_URL` instead.
+file are relative to the home. A database URL with a password stands in the file, which then nobody else may read, or
+in the environment variable `LAYER1_DATABASE_URL`; never on a command line, which everybody on the machine may read.
 
 Source: docs/design/architecture.md, "Choices already made"; style.md, "Config".
 """
@@ -22,6 +22,7 @@ from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.mempool import PoolLimits
+from layer1.storage.database import holds_password
 
 T = TypeVar("T")
 
@@ -124,10 +125,21 @@ def load_config(home: Path, *, reuse_port: bool = False) -> ReplicaConfig:
         raise LocalError(f"{path} is missing; make a replica's home with: layer1 init DIR") from None
     except (OSError, ValueError, RecursionError) as error:
         raise LocalError(f"{path} cannot be read: {error}") from None
+    _check_secrecy(path, table.get("database_url"))
     try:
         return _config(home, _Table(table), reuse_port)
     except ValueError as error:
         raise LocalError(f"{path}: {error}") from None
+
+
+def _check_secrecy(path: Path, url: object) -> None:
+    """A password is for the replica's own user only, wherever it stands."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 and isinstance(url, str) and holds_password(url):
+        raise LocalError(
+            f"{path} has mode {mode:04o}, others may read it, and database_url holds a password; run: chmod 600 "
+            f"{path}, or put the URL into ${DATABASE_VARIABLE}"
+        )
 
 
 class _Table:
@@ -143,7 +155,7 @@ class _Table:
             return default
         value = self._values.pop(key, None)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            found = "missing" if value is None else f"{value!r}"
+            found = "missing" if value is None else f"{value!r}" if key != "database_url" else "something else"
             raise ValueError(f"{self._name}{key} is {found}; it must be of type {kind.__name__}")
         return value
 
@@ -210,7 +222,8 @@ def format_config(config: ReplicaConfig) -> str:
         f'api = "{config.api}"',
         "",
         '# data = "data"',
-        f"# database_url = SQLite in the data directory; with a password, better in ${DATABASE_VARIABLE}",
+        f"# database_url: SQLite in the data directory if it is not set, here or in ${DATABASE_VARIABLE}.",
+        '# database_url = "postgresql://user:password@127.0.0.1:5432/replica0"  # then: chmod 600',
     ]
     for peer in config.peers:
         lines += ["", "[[peers]]", f"index = {peer.index}", f'link = "{peer.link}"', f'api = "{peer.api}"']

@@ -109,6 +109,7 @@ def _make_home(home: Path, genesis: Genesis, key: SigningKey, config: ReplicaCon
     home.mkdir(parents=True, mode=0o700)
     write_key(home / KEY_NAME, key)
     (home / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
+    (home / CONFIG_NAME).touch(0o600)
     (home / CONFIG_NAME).write_text(format_config(config), encoding="utf-8")
     Journal.open(config.journal).close()
 
@@ -264,6 +265,7 @@ class Devnet:
             return config
         path = config.home / CONFIG_NAME
         temporary = path.with_suffix(".new")
+        temporary.touch(0o600)  # as the file itself may be: it may hold the password of a database
         temporary.write_text(readdress(path.read_text(encoding="utf-8"), planned), encoding="utf-8")
         temporary.replace(path)
         return replace(config, link=planned.link, api=planned.api, peers=planned.peers)

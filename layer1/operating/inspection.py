@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
-
 from layer1.codec import decode
 from layer1.config import ReplicaConfig, read_genesis, read_key
 from layer1.errors import LocalError, RemoteError
@@ -19,6 +17,7 @@ from layer1.journal import examine, generation_of
 from layer1.replica.checkpoints import Head
 from layer1.replica.records import CheckpointRecord, decode_record
 from layer1.storage.checkpoint import read_checkpoint
+from layer1.storage.database import describe, file_of
 from layer1.storage.store import Store
 
 Facts = dict[str, Any]
@@ -104,17 +103,15 @@ def _checkpoint(path: Path) -> Facts:
 
 
 def _database(config: ReplicaConfig) -> Facts:
-    url = make_url(config.database_url)
-    facts: Facts = {"url": url.render_as_string(hide_password=True)}
+    facts: Facts = {"place": describe(config.database_url)}
     store = Store.open(config.database_url, create=False)
     try:
         facts["height"] = store.height
     finally:
         store.close()
-    if url.get_backend_name() == "sqlite" and url.database:
-        facts["bytes"] = sum(
-            Path(url.database + end).stat().st_size for end in ("", "-wal") if Path(url.database + end).exists()
-        )
+    if (path := file_of(config.database_url)) is not None:
+        files = [path.with_name(path.name + end) for end in ("", "-wal")]
+        facts["bytes"] = sum(file.stat().st_size for file in files if file.exists())
     return facts
 
 

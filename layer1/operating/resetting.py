@@ -15,11 +15,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from layer1.config import ReplicaConfig, read_genesis
 from layer1.errors import LocalError, Refused
 from layer1.journal import held, set_aside, sync_directory
+from layer1.storage.database import describe, file_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,8 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
         )
     files = [path for path in (*_database_files(config), config.checkpoint, _new(config.checkpoint)) if path.exists()]
     kept = [f"key {config.key}", f"genesis {config.genesis}", f"configuration in {config.home}"]
-    url = make_url(config.database_url)
-    if url.get_backend_name() != "sqlite":
-        kept.append(f"database {url.render_as_string(hide_password=True)}: empty it yourself if you mean to")
+    if file_of(config.database_url) is None:
+        kept.append(f"database {describe(config.database_url)}: empty it yourself if you mean to")
     if not journal:
         kept.append(f"journal {config.journal}: what keeps this replica from contradicting its votes")
         warning = "All blocks are executed anew at the next start; what the disk does not hold, the peers have."
@@ -91,11 +89,8 @@ def reset_home(config: ReplicaConfig, plan: ResetPlan) -> None:
 
 def _database_files(config: ReplicaConfig) -> list[Path]:
     """Of an SQLite database inside the data directory; another one is somebody else's."""
-    url = make_url(config.database_url)
-    if url.get_backend_name() != "sqlite" or not url.database:
-        return []
-    path = Path(url.database)
-    if not path.resolve().is_relative_to(config.data.resolve()):
+    path = file_of(config.database_url)
+    if path is None or not path.resolve().is_relative_to(config.data.resolve()):
         return []
     return [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
 

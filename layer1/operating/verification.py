@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
-from sqlalchemy.exc import SQLAlchemyError
 
 from layer1.block import CommittedBlock
 from layer1.config import ReplicaConfig, read_genesis, read_key
@@ -46,6 +45,7 @@ from layer1.replica.records import (
 )
 from layer1.replica.restart import Replay, part_of
 from layer1.storage.checkpoint import read_checkpoint
+from layer1.storage.database import DatabaseFault, Outage
 from layer1.storage.store import NoStore, Store
 
 BULK = 200
@@ -240,13 +240,12 @@ class _Verification:
                     self._progress("blocks in the database", height, store.height)
                     checker.forget_below(block.header.view)
                 self._check_rows(store, done)
+        except (DatabaseFault, Outage) as error:
+            self._whole = False
+            self._find(f"the database behind block {height}", str(error), REFILL)
         except (RemoteError, LocalError) as error:
             self._whole = False
             self._find(f"block {height} in the database", str(error), REFILL)
-        except SQLAlchemyError as error:
-            self._whole = False
-            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-            self._find(f"the database behind block {height}", f"it cannot be read: {cause}", REFILL)
 
     def _check_block(self, block: CommittedBlock, checker: Checker) -> CommittedBlock:
         """Execute a block upon the one before.

@@ -77,7 +77,7 @@ class Replica:
         self._rejoin = rejoin
         self.core = ReplicaCore(self.genesis, self._key, config.index, config.limits, config.checkpoints)
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.store = Store.open(config.database_url, self.genesis.chain_id)
+        self.store = Store.open(config.database_url, self.genesis.chain_id, self._key.public)
         self._journal: Journal | None = None
         self._writer: StoreWriter | None = None
         self._api: ApiServer | None = None

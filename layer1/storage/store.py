@@ -9,6 +9,9 @@ A list of blocks is one SQL transaction, so a crash leaves all of it or nothing.
 skipped, so the driver may hand over again whatever it is unsure about; one that leaves a gap is refused. Losing the
 last blocks in a crash of the machine (SQLite runs with synchronous=NORMAL) costs nothing but reading them again.
 
+Each append looks at the end of what is there: a commit whose answer got lost with the connection counts if it
+happened, and a server that comes back without blocks that it had confirmed is found out before a gap can arise.
+
 *Threads:* one thread appends, any number read; a reader sees whole lists only. `height` is a plain number, raised
 after the commit, so whoever has read it finds everything up to it.
 
@@ -18,14 +21,13 @@ after the commit, so whoever has read it finds everything up to it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sql
-from sqlalchemy.exc import SQLAlchemyError
 
 from layer1.block import CommittedBlock
 from layer1.codec import decode
@@ -37,10 +39,8 @@ from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.events import Event
 from layer1.ledger.transactions import Output, Transaction
 from layer1.storage import tables
+from layer1.storage.database import Outage, explained, open_engine
 from layer1.storage.rows import Rows, insert
-
-BUSY_TIMEOUT_MS = 5_000
-"""How long SQLite waits for another process that holds the file, such as a backup."""
 
 Place = tuple[int, int]
 """(height, position): where a transaction stands."""
@@ -99,26 +99,31 @@ class Store:
         self._tip: Hash | None = None
 
     @classmethod
-    def open(cls, url: str | Path, chain_id: Hash | None = None, *, create: bool = True) -> Self:
+    def open(
+        cls, url: str | Path, chain_id: Hash | None = None, owner: PublicKey | None = None, *, create: bool = True
+    ) -> Self:
         """Open a store, and make its tables if it is new.
 
         Args:
-            url: An SQLAlchemy URL such as ``sqlite:////var/lib/ledger/blocks.db`` or ``postgresql+psycopg://...``, or
+            url: A URL such as ``sqlite:////var/lib/ledger/blocks.db`` or ``postgresql://user:password@host/name``, or
                 the path of an SQLite file.
             chain_id: The chain whose blocks these are. A store keeps it, and refuses another.
+            owner: The replica whose store it is. A store on a server keeps it, and refuses another: two that write
+                the same tables would take each other's blocks for their own.
             create: False to take only one that is there.
 
         Raises:
             NoStore: There is none, and none is to be made.
-            LocalError: It cannot be opened, is of a newer format, or belongs to another chain.
+            LocalError: It cannot be opened, is of a newer format, or belongs to another chain or replica.
         """
-        store = cls(_engine(url))
+        store = cls(open_engine(url))
         try:
-            store._prepare(chain_id, create)
-        except SQLAlchemyError as error:
+            with explained("the store cannot be opened", "Check its URL and its rights"):
+                store._prepare(chain_id, owner, create)
+        except Outage as error:
             store.close()
-            raise LocalError(f"the store cannot be opened: {_cause(error)}. Check its URL and its rights") from error
-        except LocalError:
+            raise LocalError(f"{error}. Start again when the database answers") from error
+        except BaseException:
             store.close()
             raise
         return store
@@ -146,48 +151,68 @@ class Store:
             blocks: Each the child of the one before it, the first at most one above `height`.
 
         Raises:
+            Outage: The database does not answer. Whether these are stored turns out when they are appended again.
             LocalError: A block is missing before one of these, one is not the child of the one before, or the
                 database failed. Nothing was stored.
         """
         with self._writing:
-            fresh = [block for block in blocks if block.header.height > self._height]
-            if not fresh:
+            if not blocks or blocks[-1].header.height <= self._height:
                 return
-            tip = self._check_chain(fresh)
-            try:
-                self._insert(Rows(fresh))
-            except SQLAlchemyError as error:
-                raise LocalError(
-                    f"storing blocks {fresh[0].header.height} to {fresh[-1].header.height} failed: {_cause(error)}. "
-                    "Nothing of them was stored; make room or mend the database, and start again"
-                ) from error
-            self._tip, self._height = tip, fresh[-1].header.height
+            first = max(blocks[0].header.height, self._height + 1)
+            with explained(
+                f"storing blocks {first} to {blocks[-1].header.height} failed",
+                "Nothing of them was stored; make room or mend the database, and start again",
+            ):
+                self._height, self._tip = self._append(blocks)
         for listener in tuple(self._listeners):
             listener(self._height)
+
+    def _append(self, blocks: Sequence[CommittedBlock]) -> tuple[int, Hash | None]:
+        """In one SQL transaction; where the store ends then."""
+        with self._engine.begin() as connection:
+            height, tip = self._check_end(*_end(connection))
+            fresh = [block for block in blocks if block.header.height > height]
+            end = _check_chain(fresh, height, tip)
+            self._insert(connection, Rows(fresh))
+        return end
+
+    def _check_end(self, height: int, tip: Hash | None) -> tuple[int, Hash | None]:
+        """Compare the end of what the database has with what it confirmed to us. It may have more: see above."""
+        if height < self._height:
+            raise LocalError(
+                f"the database ends at block {height}, and had confirmed block {self._height}: it lost some, as in a "
+                "crash without sync or a change to a standby that was behind. Look after it, then start again: the "
+                "journal, or else --rebuild, fills the gap"
+            )
+        if height == self._height and tip != self._tip:
+            raise _other_history(height, tip, self._tip)
+        return height, tip
 
     def make_durable(self, height: int) -> None:
         """Make sure that no loss of power takes any block up to this height.
 
-        SQLite's log is synced as a whole by one commit with synchronous=FULL, and before anything of it moves into
-        the database file. Other databases sync every commit, unless their operator told them not to.
+        The log is synced as a whole by one commit: SQLite's with synchronous=FULL, which also comes before anything
+        of it moves into the database file; PostgreSQL's with synchronous_commit=on, even if its operator turned it
+        off for all others. Only a server that runs without fsync is not held to it.
 
         Raises:
+            Outage: The database does not answer; ask again.
             LocalError: They are not here, or the database failed.
         """
         with self._writing:
             if self._height < height:
                 raise LocalError(f"the store ends at block {self._height}, before block {height}: append it first")
-            try:
-                with self._engine.connect() as connection:
-                    self._commit_durably(connection, str(height))
-            except SQLAlchemyError as error:
-                raise LocalError(f"the store cannot be synced: {_cause(error)}; look after its disk") from error
+            with explained("the store cannot be synced", "Look after its disk"), self._engine.connect() as connection:
+                self._commit_durably(connection, str(height))
 
     def _commit_durably(self, connection: sql.Connection, value: str) -> None:
         sqlite = connection.dialect.name == "sqlite"
         if sqlite:
             connection.exec_driver_sql("PRAGMA synchronous=FULL")
             connection.commit()
+        else:
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+        self._check_end(*_end(connection))
         name = tables.meta.c.name == "durable"
         if not connection.execute(tables.meta.update().where(name).values(value=value)).rowcount:
             connection.execute(tables.meta.insert(), {"name": "durable", "value": value})
@@ -195,30 +220,14 @@ class Store:
         if sqlite:
             connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
 
-    def _check_chain(self, fresh: Sequence[CommittedBlock]) -> Hash:
-        height, tip = self._height, self._tip
-        for block in fresh:
-            header = block.header
-            if header.height != height + 1:
-                raise LocalError(f"block {header.height} cannot follow block {height}: append what is between first")
-            if tip is not None and header.parent != tip:
-                raise LocalError(
-                    f"block {header.height} names the parent {header.parent.hex()}, but block {height} here is "
-                    f"{tip.hex()}: this store holds another history; move it away, and it will be filled anew"
-                )
-            height, tip = header.height, header.id
-        assert tip is not None, "there is at least one fresh block"
-        return tip
+    def _insert(self, connection: sql.Connection, rows: Rows) -> None:
+        for close in rows.closes:
+            agreement = rows.agreements.get(close.group_id) or _agreement(connection, close.group_id)
+            rows.add_close(close, agreement)
+        for table, values in rows.by_table():
+            insert(connection, table, values)
 
-    def _insert(self, rows: Rows) -> None:
-        with self._engine.begin() as connection:
-            for close in rows.closes:
-                agreement = rows.agreements.get(close.group_id) or _agreement(connection, close.group_id)
-                rows.add_close(close, agreement)
-            for table, values in rows.by_table():
-                insert(connection, table, values)
-
-    def _prepare(self, chain_id: Hash | None, create: bool) -> None:
+    def _prepare(self, chain_id: Hash | None, owner: PublicKey | None, create: bool) -> None:
         url = self._engine.url
         if not create and url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             raise NoStore(f"there is no database {url.database}")
@@ -227,17 +236,27 @@ class Store:
             if known:
                 _check_format(_meta(connection, "format"))
             elif not create:
-                raise NoStore(f"the database {url.render_as_string(hide_password=True)} holds no store")
+                raise NoStore("the database holds no store")
             else:
                 tables.metadata.create_all(connection)
                 connection.execute(tables.meta.insert(), {"name": "format", "value": str(tables.FORMAT_VERSION)})
             _check_chain_id(connection, chain_id)
-            blocks = tables.blocks.c
-            last = connection.execute(sql.select(blocks.height, blocks.id).order_by(blocks.height.desc()).limit(1))
-            for height, block_id in last:
-                self._height, self._tip = height, bytes(block_id)
+            if connection.dialect.name != "sqlite":
+                _check_owner(connection, owner)
+            self._height, self._tip = _end(connection)
 
     # ------------------------------------------------------------------------------------------------------ reading
+
+    @contextmanager
+    def _reading(self) -> Iterator[sql.Connection]:
+        """A connection to read by.
+
+        Raises:
+            Outage: The database does not answer, as in all that reads.
+            LocalError: It failed.
+        """
+        with explained("the store cannot be read", "Look after the database"), self._engine.connect() as connection:
+            yield connection
 
     def block(self, height: int) -> CommittedBlock | None:
         """A whole block, or None when it is not here."""
@@ -246,7 +265,7 @@ class Store:
 
     def oldest(self) -> int | None:
         """Height of the first block that is kept; None when there is none."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.execute(sql.select(sql.func.min(tables.blocks.c.height))).scalar()
 
     def blocks(self, first: int, limit: int) -> list[CommittedBlock]:
@@ -254,7 +273,7 @@ class Store:
         if first > self._height:  # a peer may ask for a number that no database takes
             return []
         wanted = sql.select(tables.blocks).where(tables.blocks.c.height >= first)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(wanted.order_by(tables.blocks.c.height).limit(limit)).all()
             if not rows:
                 return []
@@ -276,7 +295,7 @@ class Store:
         """The tables that hold something else than what these blocks give, which follow one another."""
         expected = Rows(blocks)
         first, last = blocks[0].header.height, blocks[-1].header.height
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             for close in expected.closes:
                 expected.add_close(
                     close, expected.agreements.get(close.group_id) or _agreement(connection, close.group_id)
@@ -291,7 +310,7 @@ class Store:
         """What the database says of its own files, tables and indexes; only SQLite is asked. Reads all of it."""
         if self._engine.dialect.name != "sqlite":
             return []
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             lines = connection.exec_driver_sql("PRAGMA integrity_check(5)").scalars().all()
         return [line for line in lines if line != "ok"]
 
@@ -301,7 +320,7 @@ class Store:
         chosen = sql.select(blocks.header, blocks.transactions).order_by(blocks.height.desc()).limit(limit)
         if before is not None:
             chosen = chosen.where(blocks.height < before)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(chosen).all()
         return [BlockSummary(decode(header, Header), count) for header, count in rows]
 
@@ -309,7 +328,7 @@ class Store:
         """A transaction by its id, or None when none of that id has executed here."""
         columns = tables.transactions.c
         chosen = sql.select(columns.height, columns.position, columns.body, columns.output)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(chosen.where(columns.id == transaction_id)).first()
         return None if row is None else _transaction(row)
 
@@ -317,14 +336,14 @@ class Store:
         """All outputs of a block, in order; what a proof of one of them is made from."""
         columns = tables.transactions.c
         chosen = sql.select(columns.output).where(columns.height == height).order_by(columns.position)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return tuple(decode(encoded, Output) for encoded in connection.scalars(chosen))
 
     def certified(self, height: int) -> CertifiedHeader | None:
         """A block's header and what makes it final, without its contents."""
         columns = tables.blocks.c
         chosen = sql.select(columns.header, columns.finalization, columns.path).where(columns.height == height)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(chosen).first()
         if row is None:
             return None
@@ -354,7 +373,7 @@ class Store:
             chosen = chosen.join_from(tables.members, tables.groups, named.group_id == columns.id)
             chosen = chosen.where(named.key == member)
             chosen = _page(chosen, named.opened_height, named.opened_position, limit, before)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(chosen).all()
         return [StoredGroup(bytes(row[0]), (row[1], row[2]), decode(row[3], GroupAgreement)) for row in rows]
 
@@ -371,7 +390,7 @@ class Store:
         return self._fetch(_page(chosen, listing.c.height, listing.c.position, limit, before))
 
     def _fetch(self, chosen: sql.Select[Any]) -> list[StoredTransaction]:
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_transaction(row) for row in connection.execute(chosen).all()]
 
 
@@ -389,30 +408,31 @@ def _between(table: sql.Table, first: int, last: int) -> sql.Select[Any]:
     return sql.select(table).where(height.between(first, last))
 
 
-def _engine(url: str | Path) -> sql.Engine:
-    try:
-        parsed = sql.URL.create("sqlite", database=str(url)) if isinstance(url, Path) else sql.make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
-            raise LocalError("a store needs a file: its readers and its writer are different connections")
-        engine = sql.create_engine(parsed, pool_size=8, max_overflow=8)
-    except (SQLAlchemyError, ImportError) as error:
-        raise LocalError(f"the store's URL does not work: {error}. Check it, and install its driver") from error
-    if engine.dialect.name == "sqlite":
-        sql.event.listen(engine, "connect", _configure_sqlite)
-    return engine
+def _end(connection: sql.Connection) -> tuple[int, Hash | None]:
+    """Height and id of the last block that is here; 0 and None if there is none."""
+    blocks = tables.blocks.c
+    last = connection.execute(sql.select(blocks.height, blocks.id).order_by(blocks.height.desc()).limit(1)).first()
+    return (0, None) if last is None else (last.height, bytes(last.id))
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "cache_size=-65536",
-        "wal_autocheckpoint=16384",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _check_chain(fresh: Sequence[CommittedBlock], height: int, tip: Hash | None) -> tuple[int, Hash | None]:
+    """Whether these follow on a block; the last of them."""
+    for block in fresh:
+        header = block.header
+        if header.height != height + 1:
+            raise LocalError(f"block {header.height} cannot follow block {height}: append what is between first")
+        if tip is not None and header.parent != tip:
+            raise _other_history(height, tip, header.parent)
+        height, tip = header.height, header.id
+    return height, tip
+
+
+def _other_history(height: int, here: Hash | None, named: Hash | None) -> LocalError:
+    ids = [block_id.hex() if block_id else "none" for block_id in (here, named)]
+    return LocalError(
+        f"block {height} in this store is {ids[0]}, where {ids[1]} is final: it holds another history; move it away, "
+        "and it will be filled anew"
+    )
 
 
 def _meta(connection: sql.Connection, name: str) -> str | None:
@@ -442,6 +462,19 @@ def _check_chain_id(connection: sql.Connection, chain_id: Hash | None) -> None:
         )
 
 
+def _check_owner(connection: sql.Connection, owner: PublicKey | None) -> None:
+    if owner is None:
+        return
+    found = _meta(connection, "replica")
+    if found is None:
+        connection.execute(tables.meta.insert(), {"name": "replica", "value": owner.hex()})
+    elif found != owner.hex():
+        raise LocalError(
+            f"the store belongs to replica {found}, this replica is {owner.hex()}: give each a database (or a schema) "
+            "of its own. In a copy that was made for this one, remove the row 'replica' of the table meta"
+        )
+
+
 def _agreement(connection: sql.Connection, group_id: Hash) -> GroupAgreement | None:
     columns = tables.groups.c
     found = connection.scalar(sql.select(columns.agreement).where(columns.id == group_id))
@@ -462,8 +495,3 @@ def _block(row: sql.Row[Any], contents: tuple[Iterable[Transaction], Iterable[Ou
 
 def _transaction(row: Any) -> StoredTransaction:
     return StoredTransaction(row.height, row.position, decode(row.body, Transaction), decode(row.output, Output))
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    """The driver's own words: SQLAlchemy's repeat the statement, and all its values."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]

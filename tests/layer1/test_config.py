@@ -88,6 +88,25 @@ def test_a_database_password_stays_out_of_sight(tmp_path: Path, monkeypatch: pyt
     assert "secret" not in repr(config)
 
 
+def test_a_file_with_a_database_password_is_private(tmp_path: Path) -> None:
+    """Whoever reads it could change what this replica shows to others."""
+    text = 'database_url = "postgresql://ledger:secret@db/ledger"\n' + GOOD
+    (tmp_path / "replica.toml").touch(0o644)
+    with pytest.raises(LocalError, match=r"mode 0644, others may read it.*chmod 600") as caught:
+        load(tmp_path, text)
+    assert "secret" not in str(caught.value)
+    (tmp_path / "replica.toml").chmod(0o600)
+    assert load(tmp_path, text).database_url.endswith("secret@db/ledger")
+    (tmp_path / "replica.toml").chmod(0o644)
+    load(tmp_path, 'database_url = "postgresql://ledger@/ledger?host=/run/postgresql"\n' + GOOD)
+
+
+def test_a_wrong_kind_of_url_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="database_url is something else; it must be of type str") as caught:
+        load(tmp_path, 'database_url = ["postgresql://ledger:secret@db/ledger"]\n' + GOOD)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_key_file_is_private(tmp_path: Path) -> None:
     key, path = SigningKey.generate(), tmp_path / "key"
     write_key(path, key)
