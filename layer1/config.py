@@ -21,7 +21,7 @@ from layer1.crypto import SEED_BYTES, SigningKey
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
 from layer1.replica.checkpoints import CheckpointPolicy
-from layer1.replica.mempool import PoolLimits
+from layer1.replica.shares import PoolLimits
 from layer1.storage.database import holds_password
 
 T = TypeVar("T")

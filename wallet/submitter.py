@@ -21,7 +21,7 @@ LIFE_MS = 120_000
 """On the ledger clock; a payload that still matters then is wrapped anew."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts while no replica answers; the last one repeats."""
-PASSING = {"pool_full", "busy", "catching_up", "stopping", "expired"}
+PASSING = {"pool_full", "share_full", "busy", "catching_up", "stopping", "expired"}
 """Refusals that are another answer soon."""
 
 Payload = CloseGroup | Wedge | Report

@@ -62,11 +62,16 @@ class Backend(Protocol):
         """For ``GET /evidence``: contradicting votes that this replica caught, one pair per replica and kind."""
         ...
 
-    def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:
+    def submit(self, transactions: Sequence[Transaction], source: str = "") -> list[Hash]:
         """Check cheaply and take into the mempool; signatures are verified soon after. Returns the ids.
 
+        Args:
+            transactions: All are taken, or none.
+            source: Network address of whoever brings them, for its share of the pool; empty if unknown.
+
         Raises:
-            Refused: ``pool_full`` (429), ``too_large``, ``expired``, ``not_yet_valid``, ``insufficient_balance``...
+            Refused: ``pool_full`` (503), ``share_full`` (429), ``too_large``, ``expired``, ``not_yet_valid``,
+                ``insufficient_balance``...
                 None of the list was taken then.
         """
         ...

@@ -24,8 +24,9 @@ STATUS_OF = {
     "busy": 503,
     "catching_up": 503,
     "not_found": 404,
-    "pool_full": 429,
+    "pool_full": 503,
     "pruned": 410,
+    "share_full": 429,
     "slow_body": 408,
     "stopping": 503,
     "too_large": 413,
@@ -33,7 +34,7 @@ STATUS_OF = {
 }
 """HTTP status by code. A refusal by the ledger's rules that is not listed is 422: well-formed, not acceptable."""
 
-RETRY_AFTER = {"pool_full": "1", "busy": "1", "catching_up": "2", "stopping": "2"}
+RETRY_AFTER = {"pool_full": "1", "share_full": "1", "busy": "1", "catching_up": "2", "stopping": "2"}
 """Seconds after which trying again makes sense, by code."""
 
 

@@ -10,23 +10,19 @@ Source: docs/design/consensus.md, rule 3; "Mempool and batches".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from layer1.block import BATCH_FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_TRANSACTIONS, Batch, batch_digest
 from layer1.codec import decode, encode
 from layer1.crypto import Hash
-from layer1.errors import RemoteError, Untimely
+from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Transaction
+from layer1.replica.lanes import Lane, PeerShares
 from layer1.replica.mempool import is_dispute
 from layer1.replica.weight import block_weight, heaviest, total_weight, weight
 
-MAX_HELD_PER_PEER = 2_000
-"""Batches that one peer may have waiting here."""
-MAX_HELD_BYTES_PER_PEER = 64 * 2**20
-"""Encoded, of one peer."""
 KEPT_BAD = 1_000
 """Digests of bad batches that are remembered, so that a second look costs nothing."""
 
@@ -51,6 +47,8 @@ class Held:
     """It is in the journal."""
     weight: int = field(init=False)
     """See :mod:`layer1.replica.weight`."""
+    wanted: bool = False
+    """A proposal made us fetch it: it takes nothing of anybody's share."""
     is_dispute: bool = field(init=False)
     """Whether everything in it has a deadline to meet; such batches go first."""
     last_valid_ms: int = field(init=False)
@@ -69,15 +67,16 @@ class BatchStore:
         self._parameters = parameters
         self._replicas = replicas
         self._held: dict[Hash, Held] = {}
-        self._disputes: dict[Hash, Held] = {}
-        self._ordinary: dict[Hash, Held] = {}
-        """Good ones, in the order in which they became so, which is nearly that of their arrival."""
+        self._disputes: Lane[Held] = Lane()
+        self._ordinary: Lane[Held] = Lane()
+        """Good ones."""
         self._bad: dict[Hash, str] = {}
         self._verified: dict[Hash, Transaction] = {}
         self._hurried: set[Hash] = set()
         """Ids of what is in good batches of disputes."""
-        self._count: Counter[int] = Counter()
-        self._bytes: Counter[int] = Counter()
+        self._shares = PeerShares()
+        self._turn = 0
+        """Of those who go first when a block is shared out."""
         self.version = 0
         """Rises with every change of what is pending."""
 
@@ -109,7 +108,7 @@ class BatchStore:
 
         Raises:
             RemoteError: It breaks the bounds of the protocol; then its digest is bad.
-            Untimely: The peer has too many here, maybe because we are behind. That is seen before anything is decoded.
+            Untimely: The peer has too many here, maybe because we are behind.
         """
         digest = batch_digest(encoded)
         if digest in self._held:
@@ -117,14 +116,16 @@ class BatchStore:
         if (why := self._bad.get(digest)) is not None:
             raise RemoteError(why)
         if not wanted:
-            self._check_share(source, len(encoded))
+            self._shares.check(source, len(encoded))
         try:
             batch = self._decode(encoded)
         except RemoteError as error:
             self._note_bad(digest, str(error))
             raise
         ids = tuple(transaction.id for transaction in batch.transactions)
-        held = Held(digest, encoded, batch.transactions, ids, batch.replica, source, now_ms)
+        held = Held(digest, encoded, batch.transactions, ids, batch.replica, source, now_ms, wanted=wanted)
+        if not wanted:
+            self._shares.check_kind(held)
         self._insert(held)
         return held
 
@@ -141,7 +142,7 @@ class BatchStore:
         """All signatures of it are good."""
         held.good = True
         self.version += 1
-        (self._disputes if held.is_dispute else self._ordinary)[held.digest] = held
+        (self._disputes if held.is_dispute else self._ordinary).add(held)
         self._verified.update(zip(held.ids, held.transactions, strict=True))
         if held.is_dispute:
             self._hurried.update(held.ids)
@@ -153,13 +154,19 @@ class BatchStore:
 
     def pending(self) -> Iterator[Held]:
         """Good batches, disputes first, then in the order in which they became good. Take as many as you need."""
-        yield from self._disputes.values()
-        yield from self._ordinary.values()
+        yield from self._disputes
+        yield from self._ordinary
+
+    def shared_out(self) -> Iterator[Held]:
+        """Good batches for a block: disputes first; of each kind those of each replica in turn, by their weight."""
+        self._turn += 1
+        yield from self._disputes.shared_out(self._turn)
+        yield from self._ordinary.shared_out(self._turn)
 
     def oldest(self, included: Collection[Hash]) -> tuple[Held | None, Held | None]:
         """The first good batch of disputes that is not among those `included`, and the first of others."""
         dispute, ordinary = (
-            next((held for held in lane.values() if held.digest not in included), None)
+            next((held for held in lane if held.digest not in included), None)
             for lane in (self._disputes, self._ordinary)
         )
         return dispute, ordinary
@@ -209,26 +216,18 @@ class BatchStore:
                 f"{heaviest(p)} in one, are taken"
             )
 
-    def _check_share(self, source: int, size: int) -> None:
-        count, total = self._count[source] + 1, self._bytes[source] + size
-        if count > MAX_HELD_PER_PEER or total > MAX_HELD_BYTES_PER_PEER:
-            raise Untimely(
-                f"replica {source} would have {count} batches of {total} bytes waiting here; at most "
-                f"{MAX_HELD_PER_PEER} of {MAX_HELD_BYTES_PER_PEER} may"
-            )
-
     def _insert(self, held: Held) -> None:
         self._held[held.digest] = held
-        self._count[held.source] += 1
-        self._bytes[held.source] += len(held.encoded)
+        if not held.wanted:
+            self._shares.take(held)
 
     def _drop(self, held: Held) -> None:
         self.version += 1
         del self._held[held.digest]
-        self._count[held.source] -= 1
-        self._bytes[held.source] -= len(held.encoded)
+        if not held.wanted:
+            self._shares.leave(held)
         if held.good:
-            (self._disputes if held.is_dispute else self._ordinary).pop(held.digest, None)
+            (self._disputes if held.is_dispute else self._ordinary).drop(held.digest)
             for name in held.ids:
                 self._verified.pop(name, None)
                 self._hurried.discard(name)

@@ -39,7 +39,7 @@ from layer1.replica.events import Effect, Event
 from layer1.replica.evidence import EvidenceBook
 from layer1.replica.fetching import Fetches
 from layer1.replica.generations import Generations
-from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
+from layer1.replica.mempool import Entry, Mempool
 from layer1.replica.messages import (
     BatchAnnounce,
     BatchData,
@@ -63,6 +63,7 @@ from layer1.replica.records import (
 from layer1.replica.rejoin import standing
 from layer1.replica.restart import Replay
 from layer1.replica.serving import Allowances, Loads
+from layer1.replica.shares import PoolLimits
 from layer1.replica.work import WorkWatch
 
 EXPIRY_STEP_MS = 1_000
@@ -284,7 +285,7 @@ class ReplicaCore:
         entries = self.pool.take(unknown, state, event.source, now.monotonic_ms)
         if entries:
             job = self._verify(entries, tuple(entry.transaction for entry in entries))
-            if all(is_dispute(entry.transaction) for entry in entries):
+            if all(entry.is_dispute for entry in entries):
                 self._effects.append(events.Hurry(job))
 
     def _verify(self, what: Held | list[Entry], transactions: tuple[Transaction, ...]) -> int:
@@ -305,8 +306,10 @@ class ReplicaCore:
 
     def _on_entry_verified(self, entry: Entry, refusal: Refused | None) -> None:
         if refusal is None:
-            self.pool.verified(entry)
-        elif self.pool.reject(entry) and entry.id not in self.pool:
+            refusal = self.pool.verified(entry)
+        elif not self.pool.reject(entry):
+            return
+        if refusal is not None and entry.id not in self.pool:
             self._effects.append(events.Reject((entry.id,), refusal))
 
     def _on_batch_verified(self, held: Held, event: events.Verified, now: Now) -> None:
@@ -508,7 +511,7 @@ class ReplicaCore:
 
     def _build(self, effect: consensus_events.Build, now: Now) -> Sequence[consensus_events.Event]:
         candidates = (
-            Part(held.digest, held.encoded, held.transactions, held.weight) for held in self.batches.pending()
+            Part(held.digest, held.encoded, held.transactions, held.weight) for held in self.batches.shared_out()
         )
         executed = self.application.build(effect.view, effect.epoch, effect.parent, effect.wall_time, candidates)
         self._executed(executed)

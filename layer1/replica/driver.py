@@ -425,7 +425,7 @@ class Replica:
         """Contradicting votes that this replica caught."""
         return tuple(self.core.evidence)
 
-    def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:
+    def submit(self, transactions: Sequence[Transaction], source: str = "") -> list[Hash]:
         """Take transactions into the pool, all or none; their ids.
 
         Raises:
@@ -434,7 +434,7 @@ class Replica:
         if self._is_over:
             raise Refused("stopping", "this replica is stopping; ask another one")
         named = [(transaction.id, transaction) for transaction in transactions]
-        self._step(events.Submit(named))
+        self._step(events.Submit(named, source))
         ids = [name for name, _ in named]
         self._waiting.opened(name for name, transaction in named if self.core.pool.is_here(name, transaction))
         return ids
@@ -443,7 +443,7 @@ class Replica:
         """Wait until all are final or refused, or the time is over.
 
         Raises:
-            Refused: ``bad_signature`` or ``expired``: none of them is final, and all were refused.
+            Refused: ``bad_signature``, ``share_full`` or ``expired``: none of them is final, and all were refused.
         """
         done = asyncio.Event()
         waiter = self._waiting.add(ids, done.set)

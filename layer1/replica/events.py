@@ -58,7 +58,7 @@ class Submit:
     transactions: Sequence[tuple[Hash, Transaction]]
     """With their ids."""
     source: str = ""
-    """Connection or caller, for its share of the pool."""
+    """Network address of whoever brings them, for its share of the pool; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

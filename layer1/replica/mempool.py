@@ -11,62 +11,19 @@ Source: docs/design/consensus.md, "Mempool and batches".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from layer1.block import BATCH_FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_TRANSACTIONS
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey, Signature
-from layer1.errors import Refused, check
+from layer1.errors import Refused
 from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.execute import rehearse
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Accusation, Transaction, Transfer, signers
+from layer1.replica.shares import PoolLimits, Shares
 from layer1.replica.weight import block_weight, heaviest, weight
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """How much a replica takes in before it answers ``pool_full``, and how it packs."""
-
-    transactions: int = 50_000
-    """In the pool at once, waiting for a final block."""
-    bytes: int = 32 * 2**20
-    """Of their encodings."""
-    per_sender: int = 20_000
-    """Of one paying account."""
-    per_source: int = 20_000
-    """Of one connection or caller, where the API names it."""
-    reserved: int = 2_000
-    """Of `transactions`, kept for disputes: a flood of transfers cannot keep a report out."""
-    batch_transactions: int = 400
-    """In one batch, or signatures in it: large enough to pay for its hash and frames, verified in 30 ms."""
-    batch_bytes: int = 128 * 1024
-    """Encoded, in one batch."""
-    batch_delay_ms: int = 8
-    """Between two batches of one replica. The first after a pause leaves at once, so a lone transfer never waits."""
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if getattr(self, name) < 1:
-                raise ValueError(f"limits.{name} is {getattr(self, name)}; it must be at least 1")
-        # Larger ones the peers refuse, and they cut off whoever sends them.
-        for name, most in (
-            ("batch_transactions", MAX_BATCH_TRANSACTIONS),
-            ("batch_bytes", MAX_BATCH_BYTES - BATCH_FRAME_BYTES),
-        ):
-            if getattr(self, name) > most:
-                raise ValueError(
-                    f"limits.{name} is {getattr(self, name)}; no replica takes a batch of more than {most}"
-                )
-        if self.reserved >= self.transactions:
-            raise ValueError(
-                f"limits.reserved is {self.reserved}, limits.transactions {self.transactions}: nothing would be left "
-                "for transfers; lower the first"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +34,13 @@ class Entry:
     transaction: Transaction
     size: int
     """Bytes of its encoding."""
-    sender: PublicKey | None
-    """Who pays first; None for what needs no account's signature."""
+    senders: tuple[PublicKey, ...]
+    """The accounts that sign it; none for a dispute."""
     source: str
+    """Who brought it, by network address; empty if unknown."""
     arrived_ms: int
     """Monotonic."""
+    is_dispute: bool
 
     @property
     def name(self) -> Name:
@@ -107,10 +66,9 @@ class Mempool:
         self._ready: dict[Hash, Entry] = {}
         self._disputes: dict[Hash, Entry] = {}
         self._packed: dict[Hash, Entry] = {}
-        self._bytes = 0
-        self._senders: Counter[PublicKey] = Counter()
-        self._sources: Counter[str] = Counter()
-        self._packed_at_ms: int | None = None
+        self._shares = Shares(limits)
+        self._packed_at_ms: dict[bool, int] = {}
+        """Monotonic time of the last batch, of disputes and of others."""
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._verified))
@@ -137,7 +95,7 @@ class Mempool:
     @property
     def size_bytes(self) -> int:
         """Bytes of all transactions here."""
-        return self._bytes
+        return self._shares.size_bytes
 
     def take(
         self, transactions: Sequence[tuple[Hash, Transaction]], state: State, source: str, now_ms: int
@@ -147,11 +105,12 @@ class Mempool:
         Args:
             transactions: (id, transaction); those that are here or final already are passed over.
             state: The committed head.
-            source: The connection or caller, empty if unknown.
+            source: Who brings them, by network address; empty if unknown.
             now_ms: Monotonic.
 
         Raises:
-            Refused: ``pool_full``, ``too_large``, ``expired``, ``not_yet_valid`` or ``insufficient_balance``.
+            Refused: ``pool_full``, ``share_full``, ``too_large``, ``expired``, ``not_yet_valid`` or
+                ``insufficient_balance``.
         """
         fresh: dict[Name, Entry] = {}
         for name, transaction in transactions:
@@ -160,48 +119,50 @@ class Mempool:
             size = len(encode(transaction))
             admit(state, transaction, size)
             _check_weight(transaction, heaviest(state.parameters))
-            payers = signers(transaction.payload)
-            entry = Entry(name, transaction, size, payers[0] if payers else None, source, now_ms)
+            payers, lane = signers(transaction.payload), is_dispute(transaction)
+            entry = Entry(name, transaction, size, payers, source, now_ms, lane)
             fresh[entry.name] = entry
-        self._check_room(list(fresh.values()))
+        self._shares.check(list(fresh.values()))
         for entry in fresh.values():
             self._waiting[entry.name] = entry
             self._names.setdefault(entry.id, set()).add(entry.name)
-            self._count(entry)
+            self._shares.take(entry)
         return list(fresh.values())
 
-    def verified(self, entry: Entry) -> None:
-        """Its signatures are good: it may be packed."""
+    def verified(self, entry: Entry) -> Refused | None:
+        """Its signatures are good: it may be packed, unless the accounts that signed have their share here.
+
+        Returns:
+            ``share_full``: it leaves the pool.
+        """
         if not self._wait_over(entry):
-            return
-        if entry.id in self:
-            self._discount(entry)
-        else:
-            lane = self._disputes if is_dispute(entry.transaction) else self._ready
-            lane[entry.id] = entry
+            return None
+        refusal = None if entry.id in self else self._shares.refusal(entry)
+        if entry.id in self or refusal is not None:
+            self._shares.leave(entry)
+            return refusal
+        self._shares.sign(entry)
+        (self._disputes if entry.is_dispute else self._ready)[entry.id] = entry
+        return None
 
     def reject(self, entry: Entry) -> bool:
         """Its signatures are not good: it leaves the pool. False if it was not there any more."""
         if not self._wait_over(entry):
             return False
-        self._discount(entry)
+        self._shares.leave(entry)
         return True
 
     def pack_at_ms(self) -> int | None:
         """Monotonic time from which :meth:`pack` gives a batch; None with nothing to pack."""
-        if not self._ready and not self._disputes:
-            return None
-        if self._packed_at_ms is None or self._disputes or len(self._ready) >= self._batch_transactions:
-            return 0
-        return self._packed_at_ms + self._limits.batch_delay_ms
+        return min((self._due_ms(lane) for lane in (self._disputes, self._ready) if lane), default=None)
 
     def pack(self, now_ms: int) -> tuple[Entry, ...]:
         """The next batch in order of arrival, disputes by themselves and first; empty if it is not time yet."""
-        due = self.pack_at_ms()
-        if due is None or now_ms < due:
+        due = (lane for lane in (self._disputes, self._ready) if lane and now_ms >= self._due_ms(lane))
+        lane = next(due, None)
+        if lane is None:
             return ()
-        self._packed_at_ms = now_ms
-        lane = self._disputes or self._ready
+        self._packed_at_ms[lane is self._disputes] = now_ms
         chosen: list[Entry] = []
         size = heavy = 0
         for entry in lane.values():
@@ -222,7 +183,7 @@ class Mempool:
         for name in ids:
             for entries in self._verified:
                 if (entry := entries.pop(name, None)) is not None:
-                    self._discount(entry)
+                    self._shares.leave(entry, signed=True)
             for waiting in tuple(self._names.get(name, ())):
                 self.reject(self._waiting[waiting])
 
@@ -236,7 +197,7 @@ class Mempool:
         ]
         for pool, name, entry in dead:
             del pool[name]
-            self._discount(entry)
+            self._shares.leave(entry, signed=True)
         return [name for _, name, _ in dead]
 
     def _wait_over(self, entry: Entry) -> bool:
@@ -249,28 +210,15 @@ class Mempool:
             del self._names[entry.id]
         return True
 
-    def _check_room(self, entries: Sequence[Entry]) -> None:
-        limits, ordinary = self._limits, any(not is_dispute(entry.transaction) for entry in entries)
-        room = limits.transactions - (limits.reserved if ordinary else 0)
-        count, size = len(self) + len(entries), self._bytes + sum(entry.size for entry in entries)
-        check(count <= room, "pool_full", f"{count} transactions would wait here, at most {room} may; retry later")
-        check(size <= limits.bytes, "pool_full", f"{size} bytes would wait here, at most {limits.bytes}; retry later")
-        for sender, added in Counter(entry.sender for entry in entries if entry.sender).items():
-            _check_share("account " + sender.hex(), self._senders[sender] + added, limits.per_sender)
-        for source, added in Counter(entry.source for entry in entries if entry.source).items():
-            _check_share("connection " + source, self._sources[source] + added, limits.per_source)
+    def _due_ms(self, lane: dict[Hash, Entry]) -> int:
+        """Monotonic time at which the next batch of a lane may leave: at once after a pause, or when it is full.
 
-    def _count(self, entry: Entry) -> None:
-        self._bytes += entry.size
-        if entry.sender:
-            self._senders[entry.sender] += 1
-        if entry.source:
-            self._sources[entry.source] += 1
-
-    def _discount(self, entry: Entry) -> None:
-        self._bytes -= entry.size
-        _release(self._senders, entry.sender)
-        _release(self._sources, entry.source)
+        A flood of disputes, each in a batch of its own, would cost every replica more than the disputes do.
+        """
+        last_ms = self._packed_at_ms.get(lane is self._disputes)
+        if last_ms is None or len(lane) >= self._batch_transactions:
+            return 0
+        return last_ms + self._limits.batch_delay_ms
 
 
 def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehearsed: bool) -> None:
@@ -300,15 +248,3 @@ def is_dispute(transaction: Transaction) -> bool:
 def _check_weight(transaction: Transaction, most: int) -> None:
     if (carried := weight(transaction)) > most:
         raise Refused("too_large", f"the transaction carries {carried} signatures; at most {most} are taken")
-
-
-def _check_share(name: str, count: int, most: int) -> None:
-    if count > most:
-        raise Refused("pool_full", f"{name} would have {count} transactions waiting here, at most {most}; retry later")
-
-
-def _release(counter: Counter[Any], key: Hash | str | None) -> None:
-    if key and (left := counter[key] - 1) >= 0:
-        counter[key] = left
-        if not left:
-            del counter[key]

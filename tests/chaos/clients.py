@@ -33,7 +33,7 @@ PAUSE_S = 0.08
 LIMITS = ClientLimits(
     connect_ms=500, request_ms=1_500, hedge_ms=250, patience_ms=3_000, submit_wait_ms=1_500, submit_hedge_ms=700
 )
-SAFE_TO_RETRY = {"expired", "already_executed", "stopping", "pool_full"}
+SAFE_TO_RETRY = {"expired", "already_executed", "stopping", "pool_full", "share_full"}
 
 
 class Clients:

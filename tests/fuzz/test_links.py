@@ -22,6 +22,7 @@ from layer1.devnet import home_of
 from layer1.ledger.genesis import genesis_header
 from layer1.link import Link, LinkClosed, connect
 from layer1.replica.driver import Replica
+from layer1.replica.lanes import Share
 from layer1.replica.messages import (
     WIRE_VERSION,
     BatchAnnounce,
@@ -249,7 +250,7 @@ async def test_too_many_good_batches_are_no_fault_and_wait_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An honest replica under load may send more than one that is behind can keep."""
-    monkeypatch.setattr("layer1.replica.batches.MAX_HELD_PER_PEER", 5)
+    monkeypatch.setattr("layer1.replica.lanes.MAX_HELD", Share(5, 10**6))
     async with besieged(tmp_path) as siege:
         await siege.pay()
         link = await siege.dial()
@@ -258,7 +259,7 @@ async def test_too_many_good_batches_are_no_fault_and_wait_for_nothing(
             await link.send(encode(BatchData(encode(Batch(LIAR, (transfer(siege.victim, 10**6 + number),))))))
         await siege.pay()
         assert siege.victim._peers.cut_off == {}
-        assert siege.victim.core.batches._count[LIAR] <= 5
+        assert siege.victim.core.batches._shares._count[LIAR, False, False] <= 5
         await link.close()
         await listening
 

@@ -25,9 +25,10 @@ from layer1.ledger.genesis import Genesis
 from layer1.replica import catchup, events
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore, consensus_config
-from layer1.replica.mempool import PoolLimits, check_entry
+from layer1.replica.mempool import check_entry
 from layer1.replica.messages import LinkMessage, Standing
 from layer1.replica.rejoin import REJOINING, Rejoining
+from layer1.replica.shares import PoolLimits
 from tests.simulation import describe
 from tests.simulation.byzantine.role import Role
 from tests.simulation.checkers.base import Checker

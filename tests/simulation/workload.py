@@ -37,7 +37,7 @@ PATIENCE_US = 3_000 * MS
 TRIES = 30
 """After which a client gives up; never in the liveness phase."""
 
-NOT_NOW = {"pool_full", "stopping"}
+NOT_NOW = {"pool_full", "share_full", "stopping"}
 """Refusals that say nothing of the transaction: a replica that refuses all that is brought to it is not live."""
 
 

@@ -19,6 +19,7 @@ from layer1.api.context import Api, answer, api_of
 from layer1.api.limits import ApiLimits
 from layer1.api.problems import not_found
 from layer1.api.routes import HASH, NUMBER, PROOF, Parameter, Route
+from layer1.api.sources import source_of
 from layer1.api.views import (
     Submission,
     SubmissionList,
@@ -118,7 +119,7 @@ async def _take_body(request: web.Request, api: Api, most: int) -> list[Hash]:
             f"{len(transactions)} proofs are asked for, at most {most} are made: take /blocks/{{height}} "
             "with ?proof=true for all outputs of a block",
         )
-    return api.backend.submit(transactions)
+    return api.backend.submit(transactions, source_of(request.remote))
 
 
 async def _body(request: web.Request, api: Api) -> bytes:
@@ -215,7 +216,7 @@ ROUTES = (
         "Bring transactions",
         {200: SubmissionList, 202: SubmissionList},
         (WAIT, TIMEOUT, PROOF),
-        (400, 408, 409, 413, 415, 422, 429),
+        (400, 408, 409, 413, 415, 422, 429, 503),
         BODY,
     ),
 )

@@ -161,6 +161,8 @@ class StandIn:
         self.orders_at_once = True
         self.stores = True
         self.full = False
+        self.sources: list[str] = []
+        """Of what was brought."""
         self.final: dict[Hash, Located] = {}
         self.peers: list[StandIn] = [self]
         self.caught: list[Evidence] = []
@@ -187,7 +189,8 @@ class StandIn:
     def evidence(self) -> Sequence[Evidence]:
         return self.caught
 
-    def submit(self, transactions: Sequence[Transaction]) -> list[Hash]:
+    def submit(self, transactions: Sequence[Transaction], source: str = "") -> list[Hash]:
+        self.sources.append(source)
         if self.full:
             raise Refused("pool_full", "the mempool holds 0 transactions, at most 0; try again in a second")
         for transaction in transactions:

@@ -6,10 +6,12 @@ import asyncio
 import time
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 
 from layer1.api.resources.transactions import _parse, _results
+from layer1.api.sources import source_of
 from layer1.codec import decode, encode
 from layer1.crypto import ADDRESS_PREFIX, format_address
 from layer1.ledger.genesis import Genesis
@@ -171,8 +173,31 @@ async def test_each_refusal_has_its_status(served: Served) -> None:
     assert (await served.post(submission(done), status=409))["code"] == "already_executed"
     served.backend.full = True
     async with served.session.post(f"{served.url}/transactions", json=submission(served.chain.transfer())) as response:
-        assert response.status == 429
+        assert response.status == 503
         assert response.headers["Retry-After"] == "1"
+
+
+async def test_a_share_of_the_pool_is_that_of_an_address(served: Served) -> None:
+    """However many connections it opens, and whatever a header says."""
+    for _ in range(2):
+        async with aiohttp.ClientSession(headers={"X-Forwarded-For": "192.0.2.7"}) as session:
+            await session.post(f"{served.url}/transactions", json=submission(served.chain.transfer()))
+    assert served.backend.sources == ["127.0.0.1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("remote", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        (None, ""),
+        ("a socket", ""),
+    ],
+)
+def test_who_holds_a_subnet_is_one_source(remote: str | None, source: str) -> None:
+    assert source_of(remote) == source
 
 
 async def test_proofs_in_one_answer_are_limited(served: Served) -> None:

@@ -58,7 +58,7 @@ async def test_nobody_who_waits_keeps_what_he_brought(served: Served) -> None:
     salt = b"kept by who waits"[:16]
     transaction = served.chain.opening()
     marked = Transaction(transaction.payload, transaction.valid_until_ms, salt, transaction.signatures)
-    served.backend.submit = lambda transactions: [item.id for item in transactions]  # type: ignore[method-assign]
+    served.backend.submit = lambda transactions, source="": [item.id for item in transactions]  # type: ignore[method-assign]
     waiting = asyncio.create_task(served.post([{"transaction": encode(marked).hex()}], "?wait=final&timeout_ms=5000"))
     while not served.server._runner.app[API].in_work["waiting"]:  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(0.01)

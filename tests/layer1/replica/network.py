@@ -18,7 +18,8 @@ from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
 from layer1.replica import events
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
-from layer1.replica.mempool import PoolLimits, check_entry
+from layer1.replica.mempool import check_entry
+from layer1.replica.shares import PoolLimits
 
 EPOCH_MS = 1_700_000_000_000
 ALICE = SigningKey(b"a" * 32)

@@ -23,8 +23,9 @@ from layer1.link import Link
 from layer1.replica import events
 from layer1.replica.application import Application, Part
 from layer1.replica.batches import BatchStore, batch_weight
-from layer1.replica.mempool import Mempool, PoolLimits, check_entry
+from layer1.replica.mempool import Mempool, check_entry
 from layer1.replica.messages import BatchData, ConsensusMessage, FetchBatch
+from layer1.replica.shares import PoolLimits
 from layer1.replica.weight import BUILD_WEIGHT, block_weight, heaviest, total_weight, weight
 from tests.layer1.consensus.network import child
 from tests.layer1.ledger.world import Party, World, key, make_party

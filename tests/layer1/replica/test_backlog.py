@@ -18,7 +18,8 @@ from layer1.ledger.transactions import Transaction
 from layer1.replica import events
 from layer1.replica.application import MAX_PASSED, Application, Part
 from layer1.replica.batches import BatchStore
-from layer1.replica.mempool import Mempool, PoolLimits
+from layer1.replica.mempool import Mempool
+from layer1.replica.shares import PoolLimits
 from layer1.replica.weight import BUILD_WEIGHT
 from tests.layer1.replica.network import EPOCH_MS, GENESIS, Network, named, transfer
 

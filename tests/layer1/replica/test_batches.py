@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from itertools import count, islice
+
 import msgspec
 import pytest
 
 from layer1.block import MAX_BATCH_TRANSACTIONS, Batch, batch_digest
 from layer1.codec import encode
-from layer1.errors import RemoteError
-from layer1.replica.batches import MAX_HELD_PER_PEER, BatchStore
+from layer1.errors import RemoteError, Untimely
+from layer1.ledger.transactions import Report, Transaction
+from layer1.replica import lanes
+from layer1.replica.batches import BatchStore
+from layer1.replica.lanes import MAX_HELD, Share
 from tests.layer1.replica.network import GENESIS, transfer
 
 
@@ -57,12 +64,72 @@ def test_a_malformed_batch_is_bad_for_everybody(encoded: bytes, why: str) -> Non
 
 def test_a_peer_has_its_share_unless_a_proposal_wants_more() -> None:
     batches, item = store(), transfer()
-    for i in range(MAX_HELD_PER_PEER):
+    for i in range(MAX_HELD.batches):
         batches.add(batch(msgspec.structs.replace(item, valid_until_ms=i)), 1, 0, wanted=False)
     with pytest.raises(RemoteError, match="at most"):
         batches.add(batch(transfer()), 1, 0, wanted=False)
-    assert batches.add(batch(transfer()), 2, 0, wanted=False) is not None
+    assert batches.add(batch(transfer(), replica=2), 2, 0, wanted=False) is not None
     assert batches.add(batch(transfer()), 1, 0, wanted=True) is not None
+
+
+def report(number: int) -> Transaction:
+    return Transaction(Report(bytes(32), None, None), 500_000, number.to_bytes(16, "big"))
+
+
+def test_nobody_uses_up_the_share_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who packed a batch is its own word; what a peer relays, and its disputes, take nothing of its own share."""
+    monkeypatch.setattr(lanes, "MAX_HELD", Share(1, 10**6))
+    monkeypatch.setattr(lanes, "MAX_HELD_BESIDES", Share(1, 10**6))
+    batches = store()
+    for each in (batch(replica=3), batch(), batch(report(1)), batch(report(2), replica=0)):
+        assert batches.add(each, 1, 0, wanted=False) is not None
+    for each in (batch(replica=0), batch(), batch(report(3)), batch(report(4), replica=3)):
+        with pytest.raises(Untimely, match="replica 1 would have 2 batches"):
+            batches.add(each, 1, 0, wanted=False)
+    assert batches.add(batch(replica=3), 3, 0, wanted=False) is not None, "replica 1 relayed another of it"
+
+
+def test_what_a_proposal_wants_takes_nobodys_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MAX_HELD", Share(1, 10**6))
+    batches = store()
+    for _ in range(3):
+        assert batches.add(batch(), 1, 0, wanted=True) is not None
+    held = batches.add(batch(), 1, 0, wanted=False)
+    assert held is not None
+    batches.remove([held.digest])
+    assert batches.add(batch(), 1, 0, wanted=False) is not None
+
+
+def given(batches: BatchStore, count: int) -> Counter[int]:
+    """By who brought it, the weight of what a block takes first."""
+    weights: Counter[int] = Counter()
+    for held in islice(batches.shared_out(), count):
+        weights[held.source] += held.weight
+    return weights
+
+
+@pytest.mark.parametrize("make", [lambda number: transfer(), report], ids=["transfers", "disputes"])
+def test_a_replica_that_floods_leaves_the_others_their_part_of_a_block(make: Callable[[int], Transaction]) -> None:
+    """It came first, with many; the others have their turns, by weight, however large its batches are."""
+    batches, numbers = store(), count()
+    for size, source, packer in [(9, 1, 1)] * 20 + [(9, 1, 0)] * 20 + [(1, 2, 2)] * 30 + [(3, 3, 3)] * 10:
+        held = batches.add(batch(*(make(next(numbers)) for _ in range(size)), replica=packer), source, 0, wanted=False)
+        assert held is not None
+        batches.accept(held)
+    weights = given(batches, 40)
+    assert min(weights[2], weights[3]) >= 24
+    assert weights[1] <= 2 * (weights[2] + 9), "its own, and what it relays"
+    assert len({held.digest for held in batches.shared_out()}) == 80
+
+
+def test_everybody_begins_in_turn() -> None:
+    """Or of two batches that do not fit beside each other the same one would always wait."""
+    batches = store()
+    for source in (1, 2, 3):
+        held = batches.add(batch(replica=source), source, 0, wanted=False)
+        assert held is not None
+        batches.accept(held)
+    assert {next(batches.shared_out()).source for _ in range(3)} == {1, 2, 3}
 
 
 def test_a_refused_batch_is_remembered() -> None:

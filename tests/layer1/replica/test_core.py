@@ -24,9 +24,9 @@ from layer1.ledger.genesis import genesis_header
 from layer1.ledger.transactions import sign_transaction
 from layer1.replica import events
 from layer1.replica.core import _can_be_had_again
-from layer1.replica.mempool import PoolLimits
 from layer1.replica.messages import BatchData, Blocks, BlocksRequest, LinkMessage
 from layer1.replica.records import BatchRecord, Record
+from layer1.replica.shares import PoolLimits
 from tests.layer1.replica.network import ALICE, FUNDS, GENESIS, Network, named, signed, transfer
 
 

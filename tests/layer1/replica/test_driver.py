@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from layer1.codec import encode
@@ -24,7 +25,9 @@ from layer1.link import Link
 from layer1.replica import events, following
 from layer1.replica.driver import Replica
 from layer1.replica.following import BlockSubscription
+from layer1.replica.mempool import Mempool
 from layer1.replica.messages import WIRE_VERSION, Greeting
+from layer1.replica.shares import PoolLimits
 from tests.layer1.replica.network import ALICE, BOB
 
 pytestmark = pytest.mark.slow
@@ -248,3 +251,17 @@ async def test_a_fault_of_the_program_stops_the_replica(tmp_path: Path, monkeypa
         replica.submit([transfer(replica, 1)])
         with pytest.raises(LocalError, match=r"a fault of this program .*a bug"):
             await asyncio.wait_for(replica.wait(), 5)
+
+
+async def test_a_share_of_the_pool_is_refused_over_http_with_both_numbers(tmp_path: Path) -> None:
+    async with running(tmp_path, 1) as [replica]:
+        replica.core.pool = Mempool(PoolLimits(per_source=1), replica.genesis.parameters)
+        body = encode([encode(transfer(replica, salt)) for salt in range(2)])
+        headers = {"Content-Type": "application/msgpack"}
+        url = f"http://127.0.0.1:{replica.api_port}/transactions"
+        async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
+            assert answer.status == 429
+            assert answer.headers["Retry-After"] == "1"
+            problem = await answer.json(content_type=None)
+        assert problem["code"] == "share_full"
+        assert "address 127.0.0.1 would have 2 transactions waiting here, at most 1" in problem["detail"]

@@ -15,8 +15,9 @@ from layer1.ledger.records import leaf_hash, mark_key
 from layer1.ledger.transactions import Accusation, Transaction
 from layer1.replica import events
 from layer1.replica.evidence import EvidenceBook
-from layer1.replica.mempool import Mempool, PoolLimits, is_dispute
+from layer1.replica.mempool import Mempool, is_dispute
 from layer1.replica.messages import ConsensusMessage, LinkMessage
+from layer1.replica.shares import PoolLimits
 from layer1.replica.weight import DOUBLE_SIGNATURES, weight
 from tests.layer1.ledger.world import World, accusation
 from tests.layer1.replica.network import GENESIS, KEYS, Network, named, transfer

@@ -10,8 +10,10 @@ from layer1.crypto import SigningKey
 from layer1.errors import Refused
 from layer1.ledger.agreements import Final
 from layer1.ledger.state import State
-from layer1.ledger.transactions import CloseGroup, Transaction
-from layer1.replica.mempool import Entry, Mempool, PoolLimits, is_dispute
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Transaction
+from layer1.replica.mempool import Entry, Mempool, is_dispute
+from layer1.replica.shares import PoolLimits
+from tests.layer1.ledger.world import ALICE, BOB, CAROL, World, make_party
 from tests.layer1.replica.network import GENESIS, named, transfer
 
 STATE = State.genesis(GENESIS)
@@ -76,19 +78,20 @@ def test_cheap_checks_come_first(transaction: Transaction, code: str) -> None:
     "limits",
     [
         PoolLimits(transactions=4, reserved=1),
-        PoolLimits(bytes=3 * len(encode(transfer()))),
+        PoolLimits(bytes=3 * len(encode(transfer())) + 1, reserved_bytes=1),
         PoolLimits(per_sender=3),
         PoolLimits(per_source=3),
     ],
     ids=["count", "bytes", "sender", "source"],
 )
 def test_each_limit_holds_and_leaving_makes_room(limits: PoolLimits) -> None:
-    """ "Limits: count, bytes, per sender and per connection; a full pool answers 429/503 with a clear error."."""
+    """ "Limits: count, bytes, per sender and per address; 503 `pool_full`, 429 `share_full`, with both numbers"."""
     pool = Mempool(limits)
     entries = fill(pool, [transfer() for _ in range(3)], source="one")
-    with pytest.raises(Refused, match="retry later") as caught:
+    of_all = limits.per_sender > 3 and limits.per_source > 3
+    with pytest.raises(Refused, match=r"\d+ .*, at most \d+.*; retry in a second") as caught:
         fill(pool, [transfer()], source="one")
-    assert caught.value.code == "pool_full"
+    assert caught.value.code == ("pool_full" if of_all else "share_full")
     pool.pack(0)
     pool.remove([entries[0].id])
     fill(pool, [transfer()], source="one")
@@ -140,6 +143,77 @@ def test_disputes_go_first_and_have_reserved_room() -> None:
     assert len(pool.pack(1_000)) == 2
 
 
+def test_neither_lane_takes_the_room_of_the_other() -> None:
+    size = len(encode(close(1)))
+    pool = Mempool(PoolLimits(reserved_bytes=2 * size, bytes=2 * size + len(encode(transfer()))))
+    fill(pool, [close(1), close(2)])
+    with pytest.raises(Refused, match=f"{3 * size} bytes of disputes would wait here, at most {2 * size}"):
+        fill(pool, [close(3)])
+    fill(pool, [transfer()])
+    with pytest.raises(Refused, match="bytes of transactions"):
+        fill(pool, [transfer()])
+
+
+def test_disputes_have_a_share_per_address_of_their_own() -> None:
+    """Who behind one address floods with transfers keeps out no report from there."""
+    pool = Mempool(PoolLimits(per_source=1, disputes_per_source=1))
+    fill(pool, [transfer()], source="one")
+    fill(pool, [close(1)], source="one")
+    for another in (transfer(), close(2)):
+        with pytest.raises(Refused, match="address one would have 2") as caught:
+            fill(pool, [another], source="one")
+        assert caught.value.code == "share_full"
+        fill(pool, [another], source="two")
+
+
+def test_forgeries_take_nothing_of_a_victims_share() -> None:
+    """Anybody may name any account as sender: it counts when it has signed."""
+    pool = Mempool(PoolLimits(per_sender=2))
+    forged = [msgspec.structs.replace(transfer(), signatures=(bytes(64),)) for _ in range(6)]
+    waiting = [pool.take(named([item]), STATE, "mallory", 0) for item in forged]
+    fill(pool, [transfer(), transfer()], source="alice")
+    for (entry,) in waiting:
+        pool.reject(entry)
+    with pytest.raises(Refused, match="would have 3"):
+        fill(pool, [transfer()], source="alice")
+
+
+def test_a_share_that_filled_up_meanwhile_is_seen_once_signatures_are_verified() -> None:
+    pool = Mempool(PoolLimits(per_sender=1))
+    first, second = (pool.take(named([transfer()]), STATE, "", 0)[0] for _ in range(2))
+    assert pool.verified(first) is None
+    refusal = pool.verified(second)
+    assert refusal is not None
+    assert refusal.code == "share_full"
+    assert len(pool) == 1
+    pool.remove([first.id])
+    assert pool.size_bytes == 0
+    fill(pool, [transfer()])
+
+
+def test_everybody_who_signs_an_opening_is_its_sender() -> None:
+    world = World()
+    pool, open_ = Mempool(PoolLimits(per_sender=1)), OpenGroup(make_party(world.chain_id, (ALICE, BOB)).agreement)
+    (entry,) = pool.take(named([world.sign(open_, ALICE, BOB)]), world.state, "", 0)
+    pool.verified(entry)
+    for sender in (ALICE, BOB):
+        with pytest.raises(Refused, match=f"account {sender.public.hex()}"):
+            pool.take(named([world.transfer(sender, ALICE, 1)]), world.state, "", 0)
+    pool.take(named([world.transfer(CAROL, ALICE, 1)]), world.state, "", 0)
+
+
+def test_a_flood_of_disputes_is_packed_together_and_waits_for_no_batch_of_others() -> None:
+    pool = Mempool(PoolLimits(batch_delay_ms=8))
+    fill(pool, [transfer()])
+    assert len(pool.pack(100)) == 1
+    fill(pool, [transfer(), close(1)])
+    assert [is_dispute(entry.transaction) for entry in pool.pack(101)] == [True]
+    fill(pool, [close(2), close(3)])
+    assert pool.pack(102) == ()
+    assert pool.pack_at_ms() == 108
+    assert [len(pool.pack(109)) for _ in range(2)] == [2, 1]
+
+
 def test_what_is_a_dispute() -> None:
     assert is_dispute(close(1))
     assert not is_dispute(transfer())
@@ -167,7 +241,9 @@ def test_a_false_copy_is_another_entry() -> None:
     assert len(pool) == 1
 
 
-@pytest.mark.parametrize("limits", [{"transactions": 0}, {"reserved": 50_000}, {"batch_delay_ms": 0}])
+@pytest.mark.parametrize(
+    "limits", [{"transactions": 0}, {"reserved": 50_000}, {"reserved_bytes": 32 * 2**20}, {"batch_delay_ms": 0}]
+)
 def test_limits_are_checked(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(limits))):
         PoolLimits(**limits)

@@ -21,8 +21,8 @@ from layer1.replica import events
 from layer1.replica.application import Application, Part
 from layer1.replica.batches import BatchStore
 from layer1.replica.core import consensus_config
-from layer1.replica.mempool import PoolLimits
 from layer1.replica.messages import BatchData, ConsensusMessage, LinkMessage
+from layer1.replica.shares import PoolLimits
 from layer1.replica.weight import BUILD_WEIGHT, Filling, block_weight
 from layer1.replica.work import WorkWatch
 from tests.layer1.replica.network import EPOCH_MS, GENESIS, KEYS, Network, Node, transfer
