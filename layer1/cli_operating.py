@@ -1,8 +1,9 @@
-"""The verbs of `layer1` for a replica that stands still: ``verify``, ``inspect``, ``reset`` and ``export``."""
+"""The verbs of `layer1` for a home: ``verify``, ``inspect``, ``reset`` and ``export``; and ``version``."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from layer1.config import load_config
 from layer1.console import EXIT_FAILED, JsonOption, guarded, print_json
 from layer1.errors import LocalError, Refused
+from layer1.handshake import VERSION
 from layer1.operating.exporting import Format, What, export
 from layer1.operating.inspection import inspect_home
 from layer1.operating.resetting import ResetPlan, plan_reset, reset_home
 from layer1.operating.verification import Verdict, verify_home
+from layer1.release import DATA_FORMAT, RELEASE
+from layer1.replica.messages import WIRE_VERSION
 
 HomeArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A replica's home, made by `layer1 init`.")]
 
@@ -36,6 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command("export", epilog="Example: layer1 export ledger/replica-0 transactions --format csv --output t.csv")(
         _export
     )
+    app.command("version", epilog="Example: layer1 version --json")(_version)
 
 
 # -------------------------------------------------------------------------------------------------------------- verify
@@ -153,6 +158,28 @@ def _agreed() -> bool:
 
 def _not_agreed() -> None:
     raise Refused("not_confirmed", "nothing was deleted: answer yes at a terminal, or give --yes")
+
+
+# ------------------------------------------------------------------------------------------------------------- version
+
+
+def _version(*, json: JsonOption = False) -> None:
+    """Show which release this is, and which versions of links and data it speaks and reads."""
+    told = {
+        "release": RELEASE,
+        "wire_version": WIRE_VERSION,
+        "link_version": VERSION,
+        "data_format": DATA_FORMAT,
+        "python": platform.python_version(),
+    }
+    if json:
+        print_json(told)
+        return
+    for name, value in told.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+    print(
+        "Replicas of equal wire and link versions understand each other; data of this format or an older one is read."
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- export

@@ -50,5 +50,15 @@ def decode(data: bytes, kind: type[T]) -> T:
     return value
 
 
+def leading_number(data: bytes) -> int | None:
+    """The number that a struct of whatever version begins with; None if there is none below 2^30."""
+    try:
+        value = msgspec.msgpack.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+    first = value[0] if isinstance(value, list) and value else None
+    return first if type(first) is int and 0 <= first < 2**30 else None
+
+
 def _name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))

@@ -20,15 +20,16 @@ certificate: RFC 5929, section 4.1 (tls-server-end-point).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeVar
 
-from layer1.codec import Struct, decode, encode
+from layer1.codec import Struct, decode, encode, leading_number
 from layer1.crypto import PUBLIC_KEY_BYTES, Hash, Kind, PublicKey, Signature, SigningKey, verify
 from layer1.errors import LocalError, RemoteError, WedgeError
 
 VERSION = 1
-"""Of the handshake and the framing; another version is refused."""
+"""Of the handshake and the framing; another version is refused, and told so. It stands first, in every version."""
 NONCE_BYTES = 32
 MAX_GREETING_BYTES = 4096
 """A greeting says who one is and where one stands, not more."""
@@ -39,7 +40,36 @@ _T = TypeVar("_T", bound=Struct)
 
 
 class Refusal(WedgeError):
-    """A stranger failed. The text is the counter: ``garbage``, ``oversize``, ``version``, ``addressee``, ..."""
+    """A stranger failed. The text is the counter: ``garbage``, ``oversize``, ``version``, ``addressee``, ...
+
+    Attributes:
+        words: For people.
+        say: What the other side is told as we hang up; empty for nothing.
+    """
+
+    def __init__(self, counter: str, words: str = "", say: str = "") -> None:
+        super().__init__(counter)
+        self.words = words or counter
+        self.say = say
+
+
+_VERSIONS = {"version": "link version", "wire": "wire version"}
+_FAREWELL = re.compile(r"(version|wire) (\d{1,9}) not (\d{1,9})")
+
+
+def misfit(what: str, theirs: int, ours: int) -> Refusal:
+    """The other side speaks another version of the link (``version``), or of what is said on it (``wire``)."""
+    words = f"it speaks {_VERSIONS[what]} {theirs}, this program {ours}: upgrade the older one"
+    return Refusal(what, words, f"{what} {ours} not {theirs}")
+
+
+def read_farewell(text: str) -> Refusal | None:
+    """What a :func:`misfit` on the other side says to us as it hangs up; None if it says anything else.
+
+    Two numbers are taken from it, no text: nobody has proven to be anybody yet.
+    """
+    found = _FAREWELL.fullmatch(text)
+    return None if found is None else Refusal(found[1], misfit(found[1], int(found[2]), int(found[3])).words)
 
 
 class Challenge(Struct):
@@ -118,10 +148,11 @@ class Session:
 
 
 def read_challenge(data: bytes) -> Challenge:
-    """The server's challenge, if it is of our version."""
+    """The server's challenge, if it is of our version. Of another one only the version has to be where it is now."""
+    version = leading_number(data) if len(data) <= HANDSHAKE_BYTES else None
+    if version is not None and version != VERSION:
+        raise misfit("version", version, VERSION)
     challenge = read(data, Challenge)
-    if challenge.version != VERSION:
-        raise Refusal("version")
     if len(challenge.nonce) != NONCE_BYTES:
         raise Refusal("garbage")
     return challenge

@@ -39,6 +39,7 @@ from layer1.handshake import (
     checked_greeting,
     read,
     read_challenge,
+    read_farewell,
 )
 from layer1.tls import certificate_hash, client_context
 
@@ -296,7 +297,7 @@ async def connect(
             case OSError() | aiohttp.ClientError():
                 reason = f"cannot be reached: {error}"
             case Refusal():
-                reason = f"failed the handshake, or refused us: {error}"
+                reason = f"failed the handshake, or refused us: {error.words}"
             case _:
                 raise
         raise LinkClosed(f"{where} {reason}") from error
@@ -323,7 +324,9 @@ async def _join(
 
     try:
         peer = await _introduce(socket, key, chain_id, expect, greeting)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Refusal) and error.say:
+            await socket.close(message=error.say.encode())
         await dispose()
         raise
     return Link(socket, peer.public, peer.greeting, limits, dispose)
@@ -358,7 +361,8 @@ async def next_message(socket: _Socket) -> bytes:
         return bytes(message.data)
     if message.type is WSMsgType.TEXT:
         raise Refusal("garbage")
-    raise Refusal(_fault_of(message) or "dropped")
+    said = message.extra if message.type is WSMsgType.CLOSE else None
+    raise read_farewell(said or "") or Refusal(_fault_of(message) or "dropped")
 
 
 def _fault_of(message: aiohttp.WSMessage) -> str:

@@ -4,7 +4,7 @@
 
 A connection is counted before anything is read from it: until TLS is up it gives way to newer ones when they are too
 many, and then one timer bounds its time as a stranger. What a peer does wrongly ends its link, is counted, and shows in
-the log at debug level only.
+the log at debug level only; another version, which is nobody's fault, as a warning now and then.
 
 *Source:* docs/design/architecture.md, "HTTP and links".
 """
@@ -18,6 +18,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import aiohttp
 from aiohttp import web
@@ -32,6 +33,9 @@ ACCEPT_RETRY_S = 0.1
 """Pause after the system refused to accept, for want of file descriptors as a rule."""
 BACKLOG = 128
 """Connections that the system keeps until we take them."""
+
+WARNING_PAUSE_S = 60.0
+"""Between two warnings of peers with another version."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,8 +83,8 @@ class LinkServer:
     Attributes:
         rejected: How many connections were refused, by reason: ``busy``, ``timeout``, ``dropped`` (gone before the
             proof, or not even HTTP), ``gave_way`` (to a newer one), ``garbage``, ``oversize``, ``addressee``,
-            ``signature`` (also a wrong chain, a replay, somebody in between), ``not_admitted``, ``failed`` (we did);
-            and what authenticated peers broke.
+            ``signature`` (also a wrong chain, a replay, somebody in between), ``not_admitted``, ``version`` and
+            ``wire`` (another one than ours), ``failed`` (we did); and what authenticated peers broke.
     """
 
     def __init__(
@@ -99,7 +103,8 @@ class LinkServer:
         Args:
             key: Our identity.
             chain_id: 32 bytes; peers of another chain fail.
-            admit: Whether this proven key, with this greeting, may have a link.
+            admit: Whether this proven key, with this greeting, may have a link. May raise a :class:`Refusal`, which
+                says why, and what the peer is told.
             on_link: Lives as long as the link: when it returns, the link is closed. Handles its own errors.
             greeting: What we say in our proof, at most :data:`~layer1.handshake.MAX_GREETING_BYTES`.
             limits: See :class:`LinkLimits`.
@@ -113,6 +118,7 @@ class LinkServer:
         self._on_link = on_link
         self._greeting = greeting
         self._limits = limits or LinkLimits()
+        self._warned_s = -WARNING_PAUSE_S
         self._certificate = b""
         self._context: ssl.SSLContext | None = None
         self._gate: _Gate | None = None
@@ -247,7 +253,7 @@ class LinkServer:
         try:
             link = await self._authenticate(socket, request)
         except Refusal as refusal:
-            self._reject(handler, str(refusal))
+            await self._turn_away(socket, handler, refusal)
         except (OSError, aiohttp.ClientError):
             self._reject(handler, "dropped")
         except Exception:  # noqa: BLE001 - admit or greeting failed: ours, but no reason to end other links
@@ -256,6 +262,21 @@ class LinkServer:
         else:
             await self._serve(link)
         return socket
+
+    async def _turn_away(self, socket: web.WebSocketResponse, handler: web.RequestHandler, refusal: Refusal) -> None:
+        """Hang up; where there is something to say, say it first, as long as a stranger has time."""
+        self._tell_operator(refusal)
+        if refusal.say:
+            with suppress(OSError, aiohttp.ClientError):
+                await socket.close(message=refusal.say.encode())
+        self._reject(handler, str(refusal))
+
+    def _tell_operator(self, refusal: Refusal) -> None:
+        """Of another version, which upgrades lead to: now and then only, for anybody may claim to have one."""
+        now_s = asyncio.get_running_loop().time()
+        if str(refusal) == "version" and now_s >= self._warned_s + WARNING_PAUSE_S:
+            self._warned_s = now_s
+            _log.warning("a link was refused: %s", refusal.words)
 
     async def _authenticate(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> Link:
         await socket.prepare(request)

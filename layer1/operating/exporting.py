@@ -19,6 +19,7 @@ import msgspec
 from layer1.api.views import address, header_view, payload_view
 from layer1.block import CommittedBlock
 from layer1.config import ReplicaConfig, read_genesis
+from layer1.dataformat import check_format
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
@@ -67,6 +68,7 @@ def export(
         LocalError: The database, or what accounts are reckoned from, cannot be read.
     """
     genesis = read_genesis(config.genesis)
+    check_format(config.data)
     store = Store.open(config.database_url, genesis.chain_id, create=False)
     try:
         last = store.height if last is None else min(last, store.height)

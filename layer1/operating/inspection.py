@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from layer1.codec import decode
 from layer1.config import ReplicaConfig, read_genesis, read_key
+from layer1.dataformat import read_format
 from layer1.errors import LocalError, RemoteError
 from layer1.journal import examine, generation_of
-from layer1.replica.checkpoints import Head
+from layer1.release import DATA_FORMAT, RELEASE
+from layer1.replica.checkpoints import read_head
 from layer1.replica.records import CheckpointRecord, decode_record
 from layer1.storage.checkpoint import read_checkpoint
 from layer1.storage.database import describe, file_of
@@ -31,6 +32,7 @@ def inspect_home(config: ReplicaConfig) -> Facts:
         "link": str(config.link),
         "api": str(config.api),
         "peers": len(config.peers),
+        "format": _told(lambda: {"data": read_format(config.data), "read_here": DATA_FORMAT, "release": RELEASE}),
         "ledger": _told(lambda: _ledger(config)),
         "key": _told(lambda: _key(config)),
         "journal": _told(lambda: _journal(config.journal)),
@@ -92,7 +94,7 @@ def _checkpoint(path: Path) -> Facts:
     pieces = read_checkpoint(path)
     if pieces is None:
         return {"path": str(path), "height": None}
-    header = decode(next(pieces, b""), Head).header
+    header = read_head(pieces).header
     return {
         "path": str(path),
         "height": header.height,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layer1.config import ReplicaConfig, read_genesis
+from layer1.dataformat import FORMAT_NAME, check_format
 from layer1.errors import LocalError, Refused
 from layer1.journal import held, set_aside, sync_directory
 from layer1.storage.database import describe, file_of
@@ -43,9 +44,10 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
 
     Raises:
         Refused: ``cannot_rejoin``: a replica of this ledger cannot come back without its journal.
-        LocalError: There is no genesis.
+        LocalError: There is no genesis, or a newer release wrote the data.
     """
     genesis = read_genesis(config.genesis)
+    check_format(config.data)
     if journal and genesis.faults < 1:
         raise Refused(
             "cannot_rejoin",
@@ -66,6 +68,7 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
         "this one votes again."
     )
     start = f"layer1 start --home {config.home} --rejoin"
+    files += [path for path in [config.data / FORMAT_NAME] if path.exists()]
     return ResetPlan(tuple(files), tuple(kept), start, warning, config.journal)
 
 

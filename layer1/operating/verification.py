@@ -27,6 +27,7 @@ from layer1.consensus.certificates import Checker, votes_of
 from layer1.consensus.evidence import Witness, verify
 from layer1.consensus.messages import Finalization, Finalize, Notarization, Notarize, Nullification, Nullify, Proposal
 from layer1.consensus.records import decode_record as decode_vote_record
+from layer1.dataformat import check_format
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.header import BlockId
 from layer1.journal import Damaged, Examined, examine
@@ -100,9 +101,10 @@ def verify_home(config: ReplicaConfig, progress: Progress = lambda *_: None) -> 
     """Check everything that a replica keeps.
 
     Raises:
-        LocalError: It runs, or there is no genesis to check against.
+        LocalError: It runs, a newer release wrote it, or there is no genesis to check against.
     """
     genesis = read_genesis(config.genesis)
+    check_format(config.data)
     return _Verification(config, genesis, progress).run()
 
 

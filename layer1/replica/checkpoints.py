@@ -69,6 +69,15 @@ def pieces(genesis: Genesis, floor: Floor) -> Iterator[bytes]:
     return chain((encode(head),), floor.state.image().pieces())
 
 
+def read_head(found: Iterator[bytes]) -> Head:
+    """The first piece, not judged.
+
+    Raises:
+        RemoteError: It is something else.
+    """
+    return decode(next(found, b""), Head)
+
+
 def load(genesis: Genesis, config: Config, found: Iterator[bytes]) -> Floor:
     """The final block of a checkpoint and the state after it.
 
@@ -76,7 +85,7 @@ def load(genesis: Genesis, config: Config, found: Iterator[bytes]) -> Floor:
         LocalError: It is damaged, of another version or ledger, not certified, or not the state that was certified.
     """
     try:
-        head = decode(next(found, b""), Head)
+        head = read_head(found)
         _check_head(head, genesis, config)
         records, header = collect(found), head.header
     except RemoteError as error:

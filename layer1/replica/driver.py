@@ -30,14 +30,17 @@ from layer1.config import ReplicaConfig, read_genesis, read_key
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash
+from layer1.dataformat import mark_format
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
 from layer1.ledger.transactions import Transaction
+from layer1.release import RELEASE
 from layer1.replica import catchup, events
 from layer1.replica.checkpointing import CheckpointTask
 from layer1.replica.core import ReplicaCore
 from layer1.replica.following import BlockSubscription
 from layer1.replica.mempool import check_entry
+from layer1.replica.messages import WIRE_VERSION
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoining import rejoin
 from layer1.replica.startup import check_journal, come_back
@@ -77,6 +80,7 @@ class Replica:
         self._rejoin = rejoin
         self.core = ReplicaCore(self.genesis, self._key, config.index, config.limits, config.checkpoints)
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark_format(config.data)
         self.store = Store.open(config.database_url, self.genesis.chain_id, self._key.public)
         self._journal: Journal | None = None
         self._writer: StoreWriter | None = None
@@ -402,6 +406,8 @@ class Replica:
             "misbehaved": sum(self.misbehaved.values()),
             "cut_off": sum(self._peers.cut_off.values()),
             "strangers": self._peers.strangers,
+            "release": RELEASE,
+            "wire_version": WIRE_VERSION,
         }
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
@@ -417,6 +423,7 @@ class Replica:
                     "api": f"http://{self.config.api}" if peer is None else peer.api or None,
                     "link": str(self.config.link if peer is None else peer.link),
                     "connected": own or index in self._peers.links,
+                    "problem": self._peers.problems.get(index),
                 }
             )
         return found

@@ -21,6 +21,7 @@ class Greeting(Struct):
     """The first thing on a link, vouched for by its handshake."""
 
     wire_version: int
+    """Stands first in every version, so that another one can be told apart."""
     generation: int
     """Of the sender's journal: a lower one than before means that it runs on an old copy, and its votes don't count.
 

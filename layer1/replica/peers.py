@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from layer1.codec import decode, encode
+from layer1.codec import decode, encode, leading_number
 from layer1.conduct import Conduct
 from layer1.config import ReplicaConfig
 from layer1.crypto import PublicKey, SigningKey
 from layer1.errors import RemoteError
+from layer1.handshake import Refusal, misfit
 from layer1.ledger.genesis import Genesis
 from layer1.link import Link, LinkClosed, connect
 from layer1.link_server import LinkServer
@@ -74,6 +75,8 @@ class PeerLinks:
         self._conduct: Conduct[int] = Conduct()
         self.cut_off: Counter[int] = Counter()
         """Links cut because the peer broke the protocol, by peer."""
+        self.problems: dict[int, str] = {}
+        """Why there is no link with a peer, as far as it shows here."""
 
     async def listen(self) -> int:
         """Take in links; the port.
@@ -127,15 +130,26 @@ class PeerLinks:
 
         Raises:
             RemoteError: No replica, or none that we understand.
+            Refusal: It speaks another wire version.
         """
         if key not in self._genesis.replicas:
             raise RemoteError(f"{key.hex()} is no replica")
-        said, index = decode(greeting, Greeting), self._genesis.replicas.index(key)
-        if said.wire_version != WIRE_VERSION:
-            raise RemoteError(f"replica {index} speaks wire version {said.wire_version}, this one {WIRE_VERSION}")
+        index = self._genesis.replicas.index(key)
+        version = leading_number(greeting)
+        if (
+            version is not None and version != WIRE_VERSION
+        ):  # of another one, only this number has to be where it is in ours
+            raise misfit("wire", version, WIRE_VERSION)
+        said = decode(greeting, Greeting)
         if said.generation < 0:
             raise RemoteError(f"replica {index} runs on journal {said.generation}; there is none below 1")
         return index, said.generation
+
+    def _note(self, index: int, problem: str) -> None:
+        """Why there is no link with this peer; logged when it changes, since attempts go on every few seconds."""
+        if self.problems.get(index) != problem:
+            self.problems[index] = problem
+            _log.warning("no link with replica %d: %s", index, problem)
 
     def _admit(self, key: PublicKey, greeting: bytes) -> bool:
         """Only replicas of a lower index dial us; not while they are cut off."""
@@ -145,6 +159,9 @@ class PeerLinks:
         except RemoteError as error:
             _log.debug("a link was refused: %s", error)
             return False
+        except Refusal as refusal:
+            self._note(self._genesis.replicas.index(key), refusal.words)
+            raise
 
     async def _serve(self, link: Link) -> None:
         """Serve one link to its end."""
@@ -152,6 +169,9 @@ class PeerLinks:
             index, generation = self._peer_of(link.peer, link.greeting)
         except RemoteError as error:
             _log.warning("a link was refused: %s", error)
+            return
+        except Refusal as refusal:
+            self._note(self._genesis.replicas.index(link.peer), refusal.words)
             return
         last_words = self._host.refuse(index, generation)
         if last_words is not None:
@@ -161,6 +181,7 @@ class PeerLinks:
         before, self.links[index] = self.links.get(index), link
         if before is not None:
             await before.close("replaced by a newer link")
+        self.problems.pop(index, None)
         self._host.link_up(index, generation)
         try:
             heard = 0
@@ -170,6 +191,7 @@ class PeerLinks:
                 if heard % MESSAGES_PER_TURN == 0:
                     await asyncio.sleep(0)
         except LinkClosed as error:
+            self.problems[index] = f"the link ended: {error}"
             _log.debug("the link to replica %d ended: %s", index, error)
         finally:
             if self.links.get(index) is link:
@@ -193,7 +215,7 @@ class PeerLinks:
                     greeting=self._greeting(),
                 )
             except LinkClosed as error:
-                _log.debug("replica %d: %s", index, error)
+                self._note(index, str(error))
             else:
                 backoff_s = FIRST_BACKOFF_S
                 try:

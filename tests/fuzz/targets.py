@@ -362,7 +362,13 @@ def _layer1() -> list[Target]:
         ),
         _codec("link message", LinkMessage, "layer1/replica/core.py: LinkMessage"),
         _codec("report to one that rejoins", LinkMessage, "layer1/replica/rejoining.py: LinkMessage", then=_report),
-        Target("greeting", _greet, CODEC, partial(generate.encoded, Greeting), ("layer1/replica/peers.py: Greeting",)),
+        Target(
+            "greeting",
+            _greet,
+            (*CODEC, Refusal),
+            partial(generate.encoded, Greeting),
+            ("layer1/replica/peers.py: Greeting",),
+        ),
         _codec(
             "evidence",
             Evidence,

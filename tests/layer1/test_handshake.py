@@ -122,6 +122,9 @@ def test_a_signature_of_another_kind_proves_nothing() -> None:
     [
         (b"", "garbage"),
         (encode(Challenge(2, bytes(32))), "version"),
+        (encode([2, "of another", "shape"]), "version"),
+        (encode([-1]), "garbage"),
+        (encode([True, bytes(32)]), "garbage"),
         (encode(Challenge(1, bytes(31))), "garbage"),
         (encode(Challenge(1, bytes(32))) + b"\0", "garbage"),
         (bytes(handshake.HANDSHAKE_BYTES + 1), "oversize"),
@@ -130,6 +133,24 @@ def test_a_signature_of_another_kind_proves_nothing() -> None:
 def test_a_challenge_is_of_our_version_and_shape(data: bytes, reason: str) -> None:
     with pytest.raises(Refusal, match=reason):
         handshake.read_challenge(data)
+
+
+def test_a_farewell_is_two_numbers_and_no_text() -> None:
+    """It comes from somebody who has proven nothing: nothing of it but numbers reaches a log."""
+    told = handshake.misfit("version", 3, 1)
+    heard = handshake.read_farewell(told.say)
+    assert heard is not None
+    assert (str(heard), heard.say) == ("version", "")
+    assert "it speaks link version 1, this program 3" in heard.words
+    for text in (
+        "",
+        "version",
+        "version 1 not 2 ",
+        "version 1 not 2\n",
+        "wire -1 not 2",
+        "wire " + "9" * 10 + " not 1",
+    ):
+        assert handshake.read_farewell(text) is None
 
 
 def test_the_longest_greeting_fits_and_a_longer_one_is_our_mistake() -> None:

@@ -20,7 +20,7 @@ from layer1.codec import decode, encode
 from layer1.crypto import PublicKey, SigningKey
 from layer1.errors import LocalError
 from layer1.framing import FRAME_BYTES
-from layer1.handshake import HANDSHAKE_BYTES, Challenge, ClientProof, Session
+from layer1.handshake import HANDSHAKE_BYTES, Challenge, ClientProof, Session, misfit
 from layer1.link import Link, LinkClosed, LinkLimits, connect
 from layer1.link_server import LinkServer
 
@@ -100,6 +100,14 @@ async def hung_up(socket: aiohttp.ClientWebSocketResponse) -> None:
     assert not message.extra
 
 
+async def counted(case: Serving, reason: str, times: int) -> None:
+    """Until the server has turned away so many, for this reason and no other."""
+    async with asyncio.timeout(5):
+        while case.server.rejected.total() < times:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    assert case.server.rejected == {reason: times}
+
+
 async def introduce(socket: aiohttp.ClientWebSocketResponse) -> None:
     """The whole handshake, by hand."""
     session = await challenged(socket)
@@ -122,6 +130,33 @@ async def test_both_sides_know_each_other_and_messages_arrive_whole_and_in_order
         await link.close("enough")
         assert await case.ends.get() == "the peer closed: 'enough'"
         assert not case.server.rejected
+
+
+async def test_another_version_of_the_link_is_told_on_both_sides(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server counts it, and warns once, however often it comes."""
+    monkeypatch.setattr("layer1.link_server.VERSION", 2)
+    async with serving() as case:
+        for _ in range(2):
+            with pytest.raises(LinkClosed, match="it speaks link version 2, this program 1: upgrade the older one"):
+                await case.connect()
+        await counted(case, "version", 2)
+        assert case.admitted == []
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["a link was refused: it speaks link version 1, this program 2: upgrade the older one"]
+
+
+async def test_who_admits_may_say_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as case:
+
+        def admit(_public: PublicKey, _greeting: bytes) -> bool:
+            raise misfit("wire", 7, 8)
+
+        monkeypatch.setattr(case.server, "_admit", admit)
+        with pytest.raises(LinkClosed, match="it speaks wire version 8, this program 7"):
+            await case.connect()
+        await counted(case, "wire", 1)
 
 
 async def test_a_client_may_take_any_server() -> None:

@@ -18,6 +18,7 @@ from layer1.config import load_config
 from layer1.crypto import SigningKey
 from layer1.devnet import Plan, Reservation, _configure, home_of, initialize, readdress
 from layer1.errors import LocalError, Refused
+from layer1.handshake import Refusal
 from layer1.journal import Journal
 from layer1.ledger.genesis import Allocation, Parameters
 from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
@@ -215,11 +216,38 @@ async def test_who_may_link(tmp_path: Path) -> None:
         assert one._peers._admit(keys[0], good)
         assert not one._peers._admit(keys[2], good)
         assert not one._peers._admit(BOB.public, good)
-        assert not one._peers._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
+        with pytest.raises(Refusal, match="wire"):
+            one._peers._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
         assert not one._peers._admit(keys[0], b"")
         one.core.generations.peers[0] = 5
         assert one.refuse(0, 4) is not None
         assert one.refuse(0, 5) is None
+
+
+async def linked(*replicas: Replica) -> None:
+    async with asyncio.timeout(10):
+        while not all(replica._peers.links for replica in replicas):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.02)
+
+
+async def test_another_wire_version_is_refused_with_a_clear_word_on_both_sides(tmp_path: Path) -> None:
+    """ "A wire version in every hello": also of a release whose hello has more in it than ours."""
+    async with running(tmp_path, 2) as (dialer, listener):
+        await linked(dialer, listener)
+        future = encode([WIRE_VERSION + 1, 1, "something new"])
+        dialer._peers._greeting = lambda: future  # type: ignore[method-assign]
+        await dialer._peers.links[1].close()
+        async with asyncio.timeout(10):
+            while "wire version" not in dialer._peers.problems.get(1, ""):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.02)
+        ours, theirs = WIRE_VERSION, WIRE_VERSION + 1
+        assert f"speaks wire version {theirs}, this program {ours}" in listener._peers.problems[0]
+        assert f"speaks wire version {ours}, this program {theirs}" in dialer._peers.problems[1]
+        assert "upgrade the older one" in dialer._peers.problems[1]
+        assert [row["problem"] for row in listener.endpoints()] == [listener._peers.problems[0], None]
+        del dialer._peers._greeting
+        await linked(dialer, listener)
+        assert not dialer._peers.problems and not listener._peers.problems
 
 
 async def test_the_wrong_key_or_genesis_is_named(tmp_path: Path) -> None:
