@@ -26,17 +26,18 @@ from layer1.cli_evidence import evidence_app
 from layer1.cli_operating import register as register_operating
 from layer1.config import load_config
 from layer1.console import (
-    ANSWER_TIMEOUT_S,
     DEFAULT_API,
     EXIT_INTERRUPTED,
     EXIT_UNREACHABLE,
     EXIT_USAGE,
     JSON_FLAG,
     ApiOption,
+    CaOption,
     JsonOption,
     find_replicas,
     get_json,
     guarded,
+    open_session,
     print_error,
     print_json,
     run_guarded,
@@ -161,10 +162,11 @@ def devnet(
 def status(
     api: ApiOption = None,
     *,
+    ca: CaOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show how every replica is doing."""
-    rows = run_guarded(_collect(api or [DEFAULT_API]), json=json)
+    rows = run_guarded(_collect(api or [DEFAULT_API], ca), json=json)
     if json:
         print_json(rows)
     else:
@@ -184,6 +186,8 @@ async def _start(home: Path, under_devnet: bool, json: bool, *, rebuild: bool, r
     raise_limit()
     replica = Replica(load_config(home, reuse_port=under_devnet), rebuild=rebuild, rejoin=rejoin)
     stopping = _stop_signals()
+    if replica.config.http.certificate is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload_certificate)
     if under_devnet:
         _stop_at_end_of_input(stopping)
     working = asyncio.create_task(_work(replica, json))
@@ -270,10 +274,9 @@ def _show_devnet(net: Devnet, json: bool) -> None:
 # -------------------------------------------------------------------------------------------------------------- status
 
 
-async def _collect(apis: list[str]) -> list[dict[str, Any]]:
+async def _collect(apis: list[str], ca: Path | None) -> list[dict[str, Any]]:
     """One row per replica that is named, or known to one that is."""
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
+    async with open_session(ca) as http:
         rows = await asyncio.gather(*(_row(http, api) for api in await find_replicas(http, apis)))
     highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
     for row in rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -16,12 +15,13 @@ from layer1.config import read_genesis
 from layer1.consensus.certificates import view_of
 from layer1.consensus.evidence import Evidence
 from layer1.console import (
-    ANSWER_TIMEOUT_S,
     DEFAULT_API,
     EXIT_FAILED,
     ApiOption,
+    CaOption,
     JsonOption,
     find_replicas,
+    open_session,
     print_json,
     run_guarded,
 )
@@ -35,9 +35,11 @@ GenesisOption = Annotated[
 
 
 @evidence_app.command("list", epilog="Example: layer1 evidence list --genesis ledger/genesis.json")
-def list_evidence(genesis: GenesisOption, api: ApiOption = None, *, json: JsonOption = False) -> None:
+def list_evidence(
+    genesis: GenesisOption, api: ApiOption = None, *, ca: CaOption = None, json: JsonOption = False
+) -> None:
     """Show proof of contradicting votes that any replica holds. Everything shown is verified."""
-    rows = run_guarded(_list(genesis, api or [DEFAULT_API]), json=json)
+    rows = run_guarded(_list(genesis, api or [DEFAULT_API], ca), json=json)
     if json:
         print_json(rows)
     elif not rows:
@@ -57,10 +59,11 @@ def submit_evidence(
     replica: Annotated[int | None, typer.Option(help="Mark this one only. Otherwise all that are not marked.")] = None,
     api: ApiOption = None,
     *,
+    ca: CaOption = None,
     json: JsonOption = False,
 ) -> None:
     """Bring evidence as a transaction, which marks the replica for good. Costs nothing; anybody may."""
-    rows = run_guarded(_submit(genesis, api or [DEFAULT_API], replica), json=json)
+    rows = run_guarded(_submit(genesis, api or [DEFAULT_API], ca, replica), json=json)
     if json:
         print_json(rows)
     elif not rows:
@@ -73,8 +76,8 @@ def submit_evidence(
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _list(genesis: Path, apis: list[str]) -> list[dict[str, Any]]:
-    async with await _client(genesis, apis) as client:
+async def _list(genesis: Path, apis: list[str], ca: Path | None) -> list[dict[str, Any]]:
+    async with await _client(genesis, apis, ca) as client:
         marks = (await client.marks()).value
         return [
             {
@@ -89,8 +92,8 @@ async def _list(genesis: Path, apis: list[str]) -> list[dict[str, Any]]:
         ]
 
 
-async def _submit(genesis: Path, apis: list[str], replica: int | None) -> list[dict[str, Any]]:
-    async with await _client(genesis, apis) as client:
+async def _submit(genesis: Path, apis: list[str], ca: Path | None, replica: int | None) -> list[dict[str, Any]]:
+    async with await _client(genesis, apis, ca) as client:
         marks = (await client.marks()).value
         chosen = {item.replica: item for item in await client.evidence() if marks[item.replica] is None}
         wanted = [item for item in chosen.values() if replica in {None, item.replica}]
@@ -107,7 +110,6 @@ async def _bring(client: LedgerClient, evidence: Evidence) -> dict[str, Any]:
     return {"replica": evidence.replica, "transaction": transaction.id.hex(), "code": code, "message": message}
 
 
-async def _client(genesis: Path, apis: list[str]) -> LedgerClient:
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
-        return LedgerClient(await find_replicas(http, apis), read_genesis(genesis))
+async def _client(genesis: Path, apis: list[str], ca: Path | None) -> LedgerClient:
+    async with open_session(ca) as http:
+        return LedgerClient(await find_replicas(http, apis), read_genesis(genesis), ca=ca)

@@ -14,9 +14,11 @@ import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
+from layer1.api.rates import RateLimit
 from layer1.crypto import SEED_BYTES, SigningKey
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
@@ -70,6 +72,31 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How the API is served."""
+
+    certificate: Path | None = None
+    """PEM: with `key`, the API is served over HTTPS."""
+    key: Path | None = None
+    url: str = ""
+    """Under which others reach the API, if it is not scheme, host and port of `api`; what `/replicas` lists."""
+    metrics: Address | None = None
+    """Where `/metrics` is served, and then nowhere else; None at the API."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            given, missing = ("certificate", "key") if self.key is None else ("key", "certificate")
+            raise ValueError(f"http.{given} is given and http.{missing} is not; HTTPS needs both, HTTP none")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"http.url is {self.url[:80]!r}; write a URL such as https://ledger.example.org:7001")
+
+    @property
+    def scheme(self) -> str:
+        """Of the API's URL."""
+        return "http" if self.certificate is None else "https"
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaConfig:
     """Everything that one replica process is told."""
 
@@ -89,10 +116,15 @@ class ReplicaConfig:
     key: Path
     limits: PoolLimits = field(default_factory=PoolLimits)
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    http: HttpOptions = field(default_factory=HttpOptions)
+    rate: RateLimit = field(default_factory=RateLimit)
     reuse_port: bool = False
     """Listen on ports that another process of this user reserved by binding them."""
 
     def __post_init__(self) -> None:
+        metrics = self.http.metrics
+        if metrics is not None and metrics.port and metrics in {self.api, self.link}:
+            raise ValueError(f"http.metrics is {metrics}, and so is api or link; give it a port of its own")
         indices = [peer.index for peer in self.peers]
         if self.index in indices or len(set(indices)) != len(indices):
             raise ValueError(f"peers: indices {indices} beside our own {self.index}; name every other replica once")
@@ -101,6 +133,11 @@ class ReplicaConfig:
     def journal(self) -> Path:
         """The journal's directory."""
         return self.data / "journal"
+
+    @property
+    def url(self) -> str:
+        """Of the API, for others."""
+        return self.http.url.rstrip("/") or f"{self.http.scheme}://{self.api}"
 
     @property
     def checkpoint(self) -> Path:
@@ -199,10 +236,36 @@ def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
         key=home / table.take("key", str, KEY_NAME),
         limits=_numbers(PoolLimits, _Table(table.take("limits", dict, {}), "limits.")),
         checkpoints=_numbers(CheckpointPolicy, _Table(table.take("checkpoints", dict, {}), "checkpoints.")),
+        http=_http(home, _Table(table.take("http", dict, {}), "http.")),
+        rate=_rate(_Table(table.take("rate", dict, {}), "rate.")),
         reuse_port=reuse_port,
     )
     table.end()
     return config
+
+
+def _http(home: Path, table: _Table) -> HttpOptions:
+    certificate, key = table.take("certificate", str, ""), table.take("key", str, "")
+    url, metrics = table.take("url", str, ""), table.take("metrics", str, "")
+    table.end()
+    try:
+        address = Address.parse(metrics) if metrics else None
+    except ValueError as error:
+        raise ValueError(f"http.metrics: {error}") from None
+    return HttpOptions(home / certificate if certificate else None, home / key if key else None, url, address)
+
+
+def _rate(table: _Table) -> RateLimit:
+    default = RateLimit()
+    exempt = []
+    for text in table.take("exempt", list, [str(network) for network in default.exempt]):
+        try:
+            exempt.append(ip_network(str(text)))
+        except ValueError as error:
+            raise ValueError(f"rate.exempt: {error}; write networks such as 10.0.0.0/8 and ::1/128") from None
+    numbers = {name: table.take(name, int, getattr(default, name)) for name in ("requests_per_s", "burst", "addresses")}
+    table.end()
+    return RateLimit(**numbers, exempt=tuple(exempt))
 
 
 def _numbers(kind: Callable[..., T], table: _Table) -> T:
@@ -227,9 +290,24 @@ def format_config(config: ReplicaConfig) -> str:
     ]
     for peer in config.peers:
         lines += ["", "[[peers]]", f"index = {peer.index}", f'link = "{peer.link}"', f'api = "{peer.api}"']
+    lines += ["", *_HTTP_LINES, "", *_rate_lines(config.rate)]
     for name, numbers in (("checkpoints", config.checkpoints), ("limits", config.limits)):
         lines += ["", f"[{name}]", *(f"# {item.name} = {getattr(numbers, item.name)}" for item in fields(numbers))]
     return "\n".join(lines) + "\n"
+
+
+_HTTP_LINES = (
+    "[http]",
+    '# certificate = "api.pem" and key = "api.key": serve the API over HTTPS; SIGHUP loads them again',
+    '# url = "https://ledger.example.org:7001": how others reach the API, if not under its host and port',
+    '# metrics = "127.0.0.1:9100": serve /metrics there, and no longer at the API',
+)
+
+
+def _rate_lines(rate: RateLimit) -> list[str]:
+    numbers = [f"# {name} = {getattr(rate, name)}" for name in ("requests_per_s", "burst", "addresses")]
+    exempt = ", ".join(f'"{network}"' for network in rate.exempt)
+    return ["[rate]", *numbers, f"# exempt = [{exempt}]"]
 
 
 # ---------------------------------------------------------------------------------------------------- key and genesis

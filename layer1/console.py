@@ -10,12 +10,14 @@ import asyncio
 import io
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import aiohttp
 import msgspec
 import typer
 
+from layer1.certificates import trusting
 from layer1.errors import Refused, WedgeError
 from layer1.failover import LedgerUnreachable
 from layer1.loop import run
@@ -32,6 +34,11 @@ JSON_FLAG = "--json"
 JsonOption = Annotated[bool, typer.Option(JSON_FLAG, help="Print JSON instead of text.")]
 ApiOption = Annotated[
     list[str] | None, typer.Option("--api", help=f"API of a replica, if it is not {DEFAULT_API}. Repeatable.")
+]
+
+CaOption = Annotated[
+    Path | None,
+    typer.Option(help="For https: PEM file of the authorities to trust, instead of this system's.", envvar="LAYER1_CA"),
 ]
 
 
@@ -87,12 +94,24 @@ def _fail(error: WedgeError, json: bool) -> NoReturn:
     raise typer.Exit(EXIT_UNREACHABLE if isinstance(error, LedgerUnreachable) else EXIT_FAILED) from None
 
 
+def open_session(ca: Path | None) -> aiohttp.ClientSession:
+    """A session that waits for an answer for :data:`ANSWER_TIMEOUT_S`. Needs the running loop.
+
+    Raises:
+        Refused: ``bad_ca``.
+    """
+    connector = aiohttp.TCPConnector(ssl=trusting(ca))
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S))
+
+
 async def get_json(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     """What a replica says, or under ``error`` why there is nothing."""
     try:
         async with http.get(url) as answer:
             found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
             return found
+    except aiohttp.ClientConnectorCertificateError as error:
+        return {"error": f"its certificate is not to be trusted: {error.certificate_error}; see --ca"}
     except (aiohttp.ClientConnectionError, TimeoutError):
         return {"error": "no answer"}
     except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:

@@ -20,11 +20,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
+from layer1.certificates import trusting
 from layer1.errors import NotYet, Refused, RemoteError, WedgeError
 
 T = TypeVar("T")
@@ -140,11 +142,12 @@ class Reply:
 class Replicas:
     """All replicas that a client knows, and its connections to them."""
 
-    def __init__(self, urls: Sequence[str], limits: ClientLimits) -> None:
+    def __init__(self, urls: Sequence[str], limits: ClientLimits, ca: Path | None = None) -> None:
         if not urls:
             raise Refused("no_urls", "0 replicas are given, at least 1 is needed: name the URL of a replica's API")
         self.all = tuple(Replica(url) for url in dict.fromkeys(url.rstrip("/") for url in urls))
         self.limits = limits
+        self._trusted = trusting(ca)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -152,7 +155,10 @@ class Replicas:
         """The HTTP session; made when first needed, inside the event loop."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect_ms / 1000)
-            self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+            connector = aiohttp.TCPConnector(ssl=self._trusted)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session
 
     async def close(self) -> None:
@@ -268,6 +274,11 @@ class Replicas:
             ):
                 data = await self._read(response, url)
                 status = response.status
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise RemoteError(
+                f"{replica.url} shows a certificate that is not to be trusted: {error.certificate_error}. Name the "
+                "file of its authority's certificate (--ca), and the replica as its certificate does"
+            ) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unavailable(f"{replica.url} {_connection(error)}") from error
         except TimeoutError as error:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -64,6 +65,8 @@ class LedgerReader:
         genesis: Genesis,
         limits: ClientLimits | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        *,
+        ca: Path | None = None,
     ) -> None:
         """Remember where to ask.
 
@@ -72,11 +75,15 @@ class LedgerReader:
             genesis: Of the ledger; its chain id compared with what one was told.
             limits: How patient to be.
             wall_ms: This machine's clock, ms since 1970.
+            ca: For https: PEM file of the authorities to trust, instead of this system's.
+
+        Raises:
+            Refused: ``no_urls``, or ``bad_ca``.
         """
         self.genesis = genesis
         self.height = 0
         self.limits = limits or ClientLimits()
-        self._replicas = Replicas(urls, self.limits)
+        self._replicas = Replicas(urls, self.limits, ca)
         self._wall_ms = wall_ms
 
     async def __aenter__(self) -> Self:
@@ -259,13 +266,19 @@ class LedgerReader:
         return answer
 
 
-async def fetch_genesis(url: str, limits: ClientLimits | None = None) -> Genesis:
+async def fetch_genesis(url: str, limits: ClientLimits | None = None, ca: Path | None = None) -> Genesis:
     """Ask a replica for its genesis. Believe it only if its `chain_id` is the one you were told elsewhere.
 
+    Args:
+        url: Of its API.
+        limits: How patient to be.
+        ca: As in :class:`LedgerReader`.
+
     Raises:
+        Refused: ``bad_ca``.
         LedgerUnreachable: No answer, or none that is a genesis.
     """
-    replicas = Replicas([url], limits or ClientLimits())
+    replicas = Replicas([url], limits or ClientLimits(), ca)
 
     async def ask(replica: Replica) -> Genesis:
         reply = await replicas.get(replica, "/genesis")

@@ -48,8 +48,13 @@ def server_context() -> tuple[ssl.SSLContext, Hash]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    _load(context, private + certificate.public_bytes(Encoding.PEM))
+    load_pem(context, private + certificate.public_bytes(Encoding.PEM))
     return context, certificate_hash(certificate.public_bytes(Encoding.DER))
+
+
+def _refuse_passphrase() -> str:
+    """Instead of asking for it at a terminal."""
+    raise ValueError("the key is encrypted")
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -61,12 +66,17 @@ def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     return builder.sign(key, SHA256())
 
 
-def _load(context: ssl.SSLContext, pem: bytes) -> None:
-    """Through a file, which is all that the module ssl takes: mode 0600, gone at once."""
+def load_pem(context: ssl.SSLContext, pem: bytes) -> None:
+    """Give a context a key and its certificates: through a file, all that the module ssl takes, 0600 and gone at once.
+
+    Raises:
+        ValueError: The key has a passphrase.
+        ssl.SSLError: They do not fit each other, or are something else.
+    """
     file, path = tempfile.mkstemp(prefix="wedge-")
     try:
         with os.fdopen(file, "wb") as stream:
             stream.write(pem)
-        context.load_cert_chain(path)
+        context.load_cert_chain(path, password=_refuse_passphrase)
     finally:
         Path(path).unlink()

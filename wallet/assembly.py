@@ -36,7 +36,8 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     history = History(home.history_path)
     stack.callback(history.close)
     observer = WalletObserver(book, history, signals)
-    ledger = await stack.enter_async_context(LedgerClient(home.config().ledger_urls, genesis))
+    config = home.config()
+    ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca))
     submitter = Submitter(ledger)
     stack.push_async_callback(submitter.close)
     observer.on_submission = submitter.bring

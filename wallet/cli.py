@@ -48,6 +48,9 @@ LedgerOption = Annotated[
 ]
 GenesisOption = Annotated[Path | None, typer.Option(help="Genesis file; without it the first replica is asked.")]
 ChainOption = Annotated[str | None, typer.Option(help="Refuse any other chain.")]
+CaOption = Annotated[
+    Path | None, typer.Option(help="For https: PEM file of the authorities to trust, instead of this system's.")
+]
 
 
 @app.command(epilog="Example: wallet create --home alice --ledger http://127.0.0.1:7001")
@@ -56,6 +59,7 @@ def create(
     ledger: LedgerOption = None,
     genesis: GenesisOption = None,
     chain_id: ChainOption = None,
+    ca: CaOption = None,
     phrase_file: Annotated[Path | None, typer.Option(help="Make the keys of this phrase instead of new ones.")] = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -66,10 +70,10 @@ def create(
 
     out = Output(json)
     try:
-        found = _genesis(genesis, ledger, chain_id) if ledger or genesis is not None else None
+        found = _genesis(genesis, ledger, chain_id, ca) if ledger or genesis is not None else None
         phrase = phrase_file.read_text(encoding="utf-8") if phrase_file is not None else None
         passphrase = read_passphrase(passphrase_file, new=True)
-        made = Wallet.create(home or default_home(), found, ledger or (), passphrase, phrase)
+        made = Wallet.create(home or default_home(), found, ledger or (), passphrase, phrase, ca=ca)
     except WedgeError as error:
         out.fail(error)
     except (OSError, UnicodeDecodeError) as error:
@@ -92,6 +96,7 @@ def connect(
     ledger: LedgerOption = None,
     genesis: GenesisOption = None,
     chain_id: ChainOption = None,
+    ca: CaOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -99,9 +104,9 @@ def connect(
     out = Output(json)
     try:
         place = Home.find(home or default_home())
-        found = _genesis(genesis, ledger, chain_id)
+        found = _genesis(genesis, ledger, chain_id, ca)
         known = place.connected
-        place.connect(found, Config(tuple(ledger or ())))
+        place.connect(found, Config(tuple(ledger or ()), ca=ca))
     except WedgeError as error:
         out.fail(error)
     chain = found.chain_id.hex()
@@ -254,13 +259,16 @@ def _units(home: Path | None, json: bool, amount: str) -> int:
         Output(json).fail(error)
 
 
-def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None) -> Genesis:
+def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None, ca: Path | None) -> Genesis:
     """The genesis from the file, or from the first replica; of the chain that is wanted, if one is named."""
     check(bool(urls), "bad_usage", "which ledger? Give --ledger URL, once for each replica")
     assert urls is not None
     Config(tuple(urls))  # says what is wrong with them before anybody is asked
     try:
-        genesis = from_json(file.read_text(encoding="utf-8")) if file is not None else loop.run(fetch_genesis(urls[0]))
+        if file is not None:
+            genesis = from_json(file.read_text(encoding="utf-8"))
+        else:
+            genesis = loop.run(fetch_genesis(urls[0], ca=ca))
     except (OSError, UnicodeDecodeError) as error:
         raise Refused("bad_genesis", f"{file} cannot be read: {error}") from None
     chain = genesis.chain_id.hex()

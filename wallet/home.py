@@ -43,6 +43,8 @@ class Config:
     ledger_urls: tuple[str, ...]
     listen: str | None = None
     """``host:port`` for `wallet serve`; None: where it listened last, else any port of 127.0.0.1."""
+    ca: Path | None = None
+    """PEM file of the authorities to trust for https; None for those of this system."""
 
     def __post_init__(self) -> None:
         for url in self.ledger_urls:
@@ -168,7 +170,8 @@ class Home:
             known = msgspec.convert(content, _ConfigFile)
         except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
             raise Refused("bad_config", f"{self.config_path} cannot be read: {error}") from None
-        return Config(tuple(known.ledger), known.listen)
+        ca = None if known.ca is None else self.path / known.ca
+        return Config(tuple(known.ledger), known.listen, ca)
 
     def endpoint(self) -> str | None:
         """Where a serving wallet listens, or did last."""
@@ -194,6 +197,7 @@ class Home:
 class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     ledger: list[str]
     listen: str | None = None
+    ca: str | None = None
 
 
 class HomeLock:
@@ -227,6 +231,8 @@ def _toml(config: Config) -> str:
     quote = msgspec.json.encode
     urls = "".join(f"    {quote(url).decode()},\n" for url in config.ledger_urls)
     text = f"# Replicas of the ledger: more are safer, one is enough.\nledger = [\n{urls}]\n"
+    if config.ca is not None:
+        text += f"\n# Whom to trust for https.\nca = {quote(str(config.ca.resolve())).decode()}\n"
     if config.listen is not None:
         text += f"\n# Where `wallet serve` listens.\nlisten = {quote(config.listen).decode()}\n"
     return text

@@ -49,8 +49,8 @@ async def sign_from_savings(home: Home, recipient: bytes, amount: int, passphras
         Refused: ``wrong_passphrase``.
         LedgerUnreachable: Its clock is not known, so nothing was signed.
     """
-    key = home.keystore().unlock_savings(passphrase)
-    async with LedgerClient(home.config().ledger_urls, home.genesis()) as ledger:
+    key, config = home.keystore().unlock_savings(passphrase), home.config()
+    async with LedgerClient(config.ledger_urls, home.genesis(), ca=config.ca) as ledger:
         transaction: Transaction = await ledger.new_transfer(key, recipient, amount)
     return SendSigned(transaction=encode(transaction).hex())
 

@@ -20,8 +20,8 @@ async def show_home(home: Home, contact: str | None, *, serving: bool) -> Wallet
     if not home.connected:
         spending, savings = (AccountView(address=each, balance=None) for each in addresses)
         return WalletView(address=addresses[0], contact=contact, spending=spending, savings=savings, serving=serving)
-    genesis = home.genesis()
-    async with LedgerClient(home.config().ledger_urls, genesis) as ledger:
+    genesis, config = home.genesis(), home.config()
+    async with LedgerClient(config.ledger_urls, genesis, ca=config.ca) as ledger:
         first = await ledger.account(keystore.spending_address)
         last = await ledger.account(keystore.savings_address)
     return WalletView(

@@ -67,7 +67,13 @@ class Wallet:
 
     @staticmethod
     def create(
-        home: Path, genesis: Genesis | None, ledger_urls: Sequence[str], passphrase: str, phrase: str | None = None
+        home: Path,
+        genesis: Genesis | None,
+        ledger_urls: Sequence[str],
+        passphrase: str,
+        phrase: str | None = None,
+        *,
+        ca: Path | None = None,
     ) -> Created:
         """Make a home with fresh keys, or with those of `phrase`.
 
@@ -77,13 +83,14 @@ class Wallet:
             ledger_urls: Of replicas.
             passphrase: Seals the keys.
             phrase: Twelve words.
+            ca: For https: PEM file of the authorities to trust, instead of this system's.
 
         Raises:
             Refused: ``home_exists``, ``bad_config``, ``bad_phrase`` or ``weak_passphrase``.
         """
         words = new_phrase() if phrase is None else check_phrase(phrase)
         check_passphrase(passphrase)
-        config = Config(tuple(ledger_urls)) if genesis is not None else None
+        config = Config(tuple(ledger_urls), ca=ca) if genesis is not None else None
         made = Home.create(home)
         if genesis is not None and config is not None:
             made.connect(genesis, config)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from aiohttp import web
@@ -24,7 +24,9 @@ from layer1.api.feed import Feed
 from layer1.api.limits import ApiLimits
 from layer1.api.openapi import document
 from layer1.api.page import POLICY, page
+from layer1.api.rates import RateLimit, Rates
 from layer1.api.resources import accounts, blocks, events, evidence, groups, ledger, transactions
+from layer1.api.routes import Route
 from layer1.errors import NotYet, Refused, RemoteError
 
 ROUTES = (
@@ -37,6 +39,9 @@ ROUTES = (
     *events.ROUTES,
 )
 
+METRICS_LIMITS = ApiLimits(connections=32, requests=8)
+"""A few scrapers."""
+
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -48,29 +53,50 @@ SECURITY_HEADERS = {
 _log = logging.getLogger(__name__)
 
 
-def create_app(backend: Backend, limits: ApiLimits | None = None) -> web.Application:
+def create_app(
+    backend: Backend,
+    limits: ApiLimits | None = None,
+    rate: RateLimit | None = None,
+    *,
+    metrics_apart: bool = False,
+) -> web.Application:
     """The application; serve it with :func:`layer1.api.server.serve`.
 
     Args:
         backend: The replica. Its state is read in the event loop that serves, which must be the replica's own.
         limits: Of bodies, pages, waits and connections.
+        rate: Of requests by one address.
+        metrics_apart: Leave ``/metrics`` to an application of :func:`create_metrics_app`.
     """
     limits = limits or ApiLimits()
-    app = web.Application(middlewares=[_observe, _explain], client_max_size=limits.body_bytes)
-    api = app[API] = Api(backend, limits)
+    api = Api(backend, limits, Rates(rate or RateLimit()))
+    routes = [route for route in ROUTES if not (metrics_apart and route in ledger.METRICS)]
+    app = _application(api, routes)
     app[events.FEED] = Feed(api)
-    for route in ROUTES:
+    _add_documents(app, routes, limits)
+    return app
+
+
+def create_metrics_app(app: web.Application) -> web.Application:
+    """``/metrics`` of an application of :func:`create_app` alone, for a listener that only an operator reaches."""
+    api = app[API]
+    return _application(Api(api.backend, METRICS_LIMITS, metrics=api.metrics), ledger.METRICS)
+
+
+def _application(api: Api, routes: Sequence[Route]) -> web.Application:
+    app = web.Application(middlewares=[_observe, _explain], client_max_size=api.limits.body_bytes)
+    app[API] = api
+    for route in routes:
         app.router.add_route(route.method, route.path, route.handler)
-    _add_documents(app, limits)
     app.on_response_prepare.append(_secure)
     app.cleanup_ctx.append(_run)
     app.on_shutdown.append(_end_waits)
     return app
 
 
-def _add_documents(app: web.Application, limits: ApiLimits) -> None:
+def _add_documents(app: web.Application, routes: Sequence[Route], limits: ApiLimits) -> None:
     """``/openapi.json`` for programs, ``/docs`` for people: made once."""
-    described = document(ROUTES, limits)
+    described = document(routes, limits)
     encoded, shown = msgspec.json.encode(described), page(described)
 
     async def openapi(_request: web.Request) -> web.Response:
@@ -133,8 +159,10 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def _limited(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what is above the limit; what waits for its client or for finality has limits of its own."""
+    """Refuse what is above a limit; what waits for its client or for finality has limits of its own."""
     api = api_of(request)
+    if api.rates is not None and request.remote is not None:
+        api.rates.take(request.remote, time.monotonic())
     if request.path == "/events" or request.method == "POST":
         return await handler(request)
     with api.room("requests", api.limits.requests):

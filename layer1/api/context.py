@@ -21,6 +21,7 @@ from layer1.api.backend import Backend, Head
 from layer1.api.connections import Connections
 from layer1.api.limits import ApiLimits
 from layer1.api.metrics import Metrics
+from layer1.api.rates import Rates
 from layer1.codec import encode
 from layer1.crypto import Hash
 from layer1.errors import Refused
@@ -36,10 +37,14 @@ READERS = 4
 class Api:
     """The shared part of one application."""
 
-    def __init__(self, backend: Backend, limits: ApiLimits) -> None:
+    def __init__(
+        self, backend: Backend, limits: ApiLimits, rates: Rates | None = None, metrics: Metrics | None = None
+    ) -> None:
         self.backend = backend
         self.limits = limits
-        self.metrics = Metrics(backend)
+        self.rates = rates
+        """None where nobody has a limit."""
+        self.metrics = metrics or Metrics(backend)
         self.connections = Connections(limits)
         self.closing = asyncio.Event()
         """Set when the server stops: waits and streams end."""

@@ -63,7 +63,7 @@ def _describe(schema: dict[str, Any], view: type[msgspec.Struct]) -> None:
 
 def _operation(route: Route, limits: ApiLimits) -> dict[str, Any]:
     answers = {str(status): _answer(view) for status, view in route.answers.items()}
-    refusals = {str(status): _problem() for status in sorted({*route.refusals, 503})}
+    refusals = {str(status): _problem() for status in sorted({*route.refusals, 429, 503})}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "description": plain(route.handler.__doc__),

@@ -10,6 +10,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
+from layer1.api.rates import TooMany
 from layer1.errors import Refused
 
 MEDIA_TYPE = "application/problem+json"
@@ -26,6 +27,7 @@ STATUS_OF = {
     "not_found": 404,
     "pool_full": 503,
     "pruned": 410,
+    "rate_limited": 429,
     "share_full": 429,
     "slow_body": 408,
     "stopping": 503,
@@ -51,16 +53,20 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """With ``not_found`` and ``?proof=true``: hex of the encoded proof that there is no such thing."""
 
 
-def problem(status: int, code: str, detail: str, proof: str | None = None) -> web.Response:
+def problem(
+    status: int, code: str, detail: str, proof: str | None = None, retry_after: str | None = None
+) -> web.Response:
     """A problem as a response."""
     body = Problem(status, HTTPStatus(status).phrase, code, detail, proof)
-    headers = {"Retry-After": RETRY_AFTER[code]} if code in RETRY_AFTER else {}
+    after = retry_after or RETRY_AFTER.get(code)
+    headers = {} if after is None else {"Retry-After": after}
     return web.Response(body=msgspec.json.encode(body), status=status, headers=headers | {"Content-Type": MEDIA_TYPE})
 
 
 def of_refused(refusal: Refused) -> web.Response:
     """A refusal as a response."""
-    return problem(STATUS_OF.get(refusal.code, 422), refusal.code, refusal.message)
+    after = str(refusal.retry_s) if isinstance(refusal, TooMany) else None
+    return problem(STATUS_OF.get(refusal.code, 422), refusal.code, refusal.message, retry_after=after)
 
 
 def of_http(error: web.HTTPException) -> web.Response:

@@ -36,7 +36,7 @@ class Route:
     """By status: a view, or the media type of something that is not JSON."""
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[int, ...] = (400,)
-    """Statuses of problems that this route has of its own; 503 may always be."""
+    """Statuses of problems that this route has of its own; 429 and 503 may always be."""
     body: dict[str, object] = field(default_factory=dict)
     """Schemas of the request body by media type."""
 

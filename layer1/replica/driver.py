@@ -22,10 +22,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import assert_never
 
-from layer1.api.app import create_app
+from layer1.api.app import create_app, create_metrics_app
 from layer1.api.backend import Head, Located
 from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
+from layer1.certificates import ServerCertificate
 from layer1.config import ReplicaConfig, read_genesis, read_key
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
@@ -84,7 +85,9 @@ class Replica:
         self.store = Store.open(config.database_url, self.genesis.chain_id, self._key.public)
         self._journal: Journal | None = None
         self._writer: StoreWriter | None = None
-        self._api: ApiServer | None = None
+        self._servers: list[ApiServer] = []
+        """The API's, and that of the metrics if it is another."""
+        self._certificate: ServerCertificate | None = None
         self._peers = PeerLinks(config, self.genesis, self._key, self._generation, self)
         self._checkpoint: CheckpointTask | None = None
         self._loads: set[asyncio.Task[None]] = set()
@@ -100,6 +103,8 @@ class Replica:
         self.misbehaved: Counter[int] = Counter()
         """Messages dropped, by peer."""
         self.api_port = 0
+        self.metrics_port = 0
+        """0 if the API serves them."""
         self.link_port = 0
 
     # ------------------------------------------------------------------------------------------------ start and stop
@@ -112,7 +117,7 @@ class Replica:
         """
         self._failed = asyncio.get_running_loop().create_future()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        link, api, reuse = self.config.link, self.config.api, self.config.reuse_port
+        link, api = self.config.link, self.config.api
         try:
             if self._rejoin:
                 await rejoin(self.config, self.genesis, self._key, self.core.config)
@@ -120,14 +125,45 @@ class Replica:
             await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
             self._writer = StoreWriter(self.store, self._fail_from_thread)
             self.link_port = await self._peers.listen()
-            self._api = await serve(create_app(self), api.host, api.port, reuse_port=reuse)
+            await self._serve()
         except OSError as error:
-            raise LocalError(f"cannot listen on {link} and {api}: {error}; free them or configure others") from error
-        self.api_port = self._api.port
+            places = [str(place) for place in (link, api, self.config.http.metrics) if place is not None]
+            raise LocalError(
+                f"cannot listen on {' and '.join(places)}: {error}; free them or configure others"
+            ) from error
         self._step(events.Begin(self._generation()))
         self._peers.dial()
         _settle_memory()
         _log.info("replica %d listens on %s (links) and %s (API)", self.index, self.link_port, self.api_port)
+
+    async def _serve(self) -> None:
+        """Serve the API, and the metrics where they are wanted.
+
+        Raises:
+            LocalError: The certificate cannot be used.
+            OSError: An address is taken.
+        """
+        address, http, reuse = self.config.api, self.config.http, self.config.reuse_port
+        if http.certificate is not None and http.key is not None:
+            self._certificate = ServerCertificate(http.certificate, http.key)
+        app = create_app(self, rate=self.config.rate, metrics_apart=http.metrics is not None)
+        ssl = None if self._certificate is None else self._certificate.context
+        self._servers.append(await serve(app, address.host, address.port, ssl, reuse_port=reuse))
+        self.api_port = self._servers[0].port
+        if http.metrics is not None:
+            self._servers.append(await serve(create_metrics_app(app), http.metrics.host, http.metrics.port))
+            self.metrics_port = self._servers[1].port
+
+    def reload_certificate(self) -> None:
+        """Serve new connections with the certificate that is in its files now, or go on with the one before."""
+        if self._certificate is None:
+            return
+        try:
+            self._certificate.reload()
+        except LocalError as error:
+            _log.error("the certificate is not renewed, the one before stays: %s", error)
+        else:
+            _log.info("the certificate was loaded again from %s", self.config.http.certificate)
 
     async def wait(self) -> None:
         """Until the replica fails.
@@ -151,8 +187,8 @@ class Replica:
         await asyncio.gather(*self._loads, return_exceptions=True)
         for subscription in list(self._subscriptions):
             subscription.end()
-        if self._api is not None:
-            await self._api.close()
+        for server in self._servers:
+            await server.close()
         await self._peers.stop()
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close)
@@ -420,7 +456,7 @@ class Replica:
                 {
                     "index": index,
                     "key": key.hex(),
-                    "api": f"http://{self.config.api}" if peer is None else peer.api or None,
+                    "api": self.config.url if peer is None else peer.api or None,
                     "link": str(self.config.link if peer is None else peer.link),
                     "connected": own or index in self._peers.links,
                     "problem": self._peers.problems.get(index),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import stat
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from layer1.api.rates import RateLimit
 from layer1.config import (
     DATABASE_VARIABLE,
     Address,
+    HttpOptions,
     Peer,
     ReplicaConfig,
     format_config,
@@ -67,12 +70,35 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (("[[peers]]", "[limits]\ntransactions = 0\n[[peers]]"), "limits.transactions is 0"),
         (("[[peers]]", "[limits]\nreserved = 60000\n[[peers]]"), "limits.reserved is 60000"),
         (("[[peers]]", "[limits]\nsize = 1\n[[peers]]"), "limits.size is not known"),
+        (("[[peers]]", "[rate]\nburst = 0\n[[peers]]"), "rate.burst is 0, below 1"),
+        (("[[peers]]", '[rate]\nburst = "9"\n[[peers]]'), "rate.burst is '9'; it must be of type int"),
+        (("[[peers]]", "[rate]\nper_s = 1\n[[peers]]"), "rate.per_s is not known"),
+        (("[[peers]]", '[rate]\nexempt = ["10.0.0.1/8"]\n[[peers]]'), "rate.exempt: 10.0.0.1/8 has host bits set"),
+        (("[[peers]]", "[rate]\nexempt = [1]\n[[peers]]"), "rate.exempt: '1' does not appear"),
+        (("[[peers]]", '[http]\ncertificate = "c"\n[[peers]]'), "http.certificate is given and http.key is not"),
+        (("[[peers]]", '[http]\nkey = "k"\n[[peers]]'), "http.key is given and http.certificate is not"),
+        (("[[peers]]", '[http]\nurl = "ledger.example"\n[[peers]]'), "http.url is 'ledger.example'; write a URL"),
+        (("[[peers]]", '[http]\nmetrics = "9100"\n[[peers]]'), "http.metrics: '9100' is no address"),
+        (("[[peers]]", "[http]\nmetrics = 9100\n[[peers]]"), "http.metrics is 9100; it must be of type str"),
+        (("[[peers]]", '[http]\nmetrics = "127.0.0.1:7001"\n[[peers]]'), "http.metrics is 127.0.0.1:7001, and so is"),
+        (("[[peers]]", '[http]\ntls = "c"\n[[peers]]'), "http.tls is not known"),
         (("index = 0", "index ="), "cannot be read"),
     ],
 )
 def test_complaints_name_the_key(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
     with pytest.raises(LocalError, match=complaint):
         load(tmp_path, GOOD.replace(*change, 1))
+
+
+def test_http_and_rates_are_read(tmp_path: Path) -> None:
+    http = '[http]\ncertificate = "c.pem"\nkey = "/etc/k.pem"\nmetrics = "[::1]:9100"\n'
+    rate = '[rate]\nrequests_per_s = 5\nexempt = ["10.0.0.0/8"]\n'
+    config = load(tmp_path, GOOD + http + rate)
+    assert config.http == HttpOptions(tmp_path / "c.pem", Path("/etc/k.pem"), "", Address("::1", 9100))
+    assert config.rate == RateLimit(requests_per_s=5, exempt=(ip_network("10.0.0.0/8"),))
+    assert config.url == "https://127.0.0.1:7001"
+    assert load(tmp_path, GOOD).url == "http://127.0.0.1:7001"
+    assert load(tmp_path, GOOD + '[http]\nurl = "https://ledger.example/api/"').url == "https://ledger.example/api"
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

@@ -63,9 +63,12 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=api_of(request).metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
+METRICS = (Route("GET", "/metrics", metrics, "Counters for Prometheus", {200: "text/plain"}),)
+"""May be served apart from the others."""
+
 ROUTES = (
     Route("GET", "/status", status, "This replica and its head", {200: StatusView}),
     Route("GET", "/genesis", genesis, "The genesis", {200: GenesisView}),
     Route("GET", "/replicas", replicas, "All replicas", {200: ReplicaList}, (PROOF,)),
-    Route("GET", "/metrics", metrics, "Counters for Prometheus", {200: "text/plain"}),
+    *METRICS,
 )

@@ -216,7 +216,7 @@ ROUTES = (
         "Bring transactions",
         {200: SubmissionList, 202: SubmissionList},
         (WAIT, TIMEOUT, PROOF),
-        (400, 408, 409, 413, 415, 422, 429, 503),
+        (400, 408, 409, 413, 415, 422),
         BODY,
     ),
 )
