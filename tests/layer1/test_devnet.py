@@ -74,10 +74,10 @@ def test_a_port_with_closed_connections_of_the_run_before_is_kept() -> None:
 def test_a_devnet_keeps_its_ports_and_everything_else_in_the_file(tmp_path: Path) -> None:
     initialize(tmp_path, Plan(replicas=2))
     path = home_of(tmp_path, 0) / "replica.toml"
-    path.write_text(path.read_text() + "transactions = 9000\n")
+    path.write_text(path.read_text() + "transactions = 30000\n")
     first = Devnet(tmp_path)
     urls = first.urls
-    assert first.children[0].config.limits.transactions == 9_000
+    assert first.children[0].config.limits.transactions == 30_000
     first.release()
     other = Reservation()
     for url in urls:
@@ -89,7 +89,7 @@ def test_a_devnet_keeps_its_ports_and_everything_else_in_the_file(tmp_path: Path
     third = Devnet(tmp_path)
     assert third.urls == second.urls
     assert load_config(home_of(tmp_path, 1)).peers[0].api == third.urls[0]
-    assert load_config(home_of(tmp_path, 0)).limits.transactions == 9_000
+    assert load_config(home_of(tmp_path, 0)).limits.transactions == 30_000
     third.release()
 
 
