@@ -6,7 +6,7 @@ from importlib import import_module
 
 from examples.replication import telling
 
-LESSONS = ("ordering", "quorums")
+LESSONS = ("ordering", "quorums", "chain", "byzantine_chain", "assumptions")
 """In the order in which they build on each other."""
 
 

@@ -81,7 +81,8 @@ class Channel:
     @property
     def record(self) -> records.Group:
         """The group as the ledger has it."""
-        found = self.ledger.replicas[0].state.group(self.id)
+        newest = max(self.ledger.replicas, key=lambda replica: replica.state.height)
+        found = newest.state.group(self.id)
         assert found is not None, "it was opened"
         return found
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
+from functools import cache
+from itertools import count, zip_longest
 
 from msgspec.structs import replace
 
@@ -46,7 +47,7 @@ from layer1.consensus.events import (
     WorkChanged,
 )
 from layer1.consensus.messages import Message
-from layer1.crypto import Hash, PublicKey, SigningKey
+from layer1.crypto import Domain, Hash, PublicKey, SigningKey, digest
 from layer1.errors import RemoteError
 from layer1.header import Header
 from layer1.ledger.admission import verify_transaction
@@ -63,9 +64,10 @@ FUNDS = 1_000
 """Minor units that everybody has at first."""
 
 
+@cache
 def key_of(name: str) -> SigningKey:
     """The same key for the same name, always: lessons give the same output every time."""
-    return SigningKey(name.encode().ljust(32, b".")[:32])
+    return SigningKey(digest(Domain.LOG, name.encode()))
 
 
 class Replica:
@@ -307,15 +309,30 @@ class Ledger:
         """
         self.submit(transaction)
         if not self.run(for_ms, lambda: self.output(transaction) is not None):
-            raise TimeoutError(f"not final within {for_ms} ms: fewer than {self.quorum} replicas take part")
+            raise TimeoutError(f"not final within {for_ms} ms: see that {self.quorum} replicas hear each other")
         output = self.output(transaction)
         assert output is not None
         return output
 
+    def blocks(self) -> list[CommittedBlock]:
+        """The final blocks that f+1 replicas show alike, oldest first."""
+        agreed: list[CommittedBlock] = []
+        for shown in zip_longest(*(replica.final for replica in self.replicas)):
+            blocks = {block.header.id: block for block in shown if block is not None}
+            said = {
+                (r.index, block.header.id) for r, block in zip(self.replicas, shown, strict=True) if block is not None
+            }
+            (name, voices), *_ = Counter(name for _, name in said).most_common()
+            if voices <= self.genesis.faults:
+                break
+            agreed.append(blocks[name])
+        return agreed
+
     def output(self, transaction: Transaction) -> Output | None:
         """What f+1 replicas say became of a transaction; one of them is honest."""
-        said = Counter(output for replica in self.replicas if (output := output_at(replica, transaction)) is not None)
-        return next((output for output, voices in said.items() if voices > self.genesis.faults), None)
+        said = {(replica.index, output_at(replica, transaction)) for replica in self.replicas}  # twins have one voice
+        voices = Counter(output for _, output in said if output is not None)
+        return next((output for output, count in voices.items() if count > self.genesis.faults), None)
 
 
 def output_at(replica: Replica, transaction: Transaction) -> Output | None:

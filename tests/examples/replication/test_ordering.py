@@ -19,6 +19,8 @@ from examples.replication.ordering import (
     run,
 )
 
+Lie = tuple[int, int] | None
+Ticks = tuple[int, int, int]
 LIES = st.none() | st.tuples(st.sampled_from((-5, 0, 1, 2, 3, HIGH)), st.integers(0, 8))
 TICKS = st.tuples(*[st.integers(0, SKEW)] * 3)
 
@@ -35,8 +37,10 @@ def test_one_order_and_nobody_waits_for_ever_however_two_requests_arrive(name: s
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.tuples(LIES, LIES, LIES), TICKS, TICKS, TICKS, st.integers(0, 4), st.integers(0, 9))
-def test_one_order_whatever_a_liar_says_and_when(lies, a, b, c, b_ms, c_ms) -> None:  # type: ignore[no-untyped-def]
-    arrivals = {"a": a, "b": [t + b_ms for t in b], "c": [t + c_ms for t in c]}
+def test_one_order_whatever_a_liar_says_and_when(
+    lies: tuple[Lie, Lie, Lie], a: Ticks, b: Ticks, c: Ticks, b_later: int, c_later: int
+) -> None:
+    arrivals = {"a": a, "b": [tick + b_later for tick in b], "c": [tick + c_later for tick in c]}
     outcome = run(arrivals, lambda listener: lies[listener])
     assert outcome.agrees
     assert outcome.ticks is not None
