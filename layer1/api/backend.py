@@ -16,6 +16,8 @@ from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction
 from layer1.storage.store import Store
 
+NO_DATABASE = "the database of this replica does not answer just now; try again soon, or ask another replica"
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

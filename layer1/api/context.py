@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from layer1 import merkle
-from layer1.api.backend import Backend, Head
+from layer1.api.backend import NO_DATABASE, Backend, Head
 from layer1.api.connections import Connections
 from layer1.api.limits import ApiLimits
 from layer1.api.metrics import Metrics
@@ -27,6 +27,7 @@ from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.transactions import Output
 from layer1.proof import HeadProof, OutputProof
+from layer1.storage.database import Outage
 
 T = TypeVar("T")
 
@@ -87,8 +88,15 @@ class Api:
             await self._grown.wait()
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
-        """Run a query of the store beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, query, *arguments)
+        """Run a query of the store beside the event loop.
+
+        Raises:
+            Refused: ``busy``: the database does not answer just now. Where it is, is not for strangers.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, query, *arguments)
+        except Outage:
+            raise Refused("busy", NO_DATABASE) from None
 
     async def caught_up(self, height: int | None = None) -> None:
         """Wait until the store holds every block up to `height`, by default the head's.

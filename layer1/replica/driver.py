@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import assert_never
 
 from layer1.api.app import create_app, create_metrics_app
-from layer1.api.backend import Head, Located
+from layer1.api.backend import NO_DATABASE, Head, Located
 from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
 from layer1.certificates import ServerCertificate
@@ -48,6 +48,7 @@ from layer1.replica.startup import check_journal, come_back
 from layer1.replica.verifying import VerificationQueue
 from layer1.replica.waiting import Waiting
 from layer1.replica.writer import StoreWriter
+from layer1.storage.database import Outage
 from layer1.storage.store import Store
 
 LAZY_SYNC_S = 0.05
@@ -411,7 +412,9 @@ class Replica:
         blocks: Sequence[CommittedBlock] = ()
         try:
             blocks = await asyncio.to_thread(self.store.blocks, effect.first, 2 * catchup.MAX_BLOCKS)
-        except Exception:  # noqa: BLE001 - the peer is answered, and asks another replica
+        except Outage as error:  # the writer warns: the peer is answered, and asks another replica
+            _log.debug("blocks from height %d on cannot be read now: %s", effect.first, error)
+        except Exception:  # noqa: BLE001 - as above
             _log.exception("blocks from height %d on cannot be read for replica %d", effect.first, effect.peer)
         self._step(events.Loaded(effect.peer, effect.first, blocks))
 
@@ -436,6 +439,7 @@ class Replica:
             "pending_batches": len(core.batches),
             "verifying": len(self._verifying),
             "generation": 0 if self._journal is None else self._journal.generation,
+            "waiting_for_database": 0 if self._writer is None else self._writer.waiting,
             "vote_from": core.consensus.vote_from,
             "checkpoint_height": core.checkpoint_height,
             "journal_bytes": 0 if self._journal is None else self._journal.size_bytes,
@@ -487,6 +491,7 @@ class Replica:
 
         Raises:
             Refused: ``bad_signature``, ``share_full`` or ``expired``: none of them is final, and all were refused.
+                ``busy``: the database does not answer, and some may have become final long ago; the others are taken.
         """
         done = asyncio.Event()
         waiter = self._waiting.add(ids, done.set)
@@ -503,10 +508,18 @@ class Replica:
         return waiter.found
 
     async def _look_up(self, ids: Sequence[Hash]) -> None:
-        """Find in the database what became final long ago."""
+        """Find in the database what became final long ago.
+
+        Raises:
+            Refused: ``busy``: it does not answer.
+        """
         if not ids:
             return
-        for stored in await asyncio.to_thread(lambda: [self.store.transaction(name) for name in ids]):
+        try:
+            found = await asyncio.to_thread(lambda: [self.store.transaction(name) for name in ids])
+        except Outage:
+            raise Refused("busy", NO_DATABASE) from None
+        for stored in found:
             if stored is not None:
                 place = Located(stored.height, stored.position, stored.output)
                 self._waiting.settle(stored.output.transaction_id, place)

@@ -42,6 +42,9 @@ from layer1.storage import tables
 from layer1.storage.database import Outage, explained, open_engine
 from layer1.storage.rows import Rows, insert
 
+_OPENING = 0x7765646765
+"""PostgreSQL's number for the lock that is held while tables are made: "wedge" in ASCII."""
+
 Place = tuple[int, int]
 """(height, position): where a transaction stands."""
 
@@ -232,6 +235,8 @@ class Store:
         if not create and url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             raise NoStore(f"there is no database {url.database}")
         with self._engine.begin() as connection:
+            if connection.dialect.name != "sqlite":  # of two that find it empty, one makes the tables
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_OPENING})")
             known = sql.inspect(connection).has_table(tables.meta.name)
             if known:
                 _check_format(_meta(connection, "format"))

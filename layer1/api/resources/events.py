@@ -58,8 +58,8 @@ async def events(request: web.Request) -> web.StreamResponse:
             await response.write_eof()
         except TimeoutError:
             api.connections.cut(request.protocol, "slow")  # it resumes where it was
-        except Refused:
-            api.connections.cut(request.protocol, "pruned")  # it was overtaken: when it resumes, it is told
+        except Refused as refusal:
+            api.connections.cut(request.protocol, refusal.code)  # it was overtaken: when it resumes, it is told
         except ConnectionError:
             pass  # the reader has left, maybe before the first byte: nobody's fault, and nothing for the log
     return response

@@ -350,6 +350,28 @@ def test_every_code_and_kind_fits_its_column() -> None:
 
 
 @pytest.mark.postgresql
+def test_of_many_that_open_an_empty_database_one_makes_the_tables(postgres: Server) -> None:
+    """PostgreSQL's CREATE TABLE is not serialized by itself: the others failed with a broken index of its catalogue."""
+    url = postgres.new_url()
+    together = threading.Barrier(4)
+    failures: list[LocalError] = []
+
+    def open_it() -> None:
+        together.wait()
+        try:
+            Store.open(url, bytes(32), ALICE.public).close()
+        except LocalError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.postgresql
 @pytest.mark.slow
 def test_every_page_is_read_by_an_index(chain: Chain, postgres: Server) -> None:
     """However long the chain: what one asks for by id, key or place is not looked for in the whole table."""
