@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +22,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from layer1 import logs
 from layer1.cli_evidence import evidence_app
 from layer1.cli_operating import register as register_operating
-from layer1.config import load_config
+from layer1.config import ReplicaConfig, load_config, secrets_of
 from layer1.console import (
     DEFAULT_API,
     EXIT_INTERRUPTED,
@@ -118,19 +119,17 @@ def start(
         bool,
         typer.Option("--rejoin", help="The journal is lost, damaged or an old copy: ask the peers, begin a new one."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every refused peer and message.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log every refused peer and message: log.level = debug.")
+    ] = False,
     under_devnet: Annotated[bool, typer.Option("--under-devnet", hidden=True)] = False,
     *,
     json: JsonOption = False,
 ) -> None:
     """Run one replica until it is interrupted."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("asyncio").setLevel(logging.INFO)
-    run_guarded(_start(home, under_devnet, json, rebuild=rebuild, rejoin=rejoin), json=json)
+    config = guarded(lambda: load_config(home, reuse_port=under_devnet), json=json)
+    logs.set_up(replace(config.log, level="debug") if verbose else config.log, secrets_of(config), replica=config.index)
+    run_guarded(_start(config, under_devnet, json, rebuild=rebuild, rejoin=rejoin), json=json)
 
 
 @app.command(
@@ -180,11 +179,11 @@ def status(
 # --------------------------------------------------------------------------------------------------------------- start
 
 
-async def _start(home: Path, under_devnet: bool, json: bool, *, rebuild: bool, rejoin: bool) -> None:
+async def _start(config: ReplicaConfig, under_devnet: bool, json: bool, *, rebuild: bool, rejoin: bool) -> None:
     from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
 
     raise_limit()
-    replica = Replica(load_config(home, reuse_port=under_devnet), rebuild=rebuild, rejoin=rejoin)
+    replica = Replica(config, rebuild=rebuild, rejoin=rejoin)
     stopping = _stop_signals()
     if replica.config.http.certificate is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload_certificate)

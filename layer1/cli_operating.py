@@ -1,4 +1,4 @@
-"""The verbs of `layer1` for a home: ``verify``, ``inspect``, ``reset`` and ``export``; and ``version``."""
+"""The verbs of `layer1` for a home: ``verify``, ``inspect``, ``reset``, ``export``, ``config``; and ``version``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from layer1.config import load_config
+from layer1.config import CONFIG_NAME, load_config
+from layer1.config_format import example
 from layer1.console import EXIT_FAILED, JsonOption, guarded, print_json
 from layer1.errors import LocalError, Refused
 from layer1.handshake import VERSION
@@ -40,6 +41,10 @@ def register(app: typer.Typer) -> None:
     app.command("export", epilog="Example: layer1 export ledger/replica-0 transactions --format csv --output t.csv")(
         _export
     )
+    app.command(
+        "config",
+        epilog="Example: layer1 config > replica.toml for the documented example, layer1 config DIR to check one",
+    )(_config)
     app.command("version", epilog="Example: layer1 version --json")(_version)
 
 
@@ -158,6 +163,24 @@ def _agreed() -> bool:
 
 def _not_agreed() -> None:
     raise Refused("not_confirmed", "nothing was deleted: answer yes at a terminal, or give --yes")
+
+
+# -------------------------------------------------------------------------------------------------------------- config
+
+
+def _config(
+    home: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A replica's home to check.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Print the documented example of `replica.toml`; or check the one in a home, as a start does."""
+    if home is None:
+        text = example()
+        print_json({"example": text}) if json else print(text, end="")
+        return
+    config = guarded(lambda: load_config(home), json=json)
+    told = {"file": str(config.home / CONFIG_NAME), "replica": config.index, "peers": len(config.peers)}
+    print_json(told) if json else print(f"{told['file']} is sound: replica {config.index}, {told['peers']} peers")
 
 
 # ------------------------------------------------------------------------------------------------------------- version

@@ -13,18 +13,20 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from layer1.api.rates import RateLimit
 from layer1.crypto import SEED_BYTES, SigningKey
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
+from layer1.logs import LogPolicy
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.shares import PoolLimits
-from layer1.storage.database import holds_password
+from layer1.storage.database import holds_password, passwords_in
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ CONFIG_NAME = "replica.toml"
 GENESIS_NAME = "genesis.json"
 KEY_NAME = "key"
 DATABASE_VARIABLE = "LAYER1_DATABASE_URL"
+NOT_IN_FILE = {"home", "reuse_port"}
+"""Fields of :class:`ReplicaConfig` that no key of the file sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class Peer:
     """Another replica."""
 
     index: int
+    """Its place in the genesis."""
     link: Address
+    """Where it listens for other replicas: host:port."""
     api: str = ""
     """URL of its API for readers of `/replicas`; empty if unknown."""
 
@@ -76,8 +82,9 @@ class HttpOptions:
     """How the API is served."""
 
     certificate: Path | None = None
-    """PEM: with `key`, the API is served over HTTPS."""
+    """PEM: with `key`, the API is served over HTTPS; SIGHUP loads both again."""
     key: Path | None = None
+    """PEM: the secret key of `certificate`; the replica's own key is another one, and stays where it is."""
     url: str = ""
     """Under which others reach the API, if it is not scheme, host and port of `api`; what `/replicas` lists."""
     metrics: Address | None = None
@@ -101,23 +108,34 @@ class ReplicaConfig:
     """Everything that one replica process is told."""
 
     home: Path
+    """Directory of the file."""
     index: int
+    """Place of this replica in the genesis."""
     link: Address
-    """Where this replica listens for others."""
+    """Where this replica listens for other replicas: host:port."""
     api: Address
-    """Where it listens for HTTP."""
+    """Where this replica listens for HTTP: host:port."""
     peers: tuple[Peer, ...]
     """All other replicas, in order of index."""
     database_url: str = field(repr=False)
-    """SQLAlchemy URL; may hold a password."""
+    """Where blocks and transactions are stored to be queried: an SQLAlchemy URL. SQLite in the data directory if it is
+    not set, here or in $LAYER1_DATABASE_URL. It may hold a password: then nobody else may read this file."""
     data: Path
-    """Journal and, by default, database."""
+    """Journal, checkpoint and, by default, database. On a disk that tells the truth about a sync."""
     genesis: Path
+    """Which ledger this is."""
     key: Path
+    """The secret key of this replica, mode 0600. Two processes with one key destroy the ledger's safety."""
     limits: PoolLimits = field(default_factory=PoolLimits)
+    """How much is taken in before clients are asked to come again, and how it is packed into batches."""
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    """When the state is written to disk, so that a start is short and the journal too."""
+    log: LogPolicy = field(default_factory=LogPolicy)
+    """What is logged, to standard error, and how. No secret ever is."""
     http: HttpOptions = field(default_factory=HttpOptions)
+    """How the API is served, beyond its address."""
     rate: RateLimit = field(default_factory=RateLimit)
+    """How often one network address may ask the API."""
     reuse_port: bool = False
     """Listen on ports that another process of this user reserved by binding them."""
 
@@ -179,6 +197,14 @@ def _check_secrecy(path: Path, url: object) -> None:
         )
 
 
+def secrets_of(config: ReplicaConfig) -> list[str]:
+    """What a log must never show: the key, and the password of the database."""
+    found = []
+    with suppress(LocalError):  # what is wrong with it is told by whoever needs it
+        found.append(read_key(config.key).seed().hex())
+    return found + passwords_in(config.database_url)
+
+
 class _Table:
     """A TOML table that names the key in every complaint, and complains about keys that nobody asked for."""
 
@@ -234,8 +260,9 @@ def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
         data=data,
         genesis=home / table.take("genesis", str, GENESIS_NAME),
         key=home / table.take("key", str, KEY_NAME),
-        limits=_numbers(PoolLimits, _Table(table.take("limits", dict, {}), "limits.")),
-        checkpoints=_numbers(CheckpointPolicy, _Table(table.take("checkpoints", dict, {}), "checkpoints.")),
+        limits=_values(PoolLimits, table, "limits"),
+        checkpoints=_values(CheckpointPolicy, table, "checkpoints"),
+        log=_values(LogPolicy, table, "log"),
         http=_http(home, _Table(table.take("http", dict, {}), "http.")),
         rate=_rate(_Table(table.take("rate", dict, {}), "rate.")),
         reuse_port=reuse_port,
@@ -268,46 +295,15 @@ def _rate(table: _Table) -> RateLimit:
     return RateLimit(**numbers, exempt=tuple(exempt))
 
 
-def _numbers(kind: Callable[..., T], table: _Table) -> T:
-    """A dataclass of integers; what the table leaves out has its default."""
-    default: Any = kind()
-    values = {item.name: table.take(item.name, int, getattr(default, item.name)) for item in fields(default)}
+def _values(kind: Callable[..., T], outer: _Table, name: str) -> T:
+    """A table of numbers and texts as a dataclass; what the table leaves out has its default."""
+    table, default = _Table(outer.take(name, dict, {}), f"{name}."), cast("Any", kind())
+    values = {}
+    for item in fields(default):
+        usual = getattr(default, item.name)
+        values[item.name] = table.take(item.name, type(usual), usual)
     table.end()
     return kind(**values)
-
-
-def format_config(config: ReplicaConfig) -> str:
-    """The file of a configuration, with its defaults as comments."""
-    lines = [
-        f"# Replica {config.index}. Paths are relative to this file's directory.",
-        f"index = {config.index}",
-        f'link = "{config.link}"',
-        f'api = "{config.api}"',
-        "",
-        '# data = "data"',
-        f"# database_url: SQLite in the data directory if it is not set, here or in ${DATABASE_VARIABLE}.",
-        '# database_url = "postgresql://user:password@127.0.0.1:5432/replica0"  # then: chmod 600',
-    ]
-    for peer in config.peers:
-        lines += ["", "[[peers]]", f"index = {peer.index}", f'link = "{peer.link}"', f'api = "{peer.api}"']
-    lines += ["", *_HTTP_LINES, "", *_rate_lines(config.rate)]
-    for name, numbers in (("checkpoints", config.checkpoints), ("limits", config.limits)):
-        lines += ["", f"[{name}]", *(f"# {item.name} = {getattr(numbers, item.name)}" for item in fields(numbers))]
-    return "\n".join(lines) + "\n"
-
-
-_HTTP_LINES = (
-    "[http]",
-    '# certificate = "api.pem" and key = "api.key": serve the API over HTTPS; SIGHUP loads them again',
-    '# url = "https://ledger.example.org:7001": how others reach the API, if not under its host and port',
-    '# metrics = "127.0.0.1:9100": serve /metrics there, and no longer at the API',
-)
-
-
-def _rate_lines(rate: RateLimit) -> list[str]:
-    numbers = [f"# {name} = {getattr(rate, name)}" for name in ("requests_per_s", "burst", "addresses")]
-    exempt = ", ".join(f'"{network}"' for network in rate.exempt)
-    return ["[rate]", *numbers, f"# exempt = [{exempt}]"]
 
 
 # ---------------------------------------------------------------------------------------------------- key and genesis

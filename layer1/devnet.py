@@ -33,11 +33,11 @@ from layer1.config import (
     Address,
     Peer,
     ReplicaConfig,
-    format_config,
     load_config,
     read_genesis,
     write_key,
 )
+from layer1.config_format import format_config
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError
 from layer1.journal import Journal

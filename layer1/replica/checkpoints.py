@@ -42,14 +42,14 @@ class CheckpointPolicy:
     """When the next checkpoint is due: after so many blocks, or so much journal, whichever comes first."""
 
     blocks: int = 5_000
-    """Small blocks replay in about half a millisecond each."""
+    """After so many blocks: small ones replay in about half a millisecond each."""
     journal_bytes: int = 32 * 2**20
-    """Large blocks replay at about 10 MiB per second."""
+    """Or after so many bytes of journal: large blocks replay at about 10 MiB per second."""
 
     def __post_init__(self) -> None:
         for name in ("blocks", "journal_bytes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; write 1 or more")
+                raise ValueError(f"checkpoints.{name} is {getattr(self, name)}; write 1 or more")
 
 
 class Head(Struct):

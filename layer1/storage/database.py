@@ -73,6 +73,16 @@ def holds_password(url: str) -> bool:
     return bool(parsed.password) or any("password" in name for name in parsed.query)
 
 
+def passwords_in(url: str) -> list[str]:
+    """The secrets in this URL; all of it if it cannot be read."""
+    try:
+        parsed = _parse(url)
+    except LocalError:
+        return [url] if holds_password(url) else []
+    values = [value for name, value in parsed.query.items() if "password" in name]
+    return [str(secret) for secret in (parsed.password, *values) if secret]
+
+
 def file_of(url: str) -> Path | None:
     """SQLite's file; None if this is a server's URL.
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import re
 import stat
+import tomllib
+from dataclasses import dataclass, fields, replace
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from layer1.api.rates import RateLimit
 from layer1.config import (
     DATABASE_VARIABLE,
+    NOT_IN_FILE,
     Address,
     HttpOptions,
     Peer,
     ReplicaConfig,
-    format_config,
     load_config,
     read_genesis,
     read_key,
     write_key,
 )
+from layer1.config_format import documentation, example, format_config, is_table
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError
+from tests.layer1.test_cli import invoke
 
 GOOD = """
 index = 0
@@ -82,6 +90,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (("[[peers]]", "[http]\nmetrics = 9100\n[[peers]]"), "http.metrics is 9100; it must be of type str"),
         (("[[peers]]", '[http]\nmetrics = "127.0.0.1:7001"\n[[peers]]'), "http.metrics is 127.0.0.1:7001, and so is"),
         (("[[peers]]", '[http]\ntls = "c"\n[[peers]]'), "http.tls is not known"),
+        (("[[peers]]", "[checkpoints]\nblocks = 0\n[[peers]]"), "checkpoints.blocks is 0"),
+        (("[[peers]]", '[checkpoints]\nblocks = "many"\n[[peers]]'), "checkpoints.blocks is 'many'; .* type int"),
+        (("[[peers]]", '[log]\nformat = "xml"\n[[peers]]'), "log.format is 'xml'; write one of text, json"),
+        (("[[peers]]", "[log]\nlevel = 3\n[[peers]]"), "log.level is 3; it must be of type str"),
+        (("index = 0", "index = 0\nlog = 3"), "log is 3; it must be of type dict"),
         (("index = 0", "index ="), "cannot be read"),
     ],
 )
@@ -99,6 +112,76 @@ def test_http_and_rates_are_read(tmp_path: Path) -> None:
     assert config.url == "https://127.0.0.1:7001"
     assert load(tmp_path, GOOD).url == "http://127.0.0.1:7001"
     assert load(tmp_path, GOOD + '[http]\nurl = "https://ledger.example/api/"').url == "https://ledger.example/api"
+
+
+def uncommented(text: str) -> str:
+    """With every default written out."""
+    return re.sub(r"(?m)^# (?=\w+ = )", "", text)
+
+
+def test_every_key_is_in_the_example_with_what_it_means() -> None:
+    """ "One TOML file with every key documented": each field of each dataclass is a key, below its words."""
+    text = example()
+    lines = text.splitlines()
+    config = load_config_text(text)
+    tables: dict[str, tuple[type, Any]] = {"": (ReplicaConfig, config), "[[peers]]": (Peer, config.peers[0])}
+    for item in fields(config):
+        if is_table(getattr(config, item.name)):
+            tables[f"[{item.name}]"] = (type(getattr(config, item.name)), getattr(config, item.name))
+    assert {"[limits]", "[checkpoints]", "[log]", "[http]", "[rate]"} <= tables.keys()
+    for heading, (kind, value) in tables.items():
+        start = lines.index(heading) if heading else 0
+        for item in fields(value):
+            if item.name in NOT_IN_FILE or item.name == "peers" or is_table(getattr(value, item.name)):
+                continue
+            place = next(i for i in range(start, len(lines)) if re.match(rf"(# )?{item.name} = ", lines[i]))
+            words = documentation(kind).get(item.name, "")
+            assert len(words) > 10, f"{kind.__name__}.{item.name} says nothing beneath its field"
+            assert lines[place - 1].startswith("## "), f"{heading} {item.name}"
+            assert lines[place - 1].split()[-1] == words.replace("`", "").split()[-1]
+
+
+def load_config_text(text: str) -> ReplicaConfig:
+    with TemporaryDirectory() as home:
+        return load(Path(home), text)
+
+
+def test_the_example_is_a_configuration_and_so_is_it_with_all_defaults_written_out(tmp_path: Path) -> None:
+    as_it_is, written_out = load(tmp_path, example()), uncommented(example())
+    assert not re.search(r"(?m)^# \w+ =", written_out)
+    assert "database_url" not in tomllib.loads(example())
+    (tmp_path / "replica.toml").chmod(0o600)
+    found = load(tmp_path, written_out)
+    assert found.http.metrics == Address("127.0.0.1", 9100)
+    assert replace(found, database_url="", http=HttpOptions()) == replace(as_it_is, database_url="")
+
+
+def test_the_example_in_the_repository_is_that_of_this_release() -> None:
+    """`layer1 config > packaging/replica.toml` after a key was added."""
+    assert (Path(__file__).parents[2] / "packaging/replica.toml").read_text() == example()
+
+
+def test_the_command_prints_the_example_and_checks_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke(capfd, "config")[:2] == (0, example())
+    assert json.loads(invoke(capfd, "config", "--json")[1]) == {"example": example()}
+    load(tmp_path, GOOD)
+    code, out, _ = invoke(capfd, "config", tmp_path)
+    assert (code, "is sound: replica 0, 1 peers" in out) == (0, True)
+    (tmp_path / "replica.toml").write_text(GOOD + "\n[limits]\nbytes = 0\n")
+    code, _, err = invoke(capfd, "config", tmp_path)
+    assert (code, "limits.bytes is 0" in err) == (1, True)
+
+
+def test_a_key_without_words_would_be_noticed() -> None:
+    """A mutant of the dataclasses."""
+
+    @dataclass(frozen=True)
+    class Mutant:
+        told: int = 1
+        """In words."""
+        silent: int = 2
+
+    assert documentation(Mutant) == {"told": "In words."}
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
