@@ -10,6 +10,8 @@ of f+1 replicas whose own verified clocks are past its `valid_until`, since one 
 number of words is needed: the absence of its group is proven. Until one of the two is known, the same transaction is
 brought again: it executes once.
 
+:class:`ReplicaClient` is the API of one replica as it is, typed and not verified.
+
 Dead and lying replicas are routed around, see :mod:`layer1.failover`. URLs should be of distinct replicas, f+1 of them
 at least.
 
@@ -52,14 +54,17 @@ from layer1.proof import (
     verify_output,
 )
 from layer1.reader import LedgerReader, fetch_genesis
+from layer1.replica_client import ReplicaClient
 
 __all__ = [
     "ClientLimits",
     "LedgerClient",
     "LedgerEvent",
     "LedgerUnreachable",
+    "ReplicaClient",
     "StaleLedger",
     "TransactionDead",
+    "Unavailable",
     "fetch_genesis",
     "new_accusation",
     "new_transfer",

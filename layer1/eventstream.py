@@ -12,9 +12,9 @@ Source: HTML Living Standard, section 9.2 (server-sent events); docs/design/arch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,6 +27,7 @@ from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import Replica, Replicas, Unavailable
 from layer1.header import Header
 from layer1.proof import HeadProof
+from layer1.sse import EventParser, RawEvent
 
 MAX_KEYS = 100
 """Groups and accounts that fit a URL; with more, the whole stream is read and sifted here."""
@@ -59,15 +60,6 @@ class LedgerEvent:
         """The group that it is about, if any."""
         text = self.data.get("group")
         return bytes.fromhex(text) if isinstance(text, str) else None
-
-
-@dataclass(slots=True)
-class _Raw:
-    """An event as it comes over the wire."""
-
-    name: str = ""
-    kind: str = "message"
-    data: list[str] = field(default_factory=list)
 
 
 class EventReader:
@@ -160,26 +152,9 @@ class EventReader:
         async with asyncio.timeout(self._stall_s):
             return await self._replicas.session.get(url, headers=headers, allow_redirects=False)
 
-    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[_Raw]:
-        raw = _Raw()
-        async for line in self._lines(response):
-            if not line:
-                if raw.data:
-                    yield raw
-                raw = _Raw()
-                continue
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            if name == "data":
-                raw.data.append(value)
-            elif name == "event":
-                raw.kind = value
-            elif name == "id":
-                raw.name = value
-
-    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[str]:
-        """Lines, as long as *blocks* keep coming: comments alone are no sign of life."""
-        rest, waited, loop = b"", 0.0, asyncio.get_running_loop()
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[RawEvent]:
+        """Events, as long as *blocks* keep coming: comments alone are no sign of life."""
+        parser, waited, loop = EventParser(MAX_LINE_BYTES), 0.0, asyncio.get_running_loop()
         while True:
             started = loop.time()
             try:
@@ -192,16 +167,12 @@ class EventReader:
             waited += loop.time() - started
             if not part:
                 return
-            lines = (rest + part).split(b"\n")
-            rest = lines.pop()
-            if len(rest) > MAX_LINE_BYTES:
-                raise RemoteError(f"a line of {len(rest)} bytes; none is above {MAX_LINE_BYTES}")
-            if any(line.startswith(b"event: block") for line in lines):
-                waited = 0.0
-            for line in _decoded(lines):
-                yield line
+            for event in parser.feed(part):
+                if event.kind == "block":
+                    waited = 0.0
+                yield event
 
-    def _checked(self, raw: _Raw, height: int) -> LedgerEvent:
+    def _checked(self, raw: RawEvent, height: int) -> LedgerEvent:
         """An event of block `height`, which is the next."""
         if _height(raw) != height:
             raise RemoteError(f"event {raw.name!r} comes before block {height}, which is next, has come")
@@ -214,21 +185,16 @@ class EventReader:
         return LedgerEvent(raw.kind, height, data, header)
 
 
-def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    for line in lines:
-        yield line.removesuffix(b"\r").decode("utf-8", "replace")
-
-
-def _height(raw: _Raw) -> int:
+def _height(raw: RawEvent) -> int:
     text = raw.name.partition("-")[0]
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and len(raw.name) <= 32):
         raise RemoteError(f"an event is named height-number, not {raw.name[:80]!r}")
     return int(text)
 
 
-def _data(raw: _Raw) -> dict[str, Any]:
+def _data(raw: RawEvent) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = msgspec.json.decode("\n".join(raw.data), type=dict[str, Any])
+        data: dict[str, Any] = msgspec.json.decode(raw.data, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise RemoteError(f"the data of event {raw.name!r} are no JSON object: {error}") from error
     if not isinstance(data.get("group"), str | None) or not _is_hex(data.get("group")):

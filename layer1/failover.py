@@ -266,6 +266,16 @@ class Replicas:
         return await self._request(replica, "POST", path, self.limits.request_ms + wait_ms, data=data, headers=headers)
 
     async def _request(self, replica: Replica, method: str, path: str, limit_ms: int, **options: Any) -> Reply:
+        status, data = await self.fetch(replica, method, path, limit_ms, **options)
+        return Reply(status, _parse(data, replica.url + path))
+
+    async def fetch(self, replica: Replica, method: str, path: str, limit_ms: int, **options: Any) -> tuple[int, bytes]:
+        """Status and body of one replica's answer, whatever it is; `options` are aiohttp's.
+
+        Raises:
+            Unavailable: It did not answer in time, or is busy.
+            RemoteError: It answers endlessly, or its certificate is not to be trusted.
+        """
         url = replica.url + path
         try:
             async with (
@@ -287,7 +297,7 @@ class Replicas:
             raise Unavailable(f"{url}: {type(error).__name__} {error}", heard=True) from error
         if status in {408, 429} or status >= 500:
             raise Unavailable(f"{url}: status {status}: {data[:300].decode(errors='replace')}")
-        return Reply(status, _parse(data, url))
+        return status, data
 
     async def _read(self, response: aiohttp.ClientResponse, url: str) -> bytes:
         parts, size = [], 0

@@ -27,7 +27,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from layer1.api.limits import ApiLimits
-from layer1.api.problems import Problem
+from layer1.api.views import Problem
 
 LARGE_ANSWER_BYTES = 64 * 1024
 """From here on an answer must find room among those that wait to be taken; the system's own buffers hold less."""

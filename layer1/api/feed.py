@@ -13,12 +13,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from layer1.api.context import Api
-from layer1.api.views import View, payload_view
+from layer1.api.event_views import KINDS, BlockEvent, GroupEvent, ReplicaEvent, TransactionEvent
+from layer1.api.views import payload_view
 from layer1.block import CommittedBlock
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
@@ -28,67 +28,8 @@ from layer1.ledger.events import GroupClosed, GroupOpened, GroupReported, GroupW
 from layer1.ledger.transactions import OpenGroup, Output, Transaction, Transfer
 from layer1.proof import HeadProof
 
-KINDS = ("transaction", "group", "replica", "block")
-"""Transactions come first, the block last."""
-
 RENDERED = 16
 """Blocks kept rendered: the live readers are within these."""
-
-
-class BlockEvent(View, frozen=True):
-    """Data of a ``block`` event."""
-
-    height: int
-    id: str
-    clock: int
-    wall_time: int
-    transactions: int
-    proof: str
-    """HeadProof: who follows along can tell that the block is final."""
-
-
-class TransactionEvent(View, frozen=True):
-    """Data of a ``transaction`` event."""
-
-    id: str
-    height: int
-    index: int
-    kind: str
-    code: str
-    group: str | None
-    sender: str | None = None
-    recipient: str | None = None
-    amount: int | None = None
-
-
-class GroupEvent(View, frozen=True):
-    """Data of a ``group`` event."""
-
-    group: str
-    height: int
-    change: Literal["opened", "wedged", "reported", "closed"]
-    transaction: str | None
-    """What did it; null for a settlement at the deadline."""
-    version: int
-    """Highest version that the ledger has seen."""
-    deadline: int | None = None
-    """With ``wedged``: ledger clock, ms."""
-    reason: str | None = None
-    """With ``closed``: final, claims or deadline."""
-
-
-class ReplicaEvent(View, frozen=True):
-    """Data of a ``replica`` event: it was shown to have contradicted itself."""
-
-    replica: int
-    key: str
-    height: int
-    change: Literal["marked"]
-    transaction: str
-    contradiction: str
-    """notarized_twice, finalized_twice or finalized_and_nullified."""
-    evidence: str
-    """Its id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,17 @@ Source: OpenAPI Specification 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 
 from layer1.api.descriptions import field_texts, plain
-from layer1.api.feed import BlockEvent, GroupEvent, ReplicaEvent, TransactionEvent
 from layer1.api.limits import ApiLimits
-from layer1.api.problems import MEDIA_TYPE, Problem
+from layer1.api.problems import MEDIA_TYPE
 from layer1.api.routes import Parameter, Route
-from layer1.api.views import Submission, View
+from layer1.api.views import Problem, Submission, View
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -31,7 +30,7 @@ keys are hexadecimal, addresses Bech32; amounts and times are integers of at mos
 def document(routes: Sequence[Route], limits: ApiLimits | None = None) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these routes, served with these limits."""
     limits = limits or ApiLimits()
-    views = {Problem, Submission, BlockEvent, TransactionEvent, GroupEvent, ReplicaEvent}
+    views = {Problem, Submission, *(view for route in routes for view in route.events.values())}
     views |= {view for route in routes for view in route.answers.values() if not isinstance(view, str)}
     _, schemas = msgspec.json.schema_components(sorted(views, key=lambda view: view.__name__), ref_template=REFERENCE)
     described: list[type[msgspec.Struct]] = [Problem, *View.__subclasses__()]
@@ -62,7 +61,7 @@ def _describe(schema: dict[str, Any], view: type[msgspec.Struct]) -> None:
 
 
 def _operation(route: Route, limits: ApiLimits) -> dict[str, Any]:
-    answers = {str(status): _answer(view) for status, view in route.answers.items()}
+    answers = {str(status): _answer(view, route.events) for status, view in route.answers.items()}
     refusals = {str(status): _problem() for status in sorted({*route.refusals, 429, 503})}
     operation: dict[str, Any] = {
         "summary": route.summary,
@@ -89,16 +88,21 @@ def _parameter(parameter: Parameter, path: str, limits: ApiLimits) -> dict[str, 
     }
 
 
-def _answer(view: type[msgspec.Struct] | str) -> dict[str, Any]:
+def _answer(view: type[msgspec.Struct] | str, events: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
     if isinstance(view, str):
-        return {"description": "See the description.", "content": {view: {"schema": {"type": "string"}}}}
-    reference = {"$ref": REFERENCE.format(name=view.__name__)}
-    return {"description": view.__name__, "content": {"application/json": {"schema": reference}}}
+        content: dict[str, Any] = {"schema": {"type": "string"}}
+        if events:  # OpenAPI 3.1 has no word for what stands in a stream
+            content["x-event-data"] = {kind: _reference(data) for kind, data in events.items()}
+        return {"description": "See the description.", "content": {view: content}}
+    return {"description": view.__name__, "content": {"application/json": {"schema": _reference(view)}}}
+
+
+def _reference(view: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"$ref": REFERENCE.format(name=view.__name__)}
 
 
 def _problem() -> dict[str, Any]:
-    reference = {"$ref": REFERENCE.format(name=Problem.__name__)}
-    return {"description": "Refused; see its code.", "content": {MEDIA_TYPE: {"schema": reference}}}
+    return {"description": "Refused; see its code.", "content": {MEDIA_TYPE: {"schema": _reference(Problem)}}}
 
 
 def _version() -> str:

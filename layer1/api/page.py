@@ -132,7 +132,9 @@ def _place(parameter: Node) -> str:
 def _answer(status: str, answer: Node) -> tuple[str, str]:
     ((media, content),) = answer["content"].items()
     phrase = HTTPStatus(int(status)).phrase
-    return f"{status} {phrase}", f'{_type(content["schema"])} <span class="soft">{escape(media)}</span>'
+    kinds = [f"{escape(kind)}: {_type(data)}" for kind, data in content.get("x-event-data", {}).items()]
+    shown = ", ".join(kinds) or _type(content["schema"])
+    return f"{status} {phrase}", f'{shown} <span class="soft">{escape(media)}</span>'
 
 
 def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from layer1.api.rates import TooMany
+from layer1.api.views import Problem
 from layer1.errors import Refused
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,19 +39,6 @@ STATUS_OF = {
 
 RETRY_AFTER = {"pool_full": "1", "share_full": "1", "busy": "1", "catching_up": "2", "stopping": "2"}
 """Seconds after which trying again makes sense, by code."""
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Problem details (RFC 9457); ``title`` is the meaning of the status, ``type`` is about:blank."""
-
-    status: int
-    title: str
-    code: str
-    """Stable, lower-case; for programs."""
-    detail: str
-    """For people: what disagrees, and the remedy."""
-    proof: str | None = None
-    """With ``not_found`` and ``?proof=true``: hex of the encoded proof that there is no such thing."""
 
 
 def problem(

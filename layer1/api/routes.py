@@ -39,6 +39,8 @@ class Route:
     """Statuses of problems that this route has of its own; 429 and 503 may always be."""
     body: dict[str, object] = field(default_factory=dict)
     """Schemas of the request body by media type."""
+    events: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
+    """Of a stream: what stands in its events, by kind."""
 
 
 HASH = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}

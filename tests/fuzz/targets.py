@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from layer1 import config as replica_config
-from layer1 import crypto, failover, framing, handshake, proof
+from layer1 import crypto, failover, framing, handshake, proof, replica_client
+from layer1.api.event_views import EVENTS
 from layer1.api.limits import ApiLimits
 from layer1.api.resources import transactions as api_transactions
-from layer1.api.views import Submission, payload_view
+from layer1.api.views import Submission, TransactionPage, payload_view
 from layer1.block import Batch
 from layer1.codec import decode, encode
 from layer1.consensus import evidence as consensus_evidence
@@ -27,7 +28,7 @@ from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Finalization
 from layer1.console import get_json
 from layer1.errors import LocalError, Refused, RemoteError
-from layer1.eventstream import EventReader, _Raw
+from layer1.eventstream import EventReader
 from layer1.handshake import Challenge, ClientProof, Refusal, ServerProof, Session
 from layer1.header import Header
 from layer1.ledger import genesis as ledger_genesis
@@ -45,6 +46,7 @@ from layer1.replica.core import consensus_config
 from layer1.replica.messages import Greeting, LinkMessage, Standing
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoin import Rejoining
+from layer1.sse import EventParser, RawEvent
 from layer2 import messages as layer2_messages
 from layer2 import records as layer2_records
 from layer2.messages import Message, Offer
@@ -195,7 +197,22 @@ def _command(data: bytes) -> None:
 def _event(data: bytes) -> object:
     reader = EventReader(SimpleNamespace(), partial(proof.verify_head, GENESIS), 1_000, (), ())  # type: ignore[arg-type]
     name, _, rest = data.partition(b"\n")
-    return reader._checked(_Raw(name.decode("utf-8", "replace"), "block", [rest.decode("utf-8", "replace")]), 1)
+    return reader._checked(RawEvent(name.decode("utf-8", "replace"), "block", [rest.decode("utf-8", "replace")]), 1)
+
+
+def _stream(data: bytes) -> None:
+    """A stream of events, in parts of seven bytes; whatever can be read of it."""
+    parser = EventParser(10_000)
+    parts = [data[i : i + 7] for i in range(0, len(data), 7)]
+    found = [event for part in parts for event in parser.feed(part)]
+    assert found == EventParser(10_000).feed(data), "it matters how a stream is cut"
+    for event in found:
+        replica_client._event(event)
+
+
+def _stream_of(rng: random.Random) -> bytes:
+    kind, view = rng.choice(list(EVENTS.items()))
+    return b"id: 1-0\nevent: %s\ndata: %s\n\n" % (kind.encode(), _json(view)(rng))
 
 
 def _submission(content_type: str) -> Callable[[bytes], object]:
@@ -444,6 +461,14 @@ def _layer1() -> list[Target]:
             _json(dict[str, Any]),
             ("layer1/failover.py: msgspec.json.decode dict[str, Any]",),
         ),
+        Target(
+            "typed answer of a replica",
+            lambda data: replica_client._typed(data, TransactionPage),
+            CODEC,
+            _json(TransactionPage),
+            ("layer1/replica_client.py: msgspec.json.decode kind",),
+        ),
+        Target("stream of events", _stream, CODEC, _stream_of),
         Target(
             "answer to a command",
             _get_json,

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from layer1.api import parameters
 from layer1.api.context import Api, api_of
-from layer1.api.feed import KINDS, Feed, Filter
+from layer1.api.event_views import EVENTS, KINDS
+from layer1.api.feed import Feed, Filter
 from layer1.api.limits import ApiLimits
 from layer1.api.routes import BECH32, HASH, Parameter, Route
 from layer1.crypto import parse_address
@@ -179,5 +180,6 @@ ROUTES = (
         {200: "text/event-stream"},
         (KIND, GROUP, ACCOUNT, AFTER, LAST),
         (400, 410, 413),
+        events=EVENTS,
     ),
 )

@@ -1,0 +1,77 @@
+"""What stands in the events of ``/events``, by kind, field by field. As in :mod:`layer1.api.views`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from layer1.api.views import View
+
+
+class BlockEvent(View, frozen=True):
+    """Data of a ``block`` event."""
+
+    height: int
+    id: str
+    clock: int
+    wall_time: int
+    transactions: int
+    proof: str
+    """HeadProof: who follows along can tell that the block is final."""
+
+
+class TransactionEvent(View, frozen=True):
+    """Data of a ``transaction`` event."""
+
+    id: str
+    height: int
+    index: int
+    kind: str
+    code: str
+    group: str | None
+    sender: str | None = None
+    recipient: str | None = None
+    amount: int | None = None
+
+
+class GroupEvent(View, frozen=True):
+    """Data of a ``group`` event."""
+
+    group: str
+    height: int
+    change: Literal["opened", "wedged", "reported", "closed"]
+    transaction: str | None
+    """What did it; null for a settlement at the deadline."""
+    version: int
+    """Highest version that the ledger has seen."""
+    deadline: int | None = None
+    """With ``wedged``: ledger clock, ms."""
+    reason: str | None = None
+    """With ``closed``: final, claims or deadline."""
+
+
+class ReplicaEvent(View, frozen=True):
+    """Data of a ``replica`` event: it was shown to have contradicted itself."""
+
+    replica: int
+    key: str
+    height: int
+    change: Literal["marked"]
+    transaction: str
+    contradiction: str
+    """notarized_twice, finalized_twice or finalized_and_nullified."""
+    evidence: str
+    """Its id."""
+
+
+EventView = TransactionEvent | GroupEvent | ReplicaEvent | BlockEvent
+
+EVENTS: Mapping[str, type[View]] = {
+    "transaction": TransactionEvent,
+    "group": GroupEvent,
+    "replica": ReplicaEvent,
+    "block": BlockEvent,
+}
+"""Data by kind. Transactions come first, the block last."""
+
+KINDS = tuple(EVENTS)
