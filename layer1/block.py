@@ -6,7 +6,7 @@ from layer1.codec import Struct
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Domain, Hash, digest
 from layer1.header import Header
-from layer1.ledger.events import Event
+from layer1.ledger.events import Event, ReplicasChanged
 from layer1.ledger.transactions import Output, Transaction
 
 MAX_BATCH_TRANSACTIONS = 1_000
@@ -37,7 +37,10 @@ class CommittedBlock(Struct):
     finalization: Finalization
     """Names this block or a descendant; `path` leads there."""
     path: tuple[Header, ...]
-    """Headers between this block and the finalized one, oldest first, the finalized one last; empty if it is this."""
+    """Headers between this block and the finalized one, oldest first, the finalized one last; empty if it is this.
+
+    Those behind a boundary are filler: they made it final, and are no part of the ledger.
+    """
     batches: tuple[bytes, ...]
     """Encoded batches, in the order of `batches_root`."""
     transactions: tuple[Transaction, ...]
@@ -46,3 +49,8 @@ class CommittedBlock(Struct):
     """One per executed transaction."""
     events: tuple[Event, ...] = ()
     """What executing it did, settlements at the deadline among it; the store leaves out changes of accounts."""
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether it is the last block of its epoch."""
+        return any(isinstance(event, ReplicasChanged) for event in self.events)

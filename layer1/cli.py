@@ -103,7 +103,7 @@ def init(
         homes = [str(home_of(directory, i).resolve()) for i in range(replicas)]
         print_json({"chain_id": genesis.chain_id.hex(), "genesis": str(directory / "genesis.json"), "homes": homes})
         return
-    print(f"A ledger of {replicas} replicas, of which {genesis.faults} may fail, is in {directory}.")
+    print(f"A ledger of {replicas} replicas, of which {genesis.replica_set.faults} may fail, is in {directory}.")
     print(f"Chain {genesis.chain_id.hex()}. Each home holds a secret key: give every operator only their own.")
     print(f"Next: layer1 start --home {home_of(directory, 0)}")
 

@@ -27,6 +27,8 @@ from layer1.console import (
 )
 from layer1.errors import Refused
 from layer1.ledger.execute import OK
+from layer1.ledger.records import Mark
+from layer1.proof import MarksProof
 
 evidence_app = typer.Typer(no_args_is_help=True, help="See which replicas contradicted themselves, and mark them.")
 GenesisOption = Annotated[
@@ -86,16 +88,22 @@ async def _list(genesis: Path, apis: list[str], ca: Path | None) -> list[dict[st
                 "view": view_of(item.first),
                 "id": item.id.hex(),
                 "encoded": encode(item).hex(),
-                "marked": None if (mark := marks[item.replica]) is None else mark.transaction_id.hex(),
+                "marked": None if (mark := _mark_of(client, item, marks)) is None else mark.transaction_id.hex(),
             }
             for item in await client.evidence()
         ]
 
 
+def _mark_of(client: LedgerClient, evidence: Evidence, marks: MarksProof) -> Mark | None:
+    """The mark of who cast the votes; None for none, and for who has left the set."""
+    key = client.trust.voters(evidence.epoch).replicas[evidence.replica]
+    return dict(zip(marks.replica_set.keys, marks.marks, strict=True)).get(key)
+
+
 async def _submit(genesis: Path, apis: list[str], ca: Path | None, replica: int | None) -> list[dict[str, Any]]:
     async with await _client(genesis, apis, ca) as client:
         marks = (await client.marks()).value
-        chosen = {item.replica: item for item in await client.evidence() if marks[item.replica] is None}
+        chosen = {item.replica: item for item in await client.evidence() if _mark_of(client, item, marks) is None}
         wanted = [item for item in chosen.values() if replica in {None, item.replica}]
         return [await _bring(client, item) for item in wanted]
 

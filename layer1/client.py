@@ -192,7 +192,12 @@ class LedgerClient(LedgerReader):
 
     def _enough(self) -> int:
         """So many replicas have an honest one among them, if there are so many."""
-        return min(self.genesis.faults + 1, len(self._replicas.all))
+        return min(self._witnesses, len(self._replicas.all))
+
+    @property
+    def _witnesses(self) -> int:
+        """F + 1: one of so many is honest."""
+        return self.trust.replica_set.faults + 1
 
     def _patience_s(self, transaction: Transaction, clock: int) -> float:
         """How long the ledger clock may take to pass `valid_until`, if the ledger runs at all."""
@@ -213,7 +218,7 @@ class LedgerClient(LedgerReader):
             item = _items(reply, 1)[0]
             if item.get("status") != "final":
                 raise Declined(f"{replica.url}: the transaction is not final yet")
-            return self._seen(verify_output(self.genesis, name, decode(Reply(200, item).proof(), OutputProof))).value
+            return self._seen(verify_output(self.trust, name, decode(Reply(200, item).proof(), OutputProof))).value
 
         try:
             return await self._replicas.first(ask, self.limits.submit_hedge_ms)
@@ -297,7 +302,7 @@ class LedgerClient(LedgerReader):
             return found.value
         raise LedgerUnreachable(
             f"transaction {transaction.id.hex()} is past its time, but of the {len(self._replicas.all)} replicas known "
-            f"here fewer than {self.genesis.faults + 1} say that it did not execute: add URLs, submit it again"
+            f"here fewer than {self._witnesses} say that it did not execute: add URLs, submit it again"
         )
 
     async def _is_group_absent(self, opening: OpenGroup, transaction: Transaction) -> bool:
@@ -317,11 +322,11 @@ class LedgerClient(LedgerReader):
                 return False
 
         answers = await asyncio.gather(*(lacks(replica) for replica in self._replicas.all))
-        return sum(answers) >= self.genesis.faults + 1
+        return sum(answers) >= self._witnesses
 
     async def _outputs_of(self, replica: Replica, height: int) -> tuple[Output, ...]:
         reply = await self._ok(replica, f"/blocks/{height}?proof=true")
-        return self._seen(verify_block(self.genesis, decode(reply.proof(), BlockProof))).value
+        return self._seen(verify_block(self.trust, decode(reply.proof(), BlockProof))).value
 
 
 def _items(reply: Reply, count: int) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ class Kind(Enum):
     FINAL = b"FINAL"
     CLAIM = b"CLAIM"
     ACK = b"ACK"
+    CHANGE = b"CHANGE"
 
 
 _prepared = {domain: hashlib.blake2b(digest_size=HASH_BYTES, person=domain.value) for domain in Domain}

@@ -38,10 +38,11 @@ from layer1.config import (
     write_key,
 )
 from layer1.config_format import format_config
+from layer1.consensus.quorum import FaultModel
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError
 from layer1.journal import Journal
-from layer1.ledger.genesis import Allocation, Currency, FaultModel, Genesis, Parameters, to_json, validate
+from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, to_json, validate
 
 LOG_NAME = "replica.log"
 LOCK_NAME = "devnet.lock"

@@ -4,32 +4,44 @@ An answer carries a header, the certificate that makes it final, and the Merkle 
 
 *Safety:* what a verifier returns is part of the chain of this genesis, as its replicas finalized it.
 
-A finalization holds q signatures over a block id, of the replicas whose keys the genesis names; the id is a hash of the
+A finalization holds q signatures over a block id, of the replicas of the header's epoch; the id is a hash of the
 header, or of a descendant that leads to it parent by parent; the header holds the roots; each proof leads from a
 root to the hash of the record that was asked for. Two quorums share an honest replica, so there is one such chain.
 What this does not show is that the answer is recent: :func:`check_fresh` judges that by the reader's own clock.
 
-*Source:* docs/design/architecture.md, "Believing an answer"; consensus.md, "Objects".
-*Deviation:* the replica set is that of genesis (epoch 0), until the ledger can change it; another one is refused.
+Whose signatures count in an epoch follows from the genesis: it names the first set, and each set gives over to the next
+in a block that it made final itself (:class:`Handover`). A :class:`Trust` holds the sets that were followed so far.
+
+*Source:* docs/design/architecture.md, "Believing an answer"; consensus.md, "Objects", "Catching up, joining, leaving".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Generic, TypeVar
 
 from layer1 import merkle
 from layer1.codec import Struct
 from layer1.consensus.certificates import Checker
 from layer1.consensus.config import Config
+from layer1.consensus.evidence import Voters
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import RemoteError
 from layer1.header import Header
 from layer1.ledger.genesis import MAX_MONEY, Genesis, Parameters, genesis_header
-from layer1.ledger.records import Account, Group, Mark, account_key, group_key, leaf_hash, mark_key
+from layer1.ledger.records import (
+    REPLICA_SET_KEY,
+    Account,
+    Group,
+    Mark,
+    account_key,
+    group_key,
+    leaf_hash,
+    mark_key,
+)
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Output
 
 MAX_PATH = 1_000
@@ -44,6 +56,16 @@ class HeadProof(Struct):
     """Headers between this block and the finalized one, oldest first, the finalized one last; empty if it is this."""
     finalization: Finalization | None
     """None for the genesis block alone, which everybody knows."""
+
+
+class Handover(Struct):
+    """Where one replica set gave over to the next: the boundary block, and the set that its state names."""
+
+    head: HeadProof
+    """The last block of its epoch; the finalization is by the set that leaves."""
+    replica_set: ReplicaSet
+    """Certifies what follows."""
+    proof: merkle.Proof
 
 
 class AccountProof(Struct):
@@ -63,9 +85,11 @@ class GroupProof(Struct):
 
 
 class MarksProof(Struct):
-    """For each replica of the genesis, in order, its mark after the block of `head`, or that it had none."""
+    """For each replica that certifies what follows `head`, by position, its mark after that block, or that none was."""
 
     head: HeadProof
+    replica_set: ReplicaSet
+    set_proof: merkle.Proof
     marks: tuple[Mark | None, ...]
     proofs: tuple[merkle.Proof, ...]
 
@@ -96,87 +120,166 @@ class Verified(Generic[T]):
     header: Header
 
 
-def verify_head(genesis: Genesis, head: HeadProof) -> Header:
-    """Check that a header is final on the chain of `genesis`.
+class UnknownEpoch(RemoteError):
+    """Nothing is wrong with the answer, but the set that certifies it is not known yet: fetch the handovers."""
+
+
+class Trust:
+    """What a verifier knows for certain: the genesis, and the replica sets that it has followed from there.
+
+    It only ever learns: a set once followed stays. Two different sets of one epoch would need more than f liars.
+    """
+
+    def __init__(self, genesis: Genesis, handovers: Iterable[Handover] = ()) -> None:
+        """Trust this genesis, and what follows from it.
+
+        Raises:
+            RemoteError: A handover does not follow from what stands before it.
+        """
+        self.genesis = genesis
+        self.sets: list[ReplicaSet] = [genesis.replica_set]
+        """By epoch."""
+        self.handovers: list[Handover] = []
+        """By the epoch that each ended."""
+        for handover in handovers:
+            self.follow(handover)
+
+    @property
+    def replica_set(self) -> ReplicaSet:
+        """The newest set."""
+        return self.sets[-1]
+
+    def set_of(self, epoch: int) -> ReplicaSet:
+        """The replicas that certify the blocks of an epoch.
+
+        Raises:
+            UnknownEpoch: It is later than the newest that was followed.
+        """
+        if not 0 <= epoch < len(self.sets):
+            raise UnknownEpoch(f"epoch {epoch}; the replica sets of epochs 0 to {len(self.sets) - 1} are known")
+        return self.sets[epoch]
+
+    def voters(self, epoch: int) -> Voters:
+        """Whose contradicting votes are evidence in an epoch.
+
+        Raises:
+            UnknownEpoch: It is later than the newest that was followed.
+        """
+        return self.set_of(epoch).voters(self.genesis.chain_id, self.genesis.parameters.term_views)
+
+    def follow(self, handover: Handover) -> None:
+        """Take the next handover in; one that is known already changes nothing.
+
+        Raises:
+            RemoteError: It does not follow from what is known, or is another than the one that is known.
+        """
+        header, following = verify_head(self, handover.head), handover.replica_set
+        if following.epoch != header.epoch + 1:
+            raise RemoteError(f"block {header.height} of epoch {header.epoch} hands over to epoch {following.epoch}")
+        _check_leaf(header, REPLICA_SET_KEY, following.hash, handover.proof, f"the set of epoch {following.epoch}")
+        if following.epoch < len(self.sets):
+            if following != self.sets[following.epoch]:
+                raise RemoteError(f"two replica sets of epoch {following.epoch} are final", handover, self.handovers)
+            return
+        self.sets.append(following)
+        self.handovers.append(handover)
+
+    def checker(self, epoch: int) -> Checker:
+        """A fresh one for the certificates of an epoch: it forgets, so hostile ones cannot fill the memory."""
+        return Checker(trusted_config(self.genesis, self.set_of(epoch)))
+
+
+def trusted_config(genesis: Genesis, replica_set: ReplicaSet) -> Config:
+    """What it takes to check certificates of a set. Times do not matter here."""
+    return Config(
+        chain_id=genesis.chain_id,
+        epoch=replica_set.epoch,
+        replicas=replica_set.keys,
+        replica_set=replica_set.hash,
+        fault_model=replica_set.fault_model,
+        term_views=genesis.parameters.term_views,
+        max_step_ms=MAX_MONEY,
+    )
+
+
+def verify_head(trust: Trust, head: HeadProof) -> Header:
+    """Check that a header is final on the chain of the genesis.
 
     Raises:
+        UnknownEpoch: Its replica set is not known yet.
         RemoteError: It is not, and what is wrong.
     """
     header = head.header
     if header.height == 0:
-        if header != genesis_header(genesis):
-            raise RemoteError(f"block 0 is {header.id.hex()}, genesis makes it {_genesis_id(genesis).hex()}", head)
+        genesis = genesis_header(trust.genesis)
+        if header != genesis:
+            raise RemoteError(f"block 0 is {header.id.hex()}, genesis makes it {genesis.id.hex()}", head)
         return header
-    if header.epoch != 0 or header.replica_set != genesis.replica_set_hash:
+    replica_set = trust.set_of(header.epoch)
+    if header.replica_set != replica_set.hash:
         raise RemoteError(
-            f"header {header.height} names epoch {header.epoch} and replica set {header.replica_set.hex()}, "
-            f"genesis epoch 0 and {genesis.replica_set_hash.hex()}",
+            f"header {header.height} names replica set {header.replica_set.hex()}, that of epoch {header.epoch} is "
+            f"{replica_set.hash.hex()}",
             head,
         )
     if head.finalization is None:
         raise RemoteError(f"header {header.height} comes without a finalization; only genesis needs none", head)
-    _check_path(head)
-    last = head.path[-1] if head.path else header
-    if (head.finalization.block, head.finalization.view) != (last.id, last.view):
-        raise RemoteError(
-            f"the finalization names block {head.finalization.block.hex()} of view {head.finalization.view}, "
-            f"the path leads to {last.id.hex()} of view {last.view}",
-            head,
-        )
-    _checker(genesis)(head.finalization)
+    check_path(header, head.path, head.finalization)
+    trust.checker(header.epoch).certificate(head.finalization)
     return header
 
 
-def verify_account(genesis: Genesis, address: PublicKey, answer: AccountProof) -> Verified[Account]:
+def verify_account(trust: Trust, address: PublicKey, answer: AccountProof) -> Verified[Account]:
     """Check an account's balance at one block.
 
     Raises:
         RemoteError: The proof does not show it, and what is wrong.
     """
-    header = verify_head(genesis, answer.head)
+    header = verify_head(trust, answer.head)
     if answer.account.balance < 0:
         raise RemoteError(f"a balance of {answer.account.balance}; none is below 0", answer)
     _check_leaf(header, account_key(address), leaf_hash(answer.account), answer.proof, f"account {address.hex()}")
     return Verified(answer.account, header)
 
 
-def verify_group(genesis: Genesis, group_id: Hash, answer: GroupProof) -> Verified[Group | None]:
+def verify_group(trust: Trust, group_id: Hash, answer: GroupProof) -> Verified[Group | None]:
     """Check a group's record at one block, or that there was none.
 
     Raises:
         RemoteError: The proof does not show it, and what is wrong.
     """
-    header = verify_head(genesis, answer.head)
+    header = verify_head(trust, answer.head)
     if answer.group is not None and answer.group.group_id != group_id:
         raise RemoteError(f"the record is of group {answer.group.group_id.hex()}, not {group_id.hex()}", answer)
     _check_leaf(header, group_key(group_id), leaf_hash(answer.group), answer.proof, f"group {group_id.hex()}")
     return Verified(answer.group, header)
 
 
-def verify_marks(genesis: Genesis, answer: MarksProof) -> Verified[tuple[Mark | None, ...]]:
-    """Check which replicas were marked at one block; in the order of the genesis.
+def verify_marks(trust: Trust, answer: MarksProof) -> Verified[MarksProof]:
+    """Check which replicas were marked at one block; by position in the set that certifies what follows it.
 
     Raises:
         RemoteError: The proof does not show it, and what is wrong.
     """
-    header = verify_head(genesis, answer.head)
-    keys, marks, proofs = genesis.replicas, answer.marks, answer.proofs
+    header = verify_head(trust, answer.head)
+    _check_leaf(header, REPLICA_SET_KEY, answer.replica_set.hash, answer.set_proof, "the replica set")
+    keys, marks, proofs = answer.replica_set.keys, answer.marks, answer.proofs
     if not len(keys) == len(marks) == len(proofs):
         raise RemoteError(f"{len(marks)} marks and {len(proofs)} proofs for {len(keys)} replicas", answer)
-    for index, (key, mark, proof) in enumerate(zip(keys, marks, proofs, strict=True)):
+    for position, (key, mark, proof) in enumerate(zip(keys, marks, proofs, strict=True)):
         if mark is not None and mark.replica != key:
-            raise RemoteError(f"the mark of replica {index} is of key {mark.replica.hex()}, not {key.hex()}", answer)
-        _check_leaf(header, mark_key(key), leaf_hash(mark), proof, f"the mark of replica {index}")
-    return Verified(marks, header)
+            raise RemoteError(f"mark {position} is of key {mark.replica.hex()}, not {key.hex()}", answer)
+        _check_leaf(header, mark_key(key), leaf_hash(mark), proof, f"the mark of replica {position}")
+    return Verified(answer, header)
 
 
-def verify_output(genesis: Genesis, transaction_id: Hash, answer: OutputProof) -> Verified[Output]:
+def verify_output(trust: Trust, transaction_id: Hash, answer: OutputProof) -> Verified[Output]:
     """Check what became of a transaction.
 
     Raises:
         RemoteError: The proof does not show it, and what is wrong.
     """
-    header = verify_head(genesis, answer.head)
+    header = verify_head(trust, answer.head)
     if answer.output.transaction_id != transaction_id:
         raise RemoteError(f"the output is of {answer.output.transaction_id.hex()}, not {transaction_id.hex()}", answer)
     if not merkle.verify_index(header.outputs_root, answer.output.hash, answer.proof):
@@ -188,13 +291,13 @@ def verify_output(genesis: Genesis, transaction_id: Hash, answer: OutputProof) -
     return Verified(answer.output, header)
 
 
-def verify_block(genesis: Genesis, answer: BlockProof) -> Verified[tuple[Output, ...]]:
+def verify_block(trust: Trust, answer: BlockProof) -> Verified[tuple[Output, ...]]:
     """Check all outputs of a block at once; cheaper than one proof for each.
 
     Raises:
         RemoteError: They are not the outputs of this block.
     """
-    header = verify_head(genesis, answer.head)
+    header = verify_head(trust, answer.head)
     root = merkle.list_root([output.hash for output in answer.outputs])
     if root != header.outputs_root:
         raise RemoteError(
@@ -226,18 +329,27 @@ def check_fresh(header: Header, now_wall_ms: int, parameters: Parameters) -> Non
         )
 
 
-def _check_path(head: HeadProof) -> None:
-    if len(head.path) > MAX_PATH:
-        raise RemoteError(f"{len(head.path)} headers lead to the finalized one, at most {MAX_PATH} are taken")
-    parent = head.header
-    for header in head.path:
-        if header.parent != parent.id or header.height != parent.height + 1:
+def check_path(header: Header, path: Sequence[Header], finalization: Finalization) -> None:
+    """Check that a path leads from a header to the one that a finalization names. Its signatures are not looked at.
+
+    Raises:
+        RemoteError: It does not.
+    """
+    if len(path) > MAX_PATH:
+        raise RemoteError(f"{len(path)} headers lead to the finalized one, at most {MAX_PATH} are taken")
+    last = header
+    for following in path:
+        if following.parent != last.id or following.height != last.height + 1 or following.epoch != header.epoch:
             raise RemoteError(
-                f"the path goes from block {parent.height} ({parent.id.hex()}) to block {header.height}, whose parent "
-                f"is {header.parent.hex()}",
-                head,
+                f"the path goes from block {last.height} ({last.id.hex()}) of epoch {last.epoch} to block "
+                f"{following.height} of epoch {following.epoch}, whose parent is {following.parent.hex()}"
             )
-        parent = header
+        last = following
+    if (finalization.block, finalization.view) != (last.id, last.view):
+        raise RemoteError(
+            f"the finalization names block {finalization.block.hex()} of view {finalization.view}, the path leads to "
+            f"{last.id.hex()} of view {last.view}"
+        )
 
 
 def _check_leaf(header: Header, key: Hash, leaf: Hash | None, proof: merkle.Proof, what: str) -> None:
@@ -247,25 +359,3 @@ def _check_leaf(header: Header, key: Hash, leaf: Hash | None, proof: merkle.Proo
             f"{header.height}",
             proof,
         )
-
-
-def _genesis_id(genesis: Genesis) -> Hash:
-    return genesis_header(genesis).id
-
-
-@lru_cache(maxsize=8)
-def _checker(genesis: Genesis) -> Callable[[Finalization], None]:
-    """Checks finalizations; it forgets, so that hostile certificates cannot fill the memory."""
-    config = Config(
-        chain_id=genesis.chain_id,
-        epoch=0,
-        replicas=genesis.replicas,
-        replica_set=genesis.replica_set_hash,
-        fault_model=genesis.fault_model,
-        max_step_ms=MAX_MONEY,  # times do not matter here, and their defaults do not fit every number of replicas
-    )
-
-    def check(finalization: Finalization) -> None:
-        Checker(config).certificate(finalization)
-
-    return check

@@ -27,7 +27,7 @@ from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply, Stale
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.records import Account, Group, Mark
+from layer1.ledger.records import Account, Group
 from layer1.ledger.transactions import Output
 from layer1.proof import (
     AccountProof,
@@ -35,6 +35,7 @@ from layer1.proof import (
     HeadProof,
     MarksProof,
     OutputProof,
+    Trust,
     Verified,
     check_fresh,
     verify_account,
@@ -57,6 +58,8 @@ class LedgerReader:
     """
 
     genesis: Genesis
+    trust: Trust
+    """The replica sets that were followed from the genesis on."""
     height: int
 
     def __init__(
@@ -81,6 +84,7 @@ class LedgerReader:
             Refused: ``no_urls``, or ``bad_ca``.
         """
         self.genesis = genesis
+        self.trust = Trust(genesis)
         self.height = 0
         self.limits = limits or ClientLimits()
         self._replicas = Replicas(urls, self.limits, ca)
@@ -117,7 +121,7 @@ class LedgerReader:
 
         async def ask(replica: Replica) -> Verified[Account]:
             reply = await self._ok(replica, path)
-            return self._newest(verify_account(self.genesis, address, decode(reply.proof(), AccountProof)))
+            return self._newest(verify_account(self.trust, address, decode(reply.proof(), AccountProof)))
 
         return await self._replicas.first(ask)
 
@@ -127,7 +131,7 @@ class LedgerReader:
 
         async def ask(replica: Replica) -> Verified[Group | None]:
             reply = await self._ok(replica, path, 404)
-            return self._newest(verify_group(self.genesis, group_id, decode(reply.proof(), GroupProof)))
+            return self._newest(verify_group(self.trust, group_id, decode(reply.proof(), GroupProof)))
 
         return await self._replicas.first(ask)
 
@@ -154,12 +158,12 @@ class LedgerReader:
                 return None
             raise
 
-    async def marks(self) -> Verified[tuple[Mark | None, ...]]:
-        """What each replica of the genesis was shown to have done, verified and fresh. Raises as :meth:`head` does."""
+    async def marks(self) -> Verified[MarksProof]:
+        """The newest replica set, and what each was shown to have done, verified and fresh. Raises as :meth:`head`."""
 
-        async def ask(replica: Replica) -> Verified[tuple[Mark | None, ...]]:
+        async def ask(replica: Replica) -> Verified[MarksProof]:
             reply = await self._ok(replica, "/replicas?proof=true")
-            return self._newest(verify_marks(self.genesis, decode(reply.proof(), MarksProof)))
+            return self._newest(verify_marks(self.trust, decode(reply.proof(), MarksProof)))
 
         return await self._replicas.first(ask)
 
@@ -204,13 +208,13 @@ class LedgerReader:
 
     async def _head_of(self, replica: Replica) -> Header:
         head = decode((await self._ok(replica, "/status")).proof(), HeadProof)
-        return self._newest(Verified(None, verify_head(self.genesis, head))).header
+        return self._newest(Verified(None, verify_head(self.trust, head))).header
 
     async def _output_of(self, replica: Replica, transaction_id: Hash) -> Verified[Output] | None:
         reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
         if reply.status == 404:
             return None
-        return self._seen(verify_output(self.genesis, transaction_id, decode(reply.proof(), OutputProof)))
+        return self._seen(verify_output(self.trust, transaction_id, decode(reply.proof(), OutputProof)))
 
     async def _evidence_of(self, replica: Replica) -> list[Evidence]:
         """All pages of one replica, which keeps one pair per replica and kind.
@@ -235,14 +239,14 @@ class LedgerReader:
     def _checked(self, replica: Replica, item: Any) -> Evidence:
         try:
             evidence = decode(bytes.fromhex(item["encoded"]), Evidence)
-            verify_evidence(evidence, self.genesis.voters)
+            verify_evidence(evidence, self.trust.voters(evidence.epoch))
         except (TypeError, KeyError, ValueError, Refused) as error:
             raise RemoteError(f"{replica.url}: evidence that proves nothing: {error}") from error
         return evidence
 
     def _final(self, head: HeadProof) -> Header:
         """Verify a header that need not be the newest."""
-        return self._seen(Verified(None, verify_head(self.genesis, head))).header
+        return self._seen(Verified(None, verify_head(self.trust, head))).header
 
     def _seen(self, answer: Verified[T]) -> Verified[T]:
         """Remember how far the chain goes: who has seen an output is shown no state before it."""

@@ -38,13 +38,16 @@ class Term:
 
 def terms(genesis: Genesis, poll_ms: int = POLL_MS) -> tuple[Term, ...]:
     """The summands of rule 18."""
-    p = genesis.parameters
+    p, leaders = genesis.parameters, genesis.replica_set.faults + 1
     blocks = -(-BURST_REPORTS * REPORT_WEIGHT // min(BUILD_WEIGHT, block_weight(p)))
     return (
         Term("the wallet looks at the ledger again", poll_ms),
         Term("the news is at most one heartbeat old", p.heartbeat_ms),
         Term("the report travels to the replicas and back", p.view_timeout_ms),
-        Term("f+1 leaders in a row leave it out", (genesis.faults + 1) * (p.inclusion_timeout_ms + p.view_timeout_ms)),
+        Term(
+            "f+1 leaders in a row leave it out",
+            leaders * (p.inclusion_timeout_ms + p.view_timeout_ms),
+        ),
         Term("a block with it becomes final", p.view_timeout_ms),
         Term("the ledger clock is off", 2 * p.drift_bound_ms),
         Term(f"{BURST_REPORTS} other reports come first", blocks * p.view_timeout_ms),

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from examples.replication import byzantine_chain, telling
 from examples.replication.channel import DEPOSIT, WINDOW_MS, Channel
 from examples.replication.ledger import FUNDS, Ledger, Replica, contradiction, key_of
-from layer1.ledger.genesis import FaultModel
+from layer1.consensus.quorum import FaultModel
 
 ALICE, BOB, CAROL = (key_of(name) for name in ("alice", "bob", "carol"))
 LONG_MS = 30_000

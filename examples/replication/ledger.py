@@ -47,11 +47,12 @@ from layer1.consensus.events import (
     WorkChanged,
 )
 from layer1.consensus.messages import Message
+from layer1.consensus.quorum import FaultModel
 from layer1.crypto import Domain, Hash, PublicKey, SigningKey, digest
 from layer1.errors import RemoteError
 from layer1.header import Header
 from layer1.ledger.admission import verify_transaction
-from layer1.ledger.genesis import Allocation, Currency, FaultModel, Genesis, Parameters
+from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Payload, Transaction, Transfer, sign_transaction
 from layer1.replica.application import Application, Part
@@ -78,7 +79,9 @@ class Replica:
         self.key = key_of(f"replica {index}")
         self.app = Application(ledger.genesis)
         floor = self.app.floor
-        self.core = Consensus(consensus_config(ledger.genesis), self.key, index, floor.header)
+        self.core = Consensus(
+            consensus_config(ledger.genesis, ledger.genesis.replica_set), self.key, index, floor.header
+        )
         self.final: list[CommittedBlock] = []
         self.waiting: dict[Hash, Part] = {}
         """Batches that no final block of this replica holds."""
@@ -234,7 +237,7 @@ class Ledger:
     @property
     def quorum(self) -> int:
         """Votes in a certificate: q = n - f."""
-        return self.genesis.quorum
+        return self.genesis.replica_set.quorum
 
     # ------------------------------------------------------------------------------------------------------ the wire
 
@@ -323,7 +326,7 @@ class Ledger:
                 (r.index, block.header.id) for r, block in zip(self.replicas, shown, strict=True) if block is not None
             }
             (name, voices), *_ = Counter(name for _, name in said).most_common()
-            if voices <= self.genesis.faults:
+            if voices <= self.genesis.replica_set.faults:
                 break
             agreed.append(blocks[name])
         return agreed
@@ -332,7 +335,7 @@ class Ledger:
         """What f+1 replicas say became of a transaction; one of them is honest."""
         said = {(replica.index, output_at(replica, transaction)) for replica in self.replicas}  # twins have one voice
         voices = Counter(output for _, output in said if output is not None)
-        return next((output for output, count in voices.items() if count > self.genesis.faults), None)
+        return next((output for output, count in voices.items() if count > self.genesis.replica_set.faults), None)
 
 
 def output_at(replica: Replica, transaction: Transaction) -> Output | None:

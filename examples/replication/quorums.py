@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from examples.replication import telling
 from examples.replication.channel import Channel
 from examples.replication.ledger import DELAY_MS, Ledger, contradiction, key_of
-from layer1.ledger.genesis import FaultModel
+from layer1.consensus.quorum import FaultModel
 from layer1.ledger.transactions import Transaction
 
 ALICE, BOB = key_of("alice"), key_of("bob")
@@ -93,7 +93,7 @@ def main() -> None:
 def show(model: FaultModel, replicas: int) -> None:
     """One size: f silent, then f+1, then none."""
     ledger = Ledger((ALICE,), replicas=replicas, fault_model=model)
-    f, q = ledger.genesis.faults, ledger.quorum
+    f, q = ledger.genesis.replica_set.faults, ledger.quorum
     telling.part(f"{model}, n = {replicas}: f = {f}, q = {q}, two quorums share at least {2 * q - replicas}")
     silence(ledger, f)
     final = is_final(ledger, ledger.transfer(ALICE, BOB.public, 5))
@@ -115,7 +115,7 @@ def compare() -> None:
     rows: list[tuple[object, ...]] = [("group, all sign", 2, 0, 2, "-", group.messages, group.delays)]
     for model, replicas in SIZES:
         ledger = Ledger((ALICE,), replicas=replicas, fault_model=model)
-        f, q, cost = ledger.genesis.faults, ledger.quorum, measure(model, replicas)
+        f, q, cost = ledger.genesis.replica_set.faults, ledger.quorum, measure(model, replicas)
         rows.append((f"ledger, {model}", replicas, f, q, 2 * q - replicas, cost.messages, cost.delays))
     telling.table(("what", "n", "masks", "quorum", "overlap", "messages", "delays"), rows)
 

@@ -17,6 +17,7 @@ from layer1.crypto import format_address
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Account, Group, Mark
+from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Output, Payload, Report, Transfer, Wedge
 
 
@@ -228,7 +229,20 @@ class AccusationView(View, frozen=True, tag_field="kind", tag="evidence"):
     """Its id."""
 
 
-PayloadView = TransferView | OpenView | CloseView | WedgeView | ReportView | AccusationView
+class ChangeReplicasView(View, frozen=True, tag_field="kind", tag="replicas"):
+    """Another replica set, from the next block on."""
+
+    epoch: int
+    """That it ends."""
+    add: list[str]
+    """Keys."""
+    remove: list[int]
+    """Numbers."""
+    approved_by: list[int]
+    """Numbers."""
+
+
+PayloadView = TransferView | OpenView | CloseView | WedgeView | ReportView | AccusationView | ChangeReplicasView
 
 
 class TransactionView(View, frozen=True):
@@ -381,8 +395,8 @@ def genesis_view(genesis: Genesis, encoded: bytes) -> GenesisView:
         currency=genesis.currency.symbol,
         decimals=genesis.currency.decimals,
         fault_model=genesis.fault_model,
-        faults=genesis.faults,
-        quorum=genesis.quorum,
+        faults=genesis.replica_set.faults,
+        quorum=genesis.replica_set.quorum,
         replicas=[key.hex() for key in genesis.replicas],
         wall_time=genesis.wall_time,
         supply=genesis.supply_units,
@@ -414,6 +428,13 @@ def payload_view(payload: Payload) -> PayloadView:
         case Accusation(evidence):
             return AccusationView(
                 replica=evidence.replica, contradiction=evidence.kind.value, evidence=evidence.id.hex()
+            )
+        case ChangeReplicas(change, approvals):
+            return ChangeReplicasView(
+                epoch=change.epoch,
+                add=[key.hex() for key in change.add],
+                remove=list(change.remove),
+                approved_by=[number for number, _ in approvals],
             )
 
 

@@ -108,6 +108,7 @@ class Checker:
 
     def __init__(self, config: Config, verify: Verify = crypto.verify) -> None:
         self._config = config
+        self.epoch = config.epoch
         self._quorum = config.quorum
         self._verify = verify
         self._good: dict[View, dict[tuple[Kind, bytes, int], Signature]] = {}

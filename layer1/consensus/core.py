@@ -77,6 +77,10 @@ MAX_REPEATED_FINALIZES = 64
 """Newest own finalize votes in one rebroadcast: any one of them that reaches a quorum makes the older ones moot."""
 
 
+NEVER = 2**62
+"""A view that nobody votes in."""
+
+
 class Consensus:
     """The consensus core of one replica in one epoch. Everything it does is in the effects of `step`."""
 
@@ -91,20 +95,24 @@ class Consensus:
         *,
         verify: Verify = crypto.verify,
         vote_from: View = 0,
+        votes: bool = True,
     ) -> None:
         """Restore a replica.
 
         Args:
             config: The epoch's constants.
             key: Of this replica; its public half is ``config.replicas[index]``.
-            index: Of this replica.
+            index: Of this replica in the set; one past its end if it is not in it, and only listens.
             floor: The last final block whose state the application has; genesis at first.
-            floor_finalization: Of the floor; None for genesis.
+            floor_finalization: Of the floor; None for genesis, and for the boundary that began this epoch.
             records: Everything that `Persist` wrote since (older records do no harm), in order.
             verify: Signature check; simulations share one with a memo.
             vote_from: A replica that lost its journal votes in no view below this one.
+            votes: False for one that may have forgotten votes of this very epoch: it only listens.
         """
-        if not 0 <= index < len(config.replicas) or config.replicas[index] != key.public:
+        self.is_member = key.public in config.replicas
+        """Whether its votes count; who only listens casts none."""
+        if index != (config.replicas.index(key.public) if self.is_member else len(config.replicas)):
             raise ValueError(f"the key is not that of replica {index} of {len(config.replicas)}")
         self.config = config
         self.index = index
@@ -145,9 +153,10 @@ class Consensus:
         self._effects: list[Effect] = []
         self._dirty = True
 
-        restored = replay(records, index)
-        self._vote_from = max(restored.vote_from, vote_from)
+        restored = replay(records, index, config.epoch)
+        self._remembers_from = max(restored.vote_from, vote_from)
         self._new_vote_from = vote_from > restored.vote_from
+        self._vote_from = self._remembers_from if votes and self.is_member else NEVER
         self._restore(restored)
 
     # ------------------------------------------------------------------------------------------------- what one sees
@@ -159,7 +168,7 @@ class Consensus:
 
     @property
     def vote_from(self) -> View:
-        """The first view in which this replica may vote; 0 unless it lost its journal once."""
+        """The first view in which this replica may vote; 0 for a member that never lost its journal."""
         return self._vote_from
 
     @property
@@ -204,7 +213,7 @@ class Consensus:
         say from where on it may vote.
         """
         chain, floor = self.chain, self.chain.floor.view
-        records: list[Record] = [VoteFrom(max(self._vote_from, self._forgotten + 1))]
+        records: list[Record] = [VoteFrom(max(self._remembers_from, self._forgotten + 1))]
         records += [certificate for view, certificate in chain.certified.items() if view > floor]
         records += [held for held in chain.nullifications.values() if held.view > floor]
         records += [self._final] if self._final is not None else []
@@ -260,7 +269,7 @@ class Consensus:
     def _restore(self, restored: Restored) -> None:
         """Stand at or past every view voted in, past every finalized one and every certificate."""
         epoch, floor = self.config.epoch, self.chain.floor.view
-        views = [self.view, self._vote_from and 1]
+        views = [self.view]
         for vote in restored.votes:
             if vote.epoch == epoch:
                 self._own.add(vote)
@@ -308,7 +317,7 @@ class Consensus:
         now_ms = self._now.monotonic_ms
         self._pacing.enter(now_ms, new_term=True, nullified=False)
         if self._new_vote_from:
-            self._persist(VoteFrom(self._vote_from))
+            self._persist(VoteFrom(self._remembers_from))
         for view, certificate in sorted(self.chain.certified.items()):
             if view > self.chain.floor.view:
                 self._notarized_ms[view] = now_ms
@@ -319,7 +328,7 @@ class Consensus:
     # ------------------------------------------------------------------------------------------------------ messages
 
     def _on_received(self, sender: int, message: Message) -> None:
-        if not 0 <= sender < len(self.config.replicas) or sender == self.index:
+        if sender < 0 or sender == self.index:
             raise RemoteError(f"message of replica {sender}; this is {self.index} of {len(self.config.replicas)}")
         match message:
             case Notarize() | Finalize() | Nullify():
@@ -336,7 +345,8 @@ class Consensus:
                 self._on_fetch(sender, message)
             case _:
                 assert_never(message)
-        if not isinstance(message, Fetch) and self._heard[sender] != self._entries:
+        counts = sender < len(self._heard) and not isinstance(message, Fetch)  # others only listen, and pass on
+        if counts and self._heard[sender] != self._entries:
             self._heard[sender], self._dirty = self._entries, True
 
     def _on_vote(self, sender: int, vote: Vote) -> None:

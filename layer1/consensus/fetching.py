@@ -32,6 +32,7 @@ class Wants:
     def __init__(self, replicas: int, index: int, again_ms: int) -> None:
         self._replicas = replicas
         self._index = index
+        self._is_alone = replicas == 1 and index == 0
         self._again_ms = again_ms
         self._wants: dict[BlockId | View, _Want] = {}
 
@@ -44,7 +45,7 @@ class Wants:
         return self._add(first, _Want(Fetch(None, first, last), last, peer, due_ms))
 
     def _add(self, key: BlockId | View, want: _Want) -> bool:
-        if key in self._wants or len(self._wants) >= MAX_WANTS or self._replicas == 1:
+        if key in self._wants or len(self._wants) >= MAX_WANTS or self._is_alone:
             return False
         self._wants[key] = want
         return True

@@ -70,8 +70,10 @@ class Restored:
     vote_from: View = 0
 
 
-def replay(records: Iterable[bytes], index: int) -> Restored:
-    """Read all records of replica ``index``; what is below the floor may be among them.
+def replay(records: Iterable[bytes], index: int, epoch: int) -> Restored:
+    """Read all records of replica ``index`` in ``epoch``; what is below the floor may be among them.
+
+    A replica has other places in the sets of other epochs, and what it voted there binds it there alone.
 
     Raises:
         LocalError: A record is damaged, or a vote is another replica's.
@@ -80,6 +82,8 @@ def replay(records: Iterable[bytes], index: int) -> Restored:
     for data in records:
         record = decode_record(data)
         match record:
+            case Notarize() | Finalize() | Nullify() if record.epoch != epoch:
+                pass
             case Notarize() | Finalize() | Nullify():
                 if record.replica != index:
                     raise LocalError(f"the journal holds a vote of replica {record.replica}, this is {index}")
@@ -88,7 +92,7 @@ def replay(records: Iterable[bytes], index: int) -> Restored:
                 restored.certificates.append(record)
             case Proposal():
                 restored.proposals.append(record)
-                if record.vote.replica == index:
+                if record.vote.replica == index and record.vote.epoch == epoch:
                     restored.votes.append(record.vote)
             case VoteFrom():
                 restored.vote_from = max(restored.vote_from, record.view)

@@ -28,9 +28,11 @@ from layer1.ledger.events import (
     GroupReported,
     GroupWedged,
     ReplicaMarked,
+    ReplicasChanged,
 )
 from layer1.ledger.genesis import MAX_MONEY
 from layer1.ledger.records import Group, Mark, Reason, Status
+from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
 from layer1.ledger.store import member_name
@@ -145,6 +147,20 @@ class Draft:
         mark = Mark(key, evidence.epoch, index, evidence.kind, evidence.id, transaction_id, self.clock_ms)
         self.changes.marks[key] = mark
         self.events.append(ReplicaMarked(mark))
+
+    def change_replicas(self, request: ChangeReplicas, transaction_id: Hash) -> None:
+        """Let another replica set certify what follows this block."""
+        current, p = self.changes.replica_set or self.parent.replica_set, self.parent.parameters
+        following = apply_change(current, request, self.parent.chain_id, self.clock_ms)
+        needed = p.heartbeat_ms + (following.faults + 1) * p.view_timeout_ms
+        check(
+            p.max_step_ms >= needed,
+            "max_step_too_small",
+            f"the genesis has max_step_ms {p.max_step_ms}; {len(following.seats)} replicas need heartbeat + (f+1) view "
+            f"timeouts = {needed}: add fewer",
+        )
+        self.changes.replica_set = following
+        self.events.append(ReplicasChanged(transaction_id, following))
 
     def finish(self, wall_time: int) -> State:
         """The view of this block.

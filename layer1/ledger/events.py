@@ -8,6 +8,7 @@ from __future__ import annotations
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.records import Mark, Reason
+from layer1.ledger.replicas import ReplicaSet
 
 
 class AccountChanged(Struct, tag="account"):
@@ -69,6 +70,13 @@ class ReplicaMarked(Struct, tag="marked"):
     mark: Mark
 
 
+class ReplicasChanged(Struct, tag="replicas"):
+    """The block is the last of its epoch: it is the boundary to this set."""
+
+    transaction_id: Hash
+    replica_set: ReplicaSet
+
+
 GroupEvent = GroupOpened | GroupWedged | GroupReported | GroupClosed
 
-Event = AccountChanged | GroupEvent | ReplicaMarked
+Event = AccountChanged | GroupEvent | ReplicaMarked | ReplicasChanged

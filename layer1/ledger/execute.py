@@ -23,7 +23,8 @@ from layer1.crypto import Hash
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.draft import Draft
 from layer1.ledger.events import Event
-from layer1.ledger.state import State
+from layer1.ledger.replicas import ChangeReplicas
+from layer1.ledger.state import Changes, State
 from layer1.ledger.transactions import (
     Accusation,
     CloseGroup,
@@ -75,8 +76,7 @@ def execute(parent: State, wall_time: int, transactions: Sequence[Transaction]) 
         RemoteError: The wall time lies before the parent's: the block is invalid.
         LocalError: Money appeared or vanished, or `parent` does not descend from the committed head.
     """
-    if wall_time < parent.wall_time:
-        raise RemoteError(f"wall time {wall_time} is before the parent's {parent.wall_time}; it never goes back")
+    _check_wall_time(parent, wall_time)
     clock = ledger_clock(parent.clock, parent.wall_time, wall_time, parent.parameters.max_step_ms)
     draft = Draft(parent, clock)
     draft.settle_due()
@@ -94,6 +94,20 @@ def execute(parent: State, wall_time: int, transactions: Sequence[Transaction]) 
     )
 
 
+def execute_filler(parent: State, wall_time: int) -> Execution:
+    """An empty block that changes nothing: what an epoch builds on its last block, to make it final.
+
+    It is no part of the ledger, so nothing may come of it, not even at a deadline; only its clock goes on.
+
+    Raises:
+        RemoteError: The wall time lies before the parent's: the block is invalid.
+    """
+    _check_wall_time(parent, wall_time)
+    clock = ledger_clock(parent.clock, parent.wall_time, wall_time, parent.parameters.max_step_ms)
+    nothing = merkle.list_root([])
+    return Execution(parent.child(Changes(), clock, wall_time), clock, (), (), (), nothing, nothing, ())
+
+
 def rehearse(state: State, transaction: Transaction) -> None:
     """See whether `state` would refuse the transaction, by executing it alone on a draft that is thrown away.
 
@@ -101,6 +115,11 @@ def rehearse(state: State, transaction: Transaction) -> None:
         Refused: As its output would say.
     """
     _apply(Draft(state, state.clock), transaction, transaction.id)
+
+
+def _check_wall_time(parent: State, wall_time: int) -> None:
+    if wall_time < parent.wall_time:
+        raise RemoteError(f"wall time {wall_time} is before the parent's {parent.wall_time}; it never goes back")
 
 
 def _run(draft: Draft, transactions: Sequence[Transaction]) -> tuple[list[Transaction], list[Output]]:
@@ -142,6 +161,9 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> Hash | None:
             return draft.report(payload, name)
         case Accusation() as payload:
             draft.mark(payload, name)
+            return None
+        case ChangeReplicas() as payload:
+            draft.change_replicas(payload, name)
             return None
         case _ as never:
             assert_never(never)

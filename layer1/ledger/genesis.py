@@ -9,17 +9,18 @@ Source: docs/design/consensus.md, "Model" and "Time".
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from layer1 import merkle
 from layer1.codec import Struct, encode
-from layer1.consensus.evidence import Voters
+from layer1.consensus.quorum import FaultModel
 from layer1.crypto import PUBLIC_KEY_BYTES, Domain, Hash, PublicKey, digest, format_address, parse_address
 from layer1.errors import Refused, check
 from layer1.header import Header
 from layer1.ledger.records import REPLICA_SET_KEY, Account, account_key, leaf_hash
+from layer1.ledger.replicas import ReplicaSet, first_set
 
 MAX_MONEY = 2**53 - 1
 """All money there may be, minor units: JSON readers in every language agree on integers up to here."""
@@ -32,8 +33,6 @@ MAX_TERM_VIEWS = 1_000
 
 REPORT_ROOM_BYTES = 4_096
 """What a report takes beside the machine state: a certificate and balances of 16 members, and a claim, are 2,500."""
-
-FaultModel = Literal["byzantine", "omission"]
 
 
 class Currency(Struct):
@@ -102,25 +101,10 @@ class Genesis(Struct, dict=True, gc=True):
         """Hash of the whole genesis, which may be large; part of everything that is signed."""
         return digest(Domain.GENESIS, encode(self))
 
-    @property
-    def faults(self) -> int:
-        """f: the largest number of faulty replicas with n > 3f (Byzantine) or n > 2f (omission)."""
-        return (len(self.replicas) - 1) // (3 if self.fault_model == "byzantine" else 2)
-
-    @property
-    def quorum(self) -> int:
-        """The size of a certificate: q = n - f, in both fault models."""
-        return len(self.replicas) - self.faults
-
-    @property
-    def replica_set_hash(self) -> Hash:
-        """What headers name as `replica_set`."""
-        return replica_set_hash(self.replicas, self.fault_model)
-
-    @property
-    def voters(self) -> Voters:
-        """Whose votes can be evidence, and of what."""
-        return Voters(self.chain_id, 0, self.replicas, self.parameters.term_views)
+    @cached_property
+    def replica_set(self) -> ReplicaSet:
+        """Who certifies the blocks of epoch 0."""
+        return first_set(self.replicas, self.fault_model)
 
     @property
     def supply_units(self) -> int:
@@ -128,15 +112,10 @@ class Genesis(Struct, dict=True, gc=True):
         return sum(allocation.amount for allocation in self.allocations)
 
 
-def replica_set_hash(replicas: tuple[PublicKey, ...], fault_model: FaultModel) -> Hash:
-    """Hash of who signs and of how many signatures make a quorum."""
-    return digest(Domain.REPLICA_SET, encode((fault_model, replicas)))
-
-
 def genesis_tree(genesis: Genesis) -> merkle.Tree:
     """The authenticated state before the first block."""
     leaves = {account_key(a.address): leaf_hash(Account(a.amount)) for a in genesis.allocations}
-    return merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: genesis.replica_set_hash})
+    return merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: genesis.replica_set.hash})
 
 
 def genesis_header(genesis: Genesis) -> Header:
@@ -153,7 +132,7 @@ def genesis_header(genesis: Genesis) -> Header:
         transactions_root=nothing,
         state_root=genesis_tree(genesis).root,
         outputs_root=nothing,
-        replica_set=genesis.replica_set_hash,
+        replica_set=genesis.replica_set.hash,
     )
 
 
@@ -284,7 +263,7 @@ def _check_money(genesis: Genesis) -> None:
 def _check_times(genesis: Genesis) -> None:
     p = genesis.parameters
     check(0 <= genesis.wall_time <= MAX_MONEY, "bad_wall_time", f"wall time {genesis.wall_time} is not ms since 1970")
-    needed = p.heartbeat_ms + (genesis.faults + 1) * p.view_timeout_ms
+    needed = p.heartbeat_ms + (genesis.replica_set.faults + 1) * p.view_timeout_ms
     check(
         p.max_step_ms >= needed,
         "max_step_too_small",

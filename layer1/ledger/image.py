@@ -18,6 +18,7 @@ from typing import TypeVar, assert_never
 from layer1.codec import Struct, decode, encode
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.records import Group, Mark
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.shards import Image
 
 V = TypeVar("V")
@@ -52,7 +53,13 @@ class Marks(Struct, tag=4):
     marks: tuple[Mark, ...]
 
 
-Piece = Balances | Groups | Remembered | Marks
+class Replicas(Struct, tag=5):
+    """Who certifies the next block."""
+
+    replica_set: ReplicaSet
+
+
+Piece = Balances | Groups | Remembered | Marks | Replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class StateImage:
     groups: Image[Group]
     ids: Image[int]
     marks: tuple[Mark, ...]
+    replica_set: ReplicaSet
 
     def pieces(self) -> Iterator[bytes]:
         """All records, each piece encoded when it is asked for."""
@@ -73,6 +81,7 @@ class StateImage:
         for ids in _parts(self.ids, PIECE_ENTRIES):
             yield encode(Remembered(ids))
         yield encode(Marks(self.marks))
+        yield encode(Replicas(self.replica_set))
 
 
 @dataclass(slots=True)
@@ -83,6 +92,7 @@ class Records:
     groups: dict[Hash, Group] = field(default_factory=dict)
     ids: dict[Hash, int] = field(default_factory=dict)
     marks: dict[PublicKey, Mark] = field(default_factory=dict)
+    replica_set: ReplicaSet | None = None
 
 
 def collect(pieces: Iterable[bytes]) -> Records:
@@ -103,6 +113,8 @@ def collect(pieces: Iterable[bytes]) -> Records:
                 records.ids.update(piece.ids)
             case Marks():
                 records.marks.update((mark.replica, mark) for mark in piece.marks)
+            case Replicas():
+                records.replica_set = piece.replica_set
             case _:
                 assert_never(piece)
     return records

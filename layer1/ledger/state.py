@@ -40,6 +40,7 @@ from layer1.ledger.records import (
     leaf_hash,
     mark_key,
 )
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.store import Store, index_keys, member_name
 
 __all__ = [
@@ -73,6 +74,8 @@ class Changes:
     """Executed transactions and their `valid_until_ms`."""
     marks: dict[PublicKey, Mark] = field(default_factory=dict)
     """By the replica's key."""
+    replica_set: ReplicaSet | None = None
+    """Who certifies what follows the block, if that changes."""
 
 
 class Snapshot(Struct):
@@ -89,6 +92,8 @@ class Snapshot(Struct):
     """(transaction id, valid_until_ms) still remembered, in order."""
     marks: tuple[Mark, ...] = ()
     """In order of the replicas' keys."""
+    replica_set: ReplicaSet | None = None
+    """Who certifies the next block; None for the set of genesis."""
 
 
 class State:
@@ -105,14 +110,14 @@ class State:
         "clock",
         "height",
         "parameters",
-        "voters",
+        "replica_set",
         "wall_time",
     )
 
     chain_id: Hash
     parameters: Parameters
-    voters: Voters
-    """Whose contradicting votes are evidence."""
+    replica_set: ReplicaSet
+    """Who certifies the next block of the ledger."""
     height: int
     clock: int
     """Ledger clock, ms."""
@@ -147,7 +152,7 @@ class State:
         """The committed state that a snapshot describes. Compare `root` with a finalized header before using it."""
         groups = {group.group_id: group for group in snapshot.groups}
         marks = {mark.replica: mark for mark in snapshot.marks}
-        records = Records(dict(snapshot.accounts), groups, dict(snapshot.ids), marks)
+        records = Records(dict(snapshot.accounts), groups, dict(snapshot.ids), marks, snapshot.replica_set)
         return cls.assemble(genesis, records, snapshot.height, snapshot.clock, snapshot.wall_time)
 
     @classmethod
@@ -155,13 +160,16 @@ class State:
         """The committed state of these records. Compare `root` with a finalized header before using it."""
         store, marks = Store(clock), records.marks
         store.absorb(records.accounts, records.groups, records.ids, clock, marks)
-        leaves = _leaves(records.accounts, records.groups, marks) | {REPLICA_SET_KEY: genesis.replica_set_hash}
-        return cls._base(genesis, store, merkle.EMPTY.update(leaves), (height, clock, wall_time))
+        replica_set = records.replica_set or genesis.replica_set
+        leaves = _leaves(records.accounts, records.groups, marks) | {REPLICA_SET_KEY: replica_set.hash}
+        state = cls._base(genesis, store, merkle.EMPTY.update(leaves), (height, clock, wall_time))
+        state.replica_set = replica_set
+        return state
 
     @classmethod
     def _base(cls, genesis: Genesis, store: Store, tree: merkle.Tree, position: tuple[int, int, int]) -> State:
         state = cls()
-        state.chain_id, state.parameters, state.voters = genesis.chain_id, genesis.parameters, genesis.voters
+        state.chain_id, state.parameters, state.replica_set = genesis.chain_id, genesis.parameters, genesis.replica_set
         state.height, state.clock, state.wall_time = position
         state._store, state._tree, state._parent = store, tree, None
         state._changes, state._opened = Changes(), {}
@@ -171,7 +179,8 @@ class State:
     def child(self, changes: Changes, clock_ms: int, wall_time: int) -> State:
         """The view of a block above this one. `changes` belongs to the view from here on."""
         state = State()
-        state.chain_id, state.parameters, state.voters = self.chain_id, self.parameters, self.voters
+        state.chain_id, state.parameters = self.chain_id, self.parameters
+        state.replica_set = changes.replica_set or self.replica_set
         state.height, state.clock, state.wall_time = self.height + 1, clock_ms, wall_time
         state._store, state._head, state._parent = self._store, self._head, self
         state._changes, state._opened = changes, {}
@@ -180,6 +189,8 @@ class State:
                 for key in index_keys(group):
                     state._opened.setdefault(key, []).append(name)
         leaves = _leaves(changes.accounts, changes.groups, changes.marks)
+        if changes.replica_set is not None:
+            leaves[REPLICA_SET_KEY] = changes.replica_set.hash
         state._tree = self._tree.update(leaves) if leaves else self._tree
         return state
 
@@ -194,6 +205,11 @@ class State:
             self._store.absorb(changes.accounts, changes.groups, changes.ids, view.clock, changes.marks)
             view._parent, view._changes, view._opened = None, Changes(), {}
             self._head[0] = view
+
+    @property
+    def voters(self) -> Voters:
+        """Whose contradicting votes are evidence."""
+        return self.replica_set.voters(self.chain_id, self.parameters.term_views)
 
     @property
     def root(self) -> Hash:
@@ -289,7 +305,7 @@ class State:
         self._check_head()
         store = self._store
         marks = tuple(store.marks.values())
-        return StateImage(store.accounts.image(), store.groups.image(), store.ids.image(), marks)
+        return StateImage(store.accounts.image(), store.groups.image(), store.ids.image(), marks, self.replica_set)
 
     def snapshot(self) -> Snapshot:
         """Everything, in order. Takes time and memory in proportion to the state.
@@ -306,6 +322,7 @@ class State:
             tuple(self._store.groups[name] for name in self._store.group_ids.after(b"")),
             tuple(sorted((n, until) for n, until in self._store.ids.items() if until >= self.clock)),
             tuple(mark for _, mark in sorted(self._store.marks.items())),
+            self.replica_set,
         )
 
     def total_units(self) -> int:

@@ -12,6 +12,7 @@ from layer1.codec import Struct, encode
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Domain, Hash, Kind, PublicKey, Signature, SigningKey, digest
 from layer1.ledger.agreements import Body, Certificate, Claim, DoubleSignature, Final, GroupAgreement
+from layer1.ledger.replicas import ChangeReplicas
 
 
 class Transfer(Struct, tag="transfer"):
@@ -63,7 +64,7 @@ class Accusation(Struct, tag="evidence"):
     evidence: Evidence
 
 
-Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report | Accusation
+Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report | Accusation | ChangeReplicas
 
 
 class Transaction(Struct):

@@ -25,7 +25,6 @@ from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
 from layer1.replica import checkpoints
 from layer1.replica.application import Application
-from layer1.replica.core import consensus_config
 from layer1.replica.restart import part_of
 from layer1.storage.checkpoint import read_checkpoint
 from layer1.storage.store import Store
@@ -139,7 +138,7 @@ def _state(config: ReplicaConfig, genesis: Genesis, store: Store) -> State:
     application, height = Application(genesis), store.height
     pieces = read_checkpoint(config.checkpoint)
     if pieces is not None:
-        application.floor = checkpoints.load(genesis, consensus_config(genesis), pieces)
+        application.resume(*checkpoints.load(genesis, pieces))
     while (floor := application.floor.header).height < height:
         for block in store.blocks(floor.height + 1, BULK):
             try:
@@ -147,7 +146,7 @@ def _state(config: ReplicaConfig, genesis: Genesis, store: Store) -> State:
                 application.validate(block.header, application.floor.header, parts)
             except RemoteError as error:
                 raise LocalError(f"block {block.header.height} in the database: {error}; see layer1 verify") from error
-            application.commit([block.header], block.finalization)
+            application.commit([block.header, *block.path], block.finalization)
     return application.floor.state
 
 

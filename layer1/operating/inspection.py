@@ -55,7 +55,7 @@ def _ledger(config: ReplicaConfig) -> Facts:
         "name": genesis.name,
         "chain_id": genesis.chain_id.hex(),
         "replicas": len(genesis.replicas),
-        "faults": genesis.faults,
+        "faults": genesis.replica_set.faults,
         "fault_model": genesis.fault_model,
     }
 

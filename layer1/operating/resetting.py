@@ -48,7 +48,7 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
     """
     genesis = read_genesis(config.genesis)
     check_format(config.data)
-    if journal and genesis.faults < 1:
+    if journal and genesis.replica_set.faults < 1:
         raise Refused(
             "cannot_rejoin",
             f"of {len(genesis.replicas)} replicas none may fail, so none can come back without its journal: nobody "
@@ -64,8 +64,8 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
         return ResetPlan(tuple(files), tuple(kept), f"layer1 start --home {config.home} --rebuild", warning, None)
     warning = (
         f"Without its journal this replica does not know what it signed. It counts as failed until it has rejoined: do "
-        f"this to at most {genesis.faults} of the {len(genesis.replicas)} replicas at a time, and to no other before "
-        "this one votes again."
+        f"this to at most {genesis.replica_set.faults} of the {len(genesis.replicas)} replicas at a time, and to no "
+        "other before this one votes again."
     )
     start = f"layer1 start --home {config.home} --rejoin"
     files += [path for path in [config.data / FORMAT_NAME] if path.exists()]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -27,14 +28,15 @@ from layer1.consensus.certificates import Checker, votes_of
 from layer1.consensus.evidence import Witness, verify
 from layer1.consensus.messages import Finalization, Finalize, Notarization, Notarize, Nullification, Nullify, Proposal
 from layer1.consensus.records import decode_record as decode_vote_record
+from layer1.crypto import PublicKey
 from layer1.dataformat import check_format
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.header import BlockId
 from layer1.journal import Damaged, Examined, examine
 from layer1.ledger.genesis import Genesis
+from layer1.proof import Trust, check_path, trusted_config
 from layer1.replica import checkpoints
 from layer1.replica.application import Application, Floor
-from layer1.replica.core import consensus_config
 from layer1.replica.evidence import EvidenceBook
 from layer1.replica.records import (
     BlockRecord,
@@ -115,11 +117,14 @@ class _Verification:
         self._config = config
         self._genesis = genesis
         self._progress = progress
-        self._constants = consensus_config(genesis)
         self._application = Application(genesis)
         self._checkpoint: Floor | None = None
+        self._trust = Trust(genesis)
+        """With the replica sets of the checkpoint, if there is one."""
         self._final: dict[int, BlockId] = {}
-        """What the journal calls final, by height."""
+        """What the journal calls final, by height, and in the last epoch that does."""
+        self._public: PublicKey = b""
+        """The key of this replica."""
         self._whole = True
         """Whether every block up to here was there and sound."""
         self.verdict = Verdict(genesis.chain_id.hex(), config.index)
@@ -132,8 +137,9 @@ class _Verification:
             return self.verdict
         try:
             with examine(self._config.journal) as journal:
-                self._check_records(journal)
+                self._final = _final_blocks(journal)
                 self._check_state(journal)
+                self._check_records(journal)
         except Damaged as error:
             self._find(f"the journal {self._config.journal}", str(error), REJOIN)
             self._check_state(None)
@@ -145,12 +151,15 @@ class _Verification:
     def _check_key(self) -> None:
         where, index = f"the key {self._config.key}", self._config.index
         remedy = "put the key of this replica back; without it the replica cannot take part"
+        known = self._genesis.replicas
+        self._public = known[index] if 0 <= index < len(known) else b""
         try:
             public = read_key(self._config.key).public
         except LocalError as error:
             self._find(where, str(error), remedy)
             return
-        if not 0 <= index < len(self._genesis.replicas) or self._genesis.replicas[index] != public:
+        self._public = self._public or public
+        if public != self._public:
             self._find(where, f"it is not that of replica {index} in {self._config.genesis}", remedy)
 
     # --------------------------------------------------------------------------------------------------- the journal
@@ -160,7 +169,7 @@ class _Verification:
         where = f"the journal {self._config.journal}"
         if journal.torn_bytes:
             self.verdict.notes.append(f"the journal ends in {journal.torn_bytes} bytes that a crash tore: no damage")
-        checks = _RecordChecks(self._genesis, self._config.index)
+        checks = _RecordChecks(self._application.trust, self._public)
         for number, data in enumerate(journal.records()):
             self._progress("journal", number, 0)
             try:
@@ -168,11 +177,11 @@ class _Verification:
             except (LocalError, RemoteError, Refused) as error:
                 self._find(where, f"record {number}: {error}", REJOIN)
                 break
-        self._final, self.verdict.records = checks.final, dict(sorted(checks.counts.items()))
+        self.verdict.records = dict(sorted(checks.counts.items()))
 
     def _replay(self, journal: Examined) -> None:
         """Execute what only the journal holds."""
-        replay = Replay(self._application, self._constants, EvidenceBook())
+        replay = Replay(self._application, EvidenceBook())
         try:
             for block in replay.run(journal.records()):
                 self._progress("blocks in the journal", block.header.height, 0)
@@ -192,7 +201,7 @@ class _Verification:
             if self._whole:
                 what = f"it ends at block {below}, the checkpoint is of block {self._checkpoint.header.height}"
                 self._find("the database", what, REFILL)
-            self._application.floor = self._checkpoint
+            self._application.resume(self._trust, self._checkpoint)
         if journal is not None:
             self._replay(journal)
         self.verdict.height = self._application.floor.header.height
@@ -203,7 +212,7 @@ class _Verification:
         try:
             pieces = read_checkpoint(path)
             if pieces is not None:
-                self._checkpoint = checkpoints.load(self._genesis, self._constants, pieces)
+                self._trust, self._checkpoint = checkpoints.load(self._genesis, pieces)
                 self.verdict.checkpoint_height = self._checkpoint.header.height
         except LocalError as error:
             self._find(f"the checkpoint {path}", str(error), REBUILD)
@@ -228,8 +237,7 @@ class _Verification:
             store.close()
 
     def _check_blocks(self, store: Store) -> None:
-        checker = Checker(self._constants)
-        height = 0
+        checker, height = self._application.trust.checker(0), 0
         try:
             self._progress("database file", 0, 0)
             if faults := store.faults():
@@ -238,6 +246,8 @@ class _Verification:
                 done = []
                 for block in blocks:
                     height = block.header.height
+                    if checker.epoch != block.header.epoch:
+                        checker = self._application.trust.checker(block.header.epoch)
                     done.append(self._check_block(block, checker))
                     self._progress("blocks in the database", height, store.height)
                     checker.forget_below(block.header.view)
@@ -262,13 +272,14 @@ class _Verification:
         floor, header = self._application.floor, block.header
         if header.height != floor.header.height + 1:
             raise RemoteError(f"it comes after block {floor.header.height}: blocks are missing")
-        _check_final(block, checker)
+        check_path(header, block.path, block.finalization)
+        checker.certificate(block.finalization)
         if self._final.get(header.height, header.id) != header.id:
             raise RemoteError(
                 f"it is {header.id.hex()}, but the journal says {self._final[header.height].hex()} is final"
             )
         self._application.validate(header, floor.header, tuple(part_of(encoded) for encoded in block.batches))
-        (committed,) = self._application.commit([header], block.finalization)
+        (committed,) = self._application.commit([header, *block.path], block.finalization)
         self.verdict.stored_blocks += 1
         self.verdict.transactions += len(committed.transactions)
         if self._checkpoint is not None and self._checkpoint.header.height == header.height:
@@ -303,15 +314,15 @@ class _Verification:
 class _RecordChecks:
     """What can be said of a journal's records without executing anything."""
 
-    def __init__(self, genesis: Genesis, index: int) -> None:
-        config = consensus_config(genesis)
+    def __init__(self, trust: Trust, key: PublicKey) -> None:
         self.counts: Counter[str] = Counter()
-        self.final: dict[int, BlockId] = {}
-        self._heights: dict[BlockId, int] = {}
-        self._index = index
-        self._voters = genesis.voters
-        self._checker = Checker(config)
-        self._witness = Witness(config, self._checker)
+        self._final: dict[tuple[int, int], BlockId] = {}
+        """By epoch and height: what an epoch built behind its last block is final in it alone."""
+        self._places: dict[BlockId, tuple[int, int]] = {}
+        self._trust = trust
+        self._key = key
+        self._of_epoch: dict[int, tuple[int, Checker, Witness]] = {}
+        """Where this replica stands in the set, none if behind all; who checks; who remembers."""
 
     def check(self, record: Record) -> None:
         """Take the next one.
@@ -325,11 +336,11 @@ class _RecordChecks:
             case ConsensusRecord():
                 self._check_consensus(record.record)
             case BlockRecord():
-                self._heights[record.header.id] = record.header.height
+                self._places[record.header.id] = record.header.epoch, record.header.height
             case FinalRecord():
                 self._check_final(record)
             case EvidenceRecord():
-                verify(record.evidence, self._voters)
+                verify(record.evidence, self._trust.voters(record.evidence.epoch))
             case _:
                 pass
 
@@ -338,31 +349,60 @@ class _RecordChecks:
             case Notarize() | Finalize() | Nullify():
                 self._check_vote(record)
             case Proposal():
-                self._checker.vote(record.vote)
-                if record.vote.replica == self._index:
+                position, checker, _ = self._epoch(record.vote.epoch)
+                checker.vote(record.vote)
+                if record.vote.replica == position:
                     self._check_vote(record.vote)
             case Notarization() | Finalization() | Nullification():
-                self._checker.certificate(record)
+                position, checker, _ = self._epoch(record.epoch)
+                checker.certificate(record)
                 for vote in votes_of(record):
-                    if vote.replica == self._index:
+                    if vote.replica == position:
                         self._check_vote(vote)
             case _:
                 pass
 
     def _check_vote(self, vote: Notarize | Finalize | Nullify) -> None:
         """Of this replica."""
-        if vote.replica != self._index:
-            raise LocalError(f"a vote of replica {vote.replica}, this is {self._index}")
-        self._checker.vote(vote)
-        if (other := self._witness.see(vote)) is not None:
+        position, checker, witness = self._epoch(vote.epoch)
+        if vote.replica != position:
+            raise LocalError(f"a vote of replica {vote.replica} in epoch {vote.epoch}, this is {position}")
+        checker.vote(vote)
+        if (other := witness.see(vote)) is not None:
             raise LocalError(f"this replica contradicted itself: it signed {other} and {vote}")
 
     def _check_final(self, record: FinalRecord) -> None:
-        self._checker.certificate(record.finalization)
+        _, checker, _ = self._epoch(record.finalization.epoch)
+        checker.certificate(record.finalization)
         for block in record.blocks:
-            height = self._heights.get(block)
-            if height is not None and self.final.setdefault(height, block) != block:
-                raise LocalError(f"blocks {self.final[height].hex()} and {block.hex()} of height {height} are final")
+            place = self._places.get(block)
+            if place is not None and (other := self._final.setdefault(place, block)) != block:
+                raise LocalError(f"blocks {other.hex()} and {block.hex()} of height {place[1]} are final")
+
+    def _epoch(self, epoch: int) -> tuple[int, Checker, Witness]:
+        if epoch not in self._of_epoch:
+            replicas = self._trust.set_of(epoch)
+            checker = self._trust.checker(epoch)
+            position = replicas.keys.index(self._key) if self._key in replicas.keys else len(replicas.keys)
+            config = trusted_config(self._trust.genesis, replicas)
+            self._of_epoch[epoch] = position, checker, Witness(config, checker)
+        return self._of_epoch[epoch]
+
+
+def _final_blocks(journal: Examined) -> dict[int, BlockId]:
+    """What the journal calls final, by height; a later epoch knows better than the one before, which built filler."""
+    final: dict[int, BlockId] = {}
+    heights: dict[BlockId, int] = {}
+    with suppress(LocalError, RemoteError):  # told by those who look closer
+        for data in journal.records():
+            match record := decode_record(data):
+                case BlockRecord():
+                    heights[record.header.id] = record.header.height
+                case FinalRecord():
+                    final.update((heights[block], block) for block in record.blocks if block in heights)
+                case _:
+                    pass
+    return final
 
 
 def _bulks(store: Store) -> Iterator[Sequence[CommittedBlock]]:
@@ -370,15 +410,3 @@ def _bulks(store: Store) -> Iterator[Sequence[CommittedBlock]]:
     while blocks := store.blocks(first, BULK):
         yield blocks
         first = blocks[-1].header.height + 1
-
-
-def _check_final(block: CommittedBlock, checker: Checker) -> None:
-    """Raise :class:`RemoteError` unless the path leads to a block that a quorum finalized."""
-    last = block.header
-    for header in block.path:
-        if header.parent != last.id or header.height != last.height + 1:
-            raise RemoteError(f"the path to the finalized block breaks at block {header.height}")
-        last = header
-    if (block.finalization.block, block.finalization.view) != (last.id, last.view):
-        raise RemoteError(f"its certificate is of view {block.finalization.view}, its path leads to view {last.view}")
-    checker.certificate(block.finalization)

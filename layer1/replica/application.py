@@ -6,13 +6,16 @@ anything else stops it.
 Every block above the last final one (the floor) that was built or validated has its state here, under its id. A block
 known from the journal is executed when it is first needed. Committing moves the floor and forgets its siblings.
 
+A block that changes the replica set is the boundary of its epoch. Whatever its epoch builds on it is filler: it is
+empty, changes nothing, not even at deadlines, serves to make the boundary final, and is dropped with the epoch.
+
 Source: docs/design/consensus.md, rules 3 and 7; "Execution and state".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from layer1 import merkle
 from layer1.block import CommittedBlock
@@ -20,10 +23,13 @@ from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash
 from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
-from layer1.ledger.execute import Execution, execute
+from layer1.ledger.execute import Execution, execute, execute_filler
 from layer1.ledger.genesis import Genesis, genesis_header
+from layer1.ledger.records import REPLICA_SET_KEY
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
+from layer1.proof import Handover, HeadProof, Trust
 from layer1.replica.weight import Filling, block_weight, total_weight
 
 MAX_PASSED = 64
@@ -72,6 +78,13 @@ class Floor:
     header: Header
     finalization: Finalization | None
     state: State
+    path: tuple[Header, ...] = ()
+    """Filler that leads to the finalized header, behind a boundary."""
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether its children belong to the next epoch."""
+        return self.state.replica_set.epoch > self.header.epoch
 
 
 class Application:
@@ -80,10 +93,27 @@ class Application:
     def __init__(self, genesis: Genesis) -> None:
         header = genesis_header(genesis)
         self.floor = Floor(header.id, header, None, State.genesis(genesis))
+        self.trust = Trust(genesis)
+        """The replica sets so far, with what proves them to others."""
         self._parameters = genesis.parameters
-        self._replica_set = genesis.replica_set_hash
         self._blocks: dict[BlockId, Executed] = {}
         self._refused: dict[BlockId, str] = {}
+
+    def resume(self, trust: Trust, floor: Floor) -> None:
+        """Go on from a checkpoint."""
+        if trust.replica_set != floor.state.replica_set:
+            raise LocalError(
+                f"the checkpoint of block {floor.header.height} leads to the set of epoch {trust.replica_set.epoch}, "
+                f"its state holds that of epoch {floor.state.replica_set.epoch}; it is damaged"
+            )
+        for handover in trust.handovers:
+            self.trust.follow(handover)
+        self.floor = floor
+
+    @property
+    def replica_set(self) -> ReplicaSet:
+        """Who certifies the next block of the ledger."""
+        return self.floor.state.replica_set
 
     def get(self, block: BlockId) -> Executed | None:
         """A block above the floor."""
@@ -140,8 +170,10 @@ class Application:
     def build(self, view: int, epoch: int, parent: Header, wall_time: int, candidates: Iterable[Part]) -> Executed:
         """Execute what fits of the candidates above `parent`, which is at or above the floor."""
         parent_id = parent.id
-        parts = self._choose(parent_id, candidates)
-        execution = execute(self.state_after(parent_id), wall_time, _transactions(parts))
+        state = self.state_after(parent_id)
+        is_filler = state.replica_set.epoch > epoch
+        parts = () if is_filler else self._choose(parent_id, candidates)
+        execution = execute_filler(state, wall_time) if is_filler else execute(state, wall_time, _transactions(parts))
         header = Header(
             epoch=epoch,
             view=view,
@@ -153,7 +185,7 @@ class Application:
             transactions_root=execution.transactions_root,
             state_root=execution.state.root,
             outputs_root=execution.outputs_root,
-            replica_set=self._replica_set,
+            replica_set=parent.replica_set if is_filler else state.replica_set.hash,
         )
         return self._keep(header, parts, execution)
 
@@ -179,14 +211,15 @@ class Application:
             del self._refused[next(iter(self._refused))]
 
     def commit(self, headers: Sequence[Header], finalization: Finalization) -> list[CommittedBlock]:
-        """Make these blocks final, oldest first; those at or below the floor are passed over.
+        """Make these blocks final, oldest first, up to a boundary; those at or below the floor are passed over.
 
         Raises:
             LocalError: One was refused here, or does not follow the floor: this replica and the others diverge.
         """
         committed = []
         for i, header in enumerate(headers):
-            if header.height > self.floor.header.height:
+            is_filler = header.epoch < self.replica_set.epoch
+            if header.height > self.floor.header.height and not is_filler:
                 committed.append(self._commit(header, finalization, tuple(headers[i + 1 :])))
         if committed:
             self._forget_siblings()
@@ -232,8 +265,7 @@ class Application:
         transactions = _transactions(parts)
         _same("height", header.height, parent.height + 1)
         _same("parent", header.parent, parent.id)
-        _same("epoch", header.epoch, parent.epoch)
-        _same("replica set", header.replica_set, self._replica_set)
+        is_filler = self._check_epoch(header, parent)
         _same("batches root", header.batches_root, _batches_root(parts))
         if len(transactions) > self._parameters.max_block_transactions:
             raise RemoteError(
@@ -242,12 +274,29 @@ class Application:
         weight, heaviest = sum(part.weight for part in parts), block_weight(self._parameters)
         if weight > heaviest:
             raise RemoteError(f"{weight} signatures in a block; at most {heaviest} may be")
-        execution = execute(self.state_after(header.parent), header.wall_time, transactions)
-        _same("clock", header.clock, execution.clock)
-        _same("transactions root", header.transactions_root, execution.transactions_root)
-        _same("outputs root", header.outputs_root, execution.outputs_root)
-        _same("state root", header.state_root, execution.state.root)
-        return self._keep(header, parts, execution)
+        state = self.state_after(header.parent)
+        if is_filler and parts:
+            raise RemoteError(f"{len(parts)} batches behind the last block of epoch {header.epoch}, not 0")
+        run = execute_filler(state, header.wall_time) if is_filler else execute(state, header.wall_time, transactions)
+        _same("clock", header.clock, run.clock)
+        _same("transactions root", header.transactions_root, run.transactions_root)
+        _same("outputs root", header.outputs_root, run.outputs_root)
+        _same("state root", header.state_root, run.state.root)
+        return self._keep(header, parts, run)
+
+    def _check_epoch(self, header: Header, parent: Header) -> bool:
+        """Compare epoch and replica set; whether this is filler.
+
+        An epoch begins on the boundary that is final here, and on nothing that its predecessor built behind it.
+        """
+        following = self.state_after(header.parent).replica_set
+        if header.epoch == parent.epoch:
+            _same("replica set", header.replica_set, parent.replica_set)
+            return following.epoch > header.epoch
+        _same("epoch", header.epoch, following.epoch)
+        _same("replica set", header.replica_set, following.hash)
+        _same("boundary", header.parent, self.floor.id)
+        return False
 
     def _keep(self, header: Header, parts: tuple[Part, ...], execution: Execution) -> Executed:
         executed = Executed(header.id, header, parts, execution)
@@ -265,6 +314,9 @@ class Application:
             )
         executed.execution.state.commit()
         self.floor = Floor(block, header, finalization, executed.execution.state)
+        if self.floor.is_boundary:
+            self.floor = replace(self.floor, path=path)
+            self._hand_over()
         return CommittedBlock(
             header=header,
             finalization=finalization,
@@ -275,11 +327,17 @@ class Application:
             events=executed.execution.events,
         )
 
+    def _hand_over(self) -> None:
+        """Note what proves the next replica set to those who know the one before."""
+        floor, state = self.floor, self.floor.state
+        head = HeadProof(floor.header, floor.path, floor.finalization)
+        self.trust.follow(Handover(head, state.replica_set, state.prove(REPLICA_SET_KEY)))
+
     def _forget_siblings(self) -> None:
-        """Keep only descendants of the floor: a state beside it can never be read again."""
+        """Keep only descendants of the floor in its epoch: a state beside it can never be read again."""
         kept, known = dict[BlockId, Executed](), {self.floor.id}
         for executed in sorted(self._blocks.values(), key=lambda executed: executed.header.height):
-            if executed.header.parent in known:
+            if executed.header.parent in known and executed.header.epoch == self.replica_set.epoch:
                 known.add(executed.id)
                 kept[executed.id] = executed
         self._blocks = kept

@@ -21,8 +21,10 @@ from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Transaction
 from layer1.replica.lanes import Lane, PeerShares
 from layer1.replica.mempool import is_dispute
-from layer1.replica.weight import block_weight, heaviest, total_weight, weight
+from layer1.replica.weight import block_weight, bound, heaviest, total_weight, weight
 
+MAX_NUMBER = 2**62
+"""No replica has this number or above; whether it is one of the set, not all know at the same time."""
 KEPT_BAD = 1_000
 """Digests of bad batches that are remembered, so that a second look costs nothing."""
 
@@ -63,9 +65,8 @@ class Held:
 class BatchStore:
     """Batches that are not final yet. What is asked for each block or batch costs the same however many there are."""
 
-    def __init__(self, parameters: Parameters, replicas: int) -> None:
+    def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self._replicas = replicas
         self._held: dict[Hash, Held] = {}
         self._disputes: Lane[Held] = Lane()
         self._ordinary: Lane[Held] = Lane()
@@ -191,8 +192,8 @@ class BatchStore:
         if len(encoded) > most:
             raise RemoteError(f"a batch of {len(encoded)} bytes; at most {most} are taken")
         batch = decode(encoded, Batch)
-        if not 0 <= batch.replica < self._replicas:
-            raise RemoteError(f"a batch of replica {batch.replica}; there are {self._replicas}")
+        if not 0 <= batch.replica < MAX_NUMBER:
+            raise RemoteError(f"a batch of replica {batch.replica}; numbers are from 0 to below {MAX_NUMBER}")
         if not 1 <= len(batch.transactions) <= MAX_BATCH_TRANSACTIONS:
             raise RemoteError(
                 f"a batch of {len(batch.transactions)} transactions; 1 to {MAX_BATCH_TRANSACTIONS} may be"
@@ -210,10 +211,11 @@ class BatchStore:
         if size > most:
             raise RemoteError(f"a batch of {size} transactions; a block holds {most} of them at most")
         weights = [weight(transaction) for transaction in transactions]
-        if max(weights) > heaviest(p) or sum(weights) > batch_weight(p):
+        too_heavy = any(found > bound(item, p) for item, found in zip(transactions, weights, strict=True))
+        if too_heavy or sum(weights) > batch_weight(p):
             raise RemoteError(
                 f"a batch of {sum(weights)} signatures, {max(weights)} in one transaction; at most {batch_weight(p)}, "
-                f"{heaviest(p)} in one, are taken"
+                f"{heaviest(p)} in one about a group, are taken"
             )
 
     def _insert(self, held: Held) -> None:

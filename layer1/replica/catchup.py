@@ -4,7 +4,8 @@ Safety: a fetched block is executed only under a finalization that was checked, 
 
 Consensus names a finalization whose ancestry is not here. From the floor on, one peer at a time is asked for the next
 final blocks; one that does not answer, or answers wrongly, gives way to the next. Blocks come in segments: each ends
-with a block that has its own finalization, which is checked before anything of the segment is executed. Account
+with a block that has its own finalization, which is checked before anything of the segment is executed. The last block
+of an epoch may have that of filler behind it, and the filler's headers; no segment reaches beyond it. Account
 signatures are not verified again: more than f honest replicas verified each before they finalized its block.
 
 Source: docs/design/consensus.md, "Catching up, joining, leaving".
@@ -20,11 +21,11 @@ from layer1 import merkle
 from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import decode
 from layer1.consensus.certificates import Checker
-from layer1.consensus.config import Config
 from layer1.consensus.messages import Finalization, View
 from layer1.crypto import Hash
 from layer1.errors import RemoteError
 from layer1.header import Header
+from layer1.proof import Trust, check_path
 from layer1.replica.application import Part
 from layer1.replica.messages import Blocks, BlocksRequest, FinalBlock
 
@@ -86,14 +87,21 @@ class Segment:
         """Oldest first."""
         return tuple(block.header for block in self.blocks)
 
+    @property
+    def path(self) -> tuple[Header, ...]:
+        """Filler, if the last block is a boundary that was made final by it."""
+        return self.blocks[-1].path
+
 
 class CatchUpState:
     """What is missing, who was asked, and what has come."""
 
-    def __init__(self, config: Config, index: int) -> None:
-        self._config = config
-        self._checker = Checker(config)
-        self._peers = deque(peer for peer in range(len(config.replicas)) if peer != index)
+    def __init__(self, trust: Trust, index: int) -> None:
+        self._trust = trust
+        self._checkers: dict[int, Checker] = {}
+        """Of the epoch of the last segment."""
+        self._peers = deque(number for number in trust.replica_set.numbers if number != index)
+        """All that were ever asked or linked: whoever has left the set still has its blocks."""
         self._target_view = 0
         self._asked: Counter[int] = Counter()
         """How often each may still answer: an answer that comes late, over a slow link, is as good as one in time."""
@@ -119,14 +127,27 @@ class CatchUpState:
         """Who sent the next block; of use only while :attr:`busy`."""
         return self._segments[0].sender if self._segments else -1
 
+    def meet(self, peer: int) -> None:
+        """A link with this peer is open, or it belongs to the set now: it may be asked."""
+        if peer not in self._peers:
+            self._peers.append(peer)
+
+    def part(self, peer: int) -> None:
+        """The link with a peer that is not in the set is gone."""
+        if peer in self._peers and peer not in self._trust.replica_set.numbers:
+            self._peers.remove(peer)
+
     def aim(self, view: View, sender: int, now_ms: int) -> None:
         """A block of this view is final, or may be, and not here; ask the sender first."""
         self._target_view = max(self._target_view, view)
         if self._retry_ms is None:
             self._retry_ms, self._empty = now_ms, 0
-            if sender in self._peers:
-                self._peers.remove(sender)
-                self._peers.appendleft(sender)
+            self._prefer(sender)
+
+    def _prefer(self, peer: int) -> None:
+        if peer in self._peers:
+            self._peers.remove(peer)
+            self._peers.appendleft(peer)
 
     def request(self, floor: Header, now_ms: int) -> tuple[int, BlocksRequest] | None:
         """What to ask whom now; nothing while an answer is awaited or worked through, or when nothing is missing."""
@@ -164,8 +185,7 @@ class CatchUpState:
         fresh = [block for block in message.blocks if block.header.height > floor.height]
         if fresh:
             self._segments.extend(_segments(fresh, floor, sender))
-            self._peers.remove(sender)
-            self._peers.appendleft(sender)
+            self._prefer(sender)
             self._empty = 0
 
     def next_block(self) -> tuple[FinalBlock, Segment | None] | None:
@@ -188,13 +208,16 @@ class CatchUpState:
         return block, segment
 
     def _check(self, segment: Segment) -> None:
+        epoch = segment.headers[-1].epoch
         try:
-            self._checker.certificate(segment.finalization)
+            checker = self._checkers.get(epoch) or self._trust.checker(epoch)
+            checker.certificate(segment.finalization)
         except RemoteError:
             self._segments.clear()
             self._peers.rotate(-1)
             raise
-        self._checker.forget_below(segment.finalization.view + 1)
+        checker.forget_below(segment.finalization.view + 1)
+        self._checkers = {epoch: checker}
 
 
 def _segments(blocks: Sequence[FinalBlock], floor: Header, sender: int) -> list[Segment]:
@@ -209,9 +232,10 @@ def _segments(blocks: Sequence[FinalBlock], floor: Header, sender: int) -> list[
             raise RemoteError(f"the batches of block {header.height} are not those that its header names")
         parent, parent_id = header, header.id
         collected.append(block)
+        if header.epoch != collected[0].header.epoch:
+            raise RemoteError(f"block {header.height} is of epoch {header.epoch}, and nothing ends the one before")
         if block.finalization is not None:
-            if block.finalization.block != parent_id or block.finalization.view != header.view:
-                raise RemoteError(f"the finalization with block {header.height} names another block")
+            check_path(header, block.path, block.finalization)
             segments.append(Segment(tuple(collected), block.finalization, sender))
             collected = []
     if collected:
@@ -239,7 +263,9 @@ def answer(blocks: Sequence[CommittedBlock], first: int) -> Blocks:
         if complete and (complete >= MAX_BLOCKS or size >= MAX_ANSWER_BYTES):
             break
         size += sum(map(len, block.batches))
-        chosen.append(FinalBlock(block.header, block.batches, None if block.path else block.finalization))
-        if not block.path:
+        is_last = not block.path or block.is_boundary
+        path = block.path if is_last else ()
+        chosen.append(FinalBlock(block.header, block.batches, block.finalization if is_last else None, path))
+        if is_last:
             complete = len(chosen)
     return Blocks(tuple(chosen[:complete]))

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 from layer1.codec import Struct, decode, encode
-from layer1.consensus.certificates import Checker
-from layer1.consensus.config import Config
 from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash
 from layer1.errors import LocalError, RemoteError
@@ -31,9 +29,10 @@ from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.image import collect
 from layer1.ledger.state import State
+from layer1.proof import Handover, HeadProof, Trust, verify_head
 from layer1.replica.application import Floor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Rises with every change of what a checkpoint holds."""
 
 
@@ -57,15 +56,20 @@ class Head(Struct):
 
     format_version: int
     chain_id: Hash
+    handovers: tuple[Handover, ...]
+    """All until now: whose certificate counts."""
     header: Header
+    path: tuple[Header, ...]
+    """Filler, if the block is a boundary."""
     finalization: Finalization
-    """Names this very header."""
+    """Names this header, or the last one of the path."""
 
 
-def pieces(genesis: Genesis, floor: Floor) -> Iterator[bytes]:
+def pieces(trust: Trust, floor: Floor) -> Iterator[bytes]:
     """A checkpoint of a final block as it is now, each piece encoded when it is asked for."""
     assert floor.finalization is not None, "genesis needs no checkpoint"
-    head = Head(FORMAT_VERSION, genesis.chain_id, floor.header, floor.finalization)
+    chain_id, handovers = trust.genesis.chain_id, tuple(trust.handovers)
+    head = Head(FORMAT_VERSION, chain_id, handovers, floor.header, floor.path, floor.finalization)
     return chain((encode(head),), floor.state.image().pieces())
 
 
@@ -78,15 +82,15 @@ def read_head(found: Iterator[bytes]) -> Head:
     return decode(next(found, b""), Head)
 
 
-def load(genesis: Genesis, config: Config, found: Iterator[bytes]) -> Floor:
-    """The final block of a checkpoint and the state after it.
+def load(genesis: Genesis, found: Iterator[bytes]) -> tuple[Trust, Floor]:
+    """The final block of a checkpoint and the state after it, and the replica sets until then.
 
     Raises:
         LocalError: It is damaged, of another version or ledger, not certified, or not the state that was certified.
     """
     try:
         head = read_head(found)
-        _check_head(head, genesis, config)
+        trust = _check_head(head, genesis)
         records, header = collect(found), head.header
     except RemoteError as error:
         raise LocalError(f"the checkpoint cannot be used: {error}") from error
@@ -96,18 +100,17 @@ def load(genesis: Genesis, config: Config, found: Iterator[bytes]) -> Floor:
             f"the checkpoint of block {header.height} holds a state with root {state.root.hex()}, but "
             f"{header.state_root.hex()} is certified"
         )
-    return Floor(header.id, header, head.finalization, state)
+    return trust, Floor(header.id, header, head.finalization, state, head.path)
 
 
-def _check_head(head: Head, genesis: Genesis, config: Config) -> None:
+def _check_head(head: Head, genesis: Genesis) -> Trust:
     if head.format_version != FORMAT_VERSION:
         raise RemoteError(f"it has format {head.format_version}, this version reads {FORMAT_VERSION}")
     if head.chain_id != genesis.chain_id:
         raise RemoteError(f"it is of chain {head.chain_id.hex()}, this is {genesis.chain_id.hex()}")
-    named, header = head.finalization, head.header
-    if (named.view, named.block) != (header.view, header.id):
-        raise RemoteError(f"its certificate is of view {named.view}, its header of view {header.view}")
-    Checker(config).certificate(named)
+    trust = Trust(genesis, head.handovers)
+    verify_head(trust, HeadProof(head.header, head.path, head.finalization))
+    return trust
 
 
 class Checkpoints:

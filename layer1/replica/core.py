@@ -2,6 +2,10 @@
 
 Safety: nothing here signs or decides on its own; consensus does the one, the application the other.
 
+Each epoch has a consensus core of its own. When the boundary of an epoch is final, the next one begins above it, in the
+next view, with the set that it names; who is not in that set goes on listening. Peers that are in an earlier epoch are
+answered with the finalization that ended it, and fetch the boundary like any other final block.
+
 Consensus asks with effects (`Build`, `Validate`, `Commit`, `CatchUp`), which are answered here as soon as everything
 they need is at hand, and the rest of the replica hears of it: what is final leaves the mempool, what a proposal lacks
 is fetched, what is pending makes consensus work. All of it is one deterministic machine, so that whole networks run in
@@ -28,6 +32,7 @@ from layer1.crypto import HASH_BYTES, Hash, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, Untimely
 from layer1.header import BlockId, Header
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Transaction
 from layer1.replica import checkpoints, events
 from layer1.replica.announcing import MAX_ANNOUNCED, Announcements
@@ -56,11 +61,12 @@ from layer1.replica.records import (
     CheckpointRecord,
     ConsensusRecord,
     EvidenceRecord,
+    FenceRecord,
     FinalRecord,
     PeerRecord,
     Record,
 )
-from layer1.replica.rejoin import standing
+from layer1.replica.rejoin import REJOINING, standing
 from layer1.replica.restart import Replay
 from layer1.replica.serving import Allowances, Loads
 from layer1.replica.shares import PoolLimits
@@ -73,15 +79,15 @@ _CERTIFICATES = {kind.__struct_config__.tag for kind in (Notarization, Finalizat
 """Tags: the second byte of a record, which is an array that starts with its tag."""
 
 
-def consensus_config(genesis: Genesis) -> Config:
-    """What consensus must know, from the genesis."""
+def consensus_config(genesis: Genesis, replica_set: ReplicaSet) -> Config:
+    """What consensus must know in the epoch of this set."""
     parameters = genesis.parameters
     return Config(
         chain_id=genesis.chain_id,
-        epoch=0,
-        replicas=genesis.replicas,
-        replica_set=genesis.replica_set_hash,
-        fault_model=genesis.fault_model,
+        epoch=replica_set.epoch,
+        replicas=replica_set.keys,
+        replica_set=replica_set.hash,
+        fault_model=replica_set.fault_model,
         term_views=parameters.term_views,
         drift_bound_ms=parameters.drift_bound_ms,
         max_step_ms=parameters.max_step_ms,
@@ -93,6 +99,10 @@ def consensus_config(genesis: Genesis) -> Config:
         inclusion_timeout_ms=parameters.inclusion_timeout_ms,
         max_term_ms=max(60_000, parameters.view_timeout_ms),
     )
+
+
+_STILL_DONE = (consensus_events.Persist, consensus_events.Send, consensus_events.Broadcast, consensus_events.Accuse)
+"""What consensus asks for that is still done when its epoch is over: others may lack what made the boundary final."""
 
 
 class ReplicaCore:
@@ -111,15 +121,21 @@ class ReplicaCore:
     ) -> None:
         self.genesis = genesis
         self.index = index
-        self.config = consensus_config(genesis)
+        """Its number, or, while it is in no set, any that no replica has."""
+        self.config = consensus_config(genesis, genesis.replica_set)
         self.application = Application(genesis)
         self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
-        self.batches = BatchStore(genesis.parameters, len(genesis.replicas))
-        self.catchup = CatchUpState(self.config, index)
+        self.batches = BatchStore(genesis.parameters)
+        self.catchup = CatchUpState(self.application.trust, index)
         self.generations = Generations(self.config.faulty)
         self.evidence = EvidenceBook()
         self._key = key
         self._consensus: Consensus | None = None
+        self._fence: FenceRecord | None = None
+        self._answered_ms: dict[int, int] = {}
+        """By peer, when it was last told, or asked, how an epoch ended."""
+        self._members = genesis.replica_set
+        """The set of `config`."""
         self._fetches = Fetches()
         self._allowances = Allowances()
         self._validations: dict[BlockId, consensus_events.Validate] = {}
@@ -158,9 +174,9 @@ class ReplicaCore:
         Raises:
             LocalError: What is there does not fit together, or executing it gives other roots than it holds.
         """
-        replay = Replay(self.application, self.config, self.evidence)
         if checkpoint is not None:
-            self.application.floor = checkpoints.load(self.genesis, self.config, checkpoint)
+            self.application.resume(*checkpoints.load(self.genesis, checkpoint))
+        replay = Replay(self.application, self.evidence)
         self._checkpoints.restored(self.application.floor.header.height, 0)
         if stored is not None:
             replay.rebuild(stored)
@@ -174,8 +190,8 @@ class ReplicaCore:
             self.batches.add_own(part.encoded, batch, ids, 0).durable = True
         self._checkpoints.restored(self._checkpoints.height, replay.size_bytes)
         self.generations.peers = replay.generations
-        floor = self.application.floor
-        self._consensus = Consensus(self.config, self._key, self.index, floor.header, floor.finalization, replay.votes)
+        self._fence = replay.fence
+        self._consensus = self._consensus_of_epoch(replay.votes)
 
     @property
     def checkpoint_height(self) -> int:
@@ -188,7 +204,7 @@ class ReplicaCore:
         height = floor.header.height
         if self._checkpoints.is_due(height) and self.consensus.last_final == floor.header:
             self._checkpoints.begin(height, [encode(record) for record in self._base()])
-            self._effects.append(events.TakeCheckpoint(height, checkpoints.pieces(self.genesis, floor)))
+            self._effects.append(events.TakeCheckpoint(height, checkpoints.pieces(self.application.trust, floor)))
 
     def _base(self) -> list[Record]:
         """All that a restart from the last final block needs from the journal."""
@@ -199,6 +215,7 @@ class ReplicaCore:
             CheckpointRecord(floor.header.height, floor.id),
             *(PeerRecord(peer, generation) for peer, generation in self.generations.peers.items()),
             *(EvidenceRecord(evidence) for evidence in self.evidence),
+            *([self._fence] if self._fence is not None else []),
             *(BatchRecord(encoded) for encoded in batches.values()),
             *(BlockRecord(executed.header, executed.digests) for executed in above),
             *(ConsensusRecord(record) for record in self.consensus.checkpoint()),
@@ -240,7 +257,7 @@ class ReplicaCore:
             case events.PeerUp():
                 self._on_peer_up(event)
             case events.PeerDown():
-                pass
+                self.catchup.part(event.peer)
             case events.FromPeer():
                 self._on_message(event, now)
             case events.Submit():
@@ -348,15 +365,17 @@ class ReplicaCore:
     def _on_peer_up(self, event: events.PeerUp) -> None:
         """Tell a peer what it may have missed: our batches, and how far the chain is."""
         self._loads.reconnected(event.peer)
+        self.catchup.meet(event.peer)
         if self.generations.greet(event.peer, event.generation):
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
-        self._send(event.peer, standing(self.consensus, self.generations.peers.get(event.peer, 0)))
+        handovers = self.application.trust.handovers if event.generation == REJOINING else ()
+        self._send(event.peer, standing(self.consensus, self.generations.peers.get(event.peer, 0), handovers))
         own = tuple(held.digest for held in self.batches.pending() if held.packer == self.index)
         if own:
             self._send(event.peer, BatchAnnounce(own))
         finalization = self.application.floor.finalization
         if finalization is not None:
-            self._send(event.peer, ConsensusMessage(finalization))
+            self._send(event.peer, ConsensusMessage(finalization.epoch, finalization))
 
     def _on_message(self, event: events.FromPeer, now: Now) -> None:
         try:
@@ -370,7 +389,7 @@ class ReplicaCore:
             case ConsensusMessage():
                 if isinstance(message.message, Fetch) and not self._may_ask(peer, now):
                     return
-                self._step_consensus(consensus_events.Received(peer, message.message), now)
+                self._on_consensus_message(peer, message, now)
             case BatchData():
                 self._on_batch(peer, message.batch, now)
             case BatchAnnounce():
@@ -390,6 +409,25 @@ class ReplicaCore:
                 self.generations.hear(peer, message)
             case _:
                 assert_never(message)
+
+    def _on_consensus_message(self, peer: int, message: ConsensusMessage, now: Now) -> None:
+        """Between epochs nothing is said but how the earlier one ended."""
+        epoch = self.config.epoch
+        if message.epoch == epoch:
+            self._step_consensus(consensus_events.Received(self._position(peer), message.message), now)
+            return
+        if message.epoch > epoch:
+            answer = ConsensusMessage(epoch, Fetch(None, self.consensus.view, self.consensus.view))
+        elif message.epoch >= 0:
+            ended = self.application.trust.handovers[message.epoch].head.finalization
+            assert ended is not None, "genesis ends no epoch"
+            answer = ConsensusMessage(message.epoch, ended)
+        else:
+            raise RemoteError(f"a message of epoch {message.epoch}; they count from 0")
+        again_ms = self._answered_ms.get(peer, -self.config.rebroadcast_ms) + self.config.rebroadcast_ms
+        if message != answer and now.monotonic_ms >= again_ms:
+            self._answered_ms[peer] = now.monotonic_ms
+            self._send(peer, answer)
 
     def _on_batch(self, peer: int, encoded: bytes, now: Now) -> None:
         wanted = batch_digest(encoded) in self._fetches
@@ -457,11 +495,72 @@ class ReplicaCore:
         """
         waiting = deque([event])
         try:
-            while waiting:
+            while waiting and not self._is_epoch_over():
                 for effect in self.consensus.step(waiting.popleft(), now):
-                    waiting.extend(self._perform(effect, now))
+                    if not self._is_epoch_over() or isinstance(effect, _STILL_DONE):
+                        waiting.extend(self._perform(effect, now))
         except LocalError as error:
             raise LocalError(f"{error}{self.application.describe_refusals()}") from error
+        if self._is_epoch_over():
+            self._begin_epoch(now)
+
+    # --------------------------------------------------------------------------------------------------------- epochs
+
+    def _is_epoch_over(self) -> bool:
+        """Whether the boundary is final here."""
+        return self.application.replica_set.epoch > self.config.epoch
+
+    @property
+    def is_fenced_off(self) -> bool:
+        """Whether it may have voted in this epoch without remembering: it lost its journal in an earlier one.
+
+        See `layer1.replica.rejoin`, "Epochs".
+        """
+        fence, handovers = self._fence, self.application.trust.handovers
+        if fence is None or fence.epoch >= len(handovers):
+            return False
+        return handovers[fence.epoch].head.header.view < fence.view
+
+    def _begin_epoch(self, now: Now) -> None:
+        """Go on above the boundary; what the last epoch had not made final is over with it."""
+        self._validations.clear()
+        self._missing.clear()
+        self._fetches.keep_only(set())
+        self._answered_ms.clear()
+        self._consensus_wake_ms = None
+        self._consensus = self._consensus_of_epoch(())
+        self._work = WorkWatch(self.application, self.batches)
+        self._step_consensus(consensus_events.Started(), now)
+
+    def _consensus_of_epoch(self, records: Iterable[bytes]) -> Consensus:
+        """The consensus core of the epoch of the floor's children."""
+        floor, replicas = self.application.floor, self.application.replica_set
+        self.config, self._members = consensus_config(self.genesis, replicas), replicas
+        self.generations.faulty = self.config.faulty
+        own = replicas.number_of(self._key.public)
+        self.index = self.index if own is None else own
+        for number in replicas.numbers:
+            if number != self.index:
+                self.catchup.meet(number)
+        position = len(replicas.seats) if own is None else replicas.numbers.index(own)
+        finalization = None if floor.is_boundary else floor.finalization
+        return Consensus(
+            self.config, self._key, position, floor.header, finalization, records, votes=not self.is_fenced_off
+        )
+
+    def _position(self, number: int) -> int:
+        """Where consensus knows a replica: in the set its position; this one behind the set, then all others."""
+        position, size = self._members.position_of(number), len(self._members.seats)
+        if position is not None:
+            return position
+        return size if number == self.index else size + 1 + number
+
+    def _number(self, position: int) -> int:
+        """The replica that consensus knows by this position."""
+        numbers = self._members.numbers
+        if position < len(numbers):
+            return numbers[position]
+        return self.index if position == len(numbers) else position - len(numbers) - 1
 
     def _perform(self, effect: consensus_events.Effect, now: Now) -> Sequence[consensus_events.Event]:
         match effect:
@@ -472,9 +571,9 @@ class ReplicaCore:
                     if (held := self.batches.get(digest)) is not None:
                         self._make_durable(held, lazy=False)
             case consensus_events.Send():
-                self._serve(effect.receiver, ConsensusMessage(effect.message), now)
+                self._serve(self._number(effect.receiver), ConsensusMessage(self.config.epoch, effect.message), now)
             case consensus_events.Broadcast():
-                self._effects.append(events.TransmitAll(encode(ConsensusMessage(effect.message))))
+                self._effects.append(events.TransmitAll(encode(ConsensusMessage(self.config.epoch, effect.message))))
             case consensus_events.WakeAt():
                 self._consensus_wake_ms = effect.monotonic_ms
             case consensus_events.Accuse():
@@ -485,7 +584,7 @@ class ReplicaCore:
 
     def _accuse(self, effect: consensus_events.Accuse) -> None:
         why = f"contradiction: {_brief(effect.first)} and {_brief(effect.second)}"
-        self._effects.append(events.Misbehaved(effect.replica, why))
+        self._effects.append(events.Misbehaved(self._number(effect.replica), why))
         evidence = pair(effect.first, effect.second)
         if evidence is not None and self.evidence.add(evidence):
             self._journal(EvidenceRecord(evidence), lazy=True)
@@ -504,7 +603,7 @@ class ReplicaCore:
             case consensus_events.Commit():
                 self._commit(effect.headers, effect.finalization, now)
             case consensus_events.CatchUp():
-                self.catchup.aim(effect.finalization.view, effect.sender, now.monotonic_ms)
+                self.catchup.aim(effect.finalization.view, self._number(effect.sender), now.monotonic_ms)
             case _:
                 assert_never(effect)
         return ()
@@ -552,8 +651,9 @@ class ReplicaCore:
         return (consensus_events.Validated(block, True),)
 
     def _holders(self, effect: consensus_events.Validate) -> list[int]:
-        first = [effect.sender, self.config.leader(effect.proposal.header.view)]
-        return [peer for peer in (*first, *range(len(self.config.replicas))) if peer != self.index]
+        leader = self.config.leader(effect.proposal.header.view)
+        positions = (effect.sender, leader, *range(len(self.config.replicas)))
+        return [number for number in map(self._number, positions) if number != self.index]
 
     def _forget_validation(self, block: BlockId) -> None:
         self._missing.pop(block, None)
@@ -638,8 +738,13 @@ class ReplicaCore:
         if segment is not None:
             floor = self.application.floor.header.height
             fresh = [header for header in segment.headers if header.height > floor]
-            self._make_final(fresh, segment.finalization)
-            self._step_consensus(consensus_events.CaughtUp(segment.headers[-1], segment.finalization), now)
+            for filler in segment.path if fresh else ():
+                self._journal(BlockRecord(filler, ()), lazy=True)
+            self._make_final([*fresh, *segment.path], segment.finalization)
+            if self._is_epoch_over():
+                self._begin_epoch(now)
+            elif segment.headers[-1].epoch == self.config.epoch:
+                self._step_consensus(consensus_events.CaughtUp(segment.headers[-1], segment.finalization), now)
         if self.catchup.busy:
             self._effects.append(events.Again())
 

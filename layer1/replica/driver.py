@@ -121,7 +121,7 @@ class Replica:
         link, api = self.config.link, self.config.api
         try:
             if self._rejoin:
-                await rejoin(self.config, self.genesis, self._key, self.core.config)
+                await rejoin(self.config, self.genesis, self._key)
             self._journal = check_journal(self.config.journal)
             await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
             self._writer = StoreWriter(self.store, self._fail_from_thread)

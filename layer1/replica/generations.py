@@ -21,7 +21,7 @@ class Generations:
         """Of our journal."""
         self.peers: dict[int, int] = {}
         """The highest seen of each peer's."""
-        self._faulty = faulty
+        self.faulty = faulty
         self._outdated_by: set[int] = set()
         """Peers that saw a higher generation of our journal."""
 
@@ -49,7 +49,7 @@ class Generations:
             self._outdated_by.discard(peer)
             return
         self._outdated_by.add(peer)
-        if len(self._outdated_by) > self._faulty:
+        if len(self._outdated_by) > self.faulty:
             raise LocalError(
                 f"this replica runs on an old copy of its journal: it has generation {self.own}, the replicas "
                 f"{sorted(self._outdated_by)} saw a later one. What it signed since is not known here. Put the newest "

@@ -21,9 +21,9 @@ from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.execute import rehearse
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.state import State
-from layer1.ledger.transactions import Accusation, Transaction, Transfer, signers
+from layer1.ledger.transactions import CloseGroup, Report, Transaction, Wedge, signers
 from layer1.replica.shares import PoolLimits, Shares
-from layer1.replica.weight import block_weight, heaviest, weight
+from layer1.replica.weight import block_weight, bound, weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Mempool:
                 continue
             size = len(encode(transaction))
             admit(state, transaction, size)
-            _check_weight(transaction, heaviest(state.parameters))
+            _check_weight(transaction, bound(transaction, state.parameters))
             payers, lane = signers(transaction.payload), is_dispute(transaction)
             entry = Entry(name, transaction, size, payers, source, now_ms, lane)
             fresh[entry.name] = entry
@@ -242,7 +242,7 @@ def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehea
 
 def is_dispute(transaction: Transaction) -> bool:
     """Whether a transaction has a deadline to meet: everything on an existing group."""
-    return not isinstance(transaction.payload, Transfer | Accusation) and not signers(transaction.payload)
+    return isinstance(transaction.payload, CloseGroup | Wedge | Report)
 
 
 def _check_weight(transaction: Transaction, most: int) -> None:

@@ -12,8 +12,9 @@ from layer1.codec import Struct
 from layer1.consensus.messages import Certificate, Finalization, Message, View
 from layer1.crypto import Hash
 from layer1.header import Header
+from layer1.proof import Handover
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 """Rises with every change that an older replica would not understand."""
 
 
@@ -32,6 +33,8 @@ class Greeting(Struct):
 class ConsensusMessage(Struct, tag=1):
     """A vote, a certificate, a proposal, or a question for one."""
 
+    epoch: int
+    """That the sender is in, or of the certificate if it ended that epoch."""
     message: Message
 
 
@@ -67,6 +70,8 @@ class FinalBlock(Struct):
     batches: tuple[bytes, ...]
     finalization: Finalization | None
     """None if a later block's finalization makes this one final; the next block that has one follows in the answer."""
+    path: tuple[Header, ...] = ()
+    """Of the last block of an epoch: the filler that leads to the finalized header."""
 
 
 class Blocks(Struct, tag=6):
@@ -84,7 +89,9 @@ class Standing(Struct, tag=7):
     view: View
     """That the sender is in; 0 if it rejoined itself and may not vote yet, or refuses the link."""
     proof: tuple[Certificate, ...]
-    """By which one enters `view`; empty at the start of the chain."""
+    """By which one enters `view`; empty at the start of an epoch."""
+    handovers: tuple[Handover, ...] = ()
+    """All until now, for a receiver that lost everything; else none."""
 
 
 LinkMessage = ConsensusMessage | BatchData | BatchAnnounce | FetchBatch | BlocksRequest | Blocks | Standing

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from layer1.codec import Struct, decode
 from layer1.consensus.evidence import Evidence
-from layer1.consensus.messages import Finalization
+from layer1.consensus.messages import Finalization, View
 from layer1.crypto import Hash
 from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
@@ -57,6 +57,16 @@ class PeerRecord(Struct, tag=5):
     generation: int
 
 
+class FenceRecord(Struct, tag=7):
+    """This replica lost its journal in `epoch`, and voted in no view of it from `view` on.
+
+    If the epoch ended before that view, it may have voted in a later one, too, and must ask again.
+    """
+
+    epoch: int
+    view: View
+
+
 class CheckpointRecord(Struct, tag=16):
     """Here begins a journal that was shortened: the state after this block is in a checkpoint, at least."""
 
@@ -64,7 +74,16 @@ class CheckpointRecord(Struct, tag=16):
     block: BlockId
 
 
-Record = ConsensusRecord | BatchRecord | BlockRecord | FinalRecord | PeerRecord | EvidenceRecord | CheckpointRecord
+Record = (
+    ConsensusRecord
+    | BatchRecord
+    | BlockRecord
+    | FinalRecord
+    | PeerRecord
+    | EvidenceRecord
+    | FenceRecord
+    | CheckpointRecord
+)
 
 
 def decode_record(data: bytes) -> Record:

@@ -18,6 +18,12 @@ With omission faults nobody lies, g is 0, and 2q - n > 0.
 
 A peer that rejoined itself and may not vote yet reports no view: what it has forgotten, its view does not show.
 
+*Epochs.* The reports that count are those of members of the newest set that any of them proves, all in that epoch e:
+the argument holds for what was voted in it. Was there a vote in a later epoch before the loss? Then e had ended with a
+boundary that was final, in a view w; its q voters cast their votes past w, and so one honest reporter, as above, stands
+past w, and the first vote would come later than w. So if e ends with a boundary in the view of the first vote, or
+later, no later epoch was voted in; if it ends before, this replica only listens until it asks again.
+
 *Generations.* The new journal gets the highest generation reported plus one, so that everybody who knows the old one
 refuses its links. A liar could report the largest number there is, and end this replica's generations: nothing proves
 a generation. So a report counts only up to `MAX_RISE` above the f-th highest, which some honest peer reached: at most
@@ -30,19 +36,20 @@ Deviation: the specification took the (f+1)-th highest of unproven views. That f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from layer1.codec import encode
 from layer1.consensus import quorum
-from layer1.consensus.certificates import Checker
-from layer1.consensus.config import Config
 from layer1.consensus.core import Consensus
 from layer1.consensus.messages import Certificate, Nullification, View
 from layer1.consensus.records import VoteFrom, encode_record
+from layer1.crypto import PublicKey
 from layer1.errors import LocalError, RemoteError
+from layer1.ledger.genesis import Genesis
+from layer1.proof import Handover, Trust
 from layer1.replica.messages import Standing
-from layer1.replica.records import ConsensusRecord
+from layer1.replica.records import ConsensusRecord, FenceRecord
 
 REJOINING = 0
 """The generation that one greets with while one asks for one's own. No journal has it."""
@@ -52,13 +59,13 @@ MAX_PROOF = 4
 """Certificates in a report: the newest finalization, and what lets one enter a view."""
 
 
-def standing(consensus: Consensus, generation: int) -> Standing:
+def standing(consensus: Consensus, generation: int, handovers: Sequence[Handover] = ()) -> Standing:
     """What this replica reports to a peer whose journal it knew with this generation."""
     if consensus.view < consensus.vote_from:
         return Standing(generation, 0, ())
     chain = consensus.chain
     proof = [*chain.about(chain.floor.view), *chain.entry(consensus.view)]
-    return Standing(generation, consensus.view, tuple(dict.fromkeys(proof)))
+    return Standing(generation, consensus.view, tuple(dict.fromkeys(proof)), tuple(handovers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,77 +74,102 @@ class Rejoined:
 
     generation: int
     """Of the new journal."""
+    epoch: int
     vote_from: View
     """No vote below this view."""
 
     def records(self) -> list[bytes]:
         """The contents of the new journal."""
-        return [encode(ConsensusRecord(encode_record(VoteFrom(self.vote_from))))]
+        first = ConsensusRecord(encode_record(VoteFrom(self.vote_from)))
+        return [encode(first), encode(FenceRecord(self.epoch, self.vote_from))]
 
 
 class Rejoining:
     """Collects reports."""
 
-    def __init__(self, config: Config, index: int, generation: int = 0) -> None:
+    def __init__(self, genesis: Genesis, key: PublicKey, generation: int = 0) -> None:
         """Begin.
 
         Args:
-            config: The epoch's constants.
-            index: Of this replica.
+            genesis: The first replica set; handovers prove the others.
+            key: Of this replica.
             generation: Of the old copy of the journal, if there is one.
-
-        Raises:
-            LocalError: A ledger of this size does not outlast the loss of a journal.
         """
-        if config.faulty < 1:
-            raise LocalError(
-                f"of {len(config.replicas)} replicas none may fail, so none can come back without its journal: its "
-                "peers cannot tell what it signed. Put the journal back"
-            )
-        self._config = config
-        self._index = index
+        self._trust = Trust(genesis)
+        self._key = key
         self._generation = generation
-        self._checker = Checker(config)
         self._reports: dict[int, Standing] = {}
+        """By number, of members of the newest set."""
 
     @property
     def missing(self) -> int:
         """Reports that are still needed."""
-        return max(0, self._config.quorum - len(self._reports))
+        return max(0, self._trust.replica_set.quorum - len(self._reports))
 
     def hear(self, peer: int, report: Standing) -> Rejoined | None:
         """Take a report in; the outcome once there are enough.
 
         Raises:
-            RemoteError: It proves less than it says. It does not count.
+            RemoteError: It proves less than it says, or is of an epoch that is over. It does not count.
+            LocalError: A set of this size does not outlast the loss of a journal, or this replica is not in it.
         """
-        if not 0 <= peer < len(self._config.replicas) or peer == self._index:
-            raise RemoteError(f"a report of replica {peer}; this is {self._index} of {len(self._config.replicas)}")
         if report.view == 0:
             return None  # it rejoined, too, and may not vote yet
+        if len(report.proof) > MAX_PROOF or report.generation < 0:
+            raise RemoteError(f"replica {peer} reports {len(report.proof)} certificates, {report.generation} journals")
+        self._follow(report.handovers)
         self._check(peer, report)
         self._reports[peer] = report
         return None if self.missing else self._outcome()
 
+    def _follow(self, handovers: Sequence[Handover]) -> None:
+        """Reports of an epoch count no more when a later one is proven."""
+        known = len(self._trust.sets)
+        for handover in handovers:
+            self._trust.follow(handover)
+        if len(self._trust.sets) > known:
+            self._reports.clear()
+        replicas = self._trust.replica_set
+        if replicas.faults < 1:
+            raise LocalError(
+                f"of {len(replicas.seats)} replicas none may fail, so none can come back without its journal: its "
+                "peers cannot tell what it signed. Put the journal back"
+            )
+        if self._key not in replicas.keys:
+            raise LocalError(
+                f"the key {self._key.hex()} is not in the set of epoch {replicas.epoch}; there is nothing to rejoin: "
+                "start without --rejoin to listen, or have it added with `layer1 replica add`"
+            )
+
     def _check(self, peer: int, report: Standing) -> None:
-        if len(report.proof) > MAX_PROOF or report.generation < 0:
-            raise RemoteError(f"replica {peer} reports {len(report.proof)} certificates, {report.generation} journals")
-        proven = max([1, *(self._entered_by(certificate) for certificate in report.proof)])
+        replicas = self._trust.replica_set
+        if peer not in replicas.numbers or peer == replicas.number_of(self._key):
+            raise RemoteError(f"a report of replica {peer}; those of {list(replicas.numbers)} count, but for our own")
+        if len(report.handovers) != replicas.epoch:
+            raise RemoteError(f"a report of epoch {len(report.handovers)}; this is epoch {replicas.epoch}")
+        checker, start = self._trust.checker(replicas.epoch), 1
+        if report.handovers:
+            start = self._trust.handovers[-1].head.header.view + 1
+        proven = max([start, *(self._entered_by(certificate) for certificate in report.proof)])
         if not 1 <= report.view <= proven:
             raise RemoteError(f"replica {peer} reports view {report.view}, and proves view {proven}")
         for certificate in report.proof:
-            self._checker.certificate(certificate)
+            checker.certificate(certificate)
+
+    @property
+    def _term_views(self) -> int:
+        return self._trust.genesis.parameters.term_views
 
     def _entered_by(self, certificate: Certificate) -> View:
         if isinstance(certificate, Nullification):
-            return self._config.last_view(certificate.view) + 1
+            return quorum.last_view(quorum.term_of(certificate.view, self._term_views), self._term_views) + 1
         return certificate.view + 1
 
     def _outcome(self) -> Rejoined:
-        highest = max(report.view for report in self._reports.values())
-        vote_from = quorum.first_view(self._config.term(highest) + 2, self._config.term_views)
-        known = believed_generation([report.generation for report in self._reports.values()], self._config.faulty)
-        return Rejoined(max(known, self._generation) + 1, vote_from)
+        replicas, highest = self._trust.replica_set, max(report.view for report in self._reports.values())
+        vote_from = quorum.first_view(quorum.term_of(highest, self._term_views) + 2, self._term_views)
+        known = believed_generation([report.generation for report in self._reports.values()], replicas.faults)
+        return Rejoined(max(known, self._generation) + 1, replicas.epoch, vote_from)
 
 
 def believed_generation(reported: Iterable[int], faulty: int) -> int:

@@ -15,7 +15,6 @@ import logging
 
 from layer1.codec import decode
 from layer1.config import ReplicaConfig
-from layer1.consensus.config import Config
 from layer1.crypto import SigningKey
 from layer1.errors import RemoteError
 from layer1.journal import Journal, generation_of, set_aside
@@ -27,14 +26,14 @@ from layer1.replica.rejoin import REJOINING, Rejoined, Rejoining
 _log = logging.getLogger(__name__)
 
 
-async def rejoin(config: ReplicaConfig, genesis: Genesis, key: SigningKey, constants: Config) -> None:
+async def rejoin(config: ReplicaConfig, genesis: Genesis, key: SigningKey) -> None:
     """Put a new journal in place of the one that was lost, or must not be used.
 
     Raises:
         LocalError: The ledger is too small for it, another process runs this replica, or the disk failed.
         OSError: The address for links is taken.
     """
-    asking = _Asking(Rejoining(constants, config.index, generation_of(config.journal)))
+    asking = _Asking(Rejoining(genesis, key.public, generation_of(config.journal)))
     links = PeerLinks(config, genesis, key, lambda: REJOINING, asking)
     asking.links = links
     try:

@@ -18,10 +18,10 @@ from typing import assert_never
 from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import decode
 from layer1.consensus.certificates import Checker
-from layer1.consensus.config import Config
 from layer1.crypto import Hash
 from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
+from layer1.proof import check_path
 from layer1.replica.application import Application, Part
 from layer1.replica.evidence import EvidenceBook
 from layer1.replica.records import (
@@ -30,6 +30,7 @@ from layer1.replica.records import (
     CheckpointRecord,
     ConsensusRecord,
     EvidenceRecord,
+    FenceRecord,
     FinalRecord,
     PeerRecord,
     decode_record,
@@ -39,18 +40,19 @@ from layer1.replica.records import (
 class Replay:
     """One replay into one application."""
 
-    def __init__(self, application: Application, config: Config, evidence: EvidenceBook) -> None:
+    def __init__(self, application: Application, evidence: EvidenceBook) -> None:
         self.votes: list[bytes] = []
         """What consensus journaled."""
         self.generations: dict[int, int] = {}
         """Highest generation of each peer's journal."""
         self.batches: dict[Hash, Part] = {}
         """After :meth:`execute_pending`: those that are not final."""
+        self.fence: FenceRecord | None = None
+        """Where this replica lost its journal last, if it did."""
         self.size_bytes = 0
         """Of the records that were replayed."""
         self._application = application
         self._evidence = evidence
-        self._config = config
         self._blocks: dict[BlockId, BlockRecord] = {}
         self._rebuilding = False
 
@@ -63,10 +65,13 @@ class Replay:
             LocalError: One of them is not certified, or executing it gives something else than its header says.
         """
         self._rebuilding = True
-        checker, segment = Checker(self._config), list[CommittedBlock]()
+        segment = list[CommittedBlock]()
+        checker = self._application.trust.checker(0)
         for block in stored:
+            if segment == [] and block.header.epoch != checker.epoch:
+                checker = self._application.trust.checker(block.header.epoch)
             segment.append(block)
-            if not block.path:
+            if not block.path or block.is_boundary:
                 self._execute_stored(segment, checker)
                 segment = []
 
@@ -80,7 +85,8 @@ class Replay:
             raise LocalError(
                 f"block {last.header.height} in storage: {error}; move the database away, and it will be filled anew"
             ) from error
-        self._application.commit([block.header for block in segment], last.finalization)
+        headers = [block.header for block in segment]
+        self._application.commit([*headers, *last.path], last.finalization)
 
     # --------------------------------------------------------------------------------------------------- the journal
 
@@ -106,6 +112,8 @@ class Replay:
                     self.generations[record.replica] = record.generation
                 case EvidenceRecord():
                     self._evidence.add(record.evidence)
+                case FenceRecord():
+                    self.fence = record
                 case CheckpointRecord():
                     self._check_begin(record)
                 case _:
@@ -135,7 +143,8 @@ class Replay:
                 raise LocalError(f"the journal calls block {name.hex()} final and does not hold it; it is damaged")
             batches += block.batches
             beyond = self._rebuilding and not self._application.has_state(block.header.parent)
-            if block.header.height > floor and not beyond:
+            over = block.header.epoch < self._application.replica_set.epoch
+            if block.header.height > floor and not beyond and not over:
                 self._execute_record(block)
                 headers.append(block.header)
         yield from self._application.commit(headers, record.finalization)
@@ -147,8 +156,10 @@ class Replay:
         And no others: it journaled a batch once, and a later block may name it even if it executes nothing any more.
         """
         floor = self._application.floor.header.height
-        for name in [name for name, block in self._blocks.items() if block.header.height <= floor]:
-            del self._blocks[name]
+        epoch = self._application.replica_set.epoch
+        for name, block in list(self._blocks.items()):
+            if block.header.height <= floor or block.header.epoch < epoch:
+                del self._blocks[name]
         needed = self._needed()
         for digest in batches:
             if digest not in needed:
@@ -193,8 +204,7 @@ class Replay:
 
 
 def _check_final(block: CommittedBlock, checker: Checker) -> None:
-    if block.finalization.block != block.header.id:
-        raise RemoteError("its certificate names another block")
+    check_path(block.header, block.path, block.finalization)
     checker.certificate(block.finalization)
     checker.forget_below(block.header.view)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from layer1.ledger.genesis import Parameters
+from layer1.ledger.replicas import MAX_CHANGE_SIGNATURES, ChangeReplicas
 from layer1.ledger.transactions import Accusation, CloseGroup, Report, Transaction, Wedge
 
 BUILD_WEIGHT = 1_600
@@ -37,8 +38,13 @@ def total_weight(transactions: Iterable[Transaction]) -> int:
 
 
 def heaviest(parameters: Parameters) -> int:
-    """Most that one transaction may weigh: a report of the largest group, with all that it can be about."""
+    """Most that a transaction about a group may weigh: a report of the largest one, with all that it can be about."""
     return 2 * parameters.max_members + DOUBLE_SIGNATURES
+
+
+def bound(transaction: Transaction, parameters: Parameters) -> int:
+    """Most that this transaction may weigh. A change of the replica set takes a quorum of signatures."""
+    return MAX_CHANGE_SIGNATURES if isinstance(transaction.payload, ChangeReplicas) else heaviest(parameters)
 
 
 def block_weight(parameters: Parameters) -> int:
@@ -96,5 +102,7 @@ def _inner(transaction: Transaction) -> int:
             return (0 if certificate is None else len(certificate.signatures)) + len(claims) + proof
         case Accusation():
             return DOUBLE_SIGNATURES
+        case ChangeReplicas(_, approvals, acceptances):
+            return len(approvals) + len(acceptances)
         case _:
             return 0

@@ -18,6 +18,7 @@ from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.events import AccountChanged
+from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Output, Report, Transaction, Transfer, Wedge
 from layer1.storage import tables
 
@@ -84,7 +85,7 @@ class Rows:
             case CloseGroup():
                 if accepted and output.group_id is not None:
                     self.closes.append(Close(output.group_id, height, position))
-            case Wedge() | Report() | Accusation():
+            case Wedge() | Report() | Accusation() | ChangeReplicas():
                 pass
 
     def _add_group(self, group_id: Hash, agreement: GroupAgreement, height: int, position: int) -> None:

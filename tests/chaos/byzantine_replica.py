@@ -96,7 +96,7 @@ class _Seat:
         self.world = _World()
         self.index = index
         self.key = key
-        self.config = consensus_config(genesis)
+        self.config = consensus_config(genesis, genesis.replica_set)
         self.transmit = transmit
 
 

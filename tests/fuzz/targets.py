@@ -39,10 +39,9 @@ from layer1.ledger.events import Event
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction
-from layer1.proof import AccountProof, BlockProof, GroupProof, HeadProof, MarksProof, OutputProof
+from layer1.proof import AccountProof, BlockProof, GroupProof, HeadProof, MarksProof, OutputProof, Trust
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
-from layer1.replica.core import consensus_config
 from layer1.replica.messages import Greeting, LinkMessage, Standing
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoin import Rejoining
@@ -119,18 +118,18 @@ def _use_transaction(transaction: Transaction) -> None:
 
 
 def _use_batch(data: bytes) -> None:
-    held = BatchStore(GENESIS.parameters, len(GENESIS.replicas)).add(data, 1, 0, wanted=True)
+    held = BatchStore(GENESIS.parameters).add(data, 1, 0, wanted=True)
     assert held is not None
     assert held.encoded == data
 
 
 def _use_head(data: bytes) -> None:
-    checkpoints.load(GENESIS, consensus_config(GENESIS), iter([data]))
+    checkpoints.load(GENESIS, iter([data]))
 
 
 def _report(found: LinkMessage) -> None:
     if isinstance(found, Standing):
-        Rejoining(consensus_config(GENESIS), 0).hear(1, found)
+        Rejoining(GENESIS, GENESIS.replicas[0]).hear(1, found)
 
 
 def _use_pieces(data: bytes) -> None:
@@ -195,7 +194,7 @@ def _command(data: bytes) -> None:
 
 
 def _event(data: bytes) -> object:
-    reader = EventReader(SimpleNamespace(), partial(proof.verify_head, GENESIS), 1_000, (), ())  # type: ignore[arg-type]
+    reader = EventReader(SimpleNamespace(), partial(proof.verify_head, TRUST), 1_000, (), ())  # type: ignore[arg-type]
     name, _, rest = data.partition(b"\n")
     return reader._checked(RawEvent(name.decode("utf-8", "replace"), "block", [rest.decode("utf-8", "replace")]), 1)
 
@@ -317,26 +316,34 @@ def _answer(name: str, kind: Any, use: Callable[[Any], object], *covers: str) ->
     return _codec(name, kind, *covers, then=use)
 
 
+TRUST = proof.Trust(GENESIS)
+
+
 def _proofs() -> list[Target]:
     name, account, group = bytes(32), ALICE.public, bytes(32)
     return [
-        _answer("head proof", HeadProof, partial(proof.verify_head, GENESIS), "layer1/reader.py: HeadProof"),
+        _answer("head proof", HeadProof, partial(proof.verify_head, TRUST), "layer1/reader.py: HeadProof"),
         _answer(
             "account proof",
             AccountProof,
-            partial(proof.verify_account, GENESIS, account),
+            partial(proof.verify_account, TRUST, account),
             "layer1/reader.py: AccountProof",
         ),
-        _answer("group proof", GroupProof, partial(proof.verify_group, GENESIS, group), "layer1/reader.py: GroupProof"),
-        _answer("marks proof", MarksProof, partial(proof.verify_marks, GENESIS), "layer1/reader.py: MarksProof"),
+        _answer(
+            "group proof",
+            GroupProof,
+            partial(proof.verify_group, TRUST, group),
+            "layer1/reader.py: GroupProof",
+        ),
+        _answer("marks proof", MarksProof, partial(proof.verify_marks, TRUST), "layer1/reader.py: MarksProof"),
         _answer(
             "output proof",
             OutputProof,
-            partial(proof.verify_output, GENESIS, name),
+            partial(proof.verify_output, TRUST, name),
             "layer1/reader.py: OutputProof",
             "layer1/client.py: OutputProof",
         ),
-        _answer("block proof", BlockProof, partial(proof.verify_block, GENESIS), "layer1/client.py: BlockProof"),
+        _answer("block proof", BlockProof, partial(proof.verify_block, TRUST), "layer1/client.py: BlockProof"),
     ]
 
 
@@ -390,7 +397,7 @@ def _layer1() -> list[Target]:
             "evidence",
             Evidence,
             "layer1/reader.py: Evidence",
-            then=lambda found: consensus_evidence.verify(found, GENESIS.voters),
+            then=lambda found: consensus_evidence.verify(found, Trust(GENESIS).voters(0)),
             errors=(Refused,),
         ),
         _codec(
@@ -414,7 +421,7 @@ def _layer1() -> list[Target]:
         Target("frame", _frame, (Refusal,), _frames),
         Target(
             "journal of consensus",
-            lambda data: consensus_records.replay([data], 0),
+            lambda data: consensus_records.replay([data], 0, 0),
             (LocalError,),
             partial(generate.encoded, consensus_records.Record),
             ("layer1/consensus/records.py: Record",),

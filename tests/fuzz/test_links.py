@@ -114,7 +114,7 @@ def nonsense(_: Siege, rng: random.Random) -> Iterator[bytes]:
 def forged_votes(siege: Siege, rng: random.Random) -> Iterator[bytes]:
     while True:
         view = siege.victim.core.consensus.view + rng.randrange(1, 100)
-        yield encode(ConsensusMessage(Notarize(0, view, rng.randbytes(32), 2, rng.randbytes(64))))
+        yield encode(ConsensusMessage(0, Notarize(0, view, rng.randbytes(32), 2, rng.randbytes(64))))
 
 
 def forged_batches(siege: Siege, _: random.Random) -> Iterator[bytes]:
@@ -195,8 +195,8 @@ def questions(siege: Siege, rng: random.Random) -> Iterator[bytes]:
         yield encode(BlocksRequest(rng.choice((1, 1, 1, 2**40))))
         yield encode(FetchBatch(rng.randbytes(32)))
         for _ in range(5):
-            yield encode(ConsensusMessage(Fetch(None, 1, 2**61)))
-        yield encode(ConsensusMessage(Fetch(rng.randbytes(32), 0, 0)))
+            yield encode(ConsensusMessage(0, Fetch(None, 1, 2**61)))
+        yield encode(ConsensusMessage(0, Fetch(rng.randbytes(32), 0, 0)))
         yield encode(BatchAnnounce(tuple(rng.randbytes(32) for _ in range(5))))
 
 
@@ -227,7 +227,7 @@ async def test_a_flood_of_questions_is_answered_up_to_an_allowance(
 
 def old_truths(siege: Siege, _: random.Random) -> Iterator[bytes]:
     """The same certificate again and again: true, and of no use."""
-    data = encode(ConsensusMessage(siege.victim.core.application.floor.finalization))  # type: ignore[arg-type]  # final
+    data = encode(ConsensusMessage(0, siege.victim.core.application.floor.finalization))  # type: ignore[arg-type]  # final
     while True:
         yield data
 

@@ -71,7 +71,7 @@ class Siege:
                     self.signer.finalize(view, block),
                     self.signer.nullify(view),
                 )
-                yield from (encode(ConsensusMessage(vote)) for vote in votes)
+                yield from (encode(ConsensusMessage(0, vote)) for vote in votes)
 
     def spoiled(self) -> Iterator[bytes]:
         for _ in range(PER_ROUND):

@@ -12,7 +12,7 @@ from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import genesis_header, validate
 from layer1.link import LinkLimits
-from layer1.proof import HeadProof, verify_head
+from layer1.proof import HeadProof, Trust, verify_head
 from tests.layer1.ledger.world import key, make_genesis
 from tests.layer1.test_link import serving
 
@@ -57,4 +57,4 @@ def test_a_large_replica_set_does_not_stop_who_verifies() -> None:
     validate(genesis)
     header = structs.replace(genesis_header(genesis), height=1, view=1)
     with pytest.raises(RemoteError, match="votes in a certificate"):
-        verify_head(genesis, HeadProof(header, (), Finalization(0, 1, header.id, ())))
+        verify_head(Trust(genesis), HeadProof(header, (), Finalization(0, 1, header.id, ())))

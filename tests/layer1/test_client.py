@@ -694,9 +694,9 @@ async def test_evidence_of_liars_is_not_shown(net: Net, items: Any) -> None:
 async def test_marks_are_verified(net: Net) -> None:
     await net.replica()
     client = await net.client()
-    assert (await client.marks()).value == (None,) * 4
+    assert (await client.marks()).value.marks == (None,) * 4
     output = await client.submit(new_accusation(net.chain.genesis, net.chain.evidence(2), await client.clock()))
     assert output.code == "ok"
-    marks = (await client.marks()).value
+    marks = (await client.marks()).value.marks
     assert [mark is not None for mark in marks] == [False, False, True, False]
     assert marks[2] is not None and marks[2].transaction_id == output.transaction_id

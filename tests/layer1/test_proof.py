@@ -16,7 +16,7 @@ from layer1.consensus.evidence import EvidenceKind
 from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters, genesis_header
-from layer1.ledger.records import Account, account_key, group_key, mark_key
+from layer1.ledger.records import REPLICA_SET_KEY, Account, account_key, group_key, mark_key
 from layer1.proof import (
     MAX_PATH,
     AccountProof,
@@ -25,6 +25,7 @@ from layer1.proof import (
     HeadProof,
     MarksProof,
     OutputProof,
+    Trust,
     check_fresh,
     max_age_ms,
     verify_account,
@@ -61,7 +62,8 @@ def _group(name: bytes = GROUP_ID) -> GroupProof:
 def _marks() -> MarksProof:
     keys = GENESIS.replicas
     marks = tuple(CHAIN.state.mark(key) for key in keys)
-    return MarksProof(HEAD, marks, tuple(CHAIN.state.prove(mark_key(key)) for key in keys))
+    replicas, proof = CHAIN.state.replica_set, CHAIN.state.prove(REPLICA_SET_KEY)
+    return MarksProof(HEAD, replicas, proof, marks, tuple(CHAIN.state.prove(mark_key(key)) for key in keys))
 
 
 def _output(index: int = 0) -> OutputProof:
@@ -72,36 +74,36 @@ def _output(index: int = 0) -> OutputProof:
 
 def test_true_proofs_hold_and_survive_their_encoding() -> None:
     account = decode(encode(_account()), AccountProof)
-    assert verify_account(GENESIS, ALICE.public, account).value.balance == 1_000_000 - 110 - 5 - 1
-    assert verify_account(GENESIS, ALICE.public, account).header == LAST.header
+    assert verify_account(Trust(GENESIS), ALICE.public, account).value.balance == 1_000_000 - 110 - 5 - 1
+    assert verify_account(Trust(GENESIS), ALICE.public, account).header == LAST.header
     group = decode(encode(_group()), GroupProof)
-    assert verify_group(GENESIS, GROUP_ID, group).value == CHAIN.state.group(GROUP_ID)
+    assert verify_group(Trust(GENESIS), GROUP_ID, group).value == CHAIN.state.group(GROUP_ID)
     for index, transaction in enumerate(FIRST.transactions):
         output = decode(encode(_output(index)), OutputProof)
-        assert verify_output(GENESIS, transaction.id, output).value == FIRST.outputs[index]
+        assert verify_output(Trust(GENESIS), transaction.id, output).value == FIRST.outputs[index]
     block = BlockProof(_output().head, FIRST.outputs)
-    assert verify_block(GENESIS, decode(encode(block), BlockProof)).value == FIRST.outputs
+    assert verify_block(Trust(GENESIS), decode(encode(block), BlockProof)).value == FIRST.outputs
 
 
 def test_absence_is_proven() -> None:
-    assert verify_account(GENESIS, CAROL.public, _account(CAROL.public)).value == Account(0)
-    assert verify_group(GENESIS, bytes(32), _group(bytes(32))).value is None
+    assert verify_account(Trust(GENESIS), CAROL.public, _account(CAROL.public)).value == Account(0)
+    assert verify_group(Trust(GENESIS), bytes(32), _group(bytes(32))).value is None
 
 
 def test_absence_is_not_proven_of_what_is_there() -> None:
     with pytest.raises(RemoteError, match="does not lead"):
-        verify_account(GENESIS, ALICE.public, replace(_account(), account=Account(0)))
+        verify_account(Trust(GENESIS), ALICE.public, replace(_account(), account=Account(0)))
     with pytest.raises(RemoteError, match="does not lead"):
-        verify_group(GENESIS, GROUP_ID, replace(_group(), group=None))
+        verify_group(Trust(GENESIS), GROUP_ID, replace(_group(), group=None))
     with pytest.raises(RemoteError, match="does not lead"):
-        verify_group(GENESIS, GROUP_ID, replace(_group(bytes(32)), group=None))
+        verify_group(Trust(GENESIS), GROUP_ID, replace(_group(bytes(32)), group=None))
 
 
 def test_marks_are_proven_and_so_is_their_absence() -> None:
-    verified = verify_marks(GENESIS, decode(encode(_marks()), MarksProof))
+    verified = verify_marks(Trust(GENESIS), decode(encode(_marks()), MarksProof))
     assert verified.header == LAST.header
-    assert [mark is not None for mark in verified.value] == [False, True, False, False]
-    mark = verified.value[1]
+    assert [mark is not None for mark in verified.value.marks] == [False, True, False, False]
+    mark = verified.value.marks[1]
     assert mark is not None
     assert (mark.index, mark.transaction_id) == (1, CHAIN.blocks[1].transactions[1].id)
 
@@ -123,7 +125,7 @@ def test_every_field_of_a_mark_is_proven() -> None:
     for field, value in changes.items():
         marks = (None, replace(mark, **{field: value}), None, None)
         with pytest.raises(RemoteError, match=r"does not lead|is of key"):
-            verify_marks(GENESIS, replace(answer, marks=marks))
+            verify_marks(Trust(GENESIS), replace(answer, marks=marks))
 
 
 def test_marks_left_out_made_up_or_of_another_replica_are_refused() -> None:
@@ -131,47 +133,47 @@ def test_marks_left_out_made_up_or_of_another_replica_are_refused() -> None:
     mark = answer.marks[1]
     for marks in ((None,) * 4, (mark, None, None, None), (None, mark, mark, None)):
         with pytest.raises(RemoteError, match=r"does not lead|is of key"):
-            verify_marks(GENESIS, replace(answer, marks=marks))
+            verify_marks(Trust(GENESIS), replace(answer, marks=marks))
     for count in (0, 3):
         with pytest.raises(RemoteError, match="for 4 replicas"):
-            verify_marks(GENESIS, replace(answer, marks=answer.marks[:count], proofs=answer.proofs[:count]))
+            verify_marks(Trust(GENESIS), replace(answer, marks=answer.marks[:count], proofs=answer.proofs[:count]))
 
 
 def test_an_answer_to_another_question_is_refused() -> None:
     with pytest.raises(RemoteError, match="does not lead"):
-        verify_account(GENESIS, BOB.public, _account())
+        verify_account(Trust(GENESIS), BOB.public, _account())
     with pytest.raises(RemoteError, match="the record is of group"):
-        verify_group(GENESIS, bytes(32), _group())
+        verify_group(Trust(GENESIS), bytes(32), _group())
     with pytest.raises(RemoteError, match="the output is of"):
-        verify_output(GENESIS, TRANSFER.id, _output(0))
+        verify_output(Trust(GENESIS), TRANSFER.id, _output(0))
 
 
 def test_a_record_of_another_height_is_refused() -> None:
     with pytest.raises(RemoteError, match="does not lead"):
-        verify_account(GENESIS, ALICE.public, replace(_account(), proof=OLD_STATE_PROOF))
+        verify_account(Trust(GENESIS), ALICE.public, replace(_account(), proof=OLD_STATE_PROOF))
 
 
 def test_the_genesis_header_needs_no_certificate_and_no_other_has_height_0() -> None:
     head = HeadProof(genesis_header(GENESIS), (), None)
-    assert verify_head(GENESIS, head).height == 0
+    assert verify_head(Trust(GENESIS), head).height == 0
     with pytest.raises(RemoteError, match="genesis makes it"):
-        verify_head(GENESIS, replace(head, header=replace(head.header, clock=1)))
+        verify_head(Trust(GENESIS), replace(head, header=replace(head.header, clock=1)))
     with pytest.raises(RemoteError, match="only genesis needs none"):
-        verify_head(GENESIS, replace(HEAD, finalization=None))
+        verify_head(Trust(GENESIS), replace(HEAD, finalization=None))
 
 
 def test_a_finalization_of_a_descendant_counts_with_the_path_to_it() -> None:
     first, second, third = CHAIN.headers[1:4]
     head = HeadProof(first, (second, third), LAST.finalization)
-    assert verify_head(GENESIS, head) == first
+    assert verify_head(Trust(GENESIS), head) == first
     for path in ((), (second,), (third,), (third, second), (second, third, third), (first, second, third)):
         with pytest.raises(RemoteError, match="path"):
-            verify_head(GENESIS, replace(head, path=path))
+            verify_head(Trust(GENESIS), replace(head, path=path))
 
 
 def test_a_long_path_is_refused_before_it_is_read() -> None:
     with pytest.raises(RemoteError, match=f"{MAX_PATH + 1} headers"):
-        verify_head(GENESIS, replace(HEAD, path=(HEAD.header,) * (MAX_PATH + 1)))
+        verify_head(Trust(GENESIS), replace(HEAD, path=(HEAD.header,) * (MAX_PATH + 1)))
 
 
 def _finalization(**changes: Any) -> HeadProof:
@@ -188,7 +190,7 @@ def test_a_certificate_needs_a_quorum_of_distinct_replicas() -> None:
         (vote.replica, vote.signature)
         for vote in (signer.finalize(LAST.header.view, LAST.header.id) for signer in CHAIN.signers)
     )
-    assert verify_head(GENESIS, _certified_by(votes[1:])) == LAST.header
+    assert verify_head(Trust(GENESIS), _certified_by(votes[1:])) == LAST.header
     for wrong in (
         (),
         votes[:2],
@@ -202,28 +204,28 @@ def test_a_certificate_needs_a_quorum_of_distinct_replicas() -> None:
         ((-1, votes[0][1]), *votes[1:3]),
     ):
         with pytest.raises(RemoteError):
-            verify_head(GENESIS, _certified_by(wrong))
+            verify_head(Trust(GENESIS), _certified_by(wrong))
 
 
 def test_a_notarization_or_a_certificate_of_another_chain_is_none() -> None:
     signer = CHAIN.signers[0]
     notarize = [s.notarize(LAST.header.view, LAST.header.id) for s in CHAIN.signers[:3]]
     with pytest.raises(RemoteError, match="bad signature"):
-        verify_head(GENESIS, _certified_by(tuple((vote.replica, vote.signature) for vote in notarize)))
+        verify_head(Trust(GENESIS), _certified_by(tuple((vote.replica, vote.signature) for vote in notarize)))
     other = Chain(make_genesis(1_700_000_000_000, name="other"))
     assert other.genesis.replicas == GENESIS.replicas
     assert signer is not other.signers[0]
     votes = [s.finalize(LAST.header.view, LAST.header.id) for s in other.signers[:3]]
     with pytest.raises(RemoteError, match="bad signature"):
-        verify_head(GENESIS, _certified_by(tuple((vote.replica, vote.signature) for vote in votes)))
+        verify_head(Trust(GENESIS), _certified_by(tuple((vote.replica, vote.signature) for vote in votes)))
 
 
 def test_another_replica_set_is_refused() -> None:
     mine = replace(GENESIS, replicas=tuple(key.public for key in reversed(REPLICAS)))
     with pytest.raises(RemoteError, match="replica set"):
-        verify_head(mine, HEAD)
+        verify_head(Trust(mine), HEAD)
     with pytest.raises(RemoteError, match="epoch 1"):
-        verify_head(GENESIS, replace(HEAD, header=replace(HEAD.header, epoch=1)))
+        verify_head(Trust(GENESIS), replace(HEAD, header=replace(HEAD.header, epoch=1)))
 
 
 @pytest.mark.parametrize("field", LAST.header.__struct_fields__)
@@ -231,7 +233,7 @@ def test_every_field_of_the_header_is_certified(field: str) -> None:
     old = getattr(LAST.header, field)
     changed = old + 1 if isinstance(old, int) else bytes(31) + b"\1"
     with pytest.raises(RemoteError):
-        verify_head(GENESIS, replace(HEAD, header=replace(HEAD.header, **{field: changed})))
+        verify_head(Trust(GENESIS), replace(HEAD, header=replace(HEAD.header, **{field: changed})))
 
 
 @pytest.mark.parametrize("field", Finalization.__struct_fields__)
@@ -240,7 +242,7 @@ def test_every_field_of_the_finalization_is_checked(field: str) -> None:
     old = getattr(HEAD.finalization, field)
     changed: Any = old + 1 if isinstance(old, int) else bytes(32) if isinstance(old, bytes) else old[:-1]
     with pytest.raises(RemoteError):
-        verify_head(GENESIS, _finalization(**{field: changed}))
+        verify_head(Trust(GENESIS), _finalization(**{field: changed}))
 
 
 def _outputs() -> Iterator[tuple[Any, ...]]:
@@ -253,16 +255,16 @@ def _outputs() -> Iterator[tuple[Any, ...]]:
 @pytest.mark.parametrize("output", [row[0] for row in _outputs()])
 def test_every_field_of_an_output_is_proven(output: Any) -> None:
     with pytest.raises(RemoteError, match="does not lead"):
-        verify_output(GENESIS, OPENING.id, replace(_output(), output=output))
+        verify_output(Trust(GENESIS), OPENING.id, replace(_output(), output=output))
     with pytest.raises(RemoteError, match="have the root"):
-        verify_block(GENESIS, BlockProof(_output().head, (output, *FIRST.outputs[1:])))
+        verify_block(Trust(GENESIS), BlockProof(_output().head, (output, *FIRST.outputs[1:])))
 
 
 def test_outputs_left_out_added_or_reordered_are_refused() -> None:
     head, outputs = _output().head, FIRST.outputs
     for wrong in ((), outputs[1:], outputs[:-1], outputs[::-1], (*outputs, outputs[0])):
         with pytest.raises(RemoteError, match="have the root"):
-            verify_block(GENESIS, BlockProof(head, wrong))
+            verify_block(Trust(GENESIS), BlockProof(head, wrong))
 
 
 def test_every_field_of_a_group_is_proven() -> None:
@@ -281,15 +283,15 @@ def test_every_field_of_a_group_is_proven() -> None:
     }
     for field, value in changes.items():
         with pytest.raises(RemoteError, match="does not lead"):
-            verify_group(GENESIS, GROUP_ID, replace(_group(), group=replace(group, **{field: value})))
+            verify_group(Trust(GENESIS), GROUP_ID, replace(_group(), group=replace(group, **{field: value})))
 
 
 VERIFIERS: list[tuple[type, bytes, Callable[[Any], object]]] = [
-    (AccountProof, encode(_account()), lambda proof: verify_account(GENESIS, ALICE.public, proof)),
-    (GroupProof, encode(_group()), lambda proof: verify_group(GENESIS, GROUP_ID, proof)),
-    (OutputProof, encode(_output()), lambda proof: verify_output(GENESIS, OPENING.id, proof)),
-    (MarksProof, encode(_marks()), lambda proof: verify_marks(GENESIS, proof)),
-    (BlockProof, encode(BlockProof(_output().head, FIRST.outputs)), lambda proof: verify_block(GENESIS, proof)),
+    (AccountProof, encode(_account()), lambda proof: verify_account(Trust(GENESIS), ALICE.public, proof)),
+    (GroupProof, encode(_group()), lambda proof: verify_group(Trust(GENESIS), GROUP_ID, proof)),
+    (OutputProof, encode(_output()), lambda proof: verify_output(Trust(GENESIS), OPENING.id, proof)),
+    (MarksProof, encode(_marks()), lambda proof: verify_marks(Trust(GENESIS), proof)),
+    (BlockProof, encode(BlockProof(_output().head, FIRST.outputs)), lambda proof: verify_block(Trust(GENESIS), proof)),
 ]
 
 

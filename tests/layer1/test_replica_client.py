@@ -18,7 +18,7 @@ from layer1.client import ReplicaClient, Unavailable
 from layer1.codec import decode, encode
 from layer1.crypto import format_address
 from layer1.errors import Refused, RemoteError
-from layer1.proof import GroupProof, verify_group
+from layer1.proof import GroupProof, Trust, verify_group
 from layer1.replica_client import OPERATIONS, RefusedByReplica, operation
 from tests.layer1.api.agreement import disagreements
 from tests.layer1.api.conftest import Served, served
@@ -231,7 +231,7 @@ async def test_a_refusal_is_typed_with_its_proof(served: Served, client: Replica
     problem = told.value.problem
     assert (told.value.code, problem.status) == ("not_found", 404)
     assert problem.proof is not None
-    absent = verify_group(served.chain.genesis, bytes(32), decode(bytes.fromhex(problem.proof), GroupProof))
+    absent = verify_group(Trust(served.chain.genesis), bytes(32), decode(bytes.fromhex(problem.proof), GroupProof))
     assert absent.value is None
 
 

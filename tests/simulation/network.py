@@ -19,10 +19,13 @@ from functools import partial
 from itertools import combinations
 from typing import Protocol
 
+from layer1.codec import encode
+from layer1.consensus.messages import Fetch
+from layer1.replica.messages import ConsensusMessage
 from tests.simulation.kernel import MS, World
 
-CONSENSUS_TAG = b"\x92\x01"
-"""How an encoded `ConsensusMessage` starts: an array of two whose first item is its tag."""
+CONSENSUS_TAG = encode(ConsensusMessage(0, Fetch(None, 0, 0)))[:2]
+"""How an encoded `ConsensusMessage` starts: an array whose first item is its tag."""
 
 FIRST_BACKOFF_US = 50 * MS
 MAX_BACKOFF_US = 2_000 * MS

@@ -102,7 +102,7 @@ class Replica:
     ) -> None:
         self.world, self.genesis, self.key, self.index, self.checkers = world, genesis, key, index, checkers
         self.name = name or f"replica{index}"
-        self.config: Config = consensus_config(genesis)
+        self.config: Config = consensus_config(genesis, genesis.replica_set)
         self.clock = Clock(world, index)
         self.disk = Disk()
         self.store = Store()
@@ -237,7 +237,7 @@ class Replica:
         self.world.stats["lost disks"] += 1
 
     def _rejoin(self) -> None:
-        self.asking = Rejoining(self.config, self.index)
+        self.asking = Rejoining(self.genesis, self.key.public)
         self.world.note(self.name, "asks its peers")
         self.network.joined(self.name)
 

@@ -237,7 +237,7 @@ def test_reads_are_linearizable(chain: list[CommittedBlock]) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- votes
 
-SIGNER = Signer(consensus_config(genesis(4, 8)), replica_key(0), 0)
+SIGNER = Signer(consensus_config(genesis(4, 8), genesis(4, 8).replica_set), replica_key(0), 0)
 ONE, OTHER = bytes(32), b"x" * 32
 
 
@@ -256,7 +256,7 @@ def test_honest_votes_finds_contradictions(votes: list[Vote], why: str) -> None:
     checker.synced("a", 0, [encode(ConsensusRecord(encode(vote))) for vote in votes])
     with expect(checker, why):
         for vote in votes:
-            checker.sent("a", 0, encode(ConsensusMessage(vote)))
+            checker.sent("a", 0, encode(ConsensusMessage(0, vote)))
 
 
 def test_honest_votes_takes_what_rule_5_allows() -> None:
@@ -264,14 +264,14 @@ def test_honest_votes_takes_what_rule_5_allows() -> None:
     votes: list[Vote] = [SIGNER.nullify(4), SIGNER.finalize(3, ONE), SIGNER.notarize(4, ONE), SIGNER.finalize(8, ONE)]
     checker.synced("a", 0, [encode(ConsensusRecord(encode(vote))) for vote in votes])
     for vote in (*votes, *votes):
-        checker.sent("a", 0, encode(ConsensusMessage(vote)))
-    checker.sent("a", 1, encode(ConsensusMessage(votes[0])))  # relays another's
+        checker.sent("a", 0, encode(ConsensusMessage(0, vote)))
+    checker.sent("a", 1, encode(ConsensusMessage(0, votes[0])))  # relays another's
 
 
 def test_honest_votes_finds_what_left_before_it_was_durable() -> None:
     checker = HonestVotes(genesis(4, 8), HONEST)
     with expect(checker, "not durable"):
-        checker.sent("a", 0, encode(ConsensusMessage(SIGNER.notarize(3, ONE))))
+        checker.sent("a", 0, encode(ConsensusMessage(0, SIGNER.notarize(3, ONE))))
 
 
 # ---------------------------------------------------------------------------------------- liveness, innocence, stops
@@ -313,7 +313,7 @@ def test_liveness_needs_a_healed_network() -> None:
 
 
 def test_the_bound_of_liveness_grows_with_the_timeout_and_the_traitors() -> None:
-    config = consensus_config(GENESIS)
+    config = consensus_config(GENESIS, GENESIS.replica_set)
     assert bound_ms(config, 500, 0) == RECONNECT_MS + 500 + 1_000 + 8_000
     assert bound_ms(config, 500, 1) == bound_ms(config, 500, 0) + 2_000 + config.inclusion_timeout_ms
     assert bound_ms(config, 30_000, 0) == RECONNECT_MS + 2 * config.max_view_timeout_ms + 8_000

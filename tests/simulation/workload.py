@@ -23,7 +23,7 @@ from layer1.ledger.agreements import Body, Certificate
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import account_key
 from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer, sign_transaction
-from layer1.proof import AccountProof, HeadProof, OutputProof, check_fresh, verify_account, verify_output
+from layer1.proof import AccountProof, HeadProof, OutputProof, Trust, check_fresh, verify_account, verify_output
 from layer1.replica import events
 from tests.layer1.ledger.world import Party, make_party
 from tests.simulation.checkers.base import Checker, Read, Write
@@ -166,7 +166,7 @@ class Workload:
         if pending.id not in self.pending:
             return
         try:
-            verified = verify_output(self.genesis, pending.id, answer)
+            verified = verify_output(Trust(self.genesis), pending.id, answer)
         except RemoteError as error:
             self.world.note(pending.client, f"does not believe: {error}")
             return
@@ -296,7 +296,7 @@ class Workload:
 
     def _on_account(self, client: str, owner: SigningKey, invoked_us: int, answer: AccountProof) -> bool:
         try:
-            verified = verify_account(self.genesis, owner.public, answer)
+            verified = verify_account(Trust(self.genesis), owner.public, answer)
             check_fresh(verified.header, START_WALL_MS + self.world.now_ms, self.genesis.parameters)
         except RemoteError as error:
             self.world.note(client, f"does not believe: {error}")

@@ -10,7 +10,7 @@ from layer1.api.parameters import flag, only
 from layer1.api.routes import PROOF, Route
 from layer1.api.views import GenesisView, ReplicaList, StatusView, genesis_view, header_view
 from layer1.codec import encode
-from layer1.ledger.records import mark_key
+from layer1.ledger.records import REPLICA_SET_KEY, mark_key
 from layer1.proof import MarksProof
 
 
@@ -46,11 +46,14 @@ async def replicas(request: web.Request) -> web.Response:
     with_proof = flag(only(request, "proof"), "proof")
     backend = api_of(request).backend
     head = backend.head()
-    keys, state = head.state.voters.replicas, head.state
+    state = head.state
+    keys = state.replica_set.keys
     marks, proof = tuple(map(state.mark, keys)), None
     if with_proof:
         paths = tuple(state.prove(mark_key(key)) for key in keys)
-        proof = encode(MarksProof(proof_of_head(head), marks, paths)).hex()
+        proof = encode(
+            MarksProof(proof_of_head(head), state.replica_set, state.prove(REPLICA_SET_KEY), marks, paths)
+        ).hex()
     items = [
         {**endpoint, "marked": None if mark is None else mark.transaction_id.hex()}
         for endpoint, mark in zip(backend.endpoints(), marks, strict=True)

@@ -8,7 +8,7 @@ from examples.replication import quorums
 from examples.replication.ledger import Ledger, contradiction
 from examples.replication.quorums import ALICE, BOB, SIZES, Cost, is_final, measure, measure_group, silence
 from layer1.consensus.config import Config
-from layer1.ledger.genesis import FaultModel
+from layer1.consensus.quorum import FaultModel
 
 
 @pytest.mark.slow
@@ -16,9 +16,9 @@ from layer1.ledger.genesis import FaultModel
 def test_f_silent_replicas_are_masked_and_one_more_only_delays(model: FaultModel, replicas: int) -> None:
     """ "With at most f silent replicas every transfer becomes final; with more none does, and nothing false is."."""
     ledger = Ledger((ALICE,), replicas=replicas, fault_model=model)
-    silence(ledger, ledger.genesis.faults)
+    silence(ledger, ledger.genesis.replica_set.faults)
     assert is_final(ledger, ledger.transfer(ALICE, BOB.public, 5))
-    silence(ledger, ledger.genesis.faults + 1)
+    silence(ledger, ledger.genesis.replica_set.faults + 1)
     stuck = ledger.transfer(ALICE, BOB.public, 7)
     assert not is_final(ledger, stuck)
     silence(ledger, 0)

@@ -63,7 +63,7 @@ class Chain:
         self.headers: list[Header] = [genesis_header(genesis)]
         self.blocks: list[CommittedBlock] = []
         self.salt = 0
-        config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set_hash)
+        config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set.hash)
         self.signers = [Signer(config, key, i) for i, key in enumerate(REPLICAS)]
 
     @property
@@ -88,7 +88,7 @@ class Chain:
             transactions_root=done.transactions_root,
             state_root=done.state.root,
             outputs_root=done.outputs_root,
-            replica_set=self.genesis.replica_set_hash,
+            replica_set=self.genesis.replica_set.hash,
         )
         votes = [signer.finalize(header.view, header.id) for signer in self.signers]
         block = CommittedBlock(

@@ -22,6 +22,7 @@ from layer1.proof import (
     GroupProof,
     HeadProof,
     OutputProof,
+    Trust,
     verify_account,
     verify_block,
     verify_group,
@@ -41,7 +42,7 @@ def submission(transaction: Transaction) -> dict[str, str]:
 async def test_status_shows_the_head_with_its_proof(served: Served) -> None:
     for _ in range(2):
         status = await served.get("/status")
-        head = verify_head(served.chain.genesis, decode(bytes.fromhex(status["proof"]), HeadProof))
+        head = verify_head(Trust(served.chain.genesis), decode(bytes.fromhex(status["proof"]), HeadProof))
         assert head.height == status["head"]["height"]
         assert status["chain_id"] == served.chain.genesis.chain_id.hex()
         assert status["details"]["mempool"] == 0
@@ -82,10 +83,10 @@ async def test_a_block_is_found_by_height_or_as_the_latest(served: Served) -> No
     block = await served.get("/blocks/1?proof=true")
     assert block["transactions"] == [transaction.id.hex() for transaction in transactions]
     assert await served.get("/blocks/latest?proof=true") == block
-    proof = verify_block(served.chain.genesis, decode(bytes.fromhex(block["proof"]), BlockProof))
+    proof = verify_block(Trust(served.chain.genesis), decode(bytes.fromhex(block["proof"]), BlockProof))
     assert [output.code for output in proof.value] == ["ok", "ok"]
     genesis = await served.get("/blocks/0?proof=true")
-    assert verify_block(served.chain.genesis, decode(bytes.fromhex(genesis["proof"]), BlockProof)).value == ()
+    assert verify_block(Trust(served.chain.genesis), decode(bytes.fromhex(genesis["proof"]), BlockProof)).value == ()
     await served.problem("/blocks/2", 404, "not_found")
     await served.problem("/blocks/-1", 400, "bad_parameter")
     await served.problem("/blocks/1x", 400, "bad_parameter")
@@ -102,7 +103,7 @@ async def test_a_submission_is_taken_and_its_id_answered(served: Served) -> None
     assert found["payload"] == {"kind": "transfer", "sender": ALICE_ADDRESS, "recipient": BOB_ADDRESS, "amount": 7}
     assert decode(bytes.fromhex(found["encoded"]), Transaction) == transaction
     proof = decode(bytes.fromhex(found["proof"]), OutputProof)
-    assert verify_output(served.chain.genesis, transaction.id, proof).value.code == "ok"
+    assert verify_output(Trust(served.chain.genesis), transaction.id, proof).value.code == "ok"
 
 
 async def test_waiting_for_finality_returns_the_outputs_in_order(served: Served) -> None:
@@ -112,7 +113,7 @@ async def test_waiting_for_finality_returns_the_outputs_in_order(served: Served)
     assert [item["code"] for item in answer["items"]] == ["ok", "insufficient_balance", "ok"]
     for transaction, item in zip(transactions, answer["items"], strict=True):
         proof = decode(bytes.fromhex(item["proof"]), OutputProof)
-        assert verify_output(served.chain.genesis, transaction.id, proof).value.code == item["code"]
+        assert verify_output(Trust(served.chain.genesis), transaction.id, proof).value.code == item["code"]
 
 
 async def test_a_wait_that_is_over_answers_what_is_known(served: Served) -> None:
@@ -224,7 +225,7 @@ async def test_accounts_are_proven(served: Served) -> None:
         body = await served.get(f"/accounts/{format_address(key.public)}?proof=true")
         proof = decode(bytes.fromhex(body["proof"]), AccountProof)
         assert body["balance"] == balance
-        assert verify_account(served.chain.genesis, key.public, proof).value.balance == balance
+        assert verify_account(Trust(served.chain.genesis), key.public, proof).value.balance == balance
     await served.problem("/accounts/wedge1qqqq", 400, "bad_address")
     await served.problem(f"/accounts/{ALICE_ADDRESS}?proof=maybe", 400, "bad_parameter")
 
@@ -255,12 +256,12 @@ async def test_groups_are_proven_present_and_absent(served: Served) -> None:
     assert body["group"]["status"] == "open"
     assert [member["deposit"] for member in body["group"]["members"]] == [100, 50]
     shown = verify_group(
-        served.chain.genesis, bytes.fromhex(group_id), decode(bytes.fromhex(body["proof"]), GroupProof)
+        Trust(served.chain.genesis), bytes.fromhex(group_id), decode(bytes.fromhex(body["proof"]), GroupProof)
     )
     assert shown.value == served.chain.state.group(bytes.fromhex(group_id))
     absent = await served.problem(f"/groups/{'00' * 32}?proof=true", 404, "not_found")
     proof = decode(bytes.fromhex(absent["proof"]), GroupProof)
-    assert verify_group(served.chain.genesis, bytes(32), proof).value is None
+    assert verify_group(Trust(served.chain.genesis), bytes(32), proof).value is None
     assert "proof" not in await served.problem(f"/groups/{'00' * 32}", 404, "not_found")
 
 

@@ -18,7 +18,7 @@ from layer1.api.app import create_app
 from layer1.api.server import serve
 from layer1.codec import decode
 from layer1.crypto import format_address
-from layer1.proof import HeadProof, verify_head
+from layer1.proof import HeadProof, Trust, verify_head
 from layer1.storage import tables
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, StandIn
@@ -76,7 +76,7 @@ async def test_a_block_s_events_come_in_order_and_named(served: Served) -> None:
     assert changes[2]["transaction"] is None
     assert changes[1]["deadline"] == served.chain.headers[2].clock + 1_000
     proof = decode(bytes.fromhex(events[3][2]["proof"]), HeadProof)
-    assert verify_head(served.chain.genesis, proof) == served.chain.headers[1]
+    assert verify_head(Trust(served.chain.genesis), proof) == served.chain.headers[1]
 
 
 async def test_a_stream_resumes_after_any_event(served: Served) -> None:

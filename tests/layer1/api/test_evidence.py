@@ -12,7 +12,7 @@ from layer1.codec import decode, encode
 from layer1.consensus.evidence import Evidence, EvidenceKind, verify
 from layer1.consensus.messages import Notarize
 from layer1.ledger.transactions import Accusation, Transaction
-from layer1.proof import MarksProof, verify_marks
+from layer1.proof import MarksProof, Trust, verify_marks
 from tests.layer1.api.conftest import Served
 from tests.layer1.api.test_events import listen
 from tests.layer1.ledger.world import accusation
@@ -21,9 +21,9 @@ from tests.layer1.ledger.world import accusation
 async def marks(served: Served) -> list[str | None]:
     """The transactions that marked the replicas, proven."""
     body = await served.get("/replicas?proof=true")
-    verified = verify_marks(served.chain.genesis, decode(bytes.fromhex(body["proof"]), MarksProof))
+    verified = verify_marks(Trust(served.chain.genesis), decode(bytes.fromhex(body["proof"]), MarksProof))
     assert (verified.header.height, verified.header.clock) == (body["height"], body["clock"])
-    proven = [None if mark is None else mark.transaction_id.hex() for mark in verified.value]
+    proven = [None if mark is None else mark.transaction_id.hex() for mark in verified.value.marks]
     assert proven == [item["marked"] for item in body["items"]]
     return proven
 
@@ -39,7 +39,7 @@ async def test_evidence_is_readable_and_proves_itself(served: Served) -> None:
     served.backend.caught = [served.chain.evidence(2)]
     (item,) = (await served.get("/evidence"))["items"]
     evidence = decode(bytes.fromhex(item["encoded"]), Evidence)
-    verify(evidence, genesis.voters)
+    verify(evidence, Trust(genesis).voters(0))
     assert (item["replica"], item["key"], item["kind"], item["marked"]) == (
         2,
         genesis.replicas[2].hex(),

@@ -87,7 +87,7 @@ def test_validate_accepts_the_bounds() -> None:
 def test_faults_and_quorum(count: int, model: str, faults: int, quorum: int) -> None:
     """Model: n > 3f or n > 2f; f is the largest that fits and q = n - f."""
     genesis = altered(replicas=tuple(key(f"r{i}").public for i in range(count)), fault_model=model)
-    assert (genesis.faults, genesis.quorum) == (faults, quorum)
+    assert (genesis.replica_set.faults, genesis.replica_set.quorum) == (faults, quorum)
 
 
 def test_the_header_of_genesis() -> None:
@@ -96,7 +96,7 @@ def test_the_header_of_genesis() -> None:
     assert header.state_root == State.genesis(genesis).root
     assert (header.height, header.view, header.epoch, header.clock) == (0, 0, 0, 0)
     assert header.parent == genesis.chain_id
-    assert header.replica_set == genesis.replica_set_hash != altered(fault_model="omission").replica_set_hash
+    assert header.replica_set == genesis.replica_set.hash != altered(fault_model="omission").replica_set.hash
     assert genesis_header(altered(salt=b"x" * 16)).id != header.id
 
 

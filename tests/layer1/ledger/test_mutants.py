@@ -21,6 +21,7 @@ from layer1.ledger.records import Group, Reason
 from layer1.ledger.state import State
 from layer1.ledger.store import Store
 from layer1.ledger.transactions import Transfer, Wedge
+from layer1.proof import Trust
 from tests.layer1.ledger import scenarios
 from tests.layer1.ledger.scenarios import SCENARIOS
 from tests.layer1.ledger.test_stateful import Ledgers
@@ -321,7 +322,7 @@ def the_second_signature_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None
 
 @mutant("evidence_needs_both_signatures")
 def evidence_of_any_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = make_genesis(heartbeat_ms=5_000).voters
+    other = Trust(make_genesis(heartbeat_ms=5_000)).voters(0)
     monkeypatch.setattr(draft, "verify_evidence", lambda found, _: evidence.verify(found, other))
 
 

@@ -81,7 +81,7 @@ def test_a_record_is_proven_against_the_root() -> None:
     forged = leaf_hash(Account(1))
     assert not merkle.verify(state.root, account_key(CAROL.public), forged, state.prove(account_key(CAROL.public)))
     proof = state.prove(REPLICA_SET_KEY)
-    assert merkle.verify(state.root, REPLICA_SET_KEY, world.genesis.replica_set_hash, proof)
+    assert merkle.verify(state.root, REPLICA_SET_KEY, world.genesis.replica_set.hash, proof)
     assert decode(encode(group), Group) == group
 
 

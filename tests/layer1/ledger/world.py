@@ -160,7 +160,7 @@ def payout(name: str, i: int) -> SigningKey:
 def voter(genesis: Genesis, replica: int) -> Signer:
     """A replica of :func:`make_genesis` that votes for whatever a test says."""
     views = genesis.parameters.term_views
-    config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set_hash, term_views=views)
+    config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set.hash, term_views=views)
     return Signer(config, key(f"replica {replica}"), replica)
 
 

@@ -97,7 +97,8 @@ def forget_ids(home: ReplicaConfig) -> None:
 
 def contradict(home: ReplicaConfig) -> None:
     """A second, signed notarize vote in a view in which this replica notarized another block."""
-    config, key = consensus_config(read_genesis(home.genesis)), read_key(home.key)
+    genesis, key = read_genesis(home.genesis), read_key(home.key)
+    config = consensus_config(genesis, genesis.replica_set)
     with Journal.open(home.journal) as journal:
         list(journal.replay())
         for block in (bytes(32), bytes([1]) * 32):
@@ -131,7 +132,7 @@ DAMAGES: dict[str, tuple[Callable[[ReplicaConfig], None], str, str, str]] = {
     "a block": (sql("DELETE FROM blocks WHERE height = 3"), "block 4 in the database", "comes after block 2", REFILL),
     "a certificate": (
         sql("UPDATE blocks SET finalization = (SELECT finalization FROM blocks WHERE height = 4) WHERE height = 3"),
-        "block 3 in the database", "its certificate is of view", REFILL,
+        "block 3 in the database", "the path leads to", REFILL,
     ),
     "a header": (
         sql("UPDATE blocks SET header = (SELECT header FROM blocks WHERE height = 4) WHERE height = 3"),
@@ -265,5 +266,5 @@ def test_exit_codes_and_words(home: ReplicaConfig, capfd: pytest.CaptureFixture[
 def test_progress_is_told(home: ReplicaConfig) -> None:
     told: dict[str, tuple[int, int]] = {}
     verdict = verify_home(home, lambda what, done, total: told.update({what: (done, total)}))
-    assert list(told) == ["journal", "checkpoint", "database file", "blocks in the database"]
+    assert list(told) == ["checkpoint", "database file", "blocks in the database", "journal"]
     assert told["blocks in the database"] == (verdict.stored_blocks, verdict.stored_blocks)

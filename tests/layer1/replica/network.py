@@ -25,13 +25,14 @@ EPOCH_MS = 1_700_000_000_000
 ALICE = SigningKey(b"a" * 32)
 BOB = SigningKey(b"b" * 32)
 FUNDS = 1_000_000
-KEYS = tuple(SigningKey(bytes([i + 1]) * 32) for i in range(4))
+KEYS = tuple(SigningKey(bytes([i + 1]) * 32) for i in range(10))
+"""Those of genesis first."""
 GENESIS = Genesis(
     name="test",
     salt=bytes(16),
     currency=Currency("WDG", 2),
     allocations=(Allocation(ALICE.public, FUNDS),),
-    replicas=tuple(key.public for key in KEYS),
+    replicas=tuple(key.public for key in KEYS[:4]),
     fault_model="byzantine",
     wall_time=EPOCH_MS,
     parameters=Parameters(view_timeout_ms=200, heartbeat_ms=1_000),
@@ -89,7 +90,8 @@ class Node:
         self.core = ReplicaCore(self.genesis, KEYS[self.index], self.index, self.limits, self.policy)
         found = None if self.checkpoint is None or rebuild else iter(self.checkpoint)
         replayed = list(self.core.restore(list(self.durable), found, self.delivered if rebuild else None))
-        self.delivered = self.delivered[: self.core.checkpoint_height] + replayed
+        before = self.core.application.floor.header.height - len(replayed) if rebuild else self.core.checkpoint_height
+        self.delivered = self.delivered[:before] + replayed
 
 
 class Network:
@@ -129,6 +131,13 @@ class Network:
             if other.alive and other is not node:
                 self._put(self.now_ms, index, events.PeerUp(other.index, other.generation))
                 self._put(self.now_ms, other.index, events.PeerUp(index, node.generation))
+
+    def add(self) -> int:
+        """Start one more, with the next of `KEYS`; its number."""
+        index = len(self.nodes)
+        self.nodes.append(Node(index, self.genesis, self.nodes[0].limits, self.nodes[0].policy))
+        self.start(index)
+        return index
 
     def crash(self, index: int) -> None:
         """SIGKILL: what is not durable is gone, and so is what was on its way to it."""

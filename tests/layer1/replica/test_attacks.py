@@ -116,7 +116,7 @@ def transfer_on(chain_id: bytes, valid_until_ms: int = 500_000) -> Transaction:
 
 def test_a_peer_cannot_hand_over_a_batch_that_no_block_holds() -> None:
     """It would wait here for ever, and each leader would look at it for each block."""
-    batches = BatchStore(small(3), 4)
+    batches = BatchStore(small(3))
     with pytest.raises(RemoteError, match="a batch of 4 transactions; a block holds 3"):
         batches.add(encode(Batch(0, tuple(transfer() for _ in range(4)))), 1, 0, wanted=True)
 
@@ -129,7 +129,7 @@ def test_a_report_stuffed_with_claims_is_refused_at_once(world: World, crowd: Pa
     with pytest.raises(Refused, match="carries 45 signatures; at most 34"):
         Mempool(PoolLimits()).take(named([stuffed]), world.state, "", 0)
     with pytest.raises(RemoteError, match="45 in one transaction"):
-        BatchStore(world.genesis.parameters, 4).add(encode(Batch(0, (stuffed,))), 1, 0, wanted=True)
+        BatchStore(world.genesis.parameters).add(encode(Batch(0, (stuffed,))), 1, 0, wanted=True)
 
 
 def test_disputes_are_packed_by_weight(world: World, crowd: Party) -> None:
@@ -271,7 +271,7 @@ def test_a_proposal_of_thousands_of_batches_is_looked_at_once_they_are_here(monk
     header = msgspec.structs.replace(blank, replica_set=core.config.replica_set)
     vote = Signer(core.config, KEYS[0], 0).notarize(1, header.id)
     core.step(events.Begin(1), now)
-    core.step(events.FromPeer(0, encode(ConsensusMessage(Proposal(header, names, vote, ())))), now)
+    core.step(events.FromPeer(0, encode(ConsensusMessage(0, Proposal(header, names, vote, ())))), now)
     looked, real = [], core._try_validate
 
     def look(effect: Validate) -> Sequence[ConsensusEvent]:

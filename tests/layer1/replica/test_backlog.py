@@ -52,7 +52,7 @@ def cost(work: Callable[[], Any]) -> int:
 
 
 def store(count: int, size: int = 1) -> BatchStore:
-    batches = BatchStore(GENESIS.parameters, 4)
+    batches = BatchStore(GENESIS.parameters)
     for number in range(count):
         batch = Batch(0, tuple(other(number * size + each) for each in range(size)))
         batches.add_own(encode(batch), batch, [transaction.id for transaction in batch.transactions], number)

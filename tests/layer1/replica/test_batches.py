@@ -20,7 +20,7 @@ from tests.layer1.replica.network import GENESIS, transfer
 
 
 def store() -> BatchStore:
-    return BatchStore(GENESIS.parameters, 4)
+    return BatchStore(GENESIS.parameters)
 
 
 def batch(*transactions: object, replica: int = 1) -> bytes:
@@ -44,7 +44,7 @@ def test_a_batch_is_pending_when_it_is_verified_until_it_is_final() -> None:
     ("encoded", "why"),
     [
         (b"\xc1", "decode"),
-        (encode(Batch(4, (transfer(),))), "replica 4"),
+        (encode(Batch(-1, (transfer(),))), "replica -1"),
         (encode(Batch(0, ())), "0 transactions"),
         (encode(Batch(0, (transfer(),) * (MAX_BATCH_TRANSACTIONS + 1))), "transactions; 1 to"),
         (bytes(10**6), "1000000 bytes"),

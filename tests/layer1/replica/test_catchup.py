@@ -8,9 +8,9 @@ import pytest
 from layer1.block import CommittedBlock, batch_digest
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import genesis_header
+from layer1.proof import Trust
 from layer1.replica import catchup
 from layer1.replica.catchup import RETRY_MS, CatchUpState, RecentBlocks, answer, parts_of
-from layer1.replica.core import consensus_config
 from layer1.replica.messages import Blocks
 from tests.layer1.replica.network import GENESIS, Network, transfer
 
@@ -28,7 +28,7 @@ def blocks() -> list[CommittedBlock]:
 
 
 def state() -> CatchUpState:
-    return CatchUpState(consensus_config(GENESIS), 3)
+    return CatchUpState(Trust(GENESIS), 3)
 
 
 def test_the_sender_is_asked_first_then_the_others_in_turn(blocks: list[CommittedBlock]) -> None:
@@ -81,7 +81,7 @@ def _with(message: Blocks, position: int, **changes: object) -> Blocks:
         (lambda m: Blocks(m.blocks[::-1]), "does not follow"),
         (lambda m: _with(m, 0, batches=(b"x",)), "not those that its header names"),
         (lambda m: _with(m, -1, finalization=None), "nothing makes"),
-        (lambda m: _with(m, 1, finalization=m.blocks[0].finalization), "names another block"),
+        (lambda m: _with(m, 1, finalization=m.blocks[0].finalization), "the path leads to"),
     ],
     ids=["gap", "order", "batches", "no finalization", "wrong finalization"],
 )

@@ -178,7 +178,7 @@ async def test_the_loop_turns_while_a_checkpoint_is_written(tmp_path: Path, monk
     async with started(home) as replica:
         await pay(replica, BLOCKS)
         await checkpointed(replica, BLOCKS)
-        assert len(slices) == 5  # head, balances, ids, marks, and the end
+        assert len(slices) == 6  # head, balances, ids, marks, the replica set, and the end
         monkeypatch.setattr(checkpointing, "REST_S", 1_000.0)
         await pay(replica, BLOCKS)
     assert len(set(map(id, slices))) == 2

@@ -13,6 +13,7 @@ from layer1.consensus.evidence import Evidence, EvidenceKind, verify
 from layer1.consensus.messages import Finalize, Notarize
 from layer1.ledger.records import leaf_hash, mark_key
 from layer1.ledger.transactions import Accusation, Transaction
+from layer1.proof import Trust
 from layer1.replica import events
 from layer1.replica.evidence import EvidenceBook
 from layer1.replica.mempool import Mempool, is_dispute
@@ -43,16 +44,16 @@ class DoubleVoter:
         if sender == LIAR:
             message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
             match message:
-                case ConsensusMessage(Notarize(_, view)) if view % 2 == 0:
+                case ConsensusMessage(0, Notarize(_, view)) if view % 2 == 0:
                     self.say(receiver, self.signer.notarize(view, OTHER))
-                case ConsensusMessage(Finalize(_, view)) if view % 2 == 1:
+                case ConsensusMessage(0, Finalize(_, view)) if view % 2 == 1:
                     self.say(receiver, self.signer.finalize(view, OTHER))
                 case _:
                     pass
         return False
 
     def say(self, receiver: int, vote: Notarize | Finalize) -> None:
-        self.network._put(self.network.now_ms + 2, receiver, events.FromPeer(LIAR, encode(ConsensusMessage(vote))))
+        self.network._put(self.network.now_ms + 2, receiver, events.FromPeer(LIAR, encode(ConsensusMessage(0, vote))))
 
 
 def bring(evidence: Evidence) -> Transaction:
@@ -80,7 +81,7 @@ def test_the_others_catch_a_double_voter_and_the_ledger_marks_it() -> None:
         assert set(found) == {EvidenceKind.NOTARIZED_TWICE, EvidenceKind.FINALIZED_TWICE}
         for evidence in found.values():
             assert evidence.replica == LIAR
-            verify(evidence, GENESIS.voters)
+            verify(evidence, Trust(GENESIS).voters(0))
         assert {item.peer for item in network.nodes[index].misbehaved} == {LIAR}
     assert caught(network, LIAR) == {}, "nobody else contradicted itself"
 

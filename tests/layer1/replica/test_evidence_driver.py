@@ -46,7 +46,7 @@ def make_it_lie(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
         send(peer, data)
         message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
         if isinstance(message, ConsensusMessage) and isinstance(message.message, Notarize):
-            send(peer, encode(ConsensusMessage(signer.notarize(message.message.view, bytes(32)))))
+            send(peer, encode(ConsensusMessage(0, signer.notarize(message.message.view, bytes(32)))))
 
     monkeypatch.setattr(replica._peers, "send", send_twice)
 

@@ -18,6 +18,7 @@ from layer1.crypto import SigningKey
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.genesis import Genesis
 from layer1.replica import events
+from layer1.replica.core import consensus_config
 from layer1.replica.messages import LinkMessage, Standing
 from layer1.replica.records import ConsensusRecord, decode_record
 from layer1.replica.rejoin import MAX_RISE, Rejoined, Rejoining, believed_generation
@@ -31,7 +32,11 @@ SIGNING_KEYS = tuple(SigningKey(bytes([i + 1]) * 32) for i in range(10))
 class Peers:
     """n replicas that can certify anything: more than faulty ones can."""
 
-    config: Config
+    genesis: Genesis
+
+    @property
+    def config(self) -> Config:
+        return consensus_config(self.genesis, self.genesis.replica_set)
 
     def __post_init__(self) -> None:
         self.signers = [Signer(self.config, key, index) for index, key in enumerate(SIGNING_KEYS[: self.n])]
@@ -59,11 +64,11 @@ class Peers:
 
 def peers(n: int, term_views: int = 1) -> Peers:
     keys = tuple(key.public for key in SIGNING_KEYS[:n])
-    return Peers(Config(bytes(32), 0, keys, bytes(32), term_views=term_views))
+    return Peers(replace(GENESIS, replicas=keys, parameters=replace(GENESIS.parameters, term_views=term_views)))
 
 
-def outcome(config: Config, reports: dict[int, Standing], lost: int = 0) -> Rejoined | None:
-    rejoining = Rejoining(config, lost)
+def outcome(world: Peers, reports: dict[int, Standing], lost: int = 0) -> Rejoined | None:
+    rejoining = Rejoining(world.genesis, world.genesis.replicas[lost])
     found = None
     for peer, report in reports.items():
         found = rejoining.hear(peer, report)
@@ -110,7 +115,7 @@ def test_it_votes_in_no_term_in_which_it_can_have_voted(data: st.DataObject) -> 
     """ "It votes in no term in which it can have voted before", n = 4, 7, 10, whoever votes, reports and lies."""
     world, last_voted, views, liars = data.draw(losses())
     reports = reports_of(world, views, liars, data)
-    found = outcome(world.config, reports)
+    found = outcome(world, reports)
     assert found is not None
     assert world.config.term(found.vote_from) > world.config.term(last_voted)
     assert found.vote_from == world.config.first_view(found.vote_from)
@@ -122,7 +127,7 @@ def test_liars_cannot_keep_it_from_voting(data: st.DataObject) -> None:
     """What is proven was entered: the bound is at most two terms above where some replica is."""
     world, _, views, liars = data.draw(losses())
     reports = reports_of(world, views, liars, data)
-    found = outcome(world.config, reports)
+    found = outcome(world, reports)
     assert found is not None
     highest = max(report.view for report in reports.values())
     assert world.config.term(found.vote_from) == world.config.term(highest) + 2
@@ -135,7 +140,7 @@ def test_the_specified_bound_fails_for_seven() -> None:
     said = {6: 1, 4: 2, 5: 2, 1: 99, 2: 99}
     specified = sorted(said.values(), reverse=True)[world.config.faulty] + 2
     assert specified <= 100
-    found = outcome(world.config, {peer: world.report(view) for peer, view in said.items()})
+    found = outcome(world, {peer: world.report(view) for peer, view in said.items()})
     assert found is not None
     assert found.vote_from == 101
 
@@ -145,17 +150,17 @@ def test_the_specified_bound_fails_for_seven() -> None:
 
 def test_it_waits_for_a_quorum_of_peers() -> None:
     world = peers(4)
-    rejoining = Rejoining(world.config, 0)
+    rejoining = Rejoining(world.genesis, world.genesis.replicas[0])
     assert rejoining.missing == 3
     assert rejoining.hear(1, world.report(5)) is None
     assert rejoining.hear(1, world.report(9)) is None  # the same peer again
     assert rejoining.hear(2, world.report(7)) is None
-    assert rejoining.hear(3, world.report(1)) == Rejoined(2, 11)
+    assert rejoining.hear(3, world.report(1)) == Rejoined(2, 0, 11)
 
 
 def test_a_view_that_is_not_proven_does_not_count() -> None:
     world = peers(4)
-    rejoining = Rejoining(world.config, 0)
+    rejoining = Rejoining(world.genesis, world.genesis.replicas[0])
     with pytest.raises(RemoteError, match="reports view 1000000, and proves view 5"):
         rejoining.hear(1, Standing(1, 10**6, world.entry(5)))
     votes = [signer.notarize(10**6, BLOCK) for signer in world.signers[:2]]
@@ -172,7 +177,7 @@ def test_a_view_that_is_not_proven_does_not_count() -> None:
 def test_a_nullified_term_proves_the_next_one() -> None:
     world = peers(4, term_views=8)
     reports = {1: Standing(1, 24, (world.skipped(16),)), 2: world.report(16), 3: world.report(16)}
-    found = outcome(world.config, reports)
+    found = outcome(world, reports)
     assert found is not None
     assert found.vote_from == 40
 
@@ -180,7 +185,7 @@ def test_a_nullified_term_proves_the_next_one() -> None:
 def test_who_rejoined_itself_reports_no_view() -> None:
     """What it has forgotten, its view does not show."""
     world = peers(4)
-    rejoining = Rejoining(world.config, 0)
+    rejoining = Rejoining(world.genesis, world.genesis.replicas[0])
     for peer in (1, 2):
         rejoining.hear(peer, world.report(5))
     assert rejoining.hear(3, Standing(1, 0, ())) is None
@@ -190,7 +195,7 @@ def test_who_rejoined_itself_reports_no_view() -> None:
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_ledger_without_spare_replicas_says_so(n: int) -> None:
     with pytest.raises(LocalError, match=rf"of {n} replicas none may fail"):
-        Rejoining(peers(n).config, 0)
+        Rejoining(peers(n).genesis, SIGNING_KEYS[0].public).hear(1, Standing(1, 5, ()))
 
 
 # ---------------------------------------------------------------------------------------------------------- generations
@@ -217,10 +222,10 @@ def test_a_generation_counts_up_to_what_an_honest_peer_may_have_seen(
 
 def test_an_old_copy_counts_too() -> None:
     world = peers(4)
-    rejoining = Rejoining(world.config, 0, generation=8)
+    rejoining = Rejoining(world.genesis, world.genesis.replicas[0], generation=8)
     for peer in (1, 2):
         rejoining.hear(peer, world.report(5, generation=3))
-    assert rejoining.hear(3, world.report(5)) == Rejoined(9, 7)
+    assert rejoining.hear(3, world.report(5)) == Rejoined(9, 0, 7)
 
 
 # ---------------------------------------------------------------------------------------------------------- real cores
@@ -236,7 +241,7 @@ def said_first(effects: list[events.Effect], peer: int) -> Standing:
 
 def asked(network: Network, index: int) -> Rejoined:
     """What the running peers report to a replica that lost its journal."""
-    rejoining = Rejoining(network.nodes[index].core.config, index)
+    rejoining = Rejoining(network.nodes[index].core.genesis, network.nodes[index].core.genesis.replicas[index])
     for node in network.alive():
         report = said_first(node.core.step(events.PeerUp(index, 0), network.now()), index)
         if (found := rejoining.hear(node.index, report)) is not None:

@@ -132,7 +132,7 @@ def test_nobody_slows_a_dispute_down_by_packing_it_with_something_else() -> None
 
 def test_what_only_an_abandoned_block_holds_still_waits() -> None:
     """Of two blocks in one view, the one that was executed here lost: what is in it is work."""
-    batches, application = BatchStore(PARAMETERS, 4), Application(GENESIS)
+    batches, application = BatchStore(PARAMETERS), Application(GENESIS)
     batch = Batch(1, (transfer(),))
     held = batches.add_own(encode(batch), batch, [batch.transactions[0].id], 0)
     watch, floor = WorkWatch(application, batches), application.floor
@@ -141,7 +141,7 @@ def test_what_only_an_abandoned_block_holds_still_waits() -> None:
     other = application.build(1, 0, floor.header, EPOCH_MS + 2, [])
     watch.executed(lost)
     watch.executed(other)
-    consensus = Consensus(consensus_config(GENESIS), KEYS[0], 0, floor.header)
+    consensus = Consensus(consensus_config(GENESIS, GENESIS.replica_set), KEYS[0], 0, floor.header)
     assert watch.news(consensus, Now(5, EPOCH_MS + 5)) == (), "as long as it may become the parent"
     votes = [Signer(consensus.config, KEYS[i], i).notarize(1, other.id) for i in range(consensus.config.quorum)]
     consensus.step(Received(1, notarization(votes, len(votes))), Now(6, EPOCH_MS + 6))

@@ -46,14 +46,14 @@ class Babbling(Role):
         replica = self.random.choice((-1, 0, self.host.index, 99))
         return self.random.choice(
             (
-                ConsensusMessage(Notarize(0, number, noise, replica, noise)),
-                ConsensusMessage(Finalize(self.random.choice((0, 1)), number, noise, replica, noise)),
-                ConsensusMessage(Nullify(0, number, replica, noise)),
-                ConsensusMessage(Finalization(0, number, noise, ((replica, noise),) * 3)),
-                ConsensusMessage(Nullification(0, number, ((replica, number, noise),) * 3)),
-                ConsensusMessage(Fetch(self.random.choice((None, noise)), -number % 2**63, number)),
-                ConsensusMessage(self.signer.notarize(max(1, number), bytes(32))),
-                ConsensusMessage(self.signer.nullify(max(1, number))),
+                ConsensusMessage(0, Notarize(0, number, noise, replica, noise)),
+                ConsensusMessage(0, Finalize(self.random.choice((0, 1)), number, noise, replica, noise)),
+                ConsensusMessage(0, Nullify(0, number, replica, noise)),
+                ConsensusMessage(0, Finalization(0, number, noise, ((replica, noise),) * 3)),
+                ConsensusMessage(0, Nullification(0, number, ((replica, number, noise),) * 3)),
+                ConsensusMessage(0, Fetch(self.random.choice((None, noise)), -number % 2**63, number)),
+                ConsensusMessage(0, self.signer.notarize(max(1, number), bytes(32))),
+                ConsensusMessage(0, self.signer.nullify(max(1, number))),
                 BatchData(noise),
                 BatchAnnounce((noise,) * 3),
                 FetchBatch(noise),

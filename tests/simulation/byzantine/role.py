@@ -72,7 +72,7 @@ class Role:
 
     def say(self, message: Message, to: Iterable[int] | None = None) -> None:
         """Send a consensus message of one's own to these peers, or to all."""
-        self.send(ConsensusMessage(message), to)
+        self.send(ConsensusMessage(0, message), to)
 
     def send(self, message: LinkMessage, to: Iterable[int] | None = None) -> None:
         """Send a message of one's own to these peers, or to all."""

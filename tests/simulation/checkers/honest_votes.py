@@ -26,7 +26,7 @@ class HonestVotes(Checker):
 
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
-        self._config = consensus_config(genesis)
+        self._config = consensus_config(genesis, genesis.replica_set)
         self._durable: set[Signature] = set()
         self._seen: set[Signature] = set()
         self._notarized: dict[tuple[int, int], BlockId] = {}

@@ -57,7 +57,7 @@ class Liveness(Checker):
         super().__init__(genesis, honest, reference)
         self.bound_us = 0
         """Of the liveness phase, from the moment in which the network healed."""
-        self._config = consensus_config(genesis)
+        self._config = consensus_config(genesis, genesis.replica_set)
         self._promised: dict[Hash, Transaction] = {}
         self._final: dict[int, set[Hash]] = {index: set() for index in self.honest}
         self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)

@@ -48,7 +48,7 @@ class Ranges(Checker):
 
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
-        config = consensus_config(genesis)
+        config = consensus_config(genesis, genesis.replica_set)
         self._standing = {replica: Standing(config) for replica in self.honest}
 
     def synced(self, process: str, replica: int, records: Sequence[bytes]) -> None:

@@ -12,7 +12,7 @@ from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
 from layer1.header import BlockId
 from layer1.ledger.genesis import Genesis
-from layer1.proof import HeadProof, verify_head
+from layer1.proof import HeadProof, Trust, verify_head
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.reference import Reference
 
@@ -47,7 +47,7 @@ class CertifiedRoots(Checker):
         key = block.header.id, block.finalization
         if key not in self._checked:
             try:
-                verify_head(self.genesis, HeadProof(block.header, block.path, block.finalization))
+                verify_head(Trust(self.genesis), HeadProof(block.header, block.path, block.finalization))
             except RemoteError as error:
                 self.fail(f"the certificate of block {block.header.height} at {process}: {error}")
             self._checked.add(key)

@@ -165,7 +165,7 @@ class GroupScenario(Scenario):
         """Challenge period: at its end, the network has been good for long enough to take a report."""
         if self._group_options.tight:
             return tight_period_ms(self.genesis)
-        config, parameters = consensus_config(self.genesis), self.genesis.parameters
+        config, parameters = consensus_config(self.genesis, self.genesis.replica_set), self.genesis.parameters
         return self.options.duration_ms + ledger_bound_ms(config) + 2 * parameters.drift_bound_ms + 5_000
 
     def make_checkers(self, honest: Sequence[int]) -> list[Checker]:
@@ -176,7 +176,9 @@ class GroupScenario(Scenario):
         good = [i for i in range(options.wallets) if i not in dishonest]
         names = {wallet_keys(i).spending.public: i for i in range(options.wallets)}
         facts = Facts(self.genesis, honest, checkers[0].reference, names, good)
-        limit_ms = bound_ms(consensus_config(self.genesis), self.genesis.parameters, self.period_ms)
+        limit_ms = bound_ms(
+            consensus_config(self.genesis, self.genesis.replica_set), self.genesis.parameters, self.period_ms
+        )
         self.closes = Closes(facts, limit_ms)
         accounts = {i: (wallet_keys(i).spending.public, savings(i)) for i in good}
         trusted = {key: i for key, i in names.items() if i in good}
