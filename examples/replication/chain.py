@@ -50,6 +50,7 @@ class Forward:
     """From a replica to its successor: the update at a place of the history."""
 
     configuration: int
+    sender: str
     receiver: str
     slot: int
     update: str
@@ -97,8 +98,9 @@ class Chain:
             pass
 
     def crash(self, name: str) -> None:
-        """It stops for ever. What it sent before still arrives."""
+        """It stops for ever, and what it sent last is lost with it."""
         self.replicas[name].crashed = True
+        self.wire = deque(message for message in self.wire if message.sender != name)
 
     def reconfigure(self) -> None:
         """Survivors, and a spare for each that failed, become the chain that the master says they are.
@@ -119,7 +121,7 @@ class Chain:
         self.configuration = configuration
         for replica, successor in pairwise(self.members):
             for slot in range(len(successor.history), len(replica.history)):
-                self._send(successor, slot, replica.history[slot])
+                self._send(replica, successor, slot, replica.history[slot])
         for update in self.members[-1].history:
             self._acknowledge(update)
         for update in self.submitted:
@@ -137,16 +139,16 @@ class Chain:
         if place == self._acknowledging_place:
             self._acknowledge(update)
         if place + 1 < len(self.members):
-            self._send(self.members[place + 1], len(replica.history) - 1, update)
+            self._send(replica, self.members[place + 1], len(replica.history) - 1, update)
 
     @property
     def _acknowledging_place(self) -> int:
         """The tail's: what it has, all have."""
         return len(self.members) - 1
 
-    def _send(self, receiver: Replica, slot: int, update: str) -> None:
+    def _send(self, sender: Replica, receiver: Replica, slot: int, update: str) -> None:
         self.messages += 1
-        self.wire.append(Forward(self.configuration.number, receiver.name, slot, update))
+        self.wire.append(Forward(self.configuration.number, sender.name, receiver.name, slot, update))
 
     def _acknowledge(self, update: str) -> None:
         if update not in self.acknowledged:

@@ -40,15 +40,16 @@ AWAITED = IN_TIME + SKEW + 1
 """Ticks from seeing a request to accepting it: what was in time even for the last to see it is relayed by then."""
 HIGH = 1_000_000
 
-Behaviour = Callable[[int], tuple[int, int] | None]
-"""What a liar gives the replica of this index as its candidate's number, and after how many ticks more than it should;
-None for nothing."""
+Behaviour = Callable[[str, int], tuple[int, int] | None]
+"""For a request, what a liar gives the replica of this index as its candidate's number, and how many ticks later than
+it should; None for nothing."""
 LIARS: dict[str, Behaviour] = {
-    "silent": lambda listener: None,
-    "low": lambda listener: (0, 0),
-    "high": lambda listener: (HIGH, 0),
-    "two-faced": lambda listener: (HIGH if listener % 2 else 0, 0),
-    "late": lambda listener: (HIGH, 5 if listener else 0),
+    "silent": lambda request, listener: None,
+    "low": lambda request, listener: (0, 0),
+    "high": lambda request, listener: (HIGH, 0),
+    "wavering": lambda request, listener: (HIGH if request == "a" else 0, 0),
+    "two-faced": lambda request, listener: (HIGH if listener % 2 else 0, 0),
+    "late": lambda request, listener: (HIGH, 5 if listener else 0),
 }
 
 
@@ -217,7 +218,7 @@ class _Wire:
 
     def _lie(self, request: str, proposer: int, tick: int) -> None:
         for replica in self.honest:
-            lie = self.liar(replica.index)
+            lie = self.liar(request, replica.index)
             if lie is not None and replica.index != proposer:
                 number, late = lie
                 word = (request, proposer, self.traitor, replica.index, (number, proposer))
@@ -225,9 +226,16 @@ class _Wire:
 
 
 def every_arrival(replicas: int = 3, requests: Sequence[str] = ("a", "b")) -> list[Arrivals]:
-    """Each honest replica sees each request at once or as late as may be: all ways to do that."""
+    """Each honest replica sees each request at once or as late as may be: all ways to do that.
+
+    The second request crosses the first, or comes when some have accepted that and some have not.
+    """
     ways = product((0, SKEW), repeat=replicas * len(requests))
-    return [{name: way[i * replicas : (i + 1) * replicas] for i, name in enumerate(requests)} for way in ways]
+    return [
+        {name: [tick + i * later for tick in way[i * replicas : (i + 1) * replicas]] for i, name in enumerate(requests)}
+        for way in ways
+        for later in (0, AWAITED)
+    ]
 
 
 def first_split(liar: Behaviour, rules: Rules) -> tuple[int, Outcome] | None:
@@ -249,7 +257,9 @@ def main() -> None:
     )
     for name, liar in LIARS.items():
         tell(name, liar)
-    telling.part("What holds it up: each rule taken away, over all 64 ways in which two requests can arrive")
+    telling.part(
+        f"What holds it up: each rule taken away, over {len(every_arrival())} ways in which two requests can arrive"
+    )
     for words, liar_name, rules in BROKEN:
         show_broken(words, liar_name, rules)
     telling.conclusion(

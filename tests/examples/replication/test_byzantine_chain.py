@@ -92,6 +92,32 @@ def test_a_replica_signs_one_update_at_each_place() -> None:
     assert head.order(Entry(2, "x = 3")) is None
 
 
+def test_an_honest_replica_takes_nothing_that_those_before_it_did_not_sign() -> None:
+    """Else a liar could make its history void, and with it its statement."""
+    configuration = Hearsay().begin(MEMBERS)
+    head, tail = Replica("A", configuration), Replica("C", configuration)
+    given = head.order(Entry(0, "x = 1"))
+    assert given is not None
+    assert tail.order(given) is None
+    assert not tail.history
+
+
+def test_an_honest_replica_takes_no_certificate_that_is_not_whole_or_not_of_its_update() -> None:
+    chain = loaded({}, deliveries=5)
+    head, tail = chain.replicas["A"], chain.replicas["C"]
+    whole = tail.history[0]
+    assert head.certify(replace(whole, proof=whole.proof[:2])) is None
+    assert head.certify(replace(whole, slot=1)) is None
+    other = loaded({}, deliveries=0)
+    other.wire.clear()
+    other.slots = 0
+    other.submit("x = 2")
+    other.run()
+    assert head.certify(other.replicas["C"].history[0]) is None
+    assert len(head.history[0].proof) == 1
+    assert head.certify(whole) == whole
+
+
 class SignsTwice(Replica):
     """What no honest replica does."""
 

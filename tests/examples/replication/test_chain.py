@@ -27,10 +27,16 @@ CUTS = range(7)
 """Messages delivered before the crash: three updates take six."""
 
 
-def crashed(kind: type[Chain], victims: tuple[str, ...], cut: int, master: Master | None = None) -> Chain:
+def crashed(
+    kind: type[Chain],
+    victims: tuple[str, ...],
+    cut: int,
+    master: Master | None = None,
+    spares: tuple[str, ...] = SPARES,
+) -> Chain:
     """A chain in which some crash with updates under way; repaired. One suspicion needs no ledger to decide on it."""
     master = master or Hearsay()
-    chain = kind(master, master.begin(FIRST), SPARES)
+    chain = kind(master, master.begin(FIRST), spares)
     for update in UPDATES:
         chain.submit(update)
     for _ in range(cut):
@@ -45,11 +51,14 @@ def crashed(kind: type[Chain], victims: tuple[str, ...], cut: int, master: Maste
     return chain
 
 
+@pytest.mark.parametrize("spares", [SPARES, ()])
 @pytest.mark.parametrize("victims", [*combinations(FIRST, 1), *combinations(FIRST, 2)], ids="".join)
-def test_nothing_acknowledged_is_lost_whoever_of_f_crash_and_whenever(victims: tuple[str, ...]) -> None:
+def test_nothing_acknowledged_is_lost_whoever_of_f_crash_and_whenever(
+    victims: tuple[str, ...], spares: tuple[str, ...]
+) -> None:
     """ "No acknowledged update is ever lost or reordered, through the failure of head, middle and tail."."""
     for cut in CUTS:
-        chain = crashed(Chain, victims, cut)
+        chain = crashed(Chain, victims, cut, spares=spares)
         assert not lost(chain), cut
         assert sorted(chain.acknowledged) == sorted(UPDATES), cut
         assert all(replica.history == chain.acknowledged for replica in chain.members), cut
@@ -72,6 +81,27 @@ def test_an_acknowledgement_by_the_head_can_be_lost() -> None:
     chain = lesson.hasty_head(HeadAcknowledges)
     assert chain.acknowledged == lost(chain) == ["x=1"]
     assert not lesson.hasty_head(Chain).acknowledged
+
+
+class MiddleAcknowledges(Chain):
+    """Two of three are thought to be enough."""
+
+    @property
+    def _acknowledging_place(self) -> int:
+        return min(1, len(self.members) - 1)
+
+
+@pytest.mark.parametrize("kind, found", [(MiddleAcknowledges, ["a"]), (Chain, [])])
+def test_an_acknowledgement_by_any_but_the_tail_can_be_lost(kind: type[Chain], found: list[str]) -> None:
+    chain = kind(Hearsay(), Hearsay().begin(FIRST), SPARES)
+    chain.submit("a")
+    chain.deliver()
+    chain.submitted.clear()
+    chain.crash("A")
+    chain.crash("B")
+    chain.reconfigure()
+    chain.run()
+    assert lost(chain) == found
 
 
 class SendsNothingAgain(Chain):

@@ -45,8 +45,21 @@ def test_an_output_of_f_replicas_alone_is_not_believed() -> None:
     ledger.submit(transaction)
     assert ledger.run(1_000, lambda: sum(bool(replica.final) for replica in ledger.replicas) == 1)
     assert ledger.output(transaction) is None
+    assert ledger.blocks() == []
     assert ledger.run(1_000, lambda: sum(bool(replica.final) for replica in ledger.replicas) >= 2)
     assert ledger.output(transaction) is not None
+    assert [block.transactions for block in ledger.blocks()] == [(transaction,)]
+
+
+def test_the_two_cores_of_a_traitor_have_one_voice() -> None:
+    ledger = Ledger((ALICE,), twins=0)
+    transaction = ledger.transfer(ALICE, BOB.public, 5)
+    ledger.submit(transaction)
+    assert ledger.run(1_000, lambda: bool(ledger["0a"].final))
+    for replica in ledger.replicas:
+        replica.final = ledger["0a"].final if replica.index == 0 else []
+    assert ledger.output(transaction) is None
+    assert ledger.blocks() == []
 
 
 def test_two_final_blocks_at_one_height_are_found() -> None:

@@ -51,6 +51,16 @@ def test_a_group_opened_before_the_wedge_is_no_successor() -> None:
     assert master.succeed(first, "A", ("A", "E")).members == ("A", "E")
 
 
+def test_a_group_that_names_another_one_is_no_successor() -> None:
+    """Replicas may serve more than one chain."""
+    master = LedgerMaster(Ledger(()))
+    first = master.begin(FIRST)
+    master._wedge(first, "A")
+    with pytest.raises(Refused):
+        master._open(1, ("A", "D"), b"another chain...", "")
+    assert master.configurations() == [first]
+
+
 def test_one_silent_replica_of_the_ledger_is_masked_and_two_delay_the_decision() -> None:
     ledger = Ledger(())
     master = LedgerMaster(ledger)
