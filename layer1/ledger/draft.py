@@ -152,6 +152,9 @@ class Draft:
         """Let another replica set certify what follows this block."""
         current, p = self.changes.replica_set or self.parent.replica_set, self.parent.parameters
         following = apply_change(current, request, self.parent.chain_id, self.clock_ms)
+        for key in request.change.add:
+            mark = self.changes.marks.get(key) or self.parent.mark(key)
+            check(mark is None, "replica_marked", f"key {key.hex()} contradicted itself once; nobody trusts it again")
         needed = p.heartbeat_ms + (following.faults + 1) * p.view_timeout_ms
         check(
             p.max_step_ms >= needed,

@@ -9,7 +9,7 @@ genesis it is its position, whoever is added later takes the next one. Votes nam
 A change needs no nonce: it names the epoch that it ends, and so is executed at most once. Whoever is added signs, too:
 a key that nobody holds would count as a faulty replica for ever.
 
-Source: docs/design/consensus.md, "Catching up, joining, leaving"; decision 019.
+Source: docs/design/consensus.md, "Catching up, joining, leaving"; decision 021.
 """
 
 from __future__ import annotations
