@@ -17,6 +17,7 @@ from wallet.home import Home
 from wallet.keystore import HotKeys, Keystore
 from wallet.observer import WalletObserver
 from wallet.parts import Parts
+from wallet.server_history import open_history
 from wallet.signals import Signals
 from wallet.submitter import Submitter
 
@@ -33,7 +34,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     """
     genesis, signals = home.genesis(), Signals()
     book = ChannelBook(home.channels_path)
-    history = History(home.history_path)
+    history = open_history(home)
     stack.callback(history.close)
     observer = WalletObserver(book, history, signals)
     config = home.config()

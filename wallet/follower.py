@@ -195,7 +195,7 @@ class Follower:
 
     def _close(self, record: ChannelRecord, group: Group) -> ChannelRecord:
         self._enter(record, "closed", group.payouts[record.index])
-        self._history.flush()
+        self._history.keep()
         reason = str(group.reason) if group.reason is not None else ""
         version = max(group.version, self._version(record))
         end = {"reason": reason, "payouts": group.payouts, "version": version, "forfeited": group.forfeited}

@@ -1,6 +1,7 @@
 """The history of a wallet: what one asks questions of, kept in SQLite behind the journal.
 
-*Safety:* no payment depends on what is here; losing the file loses no money.
+*Safety:* no payment depends on what is here; losing the file loses no money. `wallet.server_history` keeps it in
+PostgreSQL.
 
 Every entry has a `reference` that names its event for good, and an entry that is there already is left alone. The
 layers below repeat their news after a crash (`layer2.driver.Observer`), so what was not written in time is written
@@ -24,11 +25,11 @@ from layer1.errors import LocalError, check
 from wallet.contacts import Contact, format_endpoint
 from wallet.requests import EntryView
 
-_tables = sa.MetaData()
-_entries = sa.Table(
+tables = sa.MetaData()
+entries_table = sa.Table(
     "entries",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True),
+    tables,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("reference", sa.String, unique=True, nullable=False),
     sa.Column("time_ms", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
@@ -37,14 +38,18 @@ _entries = sa.Table(
     sa.Column("peer", sa.String),
     sa.Column("memo", sa.String),
     sa.Column("version", sa.BigInteger),
-    sa.Index("versions", "channel", "version"),
+    sa.Index("versions", "channel", "version", postgresql_ops={"channel": "text_pattern_ops"}),
 )
-_contacts = sa.Table(
+contacts_table = sa.Table(
     "contacts",
-    _tables,
+    tables,
     sa.Column("address", sa.String, primary_key=True),
     sa.Column("endpoint", sa.String, nullable=False),
 )
+
+
+Entry = dict[str, Any]
+"""A row of the table, without its id."""
 
 
 def now_ms() -> int:
@@ -62,11 +67,11 @@ class History:
             LocalError: It cannot be opened.
         """
         self._path = path
-        self._queue: list[dict[str, Any]] = []
+        self._queue: list[Entry] = []
         self._engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(self._engine, "connect", _configure)
         try:
-            _tables.create_all(self._engine)
+            tables.create_all(self._engine)
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
             raise LocalError(
@@ -84,8 +89,11 @@ class History:
         memo: str | None = None,
         version: int | None = None,
     ) -> None:
-        """Take an entry, to be written by the next :meth:`flush`; `version` is of a payment's state."""
-        self._queue.append(
+        """Take an entry, to be written by the next :meth:`flush`; `version` is of a payment's state.
+
+        A memo is whatever its payer wrote, and no text column of PostgreSQL takes a NUL.
+        """
+        self._take(
             {
                 "reference": reference,
                 "time_ms": now_ms(),
@@ -93,10 +101,13 @@ class History:
                 "amount": amount,
                 "channel": channel,
                 "peer": peer,
-                "memo": memo,
+                "memo": None if memo is None else memo.replace("\0", "\ufffd"),
                 "version": version,
             }
         )
+
+    def _take(self, entry: Entry) -> None:
+        self._queue.append(entry)
 
     def flush(self) -> None:
         """Write what was added; what fails to be written stays in the queue.
@@ -109,26 +120,29 @@ class History:
         rows, self._queue = self._queue, []
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(_entries).on_conflict_do_nothing(), rows)
+                connection.execute(insert(entries_table).on_conflict_do_nothing(), rows)
         except sa.exc.SQLAlchemyError as error:
             self._queue = rows + self._queue
             raise LocalError(f"the history cannot be written to {self._path}: {_cause(error)}") from None
 
+    def keep(self) -> None:
+        """Let nothing that was added be lost with this process: what comes next relies on it.
+
+        Raises:
+            LocalError: As for :meth:`flush`.
+        """
+        self.flush()
+
     def newest(self, limit: int, channel: str | None = None) -> tuple[EntryView, ...]:
         """The last `limit` entries, newest first; of the channels whose id starts with `channel`, if that is given."""
         self.flush()
-        query = sa.select(_entries).order_by(_entries.c.id.desc()).limit(limit)
-        if channel is not None:
-            query = query.where(_entries.c.channel.startswith(channel, autoescape=True))
         with self._engine.connect() as connection:
-            rows: Sequence[Any] = connection.execute(query).mappings().all()
-        return tuple(EntryView(**{name: row[name] for name in EntryView.__struct_fields__}) for row in rows)
+            return read_newest(connection, limit, channel)
 
     def versions(self) -> dict[str, int]:
         """Per channel, up to which version its payments are here; one version's are written at once or not at all."""
-        query = sa.select(_entries.c.channel, sa.func.max(_entries.c.version)).group_by(_entries.c.channel)
         with self._engine.connect() as connection:
-            return {channel: version for channel, version in connection.execute(query) if channel and version}
+            return read_versions(connection)
 
     def settle(self) -> None:
         """Write everything and make it durable: what the journal drops after this is not lost here."""
@@ -139,14 +153,14 @@ class History:
     def remember_contact(self, contact: Contact) -> None:
         """Keep where a peer was last reached."""
         endpoint = format_endpoint(contact.host, contact.port)
-        statement = insert(_contacts).values(address=format_address(contact.address), endpoint=endpoint)
+        statement = insert(contacts_table).values(address=format_address(contact.address), endpoint=endpoint)
         update = statement.on_conflict_do_update(index_elements=["address"], set_={"endpoint": endpoint})
         with self._engine.begin() as connection:
             connection.execute(update)
 
     def endpoint_of(self, address: PublicKey) -> str | None:
         """Where a peer was last reached, ``host:port``."""
-        query = sa.select(_contacts.c.endpoint).where(_contacts.c.address == format_address(address))
+        query = sa.select(contacts_table.c.endpoint).where(contacts_table.c.address == format_address(address))
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one_or_none()
 
@@ -156,6 +170,22 @@ class History:
             self.flush()
         finally:
             self._engine.dispose()
+
+
+def read_newest(connection: sa.Connection, limit: int, channel: str | None) -> tuple[EntryView, ...]:
+    """See :meth:`History.newest`."""
+    query = sa.select(entries_table).order_by(entries_table.c.id.desc()).limit(limit)
+    if channel is not None:
+        query = query.where(entries_table.c.channel.startswith(channel.strip().lower(), autoescape=True))
+    rows: Sequence[Any] = connection.execute(query).mappings().all()
+    return tuple(EntryView(**{name: row[name] for name in EntryView.__struct_fields__}) for row in rows)
+
+
+def read_versions(connection: sa.Connection) -> dict[str, int]:
+    """See :meth:`History.versions`."""
+    columns = entries_table.c
+    query = sa.select(columns.channel, sa.func.max(columns.version)).group_by(columns.channel)
+    return {channel: version for channel, version in connection.execute(query) if channel and version}
 
 
 def check_known(entries: Sequence[EntryView], channel: str | None) -> None:

@@ -6,6 +6,7 @@
     journal/        what this wallet signed and holds certificates of        (`layer1.journal`)
     channels/       one file per channel: agreement, index of its key, peer  (`wallet.book`)
     wallet.db       history; most of it is rebuilt from the journal          (`wallet.history`)
+    history.waiting what the history's server, if it has one, has not yet    (`wallet.server_history`)
     lock            held while a process is in here
     control.path    where the socket of a running `wallet serve` is
     endpoint        where `wallet serve` listened last
@@ -21,8 +22,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tomllib
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -30,10 +33,12 @@ import msgspec
 
 from layer1.errors import Refused
 from layer1.ledger.genesis import Genesis, from_json, to_json
+from layer1.storage.database import holds_password
 from wallet.files import private_directory, write_durably
 from wallet.keystore import Keystore
 
 VARIABLE = "WALLET_HOME"
+DATABASE_VARIABLE = "WALLET_DATABASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Config:
     """``host:port`` for `wallet serve`; None: where it listened last, else any port of 127.0.0.1."""
     ca: Path | None = None
     """PEM file of the authorities to trust for https; None for those of this system."""
+    database_url: str | None = field(default=None, repr=False)
+    """Where the history is, such as ``postgresql://user:password@host/name``; None: in ``wallet.db``."""
 
     def __post_init__(self) -> None:
         for url in self.ledger_urls:
@@ -85,6 +92,9 @@ class Home:
                 f"this wallet is for chain {self.genesis().chain_id.hex()}, this ledger is {genesis.chain_id.hex()}: "
                 "make another wallet for it",
             )
+        if config.database_url is None and self.config_path.exists():
+            with suppress(Refused):  # what cannot be read is written anew
+                config = replace(config, database_url=self.config().database_url)
         write_durably(self.config_path, _toml(config).encode())
         write_durably(self.genesis_path, to_json(genesis).encode())
 
@@ -171,7 +181,25 @@ class Home:
         except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
             raise Refused("bad_config", f"{self.config_path} cannot be read: {error}") from None
         ca = None if known.ca is None else self.path / known.ca
-        return Config(tuple(known.ledger), known.listen, ca)
+        return Config(tuple(known.ledger), known.listen, ca, known.database_url)
+
+    def database_url(self) -> str | None:
+        """Where the history is; None for the file in here. The environment goes before the configuration.
+
+        Raises:
+            Refused: ``bad_config``, also if others may read a password.
+        """
+        if url := os.environ.get(DATABASE_VARIABLE):
+            return url
+        url = self.config().database_url if self.config_path.exists() else None
+        mode = stat.S_IMODE(self.config_path.stat().st_mode) if url else 0
+        if url and mode & 0o077 and holds_password(url):
+            raise Refused(
+                "bad_config",
+                f"{self.config_path} has mode {mode:04o}, others may read it, and database_url holds a password; run: "
+                f"chmod 600 {self.config_path}, or put the URL into ${DATABASE_VARIABLE}",
+            )
+        return url
 
     def endpoint(self) -> str | None:
         """Where a serving wallet listens, or did last."""
@@ -198,6 +226,7 @@ class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     ledger: list[str]
     listen: str | None = None
     ca: str | None = None
+    database_url: str | None = None
 
 
 class HomeLock:
@@ -233,6 +262,8 @@ def _toml(config: Config) -> str:
     text = f"# Replicas of the ledger: more are safer, one is enough.\nledger = [\n{urls}]\n"
     if config.ca is not None:
         text += f"\n# Whom to trust for https.\nca = {quote(str(config.ca.resolve())).decode()}\n"
+    if config.database_url is not None:
+        text += f"\n# Where the history is.\ndatabase_url = {quote(config.database_url).decode()}\n"
     if config.listen is not None:
         text += f"\n# Where `wallet serve` listens.\nlisten = {quote(config.listen).decode()}\n"
     return text

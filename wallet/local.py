@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
@@ -141,7 +142,7 @@ class LocalCommands:
         )
 
     async def _history(self, request: History, _: Report) -> HistoryView:
-        entries = self._wallet.history(request.limit, request.channel)
+        entries = await asyncio.to_thread(self._wallet.history, request.limit, request.channel)  # it may be far away
         return HistoryView(entries=entries, currency=currency_view(self._wallet.genesis.currency))
 
     def _target(self, text: str) -> Channel:

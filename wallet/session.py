@@ -65,14 +65,14 @@ def _busy(home: Home) -> Refused | None:
 
 
 def _read_history(home: Home, request: History) -> HistoryView:
-    """The history needs no key: it is read from its file, by whoever is alone in the home."""
-    from wallet.history import History as HistoryFile  # noqa: PLC0415 - only when needed
+    """The history needs no key: it is read by whoever is alone in the home."""
     from wallet.history import check_known  # noqa: PLC0415 - only when needed
+    from wallet.server_history import open_history  # noqa: PLC0415 - only when needed
 
     currency = home.genesis().currency
     lock = home.lock()
     try:
-        history = HistoryFile(home.history_path)
+        history = open_history(home)
         try:
             entries = history.newest(request.limit, request.channel)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from layer1.devnet import Devnet, Plan, home_of, initialize
 from layer1.errors import LocalError
 from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import ALICE, FUNDS, Ledger, ledger, until
+from tests.e2e.town import ACCEPT, TREASURY, Town, town
+from tests.e2e.town import FUNDS as MONEY
 from tests.postgres import DURABLE, PASSWORD, Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.postgresql]
@@ -116,3 +119,56 @@ async def test_replicas_with_one_database_are_told_apart(tmp_path: Path, server:
     with pytest.raises(LocalError, match="give each a database"):
         async with ledger(tmp_path):
             pass
+
+
+@pytest.mark.timeout(180)
+async def test_a_channel_lives_while_replica_wallet_and_server_are_killed(tmp_path: Path, server: Server) -> None:
+    """Replicas and wallets keep what one queries on one server; no payment waits for it, and nothing is lost."""
+    place(tmp_path / "ledger", server, (Allocation(TREASURY.public, 10 * MONEY),))
+    async with Devnet(tmp_path / "ledger") as net, town(tmp_path, net) as homes:
+        for name in ("alice", "bob"):
+            config = tmp_path / name / "wallet.toml"
+            config.write_text(f"{config.read_text()}database_url = {json.dumps(server.new_schema(name))}\n")
+        bob = await homes.serve("bob", *ACCEPT)
+        channel = await homes.open("--deposit", "100", "--peer-deposit", "50")
+        await homes.wallet("alice", "pay", channel, "0.10", "--count", "50", "--memo", "tea")
+        await net.kill(2)
+        server.kill()
+        paid = await homes.wallet("alice", "pay", channel, "0.10", "--count", "50", "--memo", "in the dark")
+        assert paid["committed"] == 50, "no payment waits for the database"
+        await bob.kill()
+        await homes.serve("bob", *ACCEPT)
+        server.start()
+        await net.start([2])
+        await homes.wallet("alice", "pay", channel, "0.10", "--count", "50")
+        closed = await homes.wallet("alice", "channel", "close", channel)
+        assert (closed["reason"], closed["paid_out"], closed["peer_paid_out"]) == ("final", 8_500, 6_500)
+        await check_histories(homes, server, channel)
+        await homes.serving["bob"].stop()
+        said = (tmp_path / "bob.log").read_text()
+        assert "goes on without" in said and "written again" in said
+        assert PASSWORD not in said
+        check_no_password(server, net)
+    files = {path for name in ("alice", "bob") for path in os.listdir(tmp_path / name)}
+    assert "wallet.toml" in files
+    assert not files & {"history.waiting", "wallet.db"}
+
+
+async def check_histories(homes: Town, server: Server, channel: str) -> None:
+    """Both sides have each payment once, and the channel's begin and end."""
+
+    def counted(name: str) -> list[tuple[Any, ...]]:
+        return server.execute(
+            f"SELECT kind, coalesce(memo, '-'), count(*) FROM {name}.entries WHERE channel = '{channel}' "
+            "GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+
+    for name, kind in (("alice", "paid"), ("bob", "received")):
+        payments = [(kind, memo, 50) for memo in ("-", "in the dark", "tea")]
+        whole = sorted([("opened", "-", 1), ("closed", "-", 1), *payments])
+
+        async def there(name: str = name, whole: list[Any] = whole) -> bool:
+            return counted(name) == whole
+
+        await until(there, f"all of {name}'s history is in the database")
+    assert len(await homes.entries("alice", "paid")) == 150

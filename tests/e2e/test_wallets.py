@@ -3,118 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
-import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 
-from layer1.client import LedgerClient
-from layer1.crypto import SigningKey
 from layer1.devnet import Devnet, Plan, initialize
 from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import until
-from wallet.wallet import Wallet
+from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Town, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
-
-BIN = Path(sys.executable).parent
-FUNDS = 1_000_000
-TREASURY = SigningKey(b"t" * 32)
-ENVIRONMENT = {**os.environ, "WALLET_PASSPHRASE": "correct horse battery", "COLUMNS": "200", "NO_COLOR": "1"}
-ACCEPT = ("--accept-deposit-up-to", "5000", "--accept-bond-up-to", "500", "--min-challenge-period", "1s")
-
-
-@dataclass
-class Serving:
-    """A `wallet serve` of this test."""
-
-    process: asyncio.subprocess.Process
-    contact: str
-
-    async def kill(self) -> None:
-        """SIGKILL, as a power cut would."""
-        self.process.kill()
-        await self.process.wait()
-
-    async def stop(self) -> None:
-        """SIGTERM; it must end by itself, and well."""
-        self.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(self.process.wait(), 10) == 0
-
-
-@dataclass
-class Town:
-    """A ledger, and wallets with money on it."""
-
-    folder: Path
-    serving: dict[str, Serving] = field(default_factory=dict)
-
-    async def wallet(self, home: str, *arguments: str, code: int = 0) -> Any:
-        """Run the command with ``--json``, and read what it says."""
-        process = await asyncio.create_subprocess_exec(
-            BIN / "wallet",
-            *arguments,
-            "--json",
-            env={**ENVIRONMENT, "WALLET_HOME": str(self.folder / home)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 90)
-        assert process.returncode == code, (arguments, process.returncode, out, err)
-        assert b"Traceback" not in err
-        return json.loads(out)
-
-    async def serve(self, home: str, *arguments: str) -> Serving:
-        """Start `wallet serve`, and wait until it is there."""
-        with (self.folder / f"{home}.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                BIN / "wallet",
-                "serve",
-                "--json",
-                *arguments,
-                env={**ENVIRONMENT, "WALLET_HOME": str(self.folder / home)},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        assert process.stdout is not None
-        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
-        self.serving[home] = Serving(process, ready["contact"])
-        return self.serving[home]
-
-    async def open(self, *arguments: str, payer: str = "alice", payee: str = "bob") -> str:
-        """Open a channel to a served wallet; its id."""
-        contact = self.serving[payee].contact
-        view = await self.wallet(payer, "channel", "open", contact, "--challenge-period", "4s", *arguments)
-        assert view["state"] == "open"
-        return str(view["id"])
-
-    async def channel(self, home: str, name: str) -> dict[str, Any]:
-        """What a wallet shows of a channel."""
-        found: dict[str, Any] = await self.wallet(home, "channel", "show", name)
-        return found
-
-    async def balances(self, home: str) -> tuple[int, int]:
-        """Spending and savings, proven."""
-        view = await self.wallet(home, "show")
-        return view["spending"]["balance"], view["savings"]["balance"]
-
-    async def entries(self, home: str, kind: str) -> list[dict[str, Any]]:
-        """Everything of one kind in a wallet's history."""
-        listed = await self.wallet(home, "history", "--limit", "10000")
-        return [entry for entry in listed["entries"] if entry["kind"] == kind]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -126,23 +30,6 @@ async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]
     initialize(directory, Plan(allocations=allocations, parameters=parameters))
     async with Devnet(directory) as running:
         yield running
-
-
-@asynccontextmanager
-async def town(folder: Path, net: Devnet, names: Sequence[str] = ("alice", "bob")) -> AsyncIterator[Town]:
-    """Wallets with money, each in a fresh home."""
-    place = Town(folder)
-    passphrase = ENVIRONMENT["WALLET_PASSPHRASE"]
-    made = [Wallet.create(folder / name, net.genesis, net.urls, passphrase) for name in names]
-    async with LedgerClient(net.urls, net.genesis) as ledger:
-        transfers = [await ledger.new_transfer(TREASURY, each.spending, FUNDS) for each in made]
-        assert {output.code for output in await ledger.submit_many(transfers)} == {"ok"}
-    try:
-        yield place
-    finally:
-        for served in place.serving.values():
-            if served.process.returncode is None:
-                await served.kill()
 
 
 async def test_open_pay_both_ways_and_close_with_proven_balances(tmp_path: Path, net: Devnet) -> None:

@@ -54,7 +54,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_scrypt: N
     chain = Chain(make_genesis(*(made.spending for made in homes.values())))
     for made in homes.values():
         Home(made.home).connect(chain.genesis, Config(("http://stand-in",)))
-    client: Callable[..., Any] = lambda *_: Client(chain)  # noqa: E731
+    client: Callable[..., Any] = lambda *_, **__: Client(chain)  # noqa: E731
     for module in (assembly, session, show):
         monkeypatch.setattr(module, "LedgerClient", client)
     async with AsyncExitStack() as stack:

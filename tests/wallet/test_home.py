@@ -17,10 +17,9 @@ from layer1.ledger.transactions import OpenGroup, Transaction
 from tests.wallet.standin import make_genesis
 from wallet import period
 from wallet.book import ChannelBook, ChannelRecord, Stage
-from wallet.contacts import Contact
 from wallet.control import ControlServer, RemoteCommands
 from wallet.history import History
-from wallet.home import Config, Home
+from wallet.home import DATABASE_VARIABLE, Config, Home
 from wallet.requests import History as AskHistory
 from wallet.requests import HistoryView, Progress, Report, Request, ShowChannel, no_report
 
@@ -54,6 +53,23 @@ def test_a_bad_configuration_is_refused_in_words(home: Home, text: str) -> None:
     with pytest.raises(Refused) as caught:
         home.config()
     assert caught.value.code == "bad_config"
+
+
+def test_where_the_history_is_outlives_another_connect(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the file, or in the environment, which goes first; a password is for the owner's eyes."""
+    assert home.database_url() is None
+    secret = "postgresql://alice:secret@db/alice"
+    home.config_path.write_text(f'ledger = ["http://127.0.0.1:1"]\ndatabase_url = "{secret}"\n')
+    home.connect(GENESIS, Config(("http://127.0.0.1:2",)))
+    assert home.config().ledger_urls == ("http://127.0.0.1:2",)
+    assert home.database_url() == secret
+    assert "secret" not in repr(home.config())
+    home.config_path.chmod(0o640)
+    with pytest.raises(Refused, match="mode 0640, others may read it") as caught:
+        home.database_url()
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv(DATABASE_VARIABLE, "sqlite:////elsewhere.db")
+    assert home.database_url() == "sqlite:////elsewhere.db"
 
 
 def test_a_home_has_room_for_one(home: Home) -> None:
@@ -98,29 +114,6 @@ def test_a_record_that_was_being_written_in_a_crash_is_ignored(tmp_path: Path) -
     ChannelBook(tmp_path / "channels").put(record(0))
     (tmp_path / "channels" / f".{record(1).group_id.hex()}.new").write_bytes(b"half")
     assert list(ChannelBook(tmp_path / "channels")) == [record(0)]
-
-
-def test_history_takes_each_event_once(tmp_path: Path) -> None:
-    history = History(tmp_path / "wallet.db")
-    for _ in range(2):
-        history.add("a:1:0", "paid", -5, channel="a", version=1)
-        history.add("a:2:0", "paid", -6, channel="a", version=2)
-        history.flush()
-    history.close()
-    again = History(tmp_path / "wallet.db")
-    assert [entry.amount for entry in again.newest(10)] == [-6, -5]
-    assert again.versions() == {"a": 2}
-    assert again.newest(10, "b") == ()
-    again.close()
-
-
-def test_history_remembers_where_a_peer_was(tmp_path: Path) -> None:
-    history = History(tmp_path / "wallet.db")
-    history.remember_contact(Contact(bytes(32), "127.0.0.1", 1))
-    history.remember_contact(Contact(bytes(32), "::1", 2))
-    assert history.endpoint_of(bytes(32)) == "[::1]:2"
-    assert history.endpoint_of(bytes([1] * 32)) is None
-    history.close()
 
 
 def test_a_damaged_history_is_a_local_fault_with_a_remedy(tmp_path: Path) -> None:
