@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,12 +25,8 @@ from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.handshake import NONCE_BYTES, VERSION, Challenge, ClientProof, Refusal, Session, checked_greeting, read
 from layer1.link import CLOSE_TIMEOUT_S, Link, LinkClosed, LinkLimits, next_message, socket_options
+from layer1.listening import TlsListener
 from layer1.tls import server_context
-
-ACCEPT_RETRY_S = 0.1
-"""Pause after the system refused to accept, for want of file descriptors as a rule."""
-BACKLOG = 128
-"""Connections that the system keeps until we take them."""
 
 WARNING_PAUSE_S = 60.0
 """Between two warnings of peers with another version."""
@@ -120,11 +114,8 @@ class LinkServer:
         self._limits = limits or LinkLimits()
         self._warned_s = -WARNING_PAUSE_S
         self._certificate = b""
-        self._context: ssl.SSLContext | None = None
         self._gate: _Gate | None = None
-        self._listeners: list[socket.socket] = []
-        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
-        """Connections before TLS is up, oldest first."""
+        self._listener: TlsListener | None = None
         self._open: dict[web.RequestHandler, asyncio.Transport] = {}
         self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._links: set[Link] = set()
@@ -135,78 +126,37 @@ class LinkServer:
 
         ``reuse_port`` lets it listen on a port that another process of this user reserved by binding it.
         """
-        listeners = await _listen(host, port, reuse_port)
-        self._context, self._certificate = server_context()
-        self._gate = _Gate(self)
-        self._listeners = listeners
-        for listener in listeners:
-            self._listen_on(listener)
-        bound: int = listeners[0].getsockname()[1]
-        return bound
+        context, self._certificate = server_context()
+        gate = _Gate(self)
+        self._listener = TlsListener(
+            gate,
+            context,
+            most_arriving=self._limits.max_unauthenticated,
+            handshake_s=self._limits.handshake_timeout_ms / 1000,
+            shutdown_s=CLOSE_TIMEOUT_S,
+            gave_way=self._crowded_out,
+        )
+        self._gate = gate
+        return await self._listener.start(host, port, reuse_port=reuse_port)
 
     async def stop(self) -> None:
         """Stop listening and close every link. Harmless when repeated."""
         gate, self._gate = self._gate, None
-        if gate is None:
+        if gate is None or self._listener is None:
             return
-        for listener in self._listeners:
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
-        arriving = list(self._arriving)
-        for task in arriving:
-            self._give_up(task)
-        await asyncio.gather(*arriving, return_exceptions=True)
+        await self._listener.close()
         for handler in list(self._strangers):
             self._open[handler].abort()
         await asyncio.gather(*(link.close("the server stops") for link in list(self._links)))
         await gate.shutdown(CLOSE_TIMEOUT_S)
 
-    def _listen_on(self, listener: socket.socket) -> None:
-        """Take connections as they come; a task that waits for one would lose it if it were cancelled just then."""
-        if self._gate is not None:
-            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+    @property
+    def arriving(self) -> int:
+        """Connections on which TLS is not up yet."""
+        return 0 if self._listener is None else self._listener.arriving
 
-    def _accept(self, listener: socket.socket) -> None:
-        """Take one connection. One that is slow with TLS gives way to it: else silence alone would use us up."""
-        try:
-            connection, _ = listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return  # it gave up while it waited
-        except OSError as error:
-            _log.warning("cannot accept connections: %s; trying again", error)
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(listener)
-            loop.call_later(ACCEPT_RETRY_S, self._listen_on, listener)
-            return
-        if len(self._arriving) >= self._limits.max_unauthenticated:
-            self._give_up(next(iter(self._arriving)))
-            self.rejected["busy"] += 1
-        task = asyncio.create_task(self._begin_tls(connection))
-        self._arriving[task] = connection
-        task.add_done_callback(self._arrived)
-
-    async def _begin_tls(self, connection: socket.socket) -> None:
-        gate = self._gate
-        assert gate is not None, "only a started server accepts"
-        connection.setblocking(False)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                gate,
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=self._limits.handshake_timeout_ms / 1000,
-                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
-            )
-        except OSError as error:  # a stranger who does not speak TLS, or too slowly
-            _log.debug("a stranger failed before the handshake: %s", error)
-
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        self._arriving.pop(task, None)
-
-    def _give_up(self, task: asyncio.Task[None]) -> None:
-        connection = self._arriving.pop(task)
-        task.cancel()
-        task.add_done_callback(lambda _: connection.close())  # it may not have come so far as to own it
+    def _crowded_out(self) -> None:
+        self.rejected["busy"] += 1
 
     def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         limits = self._limits
@@ -316,20 +266,3 @@ class LinkServer:
             self._links.discard(link)
             if link.fault:
                 self.rejected[link.fault] += 1
-
-
-async def _listen(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    """Sockets that listen on every address of ``host``."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listeners: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port)
-            listeners.append(listener)
-            listener.setblocking(False)
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners

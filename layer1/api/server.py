@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from ssl import SSLContext
 
 from aiohttp import web
 
 from layer1.api.connections import Connection, Connections
-from layer1.api.context import API
+from layer1.api.context import API, Api
+from layer1.api.limits import ApiLimits
 from layer1.descriptors import room_for
+from layer1.listening import BACKLOG, TlsListener
 
 GRACE_S = 2.0
 """How long requests in work may take when the server stops."""
-BACKLOG = 1_024
-"""Connections that the system keeps until we take them; more than come in one turn of the loop."""
+
+MOST_ARRIVING = 128
+"""Connections over which HTTPS does not run yet. For the next one the oldest gives way."""
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ class ApiServer:
     port: int
     """The port it listens on; of use when 0 was asked for."""
 
-    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, connections: Connections) -> None:
+    def __init__(self, runner: web.AppRunner, listener: asyncio.Server | TlsListener, connections: Connections) -> None:
         self._runner = runner
         self.connections = connections
         self._listener = listener
@@ -34,7 +38,10 @@ class ApiServer:
 
     async def close(self) -> None:
         """Stop listening, end event streams, let requests finish."""
-        self._listener.close()
+        if isinstance(self._listener, TlsListener):
+            await self._listener.close()
+        else:
+            self._listener.close()
         await self._runner.cleanup()
         self.connections.stop()
 
@@ -55,13 +62,7 @@ async def serve(
         OSError: The address is taken or not ours.
     """
     limits, connections = app[API].limits, app[API].connections
-    connections.most = room_for(limits.connections)
-    if connections.most < limits.connections:
-        _log.warning(
-            "%d connections at most, not %d: this process may open no more files; raise `ulimit -n`",
-            connections.most,
-            limits.connections,
-        )
+    _make_room(limits, connections, 0 if ssl is None else MOST_ARRIVING)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -76,17 +77,41 @@ async def serve(
         return Connection(server, connections, limits.keep_alive_ms)
 
     try:
-        listener = await asyncio.get_running_loop().create_server(
-            connect,
-            host,
-            port,
-            ssl=ssl,
-            backlog=BACKLOG,
-            reuse_port=reuse_port or None,
-            ssl_handshake_timeout=limits.body_ms / 1000 if ssl is not None else None,
-        )
+        listener: asyncio.Server | TlsListener
+        if ssl is not None:
+            listener = _tls_listener(app[API], connect, ssl)
+            await listener.start(host, port, reuse_port=reuse_port)
+        else:
+            listener = await asyncio.get_running_loop().create_server(
+                connect, host, port, backlog=BACKLOG, reuse_port=reuse_port or None
+            )
     except OSError:
         await runner.cleanup()
         raise
     connections.start()
     return ApiServer(runner, listener, connections)
+
+
+def _make_room(limits: ApiLimits, connections: Connections, arriving: int) -> None:
+    """Bound the connections by what this process may open, with those on which TLS is not up."""
+    connections.most = max(1, room_for(limits.connections + arriving) - arriving)
+    if connections.most < limits.connections:
+        _log.warning(
+            "%d connections at most, not %d: this process may open no more files; raise `ulimit -n`",
+            connections.most,
+            limits.connections,
+        )
+
+
+def _tls_listener(api: Api, connect: Callable[[], asyncio.Protocol], ssl: SSLContext) -> TlsListener:
+    def gave_way() -> None:
+        api.connections.dropped["gave_way"] += 1
+
+    return TlsListener(
+        connect,
+        ssl,
+        most_arriving=MOST_ARRIVING,
+        handshake_s=api.limits.body_ms / 1000,
+        shutdown_s=GRACE_S,
+        gave_way=gave_way,
+    )

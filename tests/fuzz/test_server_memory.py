@@ -337,7 +337,7 @@ async def lay_siege(siege: Besieged) -> None:
     await all_of([siege.refused() for _ in range(10)])
     for _ in range(3):
         await siege.lie()
-    await until(lambda: not (server._arriving or server._open or server._links))
+    await until(lambda: not (server.arriving or server._open or server._links))
 
 
 @pytest.fixture

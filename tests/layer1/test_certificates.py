@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,12 +15,13 @@ import pytest
 from cryptography import x509
 
 from layer1.api.app import create_app
-from layer1.api.server import serve
+from layer1.api.server import MOST_ARRIVING, serve
 from layer1.certificates import ServerCertificate, trusting
 from layer1.client import LedgerClient, LedgerUnreachable, fetch_genesis
 from layer1.errors import LocalError, Refused
 from tests.authority import Authority
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
+from tests.layer1.api.test_connections import idle
 from tests.layer1.test_client import LIMITS
 
 
@@ -142,3 +145,21 @@ def test_a_file_without_authorities_is_refused(tmp_path: Path, text: str | None)
         path.write_text(text)
     with pytest.raises(Refused, match=r"ca\.pem holds no certificates"):
         trusting(path)
+
+
+@pytest.mark.slow
+async def test_strangers_who_never_begin_tls_are_bounded_and_keep_nobody_out(secure: Secure) -> None:
+    """They use up descriptors before HTTP begins, and with them the journal's; the oldest gives way."""
+    before = len(os.listdir("/proc/self/fd"))
+    strangers: list[socket.socket] = []
+    try:
+        for number in range(600):
+            strangers.append(await idle(secure.port))
+            if number % 100 == 0:
+                await secure.shown()
+        await secure.shown()
+        held = len(os.listdir("/proc/self/fd")) - before - len(strangers)
+        assert held <= MOST_ARRIVING + 20
+    finally:
+        for stranger in strangers:
+            stranger.close()
