@@ -40,6 +40,20 @@ class Located:
     output: Output
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric with labels, for ``GET /metrics``."""
+
+    name: str
+    """Without ``ledger_``; of a counter, without ``_total``."""
+    help: str
+    labels: tuple[str, ...]
+    values: Mapping[tuple[str, ...], float]
+    """By the values of the labels."""
+    counts: bool = True
+    """Whether it only rises."""
+
+
 class Backend(Protocol):
     """A running replica, seen from its API."""
 
@@ -54,6 +68,10 @@ class Backend(Protocol):
 
     def status(self) -> Mapping[str, int | str | bool | None]:
         """Numbers for ``GET /status`` and the metrics: view, leader, mempool size, peers connected, catching up..."""
+        ...
+
+    def series(self) -> Sequence[Series]:
+        """For ``GET /metrics``: what has labels, such as how each peer is doing."""
         ...
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:

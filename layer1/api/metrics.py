@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from layer1.api.backend import Backend
@@ -27,12 +27,19 @@ class ReplicaNumbers(Collector):
         numbers = {
             "height": head.height,
             "clock_ms": head.clock,
+            "wall_time_ms": head.wall_time,
             "stored_height": self._backend.store.height,
             **{name: value for name, value in self._backend.status().items() if isinstance(value, int | bool)},
         }
         for name, value in numbers.items():
             label = re.sub(r"[^a-zA-Z0-9_]", "_", name)
             yield GaugeMetricFamily(f"ledger_{label}", f"The replica's {name}.", value=float(value))
+        for series in self._backend.series():
+            kind = CounterMetricFamily if series.counts else GaugeMetricFamily
+            family = kind(f"ledger_{series.name}", series.help, labels=series.labels)
+            for labels, number in series.values.items():
+                family.add_metric(labels, number)
+            yield family
 
 
 class Metrics:

@@ -63,6 +63,7 @@ from layer1.consensus.messages import (
     Proposal,
     View,
 )
+from layer1.consensus.observing import Observations, Why
 from layer1.consensus.pacing import Pacing
 from layer1.consensus.records import Record, Restored, VoteFrom, encode_record, replay
 from layer1.consensus.votes import OwnVotes, Pool, drop_below
@@ -123,6 +124,8 @@ class Consensus:
         self._pool = Pool(config)
         self._witness = Witness(config, self._checker)
         self._pacing = Pacing(config)
+        self.seen = Observations(len(config.replicas))
+        """For operators; nothing here depends on it."""
         self._wants = Wants(len(config.replicas), index, config.rebroadcast_ms)
 
         self.view: View = floor.view + 1
@@ -330,6 +333,7 @@ class Consensus:
     def _on_received(self, sender: int, message: Message) -> None:
         if sender < 0 or sender == self.index:
             raise RemoteError(f"message of replica {sender}; this is {self.index} of {len(self.config.replicas)}")
+        self._observe(sender, message)
         match message:
             case Notarize() | Finalize() | Nullify():
                 self._on_vote(sender, message)
@@ -348,6 +352,13 @@ class Consensus:
         counts = sender < len(self._heard) and not isinstance(message, Fetch)  # others only listen, and pass on
         if counts and self._heard[sender] != self._entries:
             self._heard[sender], self._dirty = self._entries, True
+
+    def _observe(self, sender: int, message: Message) -> None:
+        """Its own notarize vote came over its own link, so it need not be checked to be counted."""
+        self.seen.hear(sender, self._now.monotonic_ms)
+        vote = message.vote if isinstance(message, Proposal) else message
+        if isinstance(vote, Notarize) and vote.replica == sender:
+            self.seen.vote(sender, vote.view, self.view, self._now.monotonic_ms)
 
     def _on_vote(self, sender: int, vote: Vote) -> None:
         self._checker.vote_shape(vote)
@@ -501,6 +512,7 @@ class Consensus:
                 self._parked[term] = (certificate, peer)
             self._want_views(certificate.view - 1, certificate.view - 1, peer)
         elif self.chain.nullify(certificate):
+            self.seen.nullifications[self.config.leader(certificate.view)] += 1
             self._persist(certificate)
             self._dirty = True
             self._enter(self.config.last_view(certificate.view) + 1, nullified=True)  # rule 1
@@ -653,7 +665,7 @@ class Consensus:
             self._consider_proposal()
             self._execute_ahead()
             if self._leader_is_silent():
-                self._nullify()
+                self._give_up(Why.SILENT)
 
     def _consider_building(self) -> None:
         """Rule 2, when there is something to order, a heartbeat is due, or the last block needs filler to be final."""
@@ -774,7 +786,7 @@ class Consensus:
     def _refuse(self) -> None:
         """Rule 3: invalid means nullify at once."""
         self._refused = self.view
-        self._nullify()
+        self._give_up(Why.INVALID)
 
     # --------------------------------------------------------------------------------------------------------- votes
 
@@ -787,6 +799,14 @@ class Consensus:
         if self._own.may_finalize(view) and view >= self._vote_from:
             self._cast(self._signer.finalize(view, block))
 
+    def _give_up(self, why: Why) -> bool:
+        """Rule 6; False if this replica may not."""
+        leader = self.leader  # our vote may end the view
+        nullified = self._nullify()
+        if nullified:
+            self.seen.nullified[why, leader] += 1
+        return nullified
+
     def _nullify(self) -> bool:
         """Rule 6, from the current view on: only that one starts a range [S1]."""
         if not self._own.may_nullify(self.view) or self.view < self._vote_from:
@@ -795,6 +815,8 @@ class Consensus:
         return True
 
     def _cast(self, vote: Vote) -> None:
+        if isinstance(vote, Notarize):
+            self.seen.vote(self.index, vote.view, self.view, self._now.monotonic_ms)
         self._own.add(vote)
         self._persist(vote)
         self._emit(Broadcast(vote))
@@ -967,7 +989,11 @@ class Consensus:
     def _deadline_ms(self) -> int | None:
         if not self._own.may_nullify(self.view) or self.view < self._vote_from:
             return None
-        return self._pacing.deadline_ms(self._oldest_notarized_ms(), self._passed_over_ms if self._pending else None)
+        return self._pacing.deadline_ms(*self._ages())
+
+    def _ages(self) -> tuple[int | None, int | None]:
+        """Since when the oldest unfinal view of this term is notarized, and since when a transaction is passed over."""
+        return self._oldest_notarized_ms(), self._passed_over_ms if self._pending else None
 
     def _oldest_notarized_ms(self) -> int | None:
         """Rule 8: of the oldest notarized unfinal view of this term. What is final need not be executed here."""
@@ -983,7 +1009,7 @@ class Consensus:
         self._settle()
         self._pacing.work(self._has_work(), now_ms)
         deadline_ms = self._deadline_ms()
-        if deadline_ms is not None and deadline_ms <= now_ms and self._nullify():
+        if deadline_ms is not None and deadline_ms <= now_ms and self._give_up(self._pacing.why(*self._ages())):
             self._settle()
             self._pacing.work(self._has_work(), now_ms)
         repeat_ms = self._pacing.repeat_ms

@@ -14,6 +14,7 @@ would pay all the doublings again after each block.
 from __future__ import annotations
 
 from layer1.consensus.config import Config
+from layer1.consensus.observing import Why
 
 
 class Pacing:
@@ -61,17 +62,28 @@ class Pacing:
             oldest_notarized_ms: When the oldest unfinal view of the current term was notarized.
             passed_over_ms: Since when the oldest transaction waits although blocks have room for it.
         """
+        deadlines = self._deadlines(oldest_notarized_ms, passed_over_ms)
+        return min(deadlines.values()) if deadlines else None
+
+    def why(self, oldest_notarized_ms: int | None, passed_over_ms: int | None) -> Why:
+        """Which of the timers fires first; arguments as for `deadline_ms`."""
+        deadlines = self._deadlines(oldest_notarized_ms, passed_over_ms)
+        return min(deadlines, key=lambda why: deadlines[why], default=Why.TIMEOUT)
+
+    def _deadlines(self, oldest_notarized_ms: int | None, passed_over_ms: int | None) -> dict[Why, int]:
         since = self.work_since_ms
         if since is None:
-            return None
-        deadlines = [max(self.entered_ms, since) + self.timeout_ms]
+            return {}
+        deadlines = {Why.TIMEOUT: max(self.entered_ms, since) + self.timeout_ms}
         if self._config.term_views > 1:
-            deadlines.append(max(self.term_entered_ms, since) + self._config.max_term_ms)
+            deadlines[Why.LONG_TERM] = max(self.term_entered_ms, since) + self._config.max_term_ms
         if passed_over_ms is not None:
-            deadlines.append(max(self.term_entered_ms, passed_over_ms) + self._config.inclusion_timeout_ms)
+            entered_ms = max(self.term_entered_ms, passed_over_ms)
+            deadlines[Why.PASSED_OVER] = entered_ms + self._config.inclusion_timeout_ms
         if oldest_notarized_ms is not None:
-            deadlines.append(max(self.term_entered_ms, oldest_notarized_ms) + self._config.stall_timeout_ms)
-        return min(deadlines)
+            entered_ms = max(self.term_entered_ms, oldest_notarized_ms)
+            deadlines[Why.STALLED] = entered_ms + self._config.stall_timeout_ms
+        return deadlines
 
     @property
     def repeat_ms(self) -> int | None:

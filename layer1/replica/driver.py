@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import assert_never
 
 from layer1.api.app import create_app, create_metrics_app
-from layer1.api.backend import NO_DATABASE, Head, Located
+from layer1.api.backend import NO_DATABASE, Head, Located, Series
 from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
 from layer1.certificates import ServerCertificate
@@ -36,7 +36,7 @@ from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
 from layer1.ledger.transactions import Transaction
 from layer1.release import RELEASE
-from layer1.replica import catchup, events
+from layer1.replica import catchup, events, telemetry
 from layer1.replica.checkpointing import CheckpointTask
 from layer1.replica.core import ReplicaCore
 from layer1.replica.following import BlockSubscription
@@ -95,6 +95,7 @@ class Replica:
         self._turn = _Turn()
         self._lazy = False
         """Whether a sync of lazy records is on its way."""
+        self._syncs = telemetry.Syncs()
         self._timer: asyncio.TimerHandle | None = None
         self._verifying = VerificationQueue(self._check_entry, self._step)
         self._waiting = Waiting()
@@ -326,7 +327,8 @@ class Replica:
             return
         try:
             if turn.must_sync:
-                self._journal.sync()
+                with self._syncs.timed():
+                    self._journal.sync()
             elif turn.may_sync and not self._lazy:
                 self._lazy = True
                 asyncio.get_running_loop().call_later(LAZY_SYNC_S, self._sync_lazily)
@@ -449,6 +451,17 @@ class Replica:
             "release": RELEASE,
             "wire_version": WIRE_VERSION,
         }
+
+    def series(self) -> Sequence[Series]:
+        """What tells which peer is slow, and why views end."""
+        return telemetry.series(
+            self.core.consensus.seen,
+            peers=[peer.index for peer in self.config.peers],
+            links=self._peers.links,
+            counters={"misbehaved": self.misbehaved, "cut_off": self._peers.cut_off},
+            syncs=self._syncs,
+            now_ms=time.monotonic_ns() // 1_000_000,
+        )
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
         """All replicas, with what is known of them here."""

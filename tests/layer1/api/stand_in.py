@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layer1 import merkle
-from layer1.api.backend import Head, Located, Subscription
+from layer1.api.backend import Head, Located, Series, Subscription
 from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import encode
 from layer1.consensus.certificates import Signer, finalization
@@ -179,6 +179,9 @@ class StandIn:
 
     def status(self) -> Mapping[str, int | str | bool | None]:
         return {"view": self.chain.tip.view, "leader": 0, "mempool": len(self.pool), "catching_up": False, "role": "x"}
+
+    def series(self) -> Sequence[Series]:
+        return (Series("peer_connected", "Whether there is a link.", ("peer",), {("1",): 1.0}, counts=False),)
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
         return [

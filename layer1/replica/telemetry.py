@@ -1,0 +1,83 @@
+"""The replica's metrics with labels, made from the counters of its parts when somebody asks.
+
+Which replica is slow: ``peer_vote_delay_seconds`` beside ``peer_votes``; which is silent: ``peer_silence_seconds``;
+which view ended, and why: ``nullify_votes`` by reason and leader, ``nullifications`` by leader; whose disk is slow:
+``journal_sync_seconds`` beside ``journal_syncs``, on that replica.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from layer1.api.backend import Series
+from layer1.consensus.observing import Observations, Why
+
+Values = dict[tuple[str, ...], float]
+
+
+class Syncs:
+    """How often somebody waited for the disk, and how long."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count one."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.count += 1
+            self.seconds += time.perf_counter() - started
+
+
+def series(
+    seen: Observations,
+    *,
+    peers: Sequence[int],
+    links: Collection[int],
+    counters: Mapping[str, Mapping[int, int]],
+    syncs: Syncs,
+    now_ms: int,
+) -> list[Series]:
+    """All of them.
+
+    Args:
+        seen: By consensus.
+        peers: Indices of the others.
+        links: Of those with a link.
+        counters: Further ones by peer.
+        syncs: Of the journal.
+        now_ms: Monotonic.
+    """
+    votes: Values = {(str(peer),): float(seen.votes[peer]) for peer in peers}
+    delays: Values = {(str(peer),): seen.delay_ms[peer] / 1000 for peer in peers}
+    silences: Values = {
+        (str(peer),): (now_ms - heard) / 1000 for peer in peers if (heard := seen.heard_ms[peer]) is not None
+    }
+    connected: Values = {(str(peer),): float(peer in links) for peer in peers}
+    leaders = range(len(seen.votes))
+    reasons: Values = {
+        (why.value, str(leader)): float(seen.nullified[why, leader]) for why in Why for leader in leaders
+    }
+    ends: Values = {(str(leader),): float(seen.nullifications[leader]) for leader in leaders}
+    return [
+        Series("peer_connected", "Whether there is a link with this peer.", ("peer",), connected, counts=False),
+        Series("peer_silence_seconds", "Since its last message of consensus.", ("peer",), silences, counts=False),
+        Series("peer_votes", "Its notarize votes that came, one a view.", ("peer",), votes),
+        Series("peer_vote_delay_seconds", "Sum of delays behind the first vote of each view.", ("peer",), delays),
+        Series("nullify_votes", "Own votes to give up on a leader, by reason.", ("reason", "leader"), reasons),
+        Series("nullifications", "Terms that a quorum gave up, by leader.", ("leader",), ends),
+        Series("journal_syncs", "Turns that waited for the disk.", (), {(): float(syncs.count)}),
+        Series("journal_sync_seconds", "How long they waited.", (), {(): syncs.seconds}),
+        *(_by_peer(name, counted, peers) for name, counted in counters.items()),
+    ]
+
+
+def _by_peer(name: str, counted: Mapping[int, int], peers: Sequence[int]) -> Series:
+    told = {"misbehaved": "Messages that broke the protocol.", "cut_off": "Links cut for it."}[name]
+    return Series(f"peer_{name}", told, ("peer",), {(str(peer),): float(counted.get(peer, 0)) for peer in peers})
