@@ -58,6 +58,7 @@ REJOIN = (
     "put the very journal back, not an old copy; if it is lost, start with --rejoin: then the replica asks its peers, "
     "and votes again where it cannot have voted before"
 )
+WAIT = "verify again when the database's server answers"
 REFILL = "move the database away and start with --rebuild: it is filled anew, from the journal and the peers"
 REBUILD = "delete the checkpoint and start with --rebuild: all blocks are executed anew, and no vote is forgotten"
 
@@ -229,7 +230,7 @@ class _Verification:
             return
         except LocalError as error:
             self._whole = False
-            self._find("the database", str(error), REFILL)
+            self._find("the database", str(error), WAIT if isinstance(error.__cause__, Outage) else REFILL)
             return
         try:
             self._check_blocks(store)
@@ -254,7 +255,8 @@ class _Verification:
                 self._check_rows(store, done)
         except (DatabaseFault, Outage) as error:
             self._whole = False
-            self._find(f"the database behind block {height}", str(error), REFILL)
+            remedy = WAIT if isinstance(error, Outage) else REFILL
+            self._find(f"the database behind block {height}", str(error), remedy)
         except (RemoteError, LocalError) as error:
             self._whole = False
             self._find(f"block {height} in the database", str(error), REFILL)

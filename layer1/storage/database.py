@@ -30,6 +30,10 @@ CONNECT_TIMEOUT_S = 5
 """How long a server may take to let us in."""
 SILENCE_MS = 10_000
 """After which a server that acknowledges nothing counts as gone; left to itself, the system waits for many minutes."""
+LOCK_TIMEOUT_MS = 5_000
+"""How long a statement waits on the server for somebody else's lock, such as a maintainer's."""
+STATEMENT_TIMEOUT_MS = 60_000
+"""How long a statement may take; the longest of ours, 2,000 transactions, takes a fraction of a second."""
 POOL_SIZE = 16
 """Connections at most: a writer, and readers in threads of their own."""
 
@@ -205,11 +209,17 @@ def _open_postgresql(url: sql.URL) -> sql.Engine:
         ) from None
     except (SQLAlchemyError, ValueError, TypeError):
         raise LocalError(f"the database's URL cannot be used: {_FORMS}") from None
-    sql.event.listen(engine, "connect", _check_encoding)
+    sql.event.listen(engine, "connect", _configure_postgresql)
     return engine
 
 
-def _check_encoding(connection: Any, _record: Any) -> None:
+def _configure_postgresql(connection: Any, _record: Any) -> None:
+    """Wait for nothing without end, unless the operator set other bounds; and take every text."""
+    with connection.cursor() as cursor:
+        for name, bound_ms in (("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", STATEMENT_TIMEOUT_MS)):
+            asked = "SELECT set_config(%s, %s, false) WHERE current_setting(%s) = '0'"
+            cursor.execute(asked, (name, str(bound_ms), name))
+    connection.commit()
     found = connection.info.parameter_status("server_encoding")
     if found != "UTF8":
         connection.close()

@@ -111,6 +111,32 @@ def test_an_outage_is_what_may_end_by_itself(state: str | None, expected: type[E
         raise sql.exc.OperationalError("select secret", {"value": "secret"}, error)
 
 
+@pytest.mark.postgresql
+def test_a_lock_that_somebody_holds_is_an_outage(postgres: Server) -> None:
+    """A maintainer's lock must not hold up the writer in silence, with all blocks to come behind it in memory."""
+    chain, url = Chain(make_genesis()), postgres.new_url()
+    store = Store.open(f"{url}&options=-clock_timeout%3D20")
+    blocks = [chain.commit()]
+    with psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE blocks")
+        with pytest.raises(Outage, match="canceling statement due to lock timeout"):
+            store.append(blocks)
+        with pytest.raises(Outage, match="canceling statement due to lock timeout"):
+            store.oldest()
+    store.append(blocks)
+    assert store.height == 1
+    store.close()
+
+
+@pytest.mark.postgresql
+def test_nothing_is_waited_for_without_end(postgres: Server) -> None:
+    engine = open_engine(postgres.new_url())
+    with engine.connect() as connection:
+        bounds = [connection.exec_driver_sql(f"SHOW {name}_timeout").scalar() for name in ("lock", "statement")]
+    engine.dispose()
+    assert bounds == ["5s", "1min"]
+
+
 def test_an_sqlite_file_that_another_process_holds_is_an_outage(tmp_path: Path) -> None:
     """A backup may hold it for longer than we wait."""
     chain, store = Chain(make_genesis()), Store.open(tmp_path / "a.db")
