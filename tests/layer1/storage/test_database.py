@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sql
 
 from layer1.errors import LocalError
+from layer1.storage import rows
 from layer1.storage.database import Outage, describe, explained, holds_password, open_engine
 from layer1.storage.store import Store
 from tests.layer1.api.stand_in import Chain, make_genesis
@@ -125,6 +127,29 @@ def test_a_lock_that_somebody_holds_is_an_outage(postgres: Server) -> None:
             store.oldest()
     store.append(blocks)
     assert store.height == 1
+    store.close()
+
+
+@pytest.mark.postgresql
+def test_a_connection_that_breaks_while_it_writes_is_an_outage(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the rows are on their way; nothing of them stays, and the next try has a connection of its own."""
+    chain, store = Chain(make_genesis()), Store.open(postgres.new_url())
+    blocks = [chain.commit([chain.transfer()])]
+    original = rows._type_name
+
+    def break_it(*arguments: Any) -> str:
+        if arguments[0].table.name == "transactions":
+            postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'wedge'")
+        return original(*arguments)
+
+    monkeypatch.setattr(rows, "_type_name", break_it)
+    with pytest.raises(Outage, match="storing blocks 1 to 1 failed"):
+        store.append(blocks)
+    monkeypatch.setattr(rows, "_type_name", original)
+    store.append(blocks)
+    assert len(store.outputs(1)) == 1
     store.close()
 
 
