@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 
 from layer1.api.rates import RateLimit
 from layer1.crypto import SEED_BYTES, SigningKey
+from layer1.disk import DiskPolicy
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
 from layer1.logs import LogPolicy
@@ -132,6 +133,8 @@ class ReplicaConfig:
     """When the state is written to disk, so that a start is short and the journal too."""
     log: LogPolicy = field(default_factory=LogPolicy)
     """What is logged, to standard error, and how. No secret ever is."""
+    disk: DiskPolicy = field(default_factory=DiskPolicy)
+    """When the disk counts as nearly full: first a warning, then a clean stop."""
     http: HttpOptions = field(default_factory=HttpOptions)
     """How the API is served, beyond its address."""
     rate: RateLimit = field(default_factory=RateLimit)
@@ -263,6 +266,7 @@ def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
         limits=_values(PoolLimits, table, "limits"),
         checkpoints=_values(CheckpointPolicy, table, "checkpoints"),
         log=_values(LogPolicy, table, "log"),
+        disk=_values(DiskPolicy, table, "disk"),
         http=_http(home, _Table(table.take("http", dict, {}), "http.")),
         rate=_rate(_Table(table.take("rate", dict, {}), "rate.")),
         reuse_port=reuse_port,

@@ -29,6 +29,7 @@ sector and keep its second; judged record by record, that looks like damage in t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -271,10 +272,7 @@ class Journal:
         try:
             yield
         except OSError as error:
-            self._refusal = (
-                f"the journal {self._directory} is frozen: {doing} failed ({error}), and what the disk holds is not "
-                "known; look after the disk, then start again"
-            )
+            self._refusal = _refusal(self._directory, doing, error)
             raise LocalError(self._refusal) from error
         except BaseException as error:
             self._refusal = f"the journal {self._directory} is frozen: {doing} was interrupted ({error!r})"
@@ -334,6 +332,18 @@ class Journal:
         self._file = file
         self.generation = new.generation
         _delete(self._directory, [segment.number for segment in old])
+
+
+def _refusal(directory: Path, doing: str, error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            f"the journal {directory} is frozen: the disk is full ({doing} failed: {error}). Nothing that was "
+            "acknowledged is lost: make room, then start again"
+        )
+    return (
+        f"the journal {directory} is frozen: {doing} failed ({error}), and what the disk holds is not known; look "
+        "after the disk, then start again"
+    )
 
 
 def _lock(directory: Path) -> int:

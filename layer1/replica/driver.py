@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import assert_never
 
+from layer1 import disk
 from layer1.api.app import create_app, create_metrics_app
 from layer1.api.backend import NO_DATABASE, Head, Located, Series
 from layer1.api.server import ApiServer, serve
@@ -48,9 +49,11 @@ from layer1.replica.startup import check_journal, come_back
 from layer1.replica.verifying import VerificationQueue
 from layer1.replica.waiting import Waiting
 from layer1.replica.writer import StoreWriter
-from layer1.storage.database import Outage
+from layer1.storage.database import Outage, file_of
 from layer1.storage.store import Store
 
+DISK_WATCH_S = 5.0
+"""Between two looks at the room on the disk: what is written meanwhile is far below `DiskPolicy.stop_mib`."""
 LAZY_SYNC_S = 0.05
 """After which lazy records are synced if nothing else was: what is lost until then is fetched from peers again."""
 SWITCH_INTERVAL_S = 0.0005
@@ -96,6 +99,11 @@ class Replica:
         self._lazy = False
         """Whether a sync of lazy records is on its way."""
         self._syncs = telemetry.Syncs()
+        database = file_of(config.database_url)
+        self._places = [config.data] if database is None else [config.data, database.parent]
+        """Where room is needed."""
+        self._room: disk.Room | None = None
+        self._disk_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._verifying = VerificationQueue(self._check_entry, self._step)
         self._waiting = Waiting()
@@ -120,6 +128,9 @@ class Replica:
         self._failed = asyncio.get_running_loop().create_future()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         link, api = self.config.link, self.config.api
+        self._watch_disk()
+        if self._failed.done():
+            await self._failed
         try:
             if self._rejoin:
                 await rejoin(self.config, self.genesis, self._key)
@@ -181,8 +192,9 @@ class Replica:
         if self._stopped:
             return
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._disk_timer):
+            if timer is not None:
+                timer.cancel()
         self._verifying.end()
         for task in self._loads:
             task.cancel()
@@ -213,6 +225,21 @@ class Replica:
         missing = set(range(len(replicas))) - others - {index}
         if missing or len(others) != len(replicas) - 1:
             raise LocalError(f"peers: {sorted(others)} are configured, the genesis has {len(replicas)} replicas")
+
+    def _watch_disk(self) -> None:
+        """Warn while there is room, stop before there is none, and look again soon."""
+        if self._is_over:
+            return
+        room = disk.look(self._places, self.config.disk)
+        if room.is_over:
+            self._fail(LocalError(room.reason()))
+            return
+        if room.is_low and not (self._room is not None and self._room.is_low):
+            _log.warning("%s", room.warning())
+        elif self._room is not None and self._room.is_low and not room.is_low:
+            _log.info("there is room again on the disk of %s", room.path)
+        self._room = room
+        self._disk_timer = asyncio.get_running_loop().call_later(DISK_WATCH_S, self._watch_disk)
 
     def _generation(self) -> int:
         assert self._journal is not None, "started"
@@ -448,6 +475,8 @@ class Replica:
             "misbehaved": sum(self.misbehaved.values()),
             "cut_off": sum(self._peers.cut_off.values()),
             "strangers": self._peers.strangers,
+            "disk_free_bytes": 0 if self._room is None else self._room.free_bytes,
+            "disk_low": self._room is not None and self._room.is_low,
             "release": RELEASE,
             "wire_version": WIRE_VERSION,
         }

@@ -128,7 +128,7 @@ def test_every_key_is_in_the_example_with_what_it_means() -> None:
     for item in fields(config):
         if is_table(getattr(config, item.name)):
             tables[f"[{item.name}]"] = (type(getattr(config, item.name)), getattr(config, item.name))
-    assert {"[limits]", "[checkpoints]", "[log]", "[http]", "[rate]"} <= tables.keys()
+    assert {"[limits]", "[checkpoints]", "[log]", "[disk]", "[http]", "[rate]"} <= tables.keys()
     for heading, (kind, value) in tables.items():
         start = lines.index(heading) if heading else 0
         for item in fields(value):
