@@ -47,29 +47,34 @@ def list_evidence(
     elif not rows:
         print("No replica holds evidence against another one.")
     else:
-        table = Table("replica", "what it did", "view", "evidence", "marked by", box=None, pad_edge=False)
+        table = Table("replica", "epoch", "what it did", "view", "evidence", "marked by", box=None, pad_edge=False)
         for row in rows:
             what = row["kind"].replace("_", " ")
-            marked = (row["marked"] or "nobody yet")[:12]
-            table.add_row(str(row["replica"]), what, str(row["view"]), row["id"][:12], marked)
+            marked = row["marked"][:12] if row["marked"] else "nobody: too late" if row["over"] else "nobody yet"
+            table.add_row(str(row["replica"]), str(row["epoch"]), what, str(row["view"]), row["id"][:12], marked)
         Console().print(table)
 
 
 @evidence_app.command("submit", epilog="Example: layer1 evidence submit --genesis ledger/genesis.json --replica 3")
 def submit_evidence(
     genesis: GenesisOption,
-    replica: Annotated[int | None, typer.Option(help="Mark this one only. Otherwise all that are not marked.")] = None,
+    replica: Annotated[
+        int | None, typer.Option(help="Number of the only one to mark. Otherwise all that are not marked.")
+    ] = None,
     api: ApiOption = None,
     *,
     ca: CaOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Bring evidence as a transaction, which marks the replica for good. Costs nothing; anybody may."""
+    """Bring evidence as a transaction, which marks the replica for good. Costs nothing; anybody may.
+
+    The ledger takes evidence of its present epoch alone: what is older is passed over.
+    """
     rows = run_guarded(_submit(genesis, api or [DEFAULT_API], ca, replica), json=json)
     if json:
         print_json(rows)
     elif not rows:
-        print("There is nothing to submit: nobody holds evidence against a replica that is not marked.")
+        print("There is nothing to submit: nobody holds evidence of this epoch against a replica that is not marked.")
     else:
         for row in rows:
             said = "is marked" if row["code"] == OK else f"is not marked: {row['message']}"
@@ -83,7 +88,9 @@ async def _list(genesis: Path, apis: list[str], ca: Path | None) -> list[dict[st
         marks = (await client.marks()).value
         return [
             {
-                "replica": item.replica,
+                "replica": _number(client, item),
+                "epoch": item.epoch,
+                "over": item.epoch < marks.replica_set.epoch,
                 "kind": item.kind.value,
                 "view": view_of(item.first),
                 "id": item.id.hex(),
@@ -92,6 +99,11 @@ async def _list(genesis: Path, apis: list[str], ca: Path | None) -> list[dict[st
             }
             for item in await client.evidence()
         ]
+
+
+def _number(client: LedgerClient, evidence: Evidence) -> int:
+    """Of the replica that cast the votes; its own for ever, as its position in a set is not."""
+    return client.trust.set_of(evidence.epoch).numbers[evidence.replica]
 
 
 def _mark_of(client: LedgerClient, evidence: Evidence, marks: MarksProof) -> Mark | None:
@@ -103,8 +115,9 @@ def _mark_of(client: LedgerClient, evidence: Evidence, marks: MarksProof) -> Mar
 async def _submit(genesis: Path, apis: list[str], ca: Path | None, replica: int | None) -> list[dict[str, Any]]:
     async with await _client(genesis, apis, ca) as client:
         marks = (await client.marks()).value
-        chosen = {item.replica: item for item in await client.evidence() if _mark_of(client, item, marks) is None}
-        wanted = [item for item in chosen.values() if replica in {None, item.replica}]
+        found = [item for item in await client.evidence() if item.epoch == marks.replica_set.epoch]
+        chosen = {_number(client, item): item for item in found if _mark_of(client, item, marks) is None}
+        wanted = [item for number, item in chosen.items() if replica in {None, number}]
         return [await _bring(client, item) for item in wanted]
 
 
@@ -115,7 +128,7 @@ async def _bring(client: LedgerClient, evidence: Evidence) -> dict[str, Any]:
         code, message = output.code, output.message
     except Refused as refusal:
         code, message = refusal.code, refusal.message
-    return {"replica": evidence.replica, "transaction": transaction.id.hex(), "code": code, "message": message}
+    return {"replica": _number(client, evidence), "transaction": transaction.id.hex(), "code": code, "message": message}
 
 
 async def _client(genesis: Path, apis: list[str], ca: Path | None) -> LedgerClient:

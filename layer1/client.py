@@ -46,21 +46,18 @@ from layer1.failover import (
 from layer1.ledger.agreements import group_id as name_of_group
 from layer1.ledger.genesis import SALT_BYTES, Genesis
 from layer1.ledger.transactions import Accusation, OpenGroup, Output, Transaction, Transfer, sign_transaction
-from layer1.proof import (
-    BlockProof,
-    OutputProof,
-    max_age_ms,
-    verify_block,
-    verify_output,
-)
+from layer1.light import LedgerAttacked, LightClient
+from layer1.proof import BlockProof, OutputProof, max_age_ms
 from layer1.reader import LedgerReader, fetch_genesis
 from layer1.replica_client import ReplicaClient
 
 __all__ = [
     "ClientLimits",
+    "LedgerAttacked",
     "LedgerClient",
     "LedgerEvent",
     "LedgerUnreachable",
+    "LightClient",
     "ReplicaClient",
     "StaleLedger",
     "TransactionDead",
@@ -121,7 +118,9 @@ class LedgerClient(LedgerReader):
             accounts: Addresses.
             after: Height of the last block that was seen; without it, from now on.
         """
-        reader = EventReader(self._replicas, self._final, self._stall_ms(), groups, accounts)
+        reader = EventReader(
+            self._replicas, self._final, self.trust, self._stall_ms(), groups=groups, accounts=accounts
+        )
         return reader.follow(self._start(after))
 
     async def _start(self, after: int | None) -> int:
@@ -218,7 +217,8 @@ class LedgerClient(LedgerReader):
             item = _items(reply, 1)[0]
             if item.get("status") != "final":
                 raise Declined(f"{replica.url}: the transaction is not final yet")
-            return self._seen(verify_output(self.trust, name, decode(Reply(200, item).proof(), OutputProof))).value
+            proof = decode(Reply(200, item).proof(), OutputProof)
+            return (await self._believed(replica, lambda: self.light.output(name, proof))).value
 
         try:
             return await self._replicas.first(ask, self.limits.submit_hedge_ms)
@@ -326,7 +326,8 @@ class LedgerClient(LedgerReader):
 
     async def _outputs_of(self, replica: Replica, height: int) -> tuple[Output, ...]:
         reply = await self._ok(replica, f"/blocks/{height}?proof=true")
-        return self._seen(verify_block(self.trust, decode(reply.proof(), BlockProof))).value
+        proof = decode(reply.proof(), BlockProof)
+        return (await self._believed(replica, lambda: self.light.outputs(proof))).value
 
 
 def _items(reply: Reply, count: int) -> list[dict[str, Any]]:

@@ -6,6 +6,9 @@ The events of a block are held back until the block itself has come and is verif
 A stream is left for another replica's when it breaks, when no block comes for longer than a healthy ledger takes, or
 when a block is missing in it or not final. The next one resumes after the last whole block.
 
+Filler that a liar gave out for a block, when nobody could know that its epoch was over, is followed by the real blocks
+of those heights once the next epoch shows; that alone makes a height come twice.
+
 Source: HTML Living Standard, section 9.2 (server-sent events); docs/design/architecture.md, "Believing an answer".
 """
 
@@ -24,9 +27,9 @@ import msgspec
 from layer1.codec import decode
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import NotYet, Refused, RemoteError
-from layer1.failover import Replica, Replicas, Unavailable
+from layer1.failover import Declined, Replica, Replicas, Unavailable
 from layer1.header import Header
-from layer1.proof import HeadProof
+from layer1.proof import HeadProof, Trust
 from layer1.sse import EventParser, RawEvent
 
 MAX_KEYS = 100
@@ -68,13 +71,18 @@ class EventReader:
     def __init__(
         self,
         replicas: Replicas,
-        verify: Callable[[HeadProof], Header],
+        verify: Callable[[Replica, HeadProof], Awaitable[Header]],
+        trust: Trust,
         stall_ms: int,
+        *,
         groups: Iterable[Hash],
         accounts: Iterable[PublicKey],
     ) -> None:
         self._replicas = replicas
         self._verify = verify
+        self._trust = trust
+        self._last: Header | None = None
+        """The last block that was handed on, as it came; None before the first."""
         self._stall_s = stall_ms / 1000
         self._groups = {group.hex() for group in groups}
         self._accounts = {format_address(account) for account in accounts}
@@ -97,13 +105,23 @@ class EventReader:
                     async for block in stream:
                         replica.served()
                         self._pruned.clear()
-                        last += 1
+                        last, self._last = last + 1, block[-1].header
                         for event in filter(self._wants, block):
                             yield event
             except (NotYet, RemoteError) as error:
                 self._replicas.failed(replica, error)
             self._check_kept(last)
+            last = self._without_filler(last)
             await asyncio.sleep(PAUSE_S)
+
+    def _without_filler(self, last: int) -> int:
+        """The last block that was handed on and is one of the ledger."""
+        if self._last is None or not self._trust.is_filler(self._last):
+            return last
+        boundary = self._trust.boundary(self._last.epoch)
+        assert boundary is not None, "what is behind it is filler"
+        self._last = boundary
+        return boundary.height
 
     def _check_kept(self, last: int) -> None:
         """One replica may keep less than others, or lie; when all say so in a row, waiting mends nothing."""
@@ -138,7 +156,7 @@ class EventReader:
                 if response.status != 200:
                     raise Unavailable(f"{url}: status {response.status}")
                 async for raw in self._events(response):
-                    held.append(self._checked(raw, last + 1))
+                    held.append(await self._checked(replica, raw, last + 1))
                     if len(held) > MAX_BLOCK_EVENTS:
                         raise RemoteError(f"block {last + 1} has more than {MAX_BLOCK_EVENTS} events; none is so large")
                     if held[-1].header is not None:
@@ -172,14 +190,21 @@ class EventReader:
                     waited = 0.0
                 yield event
 
-    def _checked(self, raw: RawEvent, height: int) -> LedgerEvent:
-        """An event of block `height`, which is the next."""
+    async def _checked(self, replica: Replica, raw: RawEvent, height: int) -> LedgerEvent:
+        """An event of block `height`, which is the next.
+
+        Raises:
+            RemoteError: It is not.
+            Declined: What another replica gave out for the block before was filler; nobody could tell then.
+        """
         if _height(raw) != height:
             raise RemoteError(f"event {raw.name!r} comes before block {height}, which is next, has come")
         data = _data(raw)
         if raw.kind != "block":
             return LedgerEvent(raw.kind, height, data)
-        header = self._verify(_head(data))
+        header = await self._verify(replica, _head(data))
+        if self._last is not None and self._trust.is_filler(self._last):
+            raise Declined(f"block {self._last.height} was filler of epoch {self._last.epoch}; going back before it")
         if header.height != height:
             raise RemoteError(f"event {raw.name!r} shows block {header.height}, not {height}")
         return LedgerEvent(raw.kind, height, data, header)

@@ -48,6 +48,9 @@ MAX_PATH = 1_000
 """Headers between a block and the one that its certificate names; replicas finalize far sooner."""
 
 
+_NOTHING = merkle.list_root([])
+
+
 class HeadProof(Struct):
     """A final header."""
 
@@ -124,6 +127,26 @@ class UnknownEpoch(RemoteError):
     """Nothing is wrong with the answer, but the set that certifies it is not known yet: fetch the handovers."""
 
 
+class TwoHandovers(RemoteError):
+    """An epoch ended twice, with two blocks, both final: more than f replicas of it lie.
+
+    Attributes:
+        known: The handover that was followed.
+        other: The one that was shown now; verified as well.
+    """
+
+    def __init__(self, known: Handover, other: Handover) -> None:
+        first, second = known.head.header, other.head.header
+        super().__init__(
+            f"epoch {first.epoch} ended with block {first.id.hex()} of height {first.height}, and with block "
+            f"{second.id.hex()} of height {second.height}; both are final",
+            known,
+            other,
+        )
+        self.known = known
+        self.other = other
+
+
 class Trust:
     """What a verifier knows for certain: the genesis, and the replica sets that it has followed from there.
 
@@ -171,18 +194,35 @@ class Trust:
         """Take the next handover in; one that is known already changes nothing.
 
         Raises:
-            RemoteError: It does not follow from what is known, or is another than the one that is known.
+            UnknownEpoch: It ends an epoch that is later than the newest.
+            TwoHandovers: It is true, and the one that is known is so, too, and they are not one.
+            RemoteError: It does not follow from what is known.
         """
         header, following = verify_head(self, handover.head), handover.replica_set
         if following.epoch != header.epoch + 1:
             raise RemoteError(f"block {header.height} of epoch {header.epoch} hands over to epoch {following.epoch}")
         _check_leaf(header, REPLICA_SET_KEY, following.hash, handover.proof, f"the set of epoch {following.epoch}")
+        if is_empty(header):
+            raise RemoteError(f"block {header.height} executed nothing: it is filler, the boundary is before it")
         if following.epoch < len(self.sets):
-            if following != self.sets[following.epoch]:
-                raise RemoteError(f"two replica sets of epoch {following.epoch} are final", handover, self.handovers)
+            known = self.handovers[header.epoch]
+            if header != known.head.header:
+                raise TwoHandovers(known, handover)
             return
         self.sets.append(following)
         self.handovers.append(handover)
+
+    def boundary(self, epoch: int) -> Header | None:
+        """The last block of an epoch; None of the newest, which goes on, and of those that are not known yet."""
+        return self.handovers[epoch].head.header if 0 <= epoch < len(self.handovers) else None
+
+    def is_filler(self, header: Header) -> bool:
+        """Whether a final block is filler: final as it is, it stands behind the last block of its epoch.
+
+        Who does not know yet that the epoch is over cannot tell.
+        """
+        boundary = self.boundary(header.epoch)
+        return boundary is not None and header.height > boundary.height
 
     def checker(self, epoch: int) -> Checker:
         """A fresh one for the certificates of an epoch: it forgets, so hostile ones cannot fill the memory."""
@@ -200,6 +240,15 @@ def trusted_config(genesis: Genesis, replica_set: ReplicaSet) -> Config:
         term_views=genesis.parameters.term_views,
         max_step_ms=MAX_MONEY,
     )
+
+
+def is_empty(header: Header) -> bool:
+    """Whether the block executed no transaction: as heartbeats do, settlements at deadlines, and all filler.
+
+    A boundary executed the change of the set, and so is not: filler, whose state names the next set as well, cannot
+    pass for one.
+    """
+    return header.transactions_root == _NOTHING
 
 
 def verify_head(trust: Trust, head: HeadProof) -> Header:

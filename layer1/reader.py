@@ -2,10 +2,13 @@
 
 *Safety:* what a reader returns is final on the chain of the genesis, whatever the replicas that were asked may say.
 
-Every answer carries a proof that leads to a header certified by a quorum of the genesis's replicas. A head must also
-be recent by our own clock, and never below a block that we have seen in any answer, outputs of our own transactions
-included: an old truth is how one is talked into acting on a state that has passed. So what one reader reads and submits
-is linearizable; what somebody else did may be missing for as long as a head counts as recent.
+Every answer carries a proof, and what to believe of it is the business of a :class:`layer1.light.LightClient`. A head
+must also be recent by our own clock, and never below a block that we have seen in any answer, outputs of our own
+transactions included: an old truth is how one is talked into acting on a state that has passed. So what one reader
+reads and submits is linearizable; what somebody else did may be missing for as long as a head counts as recent.
+
+An answer of an epoch that is not known yet sends the reader to the same replica for the handovers that lead there. A
+replica that cannot show them lies.
 
 *Source:* docs/design/architecture.md, "Believing an answer".
 """
@@ -13,7 +16,6 @@ is linearizable; what somebody else did may be missing for as long as a head cou
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -24,25 +26,22 @@ from layer1.consensus.evidence import Evidence, EvidenceKind
 from layer1.consensus.evidence import verify as verify_evidence
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import NotYet, Refused, RemoteError
-from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply, Stale
+from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Account, Group
 from layer1.ledger.transactions import Output
+from layer1.light import LightClient, wall_clock_ms
 from layer1.proof import (
     AccountProof,
     GroupProof,
+    Handover,
     HeadProof,
     MarksProof,
     OutputProof,
     Trust,
+    UnknownEpoch,
     Verified,
-    check_fresh,
-    verify_account,
-    verify_group,
-    verify_head,
-    verify_marks,
-    verify_output,
 )
 
 T = TypeVar("T")
@@ -51,25 +50,25 @@ T = TypeVar("T")
 class LedgerReader:
     """Reads one ledger. Use as ``async with``.
 
+    Every method raises :class:`layer1.light.LedgerAttacked` once what is final contradicted itself.
+
     Attributes:
         genesis: What everything is verified against.
-        height: Highest verified height seen; nothing older is believed to be the head. Two readers that hand it to each
-            other read as one.
+        light: What is believed. Two readers may share it.
     """
 
     genesis: Genesis
-    trust: Trust
-    """The replica sets that were followed from the genesis on."""
-    height: int
+    light: LightClient
 
     def __init__(
         self,
         urls: Sequence[str],
         genesis: Genesis,
         limits: ClientLimits | None = None,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wall_ms: Callable[[], int] = wall_clock_ms,
         *,
         ca: Path | None = None,
+        light: LightClient | None = None,
     ) -> None:
         """Remember where to ask.
 
@@ -79,16 +78,29 @@ class LedgerReader:
             limits: How patient to be.
             wall_ms: This machine's clock, ms since 1970.
             ca: For https: PEM file of the authorities to trust, instead of this system's.
+            light: What is believed already, of the same genesis; with its own clock. By default the genesis alone.
 
         Raises:
             Refused: ``no_urls``, or ``bad_ca``.
         """
         self.genesis = genesis
-        self.trust = Trust(genesis)
-        self.height = 0
+        self.light = light or LightClient(genesis, wall_ms=wall_ms)
         self.limits = limits or ClientLimits()
         self._replicas = Replicas(urls, self.limits, ca)
-        self._wall_ms = wall_ms
+
+    @property
+    def trust(self) -> Trust:
+        """The replica sets that were followed from the genesis on."""
+        return self.light.trust
+
+    @property
+    def height(self) -> int:
+        """Nothing older is believed to be the head. Two readers that hand it to each other read as one."""
+        return self.light.height
+
+    @height.setter
+    def height(self, height: int) -> None:
+        self.light.height = height
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,8 +109,9 @@ class LedgerReader:
         await self.close()
 
     async def close(self) -> None:
-        """Give back all connections."""
+        """Give back all connections, and keep what was learnt, if there is a file for it."""
         await self._replicas.close()
+        self.light.save()
 
     # ------------------------------------------------------------------------------------------------------ reading
 
@@ -121,7 +134,8 @@ class LedgerReader:
 
         async def ask(replica: Replica) -> Verified[Account]:
             reply = await self._ok(replica, path)
-            return self._newest(verify_account(self.trust, address, decode(reply.proof(), AccountProof)))
+            proof = decode(reply.proof(), AccountProof)
+            return await self._believed(replica, lambda: self.light.account(address, proof))
 
         return await self._replicas.first(ask)
 
@@ -131,7 +145,8 @@ class LedgerReader:
 
         async def ask(replica: Replica) -> Verified[Group | None]:
             reply = await self._ok(replica, path, 404)
-            return self._newest(verify_group(self.trust, group_id, decode(reply.proof(), GroupProof)))
+            proof = decode(reply.proof(), GroupProof)
+            return await self._believed(replica, lambda: self.light.group(group_id, proof))
 
         return await self._replicas.first(ask)
 
@@ -163,7 +178,8 @@ class LedgerReader:
 
         async def ask(replica: Replica) -> Verified[MarksProof]:
             reply = await self._ok(replica, "/replicas?proof=true")
-            return self._newest(verify_marks(self.trust, decode(reply.proof(), MarksProof)))
+            proof = decode(reply.proof(), MarksProof)
+            return await self._believed(replica, lambda: self.light.marks(proof))
 
         return await self._replicas.first(ask)
 
@@ -208,66 +224,79 @@ class LedgerReader:
 
     async def _head_of(self, replica: Replica) -> Header:
         head = decode((await self._ok(replica, "/status")).proof(), HeadProof)
-        return self._newest(Verified(None, verify_head(self.trust, head))).header
+        return await self._believed(replica, lambda: self.light.newest(head))
 
     async def _output_of(self, replica: Replica, transaction_id: Hash) -> Verified[Output] | None:
         reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
         if reply.status == 404:
             return None
-        return self._seen(verify_output(self.trust, transaction_id, decode(reply.proof(), OutputProof)))
+        proof = decode(reply.proof(), OutputProof)
+        return await self._believed(replica, lambda: self.light.output(transaction_id, proof))
 
     async def _evidence_of(self, replica: Replica) -> list[Evidence]:
-        """All pages of one replica, which keeps one pair per replica and kind.
+        """All pages of one replica, which keeps one pair per epoch, replica and kind.
 
         Raises:
             RemoteError: Something there proves nothing, or the pages do not end.
         """
         found: list[Evidence] = []
-        cursor, most = "", len(EvidenceKind) * len(self.genesis.replicas)
+        cursor = ""
         while True:
             body = (await self._ok(replica, f"/evidence{cursor}")).body
             page, following = body.get("items"), body.get("next")
             if not isinstance(page, list):
                 raise RemoteError(f"{replica.url}: a page of evidence is a list, not {str(page)[:80]!r}")
-            found += [self._checked(replica, item) for item in page]
+            found += [await self._checked(replica, item) for item in page]
+            most = len(EvidenceKind) * sum(len(known.seats) for known in self.trust.sets)
             if following is None:
                 return found
             if not page or len(found) >= most:
-                raise RemoteError(f"{replica.url}: more than {most} pairs of votes; it keeps one per replica and kind")
+                raise RemoteError(
+                    f"{replica.url}: more than {most} pairs of votes; it keeps one per epoch, replica and kind"
+                )
             cursor = f"?cursor={quote(str(following), safe='')}"
 
-    def _checked(self, replica: Replica, item: Any) -> Evidence:
+    async def _checked(self, replica: Replica, item: Any) -> Evidence:
         try:
             evidence = decode(bytes.fromhex(item["encoded"]), Evidence)
-            verify_evidence(evidence, self.trust.voters(evidence.epoch))
+            voters = await self._believed(replica, lambda: self.trust.voters(evidence.epoch))
+            verify_evidence(evidence, voters)
         except (TypeError, KeyError, ValueError, Refused) as error:
             raise RemoteError(f"{replica.url}: evidence that proves nothing: {error}") from error
         return evidence
 
-    def _final(self, head: HeadProof) -> Header:
-        """Verify a header that need not be the newest."""
-        return self._seen(Verified(None, verify_head(self.trust, head))).header
+    async def _final(self, replica: Replica, head: HeadProof) -> Header:
+        """Believe a header that need not be the newest."""
+        return await self._believed(replica, lambda: self.light.final(head))
 
-    def _seen(self, answer: Verified[T]) -> Verified[T]:
-        """Remember how far the chain goes: who has seen an output is shown no state before it."""
-        self.height = max(self.height, answer.header.height)
-        return answer
-
-    def _newest(self, answer: Verified[T]) -> Verified[T]:
-        """Accept what says that it is the newest, if it can be.
+    async def _believed(self, replica: Replica, believe: Callable[[], T]) -> T:
+        """What an answer of this replica is worth; if need be, it is asked how the replica set has changed, once.
 
         Raises:
-            Stale: It is too old by the clock, or below a head that we have seen.
+            UnknownEpoch: It cannot show that the epoch which it answers for has begun: it lies.
+            RemoteError, Stale, LedgerAttacked: As :class:`layer1.light.LightClient` does.
         """
-        header = answer.header
         try:
-            check_fresh(header, self._wall_ms(), self.genesis.parameters)
-        except RemoteError as error:
-            raise Stale(str(error)) from error
-        if header.height < self.height:
-            raise Stale(f"the head is block {header.height}, and block {self.height} is final: the replica is behind")
-        self.height = header.height
-        return answer
+            return believe()
+        except UnknownEpoch:
+            await self._follow(replica)
+        return believe()
+
+    async def _follow(self, replica: Replica) -> None:
+        """Follow the handovers that this replica knows: each page brings one at least, or is the last."""
+        while True:
+            epoch = self.trust.replica_set.epoch
+            body = (await self._ok(replica, f"/handovers?from={epoch}")).body
+            self.light.follow(_handovers(replica, body.get("items")))
+            if body.get("next") is None or self.trust.replica_set.epoch == epoch:
+                return
+
+
+def _handovers(replica: Replica, items: object) -> list[Handover]:
+    try:
+        return [decode(bytes.fromhex(item["encoded"]), Handover) for item in items]  # type: ignore[attr-defined]  # checked by what it raises
+    except (TypeError, KeyError, ValueError) as error:
+        raise RemoteError(f"{replica.url}: a page of handovers is a list, not {str(items)[:80]!r}") from error
 
 
 async def fetch_genesis(url: str, limits: ClientLimits | None = None, ca: Path | None = None) -> Genesis:

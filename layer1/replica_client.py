@@ -29,6 +29,7 @@ from layer1.api.views import (
     GenesisView,
     GroupAnswer,
     GroupPage,
+    HandoverPage,
     Problem,
     ReplicaList,
     StatusView,
@@ -137,6 +138,14 @@ class ReplicaClient:
     async def evidence(self, *, limit: int | None = None, cursor: str | None = None) -> EvidencePage:
         """A page of contradicting votes that it caught."""
         return await self._get(EvidencePage, "/evidence", limit=limit, cursor=cursor)
+
+    @operation("GET", "/handovers")
+    async def handovers(
+        self, *, from_: int | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> HandoverPage:
+        """A page of how the replica set changed, from the end of epoch `from_` on."""
+        query = _query(**{"from": from_, "limit": limit, "cursor": cursor})
+        return _typed(await self._ask("GET", f"/handovers{query}"), HandoverPage)
 
     @operation("GET", "/metrics")
     async def metrics(self) -> str:

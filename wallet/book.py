@@ -20,10 +20,10 @@ from msgspec import structs
 from layer1.codec import Struct, decode, encode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError, Refused, RemoteError
+from layer1.files import private_directory, write_durably
 from layer1.ledger.agreements import GroupAgreement, Member
 from layer1.ledger.agreements import group_id as name_group
 from layer1.ledger.transactions import OpenGroup, Transaction
-from wallet.files import private_directory, write_durably
 
 KEPT_LAPSED = 20
 """Openings that others proposed and let lapse: enough to see what happened, however many a stranger makes."""

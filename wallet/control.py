@@ -27,8 +27,8 @@ import msgspec
 from aiohttp import web
 
 from layer1.errors import Refused, WedgeError
+from layer1.files import write_durably
 from wallet.exits import as_refusal
-from wallet.files import write_durably
 from wallet.home import Home
 from wallet.requests import REQUESTS, Commands, Progress, Report, Request, no_report
 

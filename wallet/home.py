@@ -32,9 +32,9 @@ from typing import Self
 import msgspec
 
 from layer1.errors import Refused
+from layer1.files import private_directory, write_durably
 from layer1.ledger.genesis import Genesis, from_json, to_json
 from layer1.storage.database import holds_password
-from wallet.files import private_directory, write_durably
 from wallet.keystore import Keystore
 
 VARIABLE = "WALLET_HOME"

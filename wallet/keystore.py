@@ -40,7 +40,7 @@ from mnemonic import Mnemonic
 
 from layer1.crypto import SEED_BYTES, PublicKey, SigningKey, format_address, parse_address
 from layer1.errors import Refused
-from wallet.files import write_durably
+from layer1.files import write_durably
 
 PHRASE_BITS = 128
 """Twelve words."""

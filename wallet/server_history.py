@@ -26,9 +26,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, Refused
+from layer1.files import sync_directory, write_durably
 from layer1.storage.database import Outage, explained, file_of, open_engine
 from wallet.contacts import Contact, format_endpoint
-from wallet.files import sync_directory, write_durably
 from wallet.history import (
     Entry,
     History,

@@ -14,6 +14,7 @@ from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction
+from layer1.proof import Handover
 from layer1.storage.store import Store
 
 NO_DATABASE = "the database of this replica does not answer just now; try again soon, or ask another replica"
@@ -80,6 +81,10 @@ class Backend(Protocol):
 
     def evidence(self) -> Sequence[Evidence]:
         """For ``GET /evidence``: contradicting votes that this replica caught, one pair per replica and kind."""
+        ...
+
+    def handovers(self) -> Sequence[Handover]:
+        """For ``GET /handovers``: how each replica set gave over to the next, from the genesis on."""
         ...
 
     def submit(self, transactions: Sequence[Transaction], source: str = "") -> list[Hash]:

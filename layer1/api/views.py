@@ -19,6 +19,7 @@ from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Account, Group, Mark
 from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Output, Payload, Report, Transfer, Wedge
+from layer1.proof import Handover
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +114,43 @@ class ReplicaList(View, frozen=True):
     proof: str | None = None
     """With ``?proof=true``: MarksProof. It proves ``marked`` and nothing else; the rest is this replica's word."""
     next: None = None
+
+
+class SeatView(View, frozen=True):
+    """One replica of a set."""
+
+    number: int
+    """Its own for ever."""
+    key: str
+
+
+class HandoverView(View, frozen=True):
+    """Where one replica set gave over to the next."""
+
+    epoch: int
+    """That ended here."""
+    height: int
+    """Of its last block."""
+    id: str
+    clock: int
+    next_epoch: int
+    faults: int
+    """f of the next set."""
+    quorum: int
+    """q of the next set: signatures that make a block of it final."""
+    replicas: list[SeatView]
+    """The next set, by position."""
+    replica_set: str
+    """Its hash, which its headers name."""
+    encoded: str
+    """Hex of the Handover in the canonical encoding: it proves the next set to who knows the one before."""
+
+
+class HandoverPage(View, frozen=True):
+    """Handovers, by the epoch that each ended."""
+
+    items: list[HandoverView]
+    next: str | None
 
 
 class VoteView(View, frozen=True):
@@ -449,6 +487,23 @@ def evidence_view(evidence: Evidence, key: bytes, mark: Mark | None) -> Evidence
         votes=[_vote_view(evidence.first), _vote_view(evidence.second)],
         marked=None if mark is None else mark.transaction_id.hex(),
         encoded=encode(evidence).hex(),
+    )
+
+
+def handover_view(handover: Handover, encoded: bytes) -> HandoverView:
+    """A handover for reading."""
+    boundary, following = handover.head.header, handover.replica_set
+    return HandoverView(
+        epoch=boundary.epoch,
+        height=boundary.height,
+        id=boundary.id.hex(),
+        clock=boundary.clock,
+        next_epoch=following.epoch,
+        faults=following.faults,
+        quorum=following.quorum,
+        replicas=[SeatView(number=seat.number, key=seat.key.hex()) for seat in following.seats],
+        replica_set=following.hash.hex(),
+        encoded=encoded.hex(),
     )
 
 

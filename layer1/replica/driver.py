@@ -36,6 +36,7 @@ from layer1.dataformat import mark_format
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
 from layer1.ledger.transactions import Transaction
+from layer1.proof import Handover
 from layer1.release import RELEASE
 from layer1.replica import catchup, events, telemetry
 from layer1.replica.checkpointing import CheckpointTask
@@ -513,6 +514,10 @@ class Replica:
     def evidence(self) -> Sequence[Evidence]:
         """Contradicting votes that this replica caught."""
         return tuple(self.core.evidence)
+
+    def handovers(self) -> Sequence[Handover]:
+        """How each replica set gave over to the next."""
+        return tuple(self.core.application.trust.handovers)
 
     def submit(self, transactions: Sequence[Transaction], source: str = "") -> list[Hash]:
         """Take transactions into the pool, all or none; their ids.

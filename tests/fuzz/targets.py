@@ -6,6 +6,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -39,7 +40,8 @@ from layer1.ledger.events import Event
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction
-from layer1.proof import AccountProof, BlockProof, GroupProof, HeadProof, MarksProof, OutputProof, Trust
+from layer1.light import LightClient, Saved
+from layer1.proof import AccountProof, BlockProof, GroupProof, Handover, HeadProof, MarksProof, OutputProof, Trust
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
 from layer1.replica.messages import Greeting, LinkMessage, Standing
@@ -193,10 +195,15 @@ def _command(data: bytes) -> None:
     assert sum(balances) == 200
 
 
-def _event(data: bytes) -> object:
-    reader = EventReader(SimpleNamespace(), partial(proof.verify_head, TRUST), 1_000, (), ())  # type: ignore[arg-type]
+def _event(data: bytes) -> None:
+    async def verify(_replica: Any, head: HeadProof) -> Header:
+        return LightClient(GENESIS).final(head)
+
+    reader = EventReader(SimpleNamespace(), verify, TRUST, 1_000, groups=(), accounts=())  # type: ignore[arg-type]
     name, _, rest = data.partition(b"\n")
-    return reader._checked(RawEvent(name.decode("utf-8", "replace"), "block", [rest.decode("utf-8", "replace")]), 1)
+    raw = RawEvent(name.decode("utf-8", "replace"), "block", [rest.decode("utf-8", "replace")])
+    with suppress(StopIteration):  # it waits for nobody
+        reader._checked(SimpleNamespace(), raw, 1).send(None)  # type: ignore[arg-type]
 
 
 def _stream(data: bytes) -> None:
@@ -343,6 +350,7 @@ def _proofs() -> list[Target]:
             "layer1/reader.py: OutputProof",
             "layer1/client.py: OutputProof",
         ),
+        _answer("handover", Handover, lambda found: LightClient(GENESIS).follow([found]), "layer1/reader.py: Handover"),
         _answer("block proof", BlockProof, partial(proof.verify_block, TRUST), "layer1/client.py: BlockProof"),
     ]
 
@@ -392,6 +400,13 @@ def _layer1() -> list[Target]:
             (*CODEC, Refusal),
             partial(generate.encoded, Greeting),
             ("layer1/replica/peers.py: Greeting",),
+        ),
+        Target(
+            "what a light client keeps",
+            lambda data: LightClient(GENESIS)._restore(data),
+            CODEC,
+            partial(generate.encoded, Saved),
+            ("layer1/light.py: Saved",),
         ),
         _codec(
             "evidence",

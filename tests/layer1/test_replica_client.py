@@ -194,6 +194,7 @@ async def test_every_method_asks_for_its_operation_and_answers_its_type(served: 
         (await client.replicas(proof=True), "/replicas?proof=true"),
         (await client.evidence(limit=1), "/evidence?limit=1"),
         (await client.evidence(cursor="1-0"), "/evidence?cursor=1-0"),
+        (await client.handovers(from_=0, limit=1), "/handovers?from=0&limit=1"),
         (await client.blocks(limit=1, cursor="2"), "/blocks?limit=1&cursor=2"),
         (await client.block("latest"), "/blocks/latest"),
         (await client.block(1, proof=True), "/blocks/1?proof=true"),

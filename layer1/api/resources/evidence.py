@@ -15,19 +15,27 @@ KINDS = tuple(EvidenceKind)
 
 
 async def evidence(request: web.Request) -> web.Response:
-    """A page of evidence, by replica and kind: one of each is kept. Bring ``encoded`` in a transaction to mark it."""
+    """A page of evidence, by epoch, replica and kind: one of each is kept.
+
+    Bring ``encoded`` in a transaction to mark the replica, as long as its epoch lasts.
+    """
     api = api_of(request)
     query = parameters.only(request, "limit", "cursor")
     limit, after = parameters.limit(query, api.limits), parameters.cursor(query)
     known = sorted(api.backend.evidence(), key=_place)
     page, further = page_of([item for item in known if after is None or _place(item) > after], limit)
-    state = api.backend.head().state
-    items = [evidence_view(item, key := state.voters.replicas[item.replica], state.mark(key)) for item in page]
+    state, sets = api.backend.head().state, [api.backend.genesis.replica_set]
+    sets += [handover.replica_set for handover in api.backend.handovers()]
+    items = [
+        evidence_view(item, key := sets[item.epoch].keys[item.replica], state.mark(key))
+        for item in page
+        if item.epoch < len(sets)  # else it is of an epoch that others are in already, and comes when we are
+    ]
     return answer(EvidencePage(items=items, next=parameters.next_cursor(_place(page[-1]) if further else None)))
 
 
 def _place(item: Evidence) -> Place:
-    return item.replica, KINDS.index(item.kind)
+    return item.epoch, item.replica * len(KINDS) + KINDS.index(item.kind)
 
 
 ROUTES = (Route("GET", "/evidence", evidence, "Proof of contradicting votes", {200: EvidencePage}, (LIMIT, CURSOR)),)

@@ -12,17 +12,19 @@ from layer1.api.backend import Head, Located, Series, Subscription
 from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import encode
 from layer1.consensus.certificates import Signer, finalization
-from layer1.consensus.config import Config
 from layer1.consensus.evidence import Evidence, pair
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import Refused
 from layer1.header import Header
 from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.agreements import GroupAgreement, Member, initial_body, initial_certificate, sign_claim
-from layer1.ledger.execute import execute
+from layer1.ledger.execute import Execution, execute, execute_filler
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
+from layer1.ledger.records import REPLICA_SET_KEY
+from layer1.ledger.replicas import ChangeReplicas, ReplicaSet, SetChange, sign_change
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Accusation, OpenGroup, Payload, Transaction, Transfer, Wedge, sign_transaction
+from layer1.proof import Handover, HeadProof, Trust, trusted_config
 from layer1.storage.store import Store
 
 REPLICAS = [SigningKey(bytes([100 + i]) * 32) for i in range(4)]
@@ -63,8 +65,15 @@ class Chain:
         self.headers: list[Header] = [genesis_header(genesis)]
         self.blocks: list[CommittedBlock] = []
         self.salt = 0
-        config = Config(genesis.chain_id, 0, genesis.replicas, genesis.replica_set.hash)
-        self.signers = [Signer(config, key, i) for i, key in enumerate(REPLICAS)]
+        self.keys = list(REPLICAS)
+        """Of every replica that ever was, by number."""
+        self.trust = Trust(genesis)
+        self.signers = self._signers()
+
+    def _signers(self) -> list[Signer]:
+        """The members of the newest set, by position."""
+        members = self.state.replica_set
+        return [self._signer(members, i) for i in range(len(members.seats))]
 
     @property
     def tip(self) -> Header:
@@ -73,30 +82,76 @@ class Chain:
     def commit(self, transactions: Sequence[Transaction] = (), wall_time: int | None = None) -> CommittedBlock:
         """Make the next block final."""
         wall = max(wall_time if wall_time is not None else time.time_ns() // 1_000_000, self.tip.wall_time)
+        members, signers = self.state.replica_set, self.signers
         done = execute(self.state, wall, transactions)
         done.state.commit()
         self.state = done.state
         batch = encode(Batch(0, tuple(transactions)))
-        header = Header(
-            epoch=0,
+        header = self.header(members, done, wall, merkle.list_root([batch_digest(batch)]))
+        votes = [signer.finalize(header.view, header.id) for signer in signers]
+        block = CommittedBlock(
+            header,
+            finalization(votes, members.quorum),
+            (),
+            (batch,),
+            done.transactions,
+            done.outputs,
+            done.events,
+        )
+        self.headers.append(header)
+        self.blocks.append(block)
+        if self.state.replica_set.epoch > members.epoch:
+            self.signers = self._signers()
+            proof = self.state.prove(REPLICA_SET_KEY)
+            self.trust.follow(Handover(self.head, self.state.replica_set, proof))
+        return block
+
+    def header(self, members: ReplicaSet, done: Execution, wall_time: int, batches_root: Hash) -> Header:
+        """Of a block on the tip."""
+        return Header(
+            epoch=members.epoch,
             view=self.tip.view + 1,
             height=self.tip.height + 1,
             parent=self.tip.id,
             clock=done.clock,
-            wall_time=wall,
-            batches_root=merkle.list_root([batch_digest(batch)]),
+            wall_time=wall_time,
+            batches_root=batches_root,
             transactions_root=done.transactions_root,
             state_root=done.state.root,
             outputs_root=done.outputs_root,
-            replica_set=self.genesis.replica_set.hash,
+            replica_set=members.hash,
         )
-        votes = [signer.finalize(header.view, header.id) for signer in self.signers]
-        block = CommittedBlock(
-            header, finalization(votes, 3), (), (batch,), done.transactions, done.outputs, done.events
-        )
-        self.headers.append(header)
-        self.blocks.append(block)
-        return block
+
+    @property
+    def head(self) -> HeadProof:
+        """The tip, with what makes it final."""
+        return HeadProof(self.tip, (), self.blocks[-1].finalization if self.blocks else None)
+
+    def filler(self) -> HeadProof:
+        """A block that the last epoch built on its boundary, the tip; final, and none of the chain."""
+        (*_, handover) = self.trust.handovers
+        members = self.trust.set_of(handover.head.header.epoch)
+        done = execute_filler(self.state, self.tip.wall_time + 1)
+        header = self.header(members, done, self.tip.wall_time + 1, merkle.list_root([]))
+        votes = [self._signer(members, i).finalize(header.view, header.id) for i in range(len(members.seats))]
+        return HeadProof(header, (), finalization(votes, members.quorum))
+
+    def _signer(self, members: ReplicaSet, position: int) -> Signer:
+        config = trusted_config(self.genesis, members)
+        return Signer(config, self.keys[members.numbers[position]], position)
+
+    def change(self, add: int = 0, remove: Sequence[int] = ()) -> Transaction:
+        """A transaction that changes the replica set, signed by all members; new ones get keys here."""
+        current = self.state.replica_set
+        new = [SigningKey(bytes([100 + len(self.keys) + i]) * 32) for i in range(add)]
+        self.keys += new
+        agreed = SetChange(current.epoch, tuple(key.public for key in new), tuple(remove), self.state.clock + 300_000)
+        chain_id = self.genesis.chain_id
+        approvals = tuple((number, sign_change(agreed, chain_id, self.keys[number])) for number in current.numbers)
+        acceptances = tuple(sign_change(agreed, chain_id, key) for key in new)
+        self.salt += 1
+        payload = ChangeReplicas(agreed, approvals, acceptances)
+        return signed(self.genesis, payload, [], self.state.clock + 300_000, self.salt)
 
     def transfer(self, amount: int = 1, sender: SigningKey = ALICE, recipient: PublicKey = BOB.public) -> Transaction:
         """A fresh signed transfer."""
@@ -186,11 +241,14 @@ class StandIn:
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
         return [
             {"index": i, "key": key.hex(), "api": None, "connected": True}
-            for i, key in enumerate(self.genesis.replicas)
+            for i, key in enumerate(self.chain.state.replica_set.keys)
         ]
 
     def evidence(self) -> Sequence[Evidence]:
         return self.caught
+
+    def handovers(self) -> Sequence[Handover]:
+        return self.chain.trust.handovers
 
     def submit(self, transactions: Sequence[Transaction], source: str = "") -> list[Hash]:
         self.sources.append(source)
