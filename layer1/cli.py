@@ -15,9 +15,8 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import aiohttp
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -25,20 +24,14 @@ from rich.table import Table
 from layer1 import logs
 from layer1.cli_evidence import evidence_app
 from layer1.cli_operating import register as register_operating
+from layer1.cli_status import register as register_status
 from layer1.config import ReplicaConfig, load_config, secrets_of
 from layer1.console import (
-    DEFAULT_API,
     EXIT_INTERRUPTED,
-    EXIT_UNREACHABLE,
     EXIT_USAGE,
     JSON_FLAG,
-    ApiOption,
-    CaOption,
     JsonOption,
-    find_replicas,
-    get_json,
     guarded,
-    open_session,
     print_error,
     print_json,
     run_guarded,
@@ -63,6 +56,7 @@ app = typer.Typer(
 
 app.add_typer(evidence_app, name="evidence")
 register_operating(app)
+register_status(app)
 
 ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, max=100, help="How many replicas; n > 3f.")]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Symbol, 2 to 8 capital letters.")]
@@ -157,25 +151,6 @@ def devnet(
     run_guarded(_devnet(directory, ready_file, json), json=json)
 
 
-@app.command(epilog="Example: layer1 status --api http://127.0.0.1:7001. The other replicas are found through it.")
-def status(
-    api: ApiOption = None,
-    *,
-    ca: CaOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show how every replica is doing."""
-    rows = run_guarded(_collect(api or [DEFAULT_API], ca), json=json)
-    if json:
-        print_json(rows)
-    else:
-        Console().print(_status_table(rows))
-    if not any(row["error"] is None for row in rows):
-        if not json:
-            print("layer1: no replica answers: start one, or say where with --api URL", file=sys.stderr)
-        raise typer.Exit(EXIT_UNREACHABLE)
-
-
 # --------------------------------------------------------------------------------------------------------------- start
 
 
@@ -268,45 +243,6 @@ def _show_devnet(net: Devnet, json: bool) -> None:
         table.add_row(str(row["index"]), str(row["pid"]), row["api"], row["link"])
     Console().print(table)
     print("All replicas answer. Interrupt to stop them.", flush=True)
-
-
-# -------------------------------------------------------------------------------------------------------------- status
-
-
-async def _collect(apis: list[str], ca: Path | None) -> list[dict[str, Any]]:
-    """One row per replica that is named, or known to one that is."""
-    async with open_session(ca) as http:
-        rows = await asyncio.gather(*(_row(http, api) for api in await find_replicas(http, apis)))
-    highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
-    for row in rows:
-        row["lag"] = None if row["height"] is None else highest - row["height"]
-    return sorted(rows, key=lambda row: (row["index"] is None, row["index"], row["api"]))
-
-
-async def _row(http: aiohttp.ClientSession, api: str) -> dict[str, Any]:
-    found = await get_json(http, f"{api}/status")
-    details, head = found.get("details", {}), found.get("head", {})
-    return {
-        "index": found.get("replica"),
-        "api": api,
-        "height": head.get("height"),
-        "view": details.get("view"),
-        "leader": details.get("leader"),
-        "peers_connected": details.get("peers_connected"),
-        "peers": details.get("peers"),
-        "catching_up": details.get("catching_up"),
-        "error": found.get("error") if "head" not in found else None,
-    }
-
-
-def _status_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None, pad_edge=False)
-    for row in rows:
-        state = row["error"] or ("catching up" if row["catching_up"] else "ok")
-        peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
-        shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
-        table.add_row(*("-" if item is None else str(item) for item in shown))
-    return table
 
 
 # --------------------------------------------------------------------------------------------------------------- small

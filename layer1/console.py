@@ -118,10 +118,15 @@ async def get_json(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
         return {"error": str(error) or type(error).__name__}
 
 
+def listed(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The items of a list, as far as they are what they should be: a broken replica says anything."""
+    items = found.get("items")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
 async def find_replicas(http: aiohttp.ClientSession, apis: list[str]) -> list[str]:
     """The APIs of these replicas, and of all that they know."""
     asked = {api.rstrip("/") for api in apis}
     for found in await asyncio.gather(*(get_json(http, f"{api}/replicas") for api in sorted(asked))):
-        items = found.get("items", ())
-        asked.update(str(item["api"]).rstrip("/") for item in items if item.get("api"))
+        asked.update(str(item["api"]).rstrip("/") for item in listed(found) if item.get("api"))
     return sorted(asked)

@@ -162,13 +162,15 @@ async def test_the_command_runs_a_devnet_and_stops_it_cleanly(tmp_path: Path) ->
         return ready.exists()
 
     await until(is_ready, "the ready file is there")
-    told = json.loads(ready.read_text())
-    pid = told["replicas"][0]["pid"]
+    ready_told = json.loads(ready.read_text())
+    pid = ready_told["replicas"][0]["pid"]
     status = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "layer1.cli", "status", "--api", told["replicas"][0]["api"], "--json",
+        sys.executable, "-m", "layer1.cli", "status", "--api", ready_told["replicas"][0]["api"], "--json",
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    rows = json.loads((await status.communicate())[0])
+    told = json.loads((await status.communicate())[0])
+    assert told["health"]["state"] == "healthy"
+    rows = told["replicas"]
     assert [(row["index"], row["error"], row["lag"]) for row in rows] == [(0, None, 0)]
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0

@@ -128,7 +128,7 @@ def test_starting_nothing_says_what_is_missing(tmp_path: Path) -> None:
 def test_status_of_nobody_is_an_exit_code_of_its_own(tmp_path: Path) -> None:
     code, text = run("status", "--api", "http://127.0.0.1:1", "--json")
     assert code == 3
-    (row,) = json.loads(text)
+    (row,) = json.loads(text)["replicas"]
     assert row["error"]
     code, text = run("status", "--api", "http://127.0.0.1:1")
     assert code == 3

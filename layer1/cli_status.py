@@ -1,0 +1,146 @@
+"""The verb ``layer1 status``: asks every replica, and says in words how the ledger is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from layer1.console import (
+    DEFAULT_API,
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    ApiOption,
+    CaOption,
+    JsonOption,
+    find_replicas,
+    get_json,
+    open_session,
+    print_json,
+    run_guarded,
+)
+from layer1.health import Bounds, Health, State, assess
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    app.command(
+        "status",
+        epilog="Example: layer1 status --api http://127.0.0.1:7001. The other replicas are found through it.",
+    )(_status)
+
+
+def _status(
+    api: ApiOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless the ledger is healthy.")] = False,
+    *,
+    ca: CaOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say how the ledger is doing: well or not, who is missing, whether to act."""
+    rows, bounds = run_guarded(_collect(api or [DEFAULT_API], ca), json=json)
+    health = assess(rows, bounds)
+    if json:
+        told = {"state": health.state, "summary": health.summary, "act": health.act, "findings": health.findings}
+        print_json({"health": told, "replicas": rows})
+    else:
+        _tell(health, rows)
+    if health.state is State.UNKNOWN:
+        raise typer.Exit(EXIT_UNREACHABLE)
+    if check and health.state is not State.HEALTHY:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _tell(health: Health, rows: list[dict[str, Any]]) -> None:
+    out = sys.stderr if health.state is State.UNKNOWN else sys.stdout
+    print(f"{health.state.upper()}: {health.summary}", file=out)
+    for finding in health.findings:
+        print(f"  - {finding}", file=out)
+    print(health.act, file=out)
+    if health.state is not State.UNKNOWN:
+        print()
+        Console().print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None, pad_edge=False)
+    for row in rows:
+        state = row["error"] or ("catching up" if row["catching_up"] else "ok")
+        peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
+        shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
+        table.add_row(*("-" if item is None else str(item) for item in shown))
+    return table
+
+
+# ------------------------------------------------------------------------------------------------------------- asking
+
+
+async def _collect(apis: list[str], ca: Path | None) -> tuple[list[dict[str, Any]], Bounds | None]:
+    """One row per replica that is named, or known to one that is; and what the genesis says of all."""
+    async with open_session(ca) as http:
+        found = await asyncio.gather(*(_row(http, api) for api in await find_replicas(http, apis)))
+        rows = [row for row, _ in found]
+        known = {index: api for _, listed in found for index, api in listed.items()}
+        for row in rows:
+            named = [index for index, api in known.items() if api == row["api"]]
+            row["index"] = row["index"] if row["index"] is not None or not named else named[0]
+        bounds = await _bounds(http, [row["api"] for row in rows if row["error"] is None])
+    highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
+    for row in rows:
+        row["lag"] = None if row["height"] is None else highest - row["height"]
+    return sorted(rows, key=lambda row: (row["index"] is None, row["index"], row["api"])), bounds
+
+
+async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], dict[int, str]]:
+    """What one replica says of itself, and where it knows the others."""
+    found, listed = await asyncio.gather(get_json(http, f"{api}/status"), get_json(http, f"{api}/replicas"))
+    details, head, items = _table_in(found, "details"), _table_in(found, "head"), listed.get("items", ())
+    others = {
+        item["index"]: item for item in items if isinstance(item, dict) and _number(item.get("index")) is not None
+    }
+    index, wall_time = _number(found.get("replica")), _number(head.get("wall_time"))
+    numbers = (
+        "view", "leader", "peers_connected", "peers", "vote_from", "disk_free_bytes", "waiting_for_database",
+    )  # fmt: skip
+    row = {
+        "index": index,
+        "api": api,
+        "height": _number(head.get("height")),
+        "head_age_ms": None if wall_time is None else time.time_ns() // 1_000_000 - wall_time,
+        **{name: _number(details.get(name)) for name in numbers},
+        "catching_up": details.get("catching_up") is True,
+        "disk_low": details.get("disk_low") is True,
+        "release": details.get("release"),
+        "marked": bool(others.get(index, {}).get("marked")) if index is not None else False,
+        "unlinked": {i: str(item.get("problem") or "") for i, item in others.items() if item.get("connected") is False},
+        "error": None if head else str(found.get("error") or found.get("detail") or "no status"),
+    }
+    return row, {i: str(item["api"]).rstrip("/") for i, item in others.items() if item.get("api")}
+
+
+async def _bounds(http: aiohttp.ClientSession, apis: list[str]) -> Bounds | None:
+    for api in apis:
+        found = await get_json(http, f"{api}/genesis")
+        parameters, replicas = _table_in(found, "parameters"), found.get("replicas")
+        numbers = [_number(found.get("quorum"))]
+        numbers += [_number(parameters.get(name)) for name in ("heartbeat_ms", "view_timeout_ms")]
+        if isinstance(replicas, list) and all(number is not None for number in numbers):
+            return Bounds(len(replicas), *(number or 0 for number in numbers))
+    return None
+
+
+def _table_in(found: dict[str, Any], name: str) -> dict[str, Any]:
+    value = found.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> int | None:
+    """A number, or None for anything else that a broken replica may say."""
+    return value if type(value) is int else None

@@ -1,0 +1,170 @@
+"""How a ledger is doing, in words for somebody who is tired: well or not, who is missing, whether to act.
+
+What each replica says of itself goes in as plain rows; nothing of it is proven, so a lying replica can look well. What
+it cannot do is to make the others look worse than they say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+MANY_BLOCKS = 50
+"""Behind the others: more than what is on its way."""
+MANY_WAITING = 1_000
+"""Blocks and transactions that the database lacks: more than it takes in a moment."""
+
+Row = Mapping[str, Any]
+
+
+class State(StrEnum):
+    """In one word."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """It goes on; somebody should look."""
+    STOPPED = "stopped"
+    """Nothing becomes final."""
+    UNKNOWN = "unknown"
+    """Nobody answers."""
+
+
+ACT = {
+    State.HEALTHY: "Nothing to do.",
+    State.DEGRADED: "The ledger goes on. Look into it today.",
+    State.STOPPED: "Act now.",
+    State.UNKNOWN: "Start a replica, or say where one is with --api URL.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the genesis says about how many must answer, and how often blocks come."""
+
+    replicas: int
+    quorum: int
+    heartbeat_ms: int
+    view_timeout_ms: int
+
+    @property
+    def patience_ms(self) -> int:
+        """For so long there may be no block: two heartbeats, and some leaders in between that are skipped."""
+        return 2 * self.heartbeat_ms + 10 * self.view_timeout_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer."""
+
+    state: State
+    summary: str
+    findings: tuple[str, ...]
+    """Each a sentence with its remedy, the worst first."""
+
+    @property
+    def act(self) -> str:
+        """What to do, in a sentence."""
+        return ACT[self.state]
+
+
+def assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
+    """Judge what replicas say.
+
+    Args:
+        rows: One for each, as `layer1.cli_status` makes them.
+        bounds: None if nobody told the genesis.
+    """
+    answering = [row for row in rows if row["error"] is None]
+    if not answering or bounds is None:
+        return Health(State.UNKNOWN, "no replica answers.", tuple(f"{row['api']}: {row['error']}" for row in rows))
+    findings = [*_missing(rows), *(said for row in answering for said in _of_one(row)), *_links(answering)]
+    findings += _releases(answering)
+    voting = [row for row in answering if not _is_out(row)]
+    count = f"{len(voting)} of {bounds.replicas} replicas take part"
+    if len(voting) < bounds.quorum:
+        why = f"{count}, {bounds.quorum} are needed: nothing becomes final until more are back."
+        return Health(State.STOPPED, why, tuple(findings))
+    age_ms = min((row["head_age_ms"] for row in answering if row["head_age_ms"] is not None), default=0)
+    if age_ms > bounds.patience_ms:
+        why = f"no block for {age_ms // 1000} s, though {count}: look at their logs, clocks and links."
+        return Health(State.STOPPED, why, tuple(findings))
+    height = max(row["height"] or 0 for row in answering)
+    spare = len(voting) - bounds.quorum
+    more = f"{spare} more may fail" if spare else "none may fail besides"
+    if findings:
+        return Health(State.DEGRADED, f"{count}; {more}. Block {height} is {_ago(age_ms)}.", tuple(findings))
+    return Health(State.HEALTHY, f"all {bounds.replicas} replicas take part. Block {height} is {_ago(age_ms)}.", ())
+
+
+def _ago(age_ms: int) -> str:
+    return f"{max(age_ms, 0) // 1000} s old"
+
+
+def _name(row: Row) -> str:
+    return f"replica {row['index']}" if row["index"] is not None else f"the replica at {row['api']}"
+
+
+def _is_out(row: Row) -> bool:
+    """Whether its votes do not count just now."""
+    return bool(row["catching_up"]) or _waits_to_vote(row)
+
+
+def _waits_to_vote(row: Row) -> bool:
+    return (row["view"] or 0) < (row["vote_from"] or 0)
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
+    """Who does not answer."""
+    return [
+        f"{_name(row)} does not answer at {row['api']} ({row['error']}): start it, or see the end of its log."
+        for row in rows
+        if row["error"] is not None
+    ]
+
+
+def _of_one(row: Row) -> list[str]:
+    """What is wrong with one that answers."""
+    name, said = _name(row), []
+    lag = row["lag"] or 0
+    if row["catching_up"]:
+        said.append(f"{name} is {lag} blocks behind and catches up: wait.")
+    elif lag > MANY_BLOCKS:
+        said.append(f"{name} is {lag} blocks behind and does not catch up: see its log and its links.")
+    if _waits_to_vote(row):
+        said.append(f"{name} has rejoined, and votes from view {row['vote_from']} on, this is {row['view']}: wait.")
+    if row["disk_low"]:
+        free = (row["disk_free_bytes"] or 0) // 2**20
+        said.append(f"{name} has {free} MiB of disk left and stops when it is full: make room.")
+    if (row["waiting_for_database"] or 0) > MANY_WAITING:
+        said.append(f"{name} waits for its database with {row['waiting_for_database']} blocks and transactions.")
+    if row["marked"]:
+        said.append(f"{name} was shown to have contradicted itself: see `layer1 evidence list`, and why it did.")
+    return said
+
+
+def _links(answering: Sequence[Row]) -> list[str]:
+    """Pairs that both answer and have no link; told once."""
+    here = {row["index"] for row in answering}
+    told: dict[tuple[int, int], str] = {}
+    for row in answering:
+        for peer, problem in row["unlinked"].items():
+            if peer in here:
+                pair = min(row["index"], peer), max(row["index"], peer)
+                told[pair] = told.get(pair) or problem
+    return [
+        f"replicas {one} and {other} have no link{f' ({problem})' if problem else ''}: see the network between them."
+        for (one, other), problem in sorted(told.items())
+    ]
+
+
+def _releases(answering: Sequence[Row]) -> list[str]:
+    by_release: dict[str, list[str]] = defaultdict(list)
+    for row in answering:
+        by_release[str(row["release"])].append(str(row["index"]))
+    if len(by_release) < 2:
+        return []
+    told = "; ".join(f"{release}: {', '.join(indices)}" for release, indices in sorted(by_release.items()))
+    return [f"replicas run different releases ({told}): finish the upgrade."]

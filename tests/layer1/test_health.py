@@ -1,0 +1,117 @@
+"""`layer1 status` in words: each thing that is wrong is said, with what to do, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from layer1.cli_status import _collect
+from layer1.health import ACT, Bounds, Health, State, assess
+from tests.layer1.test_cli import run
+
+BOUNDS = Bounds(replicas=4, quorum=3, heartbeat_ms=10_000, view_timeout_ms=1_000)
+
+
+def row(index: int, **changes: Any) -> dict[str, Any]:
+    well = {
+        "index": index, "api": f"http://r{index}", "height": 100, "lag": 0, "head_age_ms": 2_000, "view": 7,
+        "leader": 1, "peers_connected": 3, "peers": 3, "vote_from": 0, "disk_free_bytes": 2**40,
+        "waiting_for_database": 0, "catching_up": False, "disk_low": False, "release": "0.1.0", "marked": False,
+        "unlinked": {}, "error": None,
+    }  # fmt: skip
+    return {**well, **changes}
+
+
+def four(**changed: dict[str, Any]) -> Health:
+    """Replicas of which some differ: ``_2={...}``."""
+    return assess([row(i, **changed.get(f"_{i}", {})) for i in range(4)], BOUNDS)
+
+
+GONE: dict[str, Any] = {"error": "no answer", "height": None, "lag": None, "head_age_ms": None, "view": None}
+
+CASES: list[tuple[str, Health, State, list[str]]] = [
+    ("all is well", four(), State.HEALTHY, ["all 4 replicas take part", "Block 100 is 2 s old"]),
+    ("one is gone", four(_2=GONE), State.DEGRADED,
+     ["3 of 4 replicas take part; none may fail besides", "replica 2 does not answer at http://r2 (no answer): start"]),
+    ("two are gone", four(_1=GONE, _2=GONE), State.STOPPED, ["2 of 4 replicas take part, 3 are needed", "replica 1"]),
+    ("one catches up", four(_3={"catching_up": True, "lag": 500}), State.DEGRADED,
+     ["500 blocks behind and catches up"]),
+    ("two catch up", four(_3={"catching_up": True}, _2={"catching_up": True}), State.STOPPED, ["3 are needed"]),
+    ("one stays behind", four(_3={"lag": 51}), State.DEGRADED, ["51 blocks behind and does not catch up"]),
+    ("one rejoined", four(_0={"vote_from": 128}), State.DEGRADED, ["votes from view 128 on, this is 7: wait"]),
+    ("a disk", four(_0={"disk_low": True, "disk_free_bytes": 90 * 2**20}), State.DEGRADED, ["90 MiB of disk left"]),
+    ("a database", four(_0={"waiting_for_database": 5_000}), State.DEGRADED, ["waits for its database with 5000"]),
+    ("a liar", four(_1={"marked": True}), State.DEGRADED, ["replica 1 was shown to have contradicted itself"]),
+    ("a link", four(_1={"unlinked": {3: "no route"}}, _3={"unlinked": {1: ""}}), State.DEGRADED,
+     ["replicas 1 and 3 have no link (no route)"]),
+    ("a link with who is gone", four(_1={"unlinked": {2: "x"}}, _2=GONE), State.DEGRADED, ["replica 2 does not"]),
+    ("an upgrade", four(_1={"release": "0.2.0"}), State.DEGRADED, ["different releases (0.1.0: 0, 2, 3; 0.2.0: 1)"]),
+    ("no block", assess([row(i, head_age_ms=31_000) for i in range(4)], BOUNDS), State.STOPPED, ["no block for 31 s"]),
+    ("nobody", assess([row(0, **GONE)], BOUNDS), State.UNKNOWN, ["no replica answers"]),
+    ("no genesis", assess([row(0)], None), State.UNKNOWN, ["no replica answers"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("health", "state", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_trouble_is_said_in_words_and_nothing_else(health: Health, state: State, said: list[str]) -> None:
+    """ "Healthy / degraded, who is missing, whether to act"."""
+    text = "\n".join([health.summary, *health.findings])
+    assert health.state is state
+    assert all(words in text for words in said), text
+    assert health.act == ACT[state]
+    assert len(health.findings) <= 2
+
+
+def test_a_ledger_of_one_and_a_short_silence_are_well() -> None:
+    assert assess([row(0)], Bounds(1, 1, 10_000, 1_000)).state is State.HEALTHY
+    assert assess([row(i, head_age_ms=29_000) for i in range(4)], BOUNDS).state is State.HEALTHY
+    assert assess([row(i, head_age_ms=-500) for i in range(4)], BOUNDS).state is State.HEALTHY
+
+
+NONSENSE: list[Any] = [
+    {}, [], "text", None, {"head": "x", "details": 3},
+    {"head": {"height": "9"}, "details": {"view": [], "release": {}}},
+    {"items": [{"index": "0", "api": 5}, {"index": 1, "api": None}, 7], "head": {"height": True, "wall_time": -1}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", NONSENSE, ids=[json.dumps(said)[:30] for said in NONSENSE])
+async def test_a_replica_that_talks_nonsense_ends_in_words(said: Any, serve_value: Any) -> None:
+    url = await serve_value(said)
+    rows, bounds = await _collect([url], None)
+    assert isinstance(assess(rows, bounds).summary, str)
+    assert all(found["height"] is None or type(found["height"]) is int for found in rows)
+
+
+@pytest.fixture
+async def serve_value() -> Any:
+    """Serves one JSON value under every path."""
+    runners = []
+
+    async def serve(value: Any) -> str:
+        app = web.Application()
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.json_response(value)
+
+        app.router.add_get("/{path:.*}", answer)
+        runner = web.AppRunner(app)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield serve
+    for runner in runners:
+        await runner.cleanup()
+
+
+def test_nobody_answers_is_said_once_and_has_its_exit_code() -> None:
+    code, text = run("status", "--api", "http://127.0.0.1:1")
+    assert code == 3
+    assert text.startswith("UNKNOWN: no replica answers.") and text.strip().endswith("--api URL.")
+    assert run("status", "--api", "http://127.0.0.1:1", "--check")[0] == 3
