@@ -6,16 +6,14 @@ can be without words, and no words without a key.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from layer1.config import NOT_IN_FILE, Address, Peer, ReplicaConfig
+from layer1.docstrings import field_texts
 
 WIDTH = 110
 EXAMPLES = {
@@ -104,20 +102,5 @@ def _line(name: str, value: str, written: bool) -> str:
 
 
 def _comment(kind: type, name: str) -> list[str]:
-    words = documentation(kind)[name].replace("`", "")
+    words = field_texts(kind)[name].replace("`", "")
     return [f"## {line}" for line in textwrap.wrap(words, WIDTH, break_on_hyphens=False)]
-
-
-@cache
-def documentation(kind: type) -> dict[str, str]:
-    """What stands beneath each field of a dataclass; a field with nothing beneath it is missing here."""
-    (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(found, ast.ClassDef), "a class has the source of a class"
-    told: dict[str, str] = {}
-    for field, below in zip(found.body, found.body[1:], strict=False):
-        match field, below:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                told[name] = " ".join(text.split())
-            case _:
-                pass
-    return told

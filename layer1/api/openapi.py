@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from layer1.api.descriptions import field_texts, plain
 from layer1.api.limits import ApiLimits
 from layer1.api.problems import MEDIA_TYPE
 from layer1.api.routes import Parameter, Route
 from layer1.api.views import Problem, Submission, View
+from layer1.docstrings import field_texts, plain
 
 REFERENCE = "#/components/schemas/{name}"
 

@@ -27,8 +27,9 @@ from layer1.config import (
     read_key,
     write_key,
 )
-from layer1.config_format import documentation, example, format_config, is_table
+from layer1.config_format import example, format_config, is_table
 from layer1.crypto import SigningKey
+from layer1.docstrings import field_texts
 from layer1.errors import LocalError
 from tests.layer1.test_cli import invoke
 
@@ -135,7 +136,7 @@ def test_every_key_is_in_the_example_with_what_it_means() -> None:
             if item.name in NOT_IN_FILE or item.name == "peers" or is_table(getattr(value, item.name)):
                 continue
             place = next(i for i in range(start, len(lines)) if re.match(rf"(# )?{item.name} = ", lines[i]))
-            words = documentation(kind).get(item.name, "")
+            words = field_texts(kind).get(item.name, "")
             assert len(words) > 10, f"{kind.__name__}.{item.name} says nothing beneath its field"
             assert lines[place - 1].startswith("## "), f"{heading} {item.name}"
             assert lines[place - 1].split()[-1] == words.replace("`", "").split()[-1]
@@ -181,7 +182,7 @@ def test_a_key_without_words_would_be_noticed() -> None:
         """In words."""
         silent: int = 2
 
-    assert documentation(Mutant) == {"told": "In words."}
+    assert field_texts(Mutant) == {"told": "In words."}
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

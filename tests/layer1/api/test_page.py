@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from typing import Any
 
 from layer1.api.app import ROUTES
-from layer1.api.descriptions import field_texts
 from layer1.api.openapi import document
 from layer1.api.page import page
 from layer1.api.views import AccountView, View
+from layer1.docstrings import field_texts
 from tests.layer1.api.conftest import Served
 
 LOADING = {"script", "link", "img", "iframe", "object", "embed", "form", "base", "video", "audio", "source"}

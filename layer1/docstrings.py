@@ -1,6 +1,7 @@
-"""What docstrings say of views, their fields and handlers, for the OpenAPI document: written once, where it belongs.
+"""What docstrings say of classes, their fields and functions: written once, where it belongs, and shown elsewhere.
 
-Python keeps no docstring of a field, so those are read from the source; where there is none, there are none.
+In the OpenAPI document and in the configuration file. Python keeps no docstring of a field, so those are read from the
+source; where there is none, there are none.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ def plain(docstring: str | None) -> str:
 
 
 @cache
-def field_texts(view: type) -> dict[str, str]:
+def field_texts(kind: type) -> dict[str, str]:
     """The docstring beneath each field that has one, by the field's name."""
     try:
-        parsed = ast.parse(textwrap.dedent(inspect.getsource(view))).body[0]
+        parsed = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     except (OSError, SyntaxError):
         return {}
     assert isinstance(parsed, ast.ClassDef), "the source of a class"
