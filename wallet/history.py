@@ -12,6 +12,7 @@ Source: docs/design/architecture.md, "Two kinds of storage".
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,8 @@ class History:
         """
         self._path = path
         self._queue: list[Entry] = []
+        self._queueing = threading.Lock()
+        """Held to look at or change what waits: who asks may be in another thread than who enters."""
         self._engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(self._engine, "connect", _configure)
         try:
@@ -107,7 +110,8 @@ class History:
         )
 
     def _take(self, entry: Entry) -> None:
-        self._queue.append(entry)
+        with self._queueing:
+            self._queue.append(entry)
 
     def flush(self) -> None:
         """Write what was added; what fails to be written stays in the queue.
@@ -115,14 +119,16 @@ class History:
         Raises:
             LocalError: The disk is full, or the file is damaged.
         """
-        if not self._queue:
+        with self._queueing:
+            rows, self._queue = self._queue, []
+        if not rows:
             return
-        rows, self._queue = self._queue, []
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(entries_table).on_conflict_do_nothing(), rows)
         except sa.exc.SQLAlchemyError as error:
-            self._queue = rows + self._queue
+            with self._queueing:
+                self._queue = rows + self._queue
             raise LocalError(f"the history cannot be written to {self._path}: {_cause(error)}") from None
 
     def keep(self) -> None:
