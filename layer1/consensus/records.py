@@ -60,6 +60,24 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
+def of_later_epochs(records: Iterable[bytes], epoch: int) -> list[bytes]:
+    """What of these records binds their replica after this epoch: views go on, so the highest `VoteFrom` does, too.
+
+    Raises:
+        LocalError: A record is damaged.
+    """
+    later, vote_from = [], 0
+    for data in records:
+        match record := decode_record(data):
+            case VoteFrom():
+                vote_from = max(vote_from, record.view)
+            case Proposal():
+                later += [data] if record.vote.epoch > epoch else []
+            case _:
+                later += [data] if record.epoch > epoch else []
+    return [encode_record(VoteFrom(vote_from)), *later] if vote_from else later
+
+
 @dataclass(slots=True)
 class Restored:
     """What a journal says, in order."""

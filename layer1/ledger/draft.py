@@ -150,7 +150,9 @@ class Draft:
 
     def change_replicas(self, request: ChangeReplicas, transaction_id: Hash) -> None:
         """Let another replica set certify what follows this block."""
-        current, p = self.changes.replica_set or self.parent.replica_set, self.parent.parameters
+        current, p = self.parent.replica_set, self.parent.parameters
+        if self.changes.replica_set is not None:  # a handover leads from one epoch to the next
+            raise Refused("wrong_epoch", f"this block ends epoch {current.epoch} already; bring it again after it")
         following = apply_change(current, request, self.parent.chain_id, self.clock_ms)
         for key in request.change.add:
             mark = self.changes.marks.get(key) or self.parent.mark(key)

@@ -101,7 +101,8 @@ class CatchUpState:
         self._checkers: dict[int, Checker] = {}
         """Of the epoch of the last segment."""
         self._peers = deque(number for number in trust.replica_set.numbers if number != index)
-        """All that were ever asked or linked: whoever has left the set still has its blocks."""
+        """Members, and all that are linked: whoever has left the set still has its blocks."""
+        self._linked: set[int] = set()
         self._target_view = 0
         self._asked: Counter[int] = Counter()
         """How often each may still answer: an answer that comes late, over a slow link, is as good as one in time."""
@@ -128,14 +129,22 @@ class CatchUpState:
         return self._segments[0].sender if self._segments else -1
 
     def meet(self, peer: int) -> None:
-        """A link with this peer is open, or it belongs to the set now: it may be asked."""
+        """A link with this peer is open: it may be asked."""
+        self._linked.add(peer)
         if peer not in self._peers:
             self._peers.append(peer)
 
     def part(self, peer: int) -> None:
-        """The link with a peer that is not in the set is gone."""
+        """The link with a peer is gone; if it is not in the set, nobody expects it back."""
+        self._linked.discard(peer)
         if peer in self._peers and peer not in self._trust.replica_set.numbers:
             self._peers.remove(peer)
+
+    def members_changed(self, index: int) -> None:
+        """Another set is in office; `index` is our own number."""
+        wanted = (self._linked | set(self._trust.replica_set.numbers)) - {index}
+        kept = [peer for peer in self._peers if peer in wanted]
+        self._peers = deque([*kept, *sorted(wanted - set(kept))])
 
     def aim(self, view: View, sender: int, now_ms: int) -> None:
         """A block of this view is final, or may be, and not here; ask the sender first."""
@@ -188,17 +197,22 @@ class CatchUpState:
             self._prefer(sender)
             self._empty = 0
 
-    def next_block(self) -> tuple[FinalBlock, Segment | None] | None:
+    def next_block(self, floor: Header) -> tuple[FinalBlock, Segment | None] | None:
         """The next block to execute, its segment checked, and the segment if this is the last block of it.
 
         Raises:
-            RemoteError: The finalization is not one; all that came with it is dropped.
+            RemoteError: The finalization is not one, or what it names is filler; all that came with it is dropped.
         """
         if not self._segments:
             return None
         segment = self._segments[0]
         if not self._position:
-            self._check(segment)
+            try:
+                self._check(segment, floor)
+            except RemoteError:
+                self._segments.clear()
+                self._peers.rotate(-1)
+                raise
         block = segment.blocks[self._position]
         self._position += 1
         if self._position < len(segment.blocks):
@@ -207,15 +221,13 @@ class CatchUpState:
         self._position = 0
         return block, segment
 
-    def _check(self, segment: Segment) -> None:
-        epoch = segment.headers[-1].epoch
-        try:
-            checker = self._checkers.get(epoch) or self._trust.checker(epoch)
-            checker.certificate(segment.finalization)
-        except RemoteError:
-            self._segments.clear()
-            self._peers.rotate(-1)
-            raise
+    def _check(self, segment: Segment, floor: Header) -> None:
+        last = segment.headers[-1]
+        epoch = last.epoch
+        if epoch < self._trust.replica_set.epoch and last.height > floor.height:
+            raise RemoteError(f"block {last.height} is filler of epoch {epoch}, which is over at height {floor.height}")
+        checker = self._checkers.get(epoch) or self._trust.checker(epoch)
+        checker.certificate(segment.finalization)
         checker.forget_below(segment.finalization.view + 1)
         self._checkers = {epoch: checker}
 

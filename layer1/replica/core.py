@@ -28,6 +28,7 @@ from layer1.consensus.core import Consensus
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import pair
 from layer1.consensus.messages import Fetch, Finalization, Message, Notarization, Nullification
+from layer1.consensus.records import of_later_epochs
 from layer1.crypto import HASH_BYTES, Hash, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, Untimely
 from layer1.header import BlockId, Header
@@ -132,6 +133,10 @@ class ReplicaCore:
         self._key = key
         self._consensus: Consensus | None = None
         self._fence: FenceRecord | None = None
+        self._first_epoch = 0
+        """The first in which it votes: what it voted in those before may be forgotten."""
+        self._ahead: list[bytes] = []
+        """What the journal says of epochs that this replica, or its state, has yet to reach again."""
         self._answered_ms: dict[int, int] = {}
         """By peer, when it was last told, or asked, how an epoch ended."""
         self._members = genesis.replica_set
@@ -190,7 +195,7 @@ class ReplicaCore:
             self.batches.add_own(part.encoded, batch, ids, 0).durable = True
         self._checkpoints.restored(self._checkpoints.height, replay.size_bytes)
         self.generations.peers = replay.generations
-        self._fence = replay.fence
+        self._fence, self._first_epoch = replay.fence, replay.first_epoch
         self._consensus = self._consensus_of_epoch(replay.votes)
 
     @property
@@ -212,13 +217,13 @@ class ReplicaCore:
         batches = {part.digest: part.encoded for executed in above for part in executed.parts}
         batches.update((held.digest, held.encoded) for held in self.batches.durable())
         return [
-            CheckpointRecord(floor.header.height, floor.id),
+            CheckpointRecord(floor.header.height, floor.id, max(self._first_epoch, self.config.epoch)),
             *(PeerRecord(peer, generation) for peer, generation in self.generations.peers.items()),
             *(EvidenceRecord(evidence) for evidence in self.evidence),
             *([self._fence] if self._fence is not None else []),
             *(BatchRecord(encoded) for encoded in batches.values()),
             *(BlockRecord(executed.header, executed.digests) for executed in above),
-            *(ConsensusRecord(record) for record in self.consensus.checkpoint()),
+            *(ConsensusRecord(record) for record in (*self.consensus.checkpoint(), *self._ahead)),
         ]
 
     def _on_checkpointed(self, height: int) -> None:
@@ -421,11 +426,13 @@ class ReplicaCore:
         elif message.epoch >= 0:
             ended = self.application.trust.handovers[message.epoch].head.finalization
             assert ended is not None, "genesis ends no epoch"
+            if isinstance(message.message, Finalization) and message.message.view >= ended.view:
+                return  # it tells us the same, and would be told again: so to and fro for ever
             answer = ConsensusMessage(message.epoch, ended)
         else:
             raise RemoteError(f"a message of epoch {message.epoch}; they count from 0")
         again_ms = self._answered_ms.get(peer, -self.config.rebroadcast_ms) + self.config.rebroadcast_ms
-        if message != answer and now.monotonic_ms >= again_ms:
+        if now.monotonic_ms >= again_ms:
             self._answered_ms[peer] = now.monotonic_ms
             self._send(peer, answer)
 
@@ -528,25 +535,23 @@ class ReplicaCore:
         self._fetches.keep_only(set())
         self._answered_ms.clear()
         self._consensus_wake_ms = None
-        self._consensus = self._consensus_of_epoch(())
+        self._consensus = self._consensus_of_epoch(self._ahead)
         self._work = WorkWatch(self.application, self.batches)
         self._step_consensus(consensus_events.Started(), now)
 
-    def _consensus_of_epoch(self, records: Iterable[bytes]) -> Consensus:
+    def _consensus_of_epoch(self, records: Sequence[bytes]) -> Consensus:
         """The consensus core of the epoch of the floor's children."""
         floor, replicas = self.application.floor, self.application.replica_set
+        self._ahead = of_later_epochs(records, replicas.epoch)
+        votes = replicas.epoch >= self._first_epoch and not self.is_fenced_off
         self.config, self._members = consensus_config(self.genesis, replicas), replicas
         self.generations.faulty = self.config.faulty
         own = replicas.number_of(self._key.public)
         self.index = self.index if own is None else own
-        for number in replicas.numbers:
-            if number != self.index:
-                self.catchup.meet(number)
+        self.catchup.members_changed(self.index)
         position = len(replicas.seats) if own is None else replicas.numbers.index(own)
         finalization = None if floor.is_boundary else floor.finalization
-        return Consensus(
-            self.config, self._key, position, floor.header, finalization, records, votes=not self.is_fenced_off
-        )
+        return Consensus(self.config, self._key, position, floor.header, finalization, records, votes=votes)
 
     def _position(self, number: int) -> int:
         """Where consensus knows a replica: in the set its position; this one behind the set, then all others."""
@@ -726,7 +731,7 @@ class ReplicaCore:
         """Execute one fetched block, so that the loop is never blocked for longer than that."""
         source = self.catchup.source
         try:
-            found = self.catchup.next_block()
+            found = self.catchup.next_block(self.application.floor.header)
         except RemoteError as error:
             self._effects.append(events.Misbehaved(source, f"in an answer to catch up by: {error}"))
             return

@@ -60,7 +60,8 @@ class PeerRecord(Struct, tag=5):
 class FenceRecord(Struct, tag=7):
     """This replica lost its journal in `epoch`, and voted in no view of it from `view` on.
 
-    If the epoch ended before that view, it may have voted in a later one, too, and must ask again.
+    In earlier ones it votes no more. If the epoch ended before that view, it may have voted in a later one, too, and
+    must ask again.
     """
 
     epoch: int
@@ -72,6 +73,8 @@ class CheckpointRecord(Struct, tag=16):
 
     height: int
     block: BlockId
+    epoch: int = 0
+    """Of the block's children. What this replica voted in earlier ones is forgotten, and it votes there no more."""
 
 
 Record = (

@@ -22,7 +22,11 @@ A peer that rejoined itself and may not vote yet reports no view: what it has fo
 the argument holds for what was voted in it. Was there a vote in a later epoch before the loss? Then e had ended with a
 boundary that was final, in a view w; its q voters cast their votes past w, and so one honest reporter, as above, stands
 past w, and the first vote would come later than w. So if e ends with a boundary in the view of the first vote, or
-later, no later epoch was voted in; if it ends before, this replica only listens until it asks again.
+later, no later epoch was voted in; if it ends before, this replica only listens until it asks again. In the epochs
+before e it votes no more, though it starts in the first of them: filler has views beyond w, and so beyond the reports.
+
+*Not in the set of e,* since it was removed: it asks all the same, or it would come back with its old key and vote again
+in the epochs in which it was. Then it does not count towards f, which g may be, and 2q - n - g >= n - 3f > 0.
 
 *Generations.* The new journal gets the highest generation reported plus one, so that everybody who knows the old one
 refuses its links. A liar could report the largest number there is, and end this replica's generations: nothing proves
@@ -111,7 +115,7 @@ class Rejoining:
 
         Raises:
             RemoteError: It proves less than it says, or is of an epoch that is over. It does not count.
-            LocalError: A set of this size does not outlast the loss of a journal, or this replica is not in it.
+            LocalError: A set of this size does not outlast the loss of a journal of one of its members.
         """
         if report.view == 0:
             return None  # it rejoined, too, and may not vote yet
@@ -130,16 +134,15 @@ class Rejoining:
         if len(self._trust.sets) > known:
             self._reports.clear()
         replicas = self._trust.replica_set
-        if replicas.faults < 1:
+        if replicas.faults < 1 and self._is_member:
             raise LocalError(
                 f"of {len(replicas.seats)} replicas none may fail, so none can come back without its journal: its "
                 "peers cannot tell what it signed. Put the journal back"
             )
-        if self._key not in replicas.keys:
-            raise LocalError(
-                f"the key {self._key.hex()} is not in the set of epoch {replicas.epoch}; there is nothing to rejoin: "
-                "start without --rejoin to listen, or have it added with `layer1 replica add`"
-            )
+
+    @property
+    def _is_member(self) -> bool:
+        return self._key in self._trust.replica_set.keys
 
     def _check(self, peer: int, report: Standing) -> None:
         replicas = self._trust.replica_set
@@ -168,12 +171,13 @@ class Rejoining:
     def _outcome(self) -> Rejoined:
         replicas, highest = self._trust.replica_set, max(report.view for report in self._reports.values())
         vote_from = quorum.first_view(quorum.term_of(highest, self._term_views) + 2, self._term_views)
-        known = believed_generation([report.generation for report in self._reports.values()], replicas.faults)
+        liars = replicas.faults - self._is_member
+        known = believed_generation([report.generation for report in self._reports.values()], liars)
         return Rejoined(max(known, self._generation) + 1, replicas.epoch, vote_from)
 
 
-def believed_generation(reported: Iterable[int], faulty: int) -> int:
-    """The highest of these that is not absurd, if at most ``faulty`` - 1 of them are lies."""
+def believed_generation(reported: Iterable[int], liars: int) -> int:
+    """The highest of these that is not absurd, if at most so many of them are lies."""
     ordered = sorted(reported, reverse=True)
-    honest = ordered[faulty - 1]
+    honest = ordered[liars]
     return max(number for number in ordered if number <= honest + MAX_RISE)

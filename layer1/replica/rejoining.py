@@ -16,7 +16,7 @@ import logging
 from layer1.codec import decode
 from layer1.config import ReplicaConfig
 from layer1.crypto import SigningKey
-from layer1.errors import RemoteError
+from layer1.errors import LocalError, RemoteError
 from layer1.journal import Journal, generation_of, set_aside
 from layer1.ledger.genesis import Genesis
 from layer1.replica.messages import LinkMessage, Standing
@@ -85,6 +85,9 @@ class _Asking:
         except RemoteError as error:
             _log.warning("the report of replica %d does not count: %s", peer, error)
             outcome = None
+        except LocalError as error:
+            self.outcome.set_exception(error)
+            return
         if outcome is not None:
             self.outcome.set_result(outcome)
         elif (link := self.links.links.get(peer)) is not None:

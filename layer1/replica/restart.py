@@ -18,6 +18,7 @@ from typing import assert_never
 from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import decode
 from layer1.consensus.certificates import Checker
+from layer1.consensus.messages import Finalization
 from layer1.crypto import Hash
 from layer1.errors import LocalError, RemoteError
 from layer1.header import BlockId, Header
@@ -49,6 +50,8 @@ class Replay:
         """After :meth:`execute_pending`: those that are not final."""
         self.fence: FenceRecord | None = None
         """Where this replica lost its journal last, if it did."""
+        self.first_epoch = 0
+        """The first of which all votes are in the journal."""
         self.size_bytes = 0
         """Of the records that were replayed."""
         self._application = application
@@ -113,9 +116,10 @@ class Replay:
                 case EvidenceRecord():
                     self._evidence.add(record.evidence)
                 case FenceRecord():
-                    self.fence = record
+                    self.fence, self.first_epoch = record, max(self.first_epoch, record.epoch)
                 case CheckpointRecord():
                     self._check_begin(record)
+                    self.first_epoch = max(self.first_epoch, record.epoch)
                 case _:
                     assert_never(record)
 
@@ -138,7 +142,7 @@ class Replay:
         for name in record.blocks:
             block = self._blocks.pop(name, None)
             if block is None:
-                if record.finalization.view <= self._application.floor.header.view or self._rebuilding:
+                if self._is_over(record.finalization) or self._rebuilding:
                     continue
                 raise LocalError(f"the journal calls block {name.hex()} final and does not hold it; it is damaged")
             batches += block.batches
@@ -149,6 +153,11 @@ class Replay:
                 headers.append(block.header)
         yield from self._application.commit(headers, record.finalization)
         self._forget_final(batches)
+
+    def _is_over(self, finalization: Finalization) -> bool:
+        """Whether what this names is at or below the floor; filler behind a boundary is of a later view than that."""
+        is_earlier = finalization.epoch < self._application.replica_set.epoch
+        return is_earlier or finalization.view <= self._application.floor.header.view
 
     def _forget_final(self, batches: Iterable[Hash]) -> None:
         """Forget these batches, as this replica did when it journaled that their block is final.

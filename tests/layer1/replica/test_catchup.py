@@ -49,7 +49,7 @@ def test_blocks_are_given_out_one_by_one(blocks: list[CommittedBlock]) -> None:
     assert late.busy
     assert late.request(FLOOR, 9_999) is None  # first the work in hand
     heights = []
-    while (found := late.next_block()) is not None:
+    while (found := late.next_block(FLOOR)) is not None:
         heights.append(found[0].header.height)
         assert len(parts_of(found[0])) == len(found[0].batches)
     assert heights == [block.header.height for block in blocks]
@@ -108,7 +108,7 @@ def test_a_forged_finalization_executes_nothing(blocks: list[CommittedBlock]) ->
     forged = msgspec.structs.replace(real, signatures=tuple((i, bytes(64)) for i, _ in real.signatures))
     late.receive(0, _with(answer(blocks, 1), 0, finalization=forged), FLOOR, 1)
     with pytest.raises(RemoteError, match="bad signature"):
-        late.next_block()
+        late.next_block(FLOOR)
     assert not late.busy
 
 
@@ -134,7 +134,7 @@ def test_a_late_answer_is_taken_and_a_useless_one_is_nobodys_fault(blocks: list[
     assert late.busy
     late.receive(second[0], answer(blocks, 1), FLOOR, catchup.RETRY_MS + 2)
     taken = 0
-    while late.next_block() is not None:
+    while late.next_block(FLOOR) is not None:
         taken += 1
     assert taken == len(blocks)
 

@@ -47,7 +47,7 @@ def carry_out(network: Network, at: int, add: Sequence[int] = (), remove: Sequen
 
 def pay(network: Network, at: int, expected: int) -> None:
     """One more payment, which all that run must execute."""
-    network.submit(at, [transfer(valid_until_ms=network.now_ms + 400_000)])
+    network.submit(at, [transfer(valid_until_ms=network.now_ms + 400_000, genesis=network.genesis)])
     network.run_until(network.everybody_has(expected))
     network.check()
 
@@ -82,7 +82,7 @@ def test_who_listens_never_votes() -> None:
     heard: list[int] = []
 
     def listen(sender: int, _receiver: int, data: bytes) -> bool:
-        message = _consensus(data)
+        message = consensus_of(data)
         if sender in {3, 4} and hasattr(message, "signature"):
             heard.append(sender)
         return False
@@ -154,7 +154,7 @@ def test_everybody_restarts_on_either_side_of_the_boundary(checkpoints: bool) ->
     pay(network, 3, 4)
 
 
-def _consensus(data: bytes) -> Message | None:
+def consensus_of(data: bytes) -> Message | None:
     message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
     return message.message if isinstance(message, ConsensusMessage) else None
 
@@ -170,7 +170,7 @@ def test_filler_makes_a_boundary_final_and_is_no_part_of_the_ledger() -> None:
     boundary_view = [0]
 
     def no_finality_at_once(_sender: int, _receiver: int, data: bytes) -> bool:
-        message = _consensus(data)
+        message = consensus_of(data)
         if not isinstance(message, Finalize) or message.epoch:
             return False
         boundary_view[0] = boundary_view[0] or message.view

@@ -202,22 +202,22 @@ def test_a_ledger_without_spare_replicas_says_so(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reported", "faulty", "believed"),
+    ("reported", "liars", "believed"),
     [
-        ([1, 1, 1], 1, 1),
-        ([0, 3, 2], 1, 3),  # n = 4: nobody else is faulty, all are believed
-        ([2**63, 1, 1, 1, 2], 2, 2),  # n = 7: a liar cannot end our generations,
-        ([0, 7, 7, 7, 7], 2, 7),  # nor bring an old one back
-        ([MAX_RISE + 5, 5, 5, 5, 5], 2, MAX_RISE + 5),
-        ([MAX_RISE + 6, 5, 5, 5, 5], 2, 5),
-        ([2**63, 2**62, 9, 9, 9, 9, 8], 3, 9),
+        ([1, 1, 1], 0, 1),
+        ([0, 3, 2], 0, 3),  # n = 4: nobody else is faulty, all are believed
+        ([2**63, 1, 1, 1, 2], 1, 2),  # n = 7: a liar cannot end our generations,
+        ([0, 7, 7, 7, 7], 1, 7),  # nor bring an old one back
+        ([MAX_RISE + 5, 5, 5, 5, 5], 1, MAX_RISE + 5),
+        ([MAX_RISE + 6, 5, 5, 5, 5], 1, 5),
+        ([2**63, 2**62, 9, 9, 9, 9, 8], 2, 9),
     ],
 )
 def test_a_generation_counts_up_to_what_an_honest_peer_may_have_seen(
-    reported: list[int], faulty: int, believed: int
+    reported: list[int], liars: int, believed: int
 ) -> None:
     """ "A liar must not be able to exhaust the generation number"."""
-    assert believed_generation(reported, faulty) == believed
+    assert believed_generation(reported, liars) == believed
 
 
 def test_an_old_copy_counts_too() -> None:

@@ -56,7 +56,7 @@ def announces_no_batches(patch: pytest.MonkeyPatch) -> None:
 @mutant("Catching up: fetches finalized blocks with certificates, checks, executes", LATE, 20)
 def catches_up_without_certificates(patch: pytest.MonkeyPatch) -> None:
     """Fetched blocks are executed under any finalization."""
-    patch.setattr(CatchUpState, "_check", lambda self, segment: None)
+    patch.setattr(CatchUpState, "_check", lambda self, segment, floor: None)
 
 
 @mutant("Catching up: fetches finalized blocks, however far behind", FAR_BEHIND, 10)
