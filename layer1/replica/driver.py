@@ -36,6 +36,7 @@ from layer1.dataformat import mark_format
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
 from layer1.ledger.transactions import Transaction
+from layer1.link import Link
 from layer1.proof import Handover
 from layer1.release import RELEASE
 from layer1.replica import catchup, events, telemetry
@@ -295,7 +296,8 @@ class Replica:
                 self._shorten(effect.records)
                 return
             case events.Transmit():
-                turn.messages.append((effect.peer, effect.data))
+                if (link := self._peers.links.get(effect.peer)) is not None:
+                    turn.messages.append((link, effect.data))
             case events.TransmitAll():
                 turn.messages.append((None, effect.data))
             case events.Deliver():
@@ -360,8 +362,8 @@ class Replica:
             elif turn.may_sync and not self._lazy:
                 self._lazy = True
                 asyncio.get_running_loop().call_later(LAZY_SYNC_S, self._sync_lazily)
-            for peer, data in turn.messages:
-                self._peers.send(peer, data)
+            for link, data in turn.messages:
+                self._peers.send(link, data)
         except LocalError as error:
             self._fail(error)
             return
@@ -587,7 +589,8 @@ class _Turn:
 
     def __init__(self) -> None:
         self.must_sync = self.may_sync = self.scheduled = False
-        self.messages: list[tuple[int | None, bytes]] = []
+        self.messages: list[tuple[Link | None, bytes]] = []
+        """To all, or over this link: an answer goes where the question came from, not to another life of the peer."""
         self.blocks: list[CommittedBlock] = []
 
     def clear(self) -> None:

@@ -105,13 +105,10 @@ class PeerLinks:
         """Connections that were refused."""
         return sum(self._server.rejected.values())
 
-    def send(self, peer: int | None, data: bytes) -> None:
-        """Send to one peer, or to all, as far as links are open."""
-        if peer is None:
-            for link in self.links.values():
-                link.send_nowait(data)
-        elif (found := self.links.get(peer)) is not None:
-            found.send_nowait(data)
+    def send(self, link: Link | None, data: bytes) -> None:
+        """Send over one link, if it is still open, or to all peers."""
+        for one in self.links.values() if link is None else (link,):
+            one.send_nowait(data)
 
     def charge(self, peer: int) -> float:
         """Count a fault of this peer; seconds for which it is cut off now, 0 while that is within its budget."""
@@ -179,14 +176,17 @@ class PeerLinks:
             await link.close("refused")
             return
         before, self.links[index] = self.links.get(index), link
-        if before is not None:
-            await before.close("replaced by a newer link")
         self.problems.pop(index, None)
         self._host.link_up(index, generation)
+        if before is not None:
+            await before.close("replaced by a newer link")
         try:
             heard = 0
             while not self._over:
-                self._host.received(index, await link.receive())
+                data = await link.receive()
+                if self.links.get(index) is not link:
+                    return  # replaced: who asked over it is gone, and its peer would not know of an answer
+                self._host.received(index, data)
                 heard += 1
                 if heard % MESSAGES_PER_TURN == 0:
                     await asyncio.sleep(0)

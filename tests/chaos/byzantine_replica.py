@@ -30,6 +30,7 @@ from layer1.consensus.messages import View
 from layer1.crypto import SigningKey
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
+from layer1.link import Link
 from layer1.replica import core as replica_core
 from layer1.replica import driver, peers
 from layer1.replica.core import consensus_config
@@ -119,14 +120,16 @@ class LyingLinks(peers.PeerLinks):
         self._replica = host
         super().__init__(config, genesis, key, lambda: self._claim(generation()), self)
 
-    def send(self, peer: int | None, data: bytes) -> None:
+    def send(self, link: Link | None, data: bytes) -> None:
         """Send what the role makes of it."""
-        for receiver in self._role.peers if peer is None else (peer,):
+        for receiver, one in list(self.links.items()):
+            if link is not None and link is not one:
+                continue
             really = list(self._role.outgoing(receiver, data))
             if really != [data]:
                 self._tally.lied()
             for part in really:
-                super().send(receiver, part)
+                super().send(one, part)
 
     def received(self, peer: int, data: bytes) -> None:
         """Let the replica hear what the role lets through."""
@@ -150,7 +153,9 @@ class LyingLinks(peers.PeerLinks):
 
     def _say(self, peer: int | None, data: bytes) -> None:
         self._tally.lied()
-        super().send(peer, data)
+        link = None if peer is None else self.links.get(peer)
+        if peer is None or link is not None:
+            super().send(link, data)
 
     def _claim(self, generation: int) -> int:
         return self._role.generation(generation)

@@ -284,6 +284,11 @@ class Network:
             if peer is None or link.other(sender).index == peer:
                 link.send(sender, data)
 
+    def connections_of(self, name: str, peer: int) -> frozenset[int]:
+        """Those that a node believes to have to whoever stands for this replica: one, or none, or two with twins."""
+        ends = (link for link in self._by_node.get(name, ()) if link.other(name).index == peer)
+        return frozenset(found for link in ends if (found := link.connection_of(name)) is not None)
+
     def cut(self, senders: Iterable[str], receivers: Iterable[str]) -> Callable[[], None]:
         """Nothing gets from these to those any more. Returns what mends it; mending twice does nothing."""
         receivers = list(receivers)

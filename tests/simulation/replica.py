@@ -9,7 +9,7 @@ Source: layer1/replica/driver.py; docs/design/consensus.md, "Persist before send
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,8 +66,13 @@ class _Life:
     core: ReplicaCore
     journal: Journal
     inbox: deque[tuple[events.Event, OnRefused | None]] = field(default_factory=deque)
+    connections: dict[int, frozenset[int]] = field(default_factory=dict)
+    """By peer, of the last that the core heard of: what it says to a peer is said on that one, or not at all."""
+    coming: defaultdict[int, deque[frozenset[int]]] = field(default_factory=lambda: defaultdict(deque))
+    """Those that it has yet to hear of."""
     jobs: deque[events.Verify] = field(default_factory=deque)
-    messages: list[tuple[int | None, bytes]] = field(default_factory=list)
+    messages: list[tuple[int | None, bytes, frozenset[int]]] = field(default_factory=list)
+    """To whom, or to all; what; over which connections."""
     blocks: list[CommittedBlock] = field(default_factory=list)
     must_sync: bool = False
     may_sync: bool = False
@@ -280,6 +285,8 @@ class Replica:
 
     def peer_up(self, peer: int, generation: int) -> None:
         """A link is open."""
+        if self.life is not None:
+            self.life.coming[peer].append(self.network.connections_of(self.name, peer))
         self._put(events.PeerUp(peer, generation))
 
     def peer_down(self, peer: int) -> None:
@@ -369,6 +376,13 @@ class Replica:
 
     def _step(self, life: _Life, event: events.Event, answer: OnRefused | None, now: Now) -> None:
         refusal: Refused | None = None
+        match event:
+            case events.PeerUp():
+                life.connections[event.peer] = life.coming[event.peer].popleft()
+            case events.PeerDown():
+                life.connections.pop(event.peer, None)
+            case _:
+                pass
         try:
             effects = life.core.step(event, now)
         except Refused as error:
@@ -397,9 +411,9 @@ class Replica:
                 life.must_sync |= not effect.lazy
                 life.may_sync = True
             case events.Transmit():
-                life.messages.append((effect.peer, effect.data))
+                life.messages.append((effect.peer, effect.data, life.connections.get(effect.peer, frozenset())))
             case events.TransmitAll():
-                life.messages.append((None, effect.data))
+                life.messages.append((None, effect.data, frozenset()))
             case events.Deliver():
                 life.blocks.append(effect.block)
             case events.Verify():
@@ -485,9 +499,10 @@ class Replica:
 
     def _flush(self, life: _Life) -> None:
         messages, life.messages = life.messages, []
-        for peer, data in messages:
+        for peer, data, over in messages:
             self._boundary()
-            self._leave(peer, data)
+            if peer is None or over & self.network.connections_of(self.name, peer):
+                self._leave(peer, data)
         blocks, life.blocks = life.blocks, []
         for block in blocks:
             self._boundary()

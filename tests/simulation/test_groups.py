@@ -10,7 +10,11 @@ import pytest
 from tests.simulation.groups.scenario import run_groups
 from tests.simulation.result import Result
 
-FOUND = {79: "of the simulator: what a busy wallet gave to a link that broke left by the next one, before its Resume"}
+FOUND = {
+    79: "of the simulator: what a busy wallet gave to a link that broke left by the next one, before its Resume",
+    4703: "of the simulator: two liars answered each other's votes without end",
+    4853: "of the simulator: a liar hid what it knew of a group before it knew of it",
+}
 """Seeds that found a fault, which was mended. What a seed stands for changes with the simulator: those that found
 one of the product are kept as mutants."""
 

@@ -16,6 +16,7 @@ from tests.simulation.scenario import Options, Scenario, run
 FOUND = {
     142: "what became final while its signatures were verified was packed again, and then called dead",
     186: "answers to a late replica that came late were dropped and held against their sender",
+    4825: "an answer to a question from before a restart went to the new life of who asked, and was held against it",
     364: "a batch that one replica held alone did not spread under a steady leader",
 }
 """Seeds that found a fault, each mended in layer 1 with a test of its own there. What a seed stands for may change with

@@ -115,6 +115,29 @@ async def test_nothing_leaves_before_its_turn_is_durable(tmp_path: Path, monkeyp
     assert syncs > 8
 
 
+async def test_an_answer_leaves_by_the_link_of_its_question(tmp_path: Path) -> None:
+    """A peer that came back meanwhile asked nothing, and would hold it against us."""
+
+    class Wire:
+        def __init__(self) -> None:
+            self.sent: list[bytes] = []
+
+        def send_nowait(self, data: bytes) -> None:
+            self.sent.append(data)
+
+    old, new = Wire(), Wire()
+    async with running(tmp_path, replicas=1) as (replica,):
+        links: Any = replica._peers.links
+        links[1] = old
+        replica._perform(events.Transmit(1, b"answer"))
+        replica._perform(events.TransmitAll(b"news"))
+        replica._perform(events.Transmit(2, b"to nobody"))
+        links[1] = new
+        replica._end_turn()
+        links.clear()
+    assert (old.sent, new.sent) == ([b"answer"], [b"news"])
+
+
 async def test_a_single_replica_orders_alone_and_comes_back(tmp_path: Path) -> None:
     """n = 1, f = 0. What was final before a stop is there after it, from the journal."""
     async with running(tmp_path, 1) as (replica,):

@@ -21,6 +21,7 @@ from layer1.consensus.certificates import Signer
 from layer1.consensus.evidence import EvidenceKind
 from layer1.consensus.messages import Notarize
 from layer1.devnet import Plan, home_of, initialize
+from layer1.link import Link
 from layer1.replica.driver import Replica
 from layer1.replica.messages import ConsensusMessage, LinkMessage
 from tests.layer1.replica.test_driver import running, transfer
@@ -42,11 +43,11 @@ def make_it_lie(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside each notarize vote it sends another one, for another block."""
     send, signer = replica._peers.send, Signer(replica.core.config, replica._key, replica.index)
 
-    def send_twice(peer: int | None, data: bytes) -> None:
-        send(peer, data)
+    def send_twice(link: Link | None, data: bytes) -> None:
+        send(link, data)
         message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
         if isinstance(message, ConsensusMessage) and isinstance(message.message, Notarize):
-            send(peer, encode(ConsensusMessage(0, signer.notarize(message.message.view, bytes(32)))))
+            send(link, encode(ConsensusMessage(0, signer.notarize(message.message.view, bytes(32)))))
 
     monkeypatch.setattr(replica._peers, "send", send_twice)
 

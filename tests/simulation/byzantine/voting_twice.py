@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 
 from layer1.consensus.messages import Finalize, Notarize, Proposal
 from layer1.crypto import Domain, digest
 from layer1.header import BlockId
 from layer1.replica.messages import ConsensusMessage
-from tests.simulation.byzantine.role import Role, read
+from tests.simulation.byzantine.role import Host, Role, read
 
 
 class VotingTwice(Role):
     """Notarizes and finalizes everything; each hears first of votes for the block that it voted for itself."""
+
+    def __init__(self, host: Host, random: Random) -> None:
+        super().__init__(host, random)
+        self._said: set[tuple[int, BlockId, int]] = set()
+        """View, block and receiver: of two liars each would else answer every vote of the other's, without end."""
 
     def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
         message = read(data)
@@ -33,5 +39,8 @@ class VotingTwice(Role):
         if self.chance(0.1):  # for a block that nobody has
             block = digest(Domain.HEADER, block)
         for receiver in to:
+            if (view, block, receiver) in self._said:
+                continue
+            self._said.add((view, block, receiver))
             self.say(self.signer.notarize(view, block), [receiver])
             self.say(self.signer.finalize(view, block), [receiver])
