@@ -135,7 +135,8 @@ async def test_an_answer_leaves_by_the_link_of_its_question(tmp_path: Path) -> N
         links[1] = new
         replica._end_turn()
         links.clear()
-    assert (old.sent, new.sent) == ([b"answer"], [b"news"])
+    assert old.sent == [b"answer"]
+    assert b"news" in new.sent and b"answer" not in new.sent
 
 
 async def test_a_single_replica_orders_alone_and_comes_back(tmp_path: Path) -> None:
