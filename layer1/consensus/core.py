@@ -333,7 +333,9 @@ class Consensus:
     def _on_received(self, sender: int, message: Message) -> None:
         if sender < 0 or sender == self.index:
             raise RemoteError(f"message of replica {sender}; this is {self.index} of {len(self.config.replicas)}")
-        self._observe(sender, message)
+        is_member = sender < len(self._heard)  # others only listen, and pass on what they heard
+        if is_member:
+            self._observe(sender, message)
         match message:
             case Notarize() | Finalize() | Nullify():
                 self._on_vote(sender, message)
@@ -349,8 +351,7 @@ class Consensus:
                 self._on_fetch(sender, message)
             case _:
                 assert_never(message)
-        counts = sender < len(self._heard) and not isinstance(message, Fetch)  # others only listen, and pass on
-        if counts and self._heard[sender] != self._entries:
+        if is_member and not isinstance(message, Fetch) and self._heard[sender] != self._entries:
             self._heard[sender], self._dirty = self._entries, True
 
     def _observe(self, sender: int, message: Message) -> None:
