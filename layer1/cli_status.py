@@ -22,6 +22,7 @@ from layer1.console import (
     JsonOption,
     find_replicas,
     get_json,
+    listed,
     open_session,
     print_json,
     run_guarded,
@@ -87,7 +88,7 @@ async def _collect(apis: list[str], ca: Path | None) -> tuple[list[dict[str, Any
     async with open_session(ca) as http:
         found = await asyncio.gather(*(_row(http, api) for api in await find_replicas(http, apis)))
         rows = [row for row, _ in found]
-        known = {index: api for _, listed in found for index, api in listed.items()}
+        known = {index: api for _, others in found for index, api in others.items()}
         for row in rows:
             named = [index for index, api in known.items() if api == row["api"]]
             row["index"] = row["index"] if row["index"] is not None or not named else named[0]
@@ -100,11 +101,9 @@ async def _collect(apis: list[str], ca: Path | None) -> tuple[list[dict[str, Any
 
 async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], dict[int, str]]:
     """What one replica says of itself, and where it knows the others."""
-    found, listed = await asyncio.gather(get_json(http, f"{api}/status"), get_json(http, f"{api}/replicas"))
-    details, head, items = _table_in(found, "details"), _table_in(found, "head"), listed.get("items", ())
-    others = {
-        item["index"]: item for item in items if isinstance(item, dict) and _number(item.get("index")) is not None
-    }
+    found, told = await asyncio.gather(get_json(http, f"{api}/status"), get_json(http, f"{api}/replicas"))
+    details, head = _table_in(found, "details"), _table_in(found, "head")
+    others = {item["index"]: item for item in listed(told) if _number(item.get("index")) is not None}
     index, wall_time = _number(found.get("replica")), _number(head.get("wall_time"))
     numbers = (
         "view", "leader", "peers_connected", "peers", "vote_from", "disk_free_bytes", "waiting_for_database",

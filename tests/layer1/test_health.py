@@ -72,7 +72,7 @@ def test_a_ledger_of_one_and_a_short_silence_are_well() -> None:
 
 
 NONSENSE: list[Any] = [
-    {}, [], "text", None, {"head": "x", "details": 3},
+    {}, [], "text", {"items": 5}, {"items": {"index": 0}}, None, {"head": "x", "details": 3},
     {"head": {"height": "9"}, "details": {"view": [], "release": {}}},
     {"items": [{"index": "0", "api": 5}, {"index": 1, "api": None}, 7], "head": {"height": True, "wall_time": -1}},
 ]  # fmt: skip
