@@ -160,7 +160,7 @@ async def _start(config: ReplicaConfig, under_devnet: bool, json: bool, *, rebui
     raise_limit()
     replica = Replica(config, rebuild=rebuild, rejoin=rejoin)
     stopping = _stop_signals()
-    if replica.config.http.certificate is not None:
+    if replica.config.http.certificate is not None or not sys.stdin.isatty():  # of a terminal it says: stop
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload_certificate)
     if under_devnet:
         _stop_at_end_of_input(stopping)

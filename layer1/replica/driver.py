@@ -172,6 +172,7 @@ class Replica:
     def reload_certificate(self) -> None:
         """Serve new connections with the certificate that is in its files now, or go on with the one before."""
         if self._certificate is None:
+            _log.info("no certificate is configured: there is nothing to load again")
             return
         try:
             self._certificate.reload()

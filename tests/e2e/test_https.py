@@ -55,10 +55,10 @@ async def test_a_ledger_behind_https(tmp_path: Path) -> None:
             assert (await client.head()).height >= 0
             assert (await client._replicas.get(client._replicas.all[0], "/metrics")).status == 404
         code, out = await command("layer1", "status", "--api", url, "--ca", ca, "--json")
-        assert (code, json.loads(out)[0]["error"]) == (0, None)
+        assert (code, json.loads(out)["replicas"][0]["error"]) == (0, None)
         code, out = await command("layer1", "status", "--api", url, "--json")
         assert code == EXIT_UNREACHABLE
-        assert "--ca" in json.loads(out)[0]["error"]
+        assert "--ca" in json.loads(out)["replicas"][0]["error"]
         await wallet_connects(tmp_path, url, ca)
 
         reader, writer = await asyncio.open_connection("127.0.0.1", metrics)
@@ -77,6 +77,18 @@ async def test_a_ledger_behind_https(tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         await until_logged(net, "loaded again")
         assert await asyncio.to_thread(shown_at, port) == certificate.read_text()
+
+
+async def test_without_a_certificate_there_is_nothing_to_load_again(tmp_path: Path) -> None:
+    """A unit that reloads all its services must not end the replica."""
+    initialize(tmp_path / "ledger", Plan(replicas=1))
+    async with Devnet(tmp_path / "ledger") as net:
+        process = net.children[0].process
+        assert process is not None
+        process.send_signal(signal.SIGHUP)
+        await until_logged(net, "nothing to load again")
+        async with LedgerClient(net.urls, net.genesis) as client:
+            await client.head()
 
 
 async def wallet_connects(directory: Path, url: str, ca: str) -> None:
