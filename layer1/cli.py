@@ -25,7 +25,7 @@ from layer1 import logs
 from layer1.cli_evidence import evidence_app
 from layer1.cli_operating import register as register_operating
 from layer1.cli_status import register as register_status
-from layer1.config import ReplicaConfig, load_config, secrets_of
+from layer1.config import ReplicaConfig, load_config, name_of, secrets_of
 from layer1.console import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
@@ -122,7 +122,9 @@ def start(
 ) -> None:
     """Run one replica until it is interrupted."""
     config = guarded(lambda: load_config(home, reuse_port=under_devnet), json=json)
-    logs.set_up(replace(config.log, level="debug") if verbose else config.log, secrets_of(config), replica=config.index)
+    logs.set_up(
+        replace(config.log, level="debug") if verbose else config.log, secrets_of(config), replica=name_of(config)
+    )
     run_guarded(_start(config, under_devnet, json, rebuild=rebuild, rejoin=rejoin), json=json)
 
 
@@ -161,7 +163,7 @@ async def _start(config: ReplicaConfig, under_devnet: bool, json: bool, *, rebui
     replica = Replica(config, rebuild=rebuild, rejoin=rejoin)
     stopping = _stop_signals()
     if replica.config.http.certificate is not None or not sys.stdin.isatty():  # of a terminal it says: stop
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload_certificate)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload)
     if under_devnet:
         _stop_at_end_of_input(stopping)
     working = asyncio.create_task(_work(replica, json))

@@ -78,7 +78,7 @@ def _tell(verdict: Verdict, home: Path) -> None:
         print(f"DAMAGE {number}: {finding.where}\n  what: {finding.what}\n  remedy: {finding.remedy}")
     count, records = len(verdict.findings), sum(verdict.records.values())
     checked = (
-        f"replica {verdict.replica} in {home}: {verdict.stored_blocks} stored blocks with {verdict.transactions} "
+        f"the replica in {home}: {verdict.stored_blocks} stored blocks with {verdict.transactions} "
         f"transactions executed anew, {records} journal records, checkpoint of block {verdict.checkpoint_height or 0}, "
         f"head {verdict.height}"
     )
@@ -179,8 +179,8 @@ def _config(
         print_json({"example": text}) if json else print(text, end="")
         return
     config = guarded(lambda: load_config(home), json=json)
-    told = {"file": str(config.home / CONFIG_NAME), "replica": config.index, "peers": len(config.peers)}
-    print_json(told) if json else print(f"{told['file']} is sound: replica {config.index}, {told['peers']} peers")
+    told = {"file": str(config.home / CONFIG_NAME), "peers": len(config.peers)}
+    print_json(told) if json else print(f"{told['file']} is sound: {told['peers']} peers")
 
 
 # ------------------------------------------------------------------------------------------------------------- version

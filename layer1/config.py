@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from layer1.api.rates import RateLimit
-from layer1.crypto import SEED_BYTES, SigningKey
+from layer1.crypto import SEED_BYTES, PublicKey, SigningKey, parse_key
 from layer1.disk import DiskPolicy
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
@@ -35,6 +35,7 @@ CONFIG_NAME = "replica.toml"
 GENESIS_NAME = "genesis.json"
 KEY_NAME = "key"
 DATABASE_VARIABLE = "LAYER1_DATABASE_URL"
+BY_KEY = "is no key any more: replicas are known by their keys, so write key = ... for each of [[peers]], and no index"
 NOT_IN_FILE = {"home", "reuse_port"}
 """Fields of :class:`ReplicaConfig` that no key of the file sets."""
 
@@ -70,8 +71,8 @@ class Address:
 class Peer:
     """Another replica."""
 
-    index: int
-    """Its place in the genesis."""
+    key: PublicKey
+    """Its public key, in hex: who it is, whatever its number."""
     link: Address
     """Where it listens for other replicas: host:port."""
     api: str = ""
@@ -110,14 +111,12 @@ class ReplicaConfig:
 
     home: Path
     """Directory of the file."""
-    index: int
-    """Place of this replica in the genesis."""
     link: Address
     """Where this replica listens for other replicas: host:port."""
     api: Address
     """Where this replica listens for HTTP: host:port."""
     peers: tuple[Peer, ...]
-    """All other replicas, in order of index."""
+    """The other replicas, as far as their addresses are known. Who is in the set, the ledger says."""
     database_url: str = field(repr=False)
     """Where blocks and transactions are stored to be queried: an SQLAlchemy URL. SQLite in the data directory if it is
     not set, here or in $LAYER1_DATABASE_URL. It may hold a password: then nobody else may read this file."""
@@ -146,9 +145,10 @@ class ReplicaConfig:
         metrics = self.http.metrics
         if metrics is not None and metrics.port and metrics in {self.api, self.link}:
             raise ValueError(f"http.metrics is {metrics}, and so is api or link; give it a port of its own")
-        indices = [peer.index for peer in self.peers]
-        if self.index in indices or len(set(indices)) != len(indices):
-            raise ValueError(f"peers: indices {indices} beside our own {self.index}; name every other replica once")
+        keys = [peer.key for peer in self.peers]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise ValueError(f"peers[{place}].key is that of peers[{keys.index(key)}], too; name each replica once")
 
     @property
     def journal(self) -> Path:
@@ -165,9 +165,9 @@ class ReplicaConfig:
         """The last checkpoint's file."""
         return self.data / "checkpoint"
 
-    def peer(self, index: int) -> Peer | None:
-        """The peer of this index."""
-        return next((peer for peer in self.peers if peer.index == index), None)
+    def peer(self, key: PublicKey) -> Peer | None:
+        """The peer with this key."""
+        return next((peer for peer in self.peers if peer.key == key), None)
 
 
 def load_config(home: Path, *, reuse_port: bool = False) -> ReplicaConfig:
@@ -198,6 +198,13 @@ def _check_secrecy(path: Path, url: object) -> None:
             f"{path} has mode {mode:04o}, others may read it, and database_url holds a password; run: chmod 600 "
             f"{path}, or put the URL into ${DATABASE_VARIABLE}"
         )
+
+
+def name_of(config: ReplicaConfig) -> str:
+    """The first digits of this replica's public key, for its log; empty if it cannot be read."""
+    with suppress(LocalError):  # as below
+        return read_key(config.key).public.hex()[:16]
+    return ""
 
 
 def secrets_of(config: ReplicaConfig) -> list[str]:
@@ -232,6 +239,19 @@ class _Table:
         except ValueError as error:
             raise ValueError(f"{self._name}{key}: {error}") from None
 
+    def public_key(self, key: str) -> PublicKey:
+        """Remove and return a public key."""
+        text = self.take(key, str)
+        try:
+            return parse_key(text)
+        except Refused as refusal:
+            raise ValueError(f"{self._name}{key}: {refusal.message}") from None
+
+    def retired(self, key: str, words: str) -> None:
+        """Complain about a key that there was once."""
+        if key in self._values:
+            raise ValueError(f"{self._name}{key} {words}")
+
     def tables(self, key: str) -> list[_Table]:
         """Remove and return a list of tables."""
         items = self.take(key, list, [])
@@ -246,19 +266,20 @@ class _Table:
 
 
 def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
+    table.retired("index", BY_KEY)
     data = home / table.take("data", str, "data")
     url = os.environ.get(DATABASE_VARIABLE) or table.take("database_url", str, f"sqlite:///{data / 'ledger.sqlite'}")
     peers = []
     for item in table.tables("peers"):
-        peers.append(Peer(item.take("index", int), item.address("link"), item.take("api", str, "")))
+        item.retired("index", BY_KEY)
+        peers.append(Peer(item.public_key("key"), item.address("link"), item.take("api", str, "")))
         item.end()
     table.take("database_url", str, "")
     config = ReplicaConfig(
         home=home,
-        index=table.take("index", int),
         link=table.address("link"),
         api=table.address("api"),
-        peers=tuple(sorted(peers, key=lambda peer: peer.index)),
+        peers=tuple(peers),
         database_url=url,
         data=data,
         genesis=home / table.take("genesis", str, GENESIS_NAME),

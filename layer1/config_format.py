@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from layer1.config import NOT_IN_FILE, Address, Peer, ReplicaConfig
+from layer1.crypto import PUBLIC_KEY_BYTES
 from layer1.docstrings import field_texts
 
 WIDTH = 110
@@ -31,8 +32,8 @@ def format_config(config: ReplicaConfig) -> str:
     simple = [item for item in fields(config) if item.name not in NOT_IN_FILE and item.name != "peers"]
     tables = [item for item in simple if is_table(getattr(config, item.name))]
     lines = [
-        f"# Replica {config.index}. Paths are relative to this file's directory. Behind a single # stands a default,",
-        "# or an example of what is not set: take the # away to set it. A key that nobody knows stops the replica.",
+        "# A replica. Paths are relative to this file's directory. Behind a single # stands a default, or an example",
+        "# of what is not set: take the # away to set it. A key that nobody knows stops the replica.",
     ]
     for item in simple:
         if item not in tables:
@@ -52,9 +53,12 @@ def is_table(value: Any) -> bool:
 def example() -> str:
     """The file of nobody's replica, with every key."""
     home = Path("/")
-    peers = tuple(Peer(i, Address(f"replica{i}.example", 7000), f"http://replica{i}.example:7001") for i in range(1, 4))
+    peers = tuple(
+        Peer(bytes([i]) * PUBLIC_KEY_BYTES, Address(f"replica{i}.example", 7000), f"http://replica{i}.example:7001")
+        for i in range(1, 4)
+    )
     config = ReplicaConfig(
-        home=home, index=0, link=Address("127.0.0.1", 7000), api=Address("127.0.0.1", 7001), peers=peers,
+        home=home, link=Address("127.0.0.1", 7000), api=Address("127.0.0.1", 7001), peers=peers,
         database_url="", data=home / "data", genesis=home / "genesis.json", key=home / "key",
     )  # fmt: skip
     return format_config(config)
@@ -94,6 +98,8 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, bytes):
+        return f'"{value.hex()}"'
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 

@@ -143,6 +143,17 @@ def verify(public: PublicKey, signature: Signature, kind: Kind, chain_id: Hash, 
     return True
 
 
+def parse_key(text: str) -> PublicKey:
+    """Read a public key in hex.
+
+    Raises:
+        Refused: ``bad_key``; the text is none.
+    """
+    if len(text) != 2 * PUBLIC_KEY_BYTES or not set(text) <= set("0123456789abcdefABCDEF"):
+        raise Refused("bad_key", f"{text[:80]!r} is no public key; a key is {2 * PUBLIC_KEY_BYTES} digits in hex")
+    return bytes.fromhex(text)
+
+
 @lru_cache(maxsize=4_096)
 def format_address(public: PublicKey) -> str:
     """An address for people: Bech32 with a checksum, 64 characters.

@@ -35,11 +35,12 @@ from layer1.config import (
     ReplicaConfig,
     load_config,
     read_genesis,
+    read_key,
     write_key,
 )
 from layer1.config_format import format_config
 from layer1.consensus.quorum import FaultModel
-from layer1.crypto import SigningKey
+from layer1.crypto import PublicKey, SigningKey
 from layer1.errors import LocalError
 from layer1.journal import Journal
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, to_json, validate
@@ -68,9 +69,26 @@ class Plan:
     """Replica i listens on base_port + 2i for links and on the next one for HTTP; 0 leaves the choice to a devnet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a replica listens."""
+
+    key: PublicKey
+    link: Address
+    api: Address
+
+
 def home_of(directory: Path, index: int) -> Path:
     """A replica's home."""
     return directory / f"replica-{index}"
+
+
+def homes_in(directory: Path) -> list[Path]:
+    """The homes of a ledger: those that :func:`initialize` made, and those that were added in a row behind them."""
+    homes: list[Path] = []
+    while (home := home_of(directory, len(homes))).is_dir():
+        homes.append(home)
+    return homes
 
 
 def initialize(directory: Path, plan: Plan) -> Genesis:
@@ -82,7 +100,7 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
     """
     if (directory / GENESIS_NAME).exists():
         raise LocalError(f"{directory} holds a ledger already; choose another directory, or continue with that one")
-    keys = [SigningKey.generate() for _ in range(plan.replicas)]
+    keys = sorted((SigningKey.generate() for _ in range(plan.replicas)), key=lambda key: key.public)
     genesis = Genesis(
         name=plan.name,
         salt=os.urandom(16),
@@ -98,15 +116,19 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
         (plan.base_port + 2 * i, plan.base_port + 2 * i + 1) if plan.base_port else (0, 0) for i in range(len(keys))
     ]
     try:
+        places = [Place(key.public, Address(plan.host, link), Address(plan.host, api)) for key, (link, api) in
+                  zip(keys, ports, strict=True)]  # fmt: skip
         for index, key in enumerate(keys):
-            _make_home(home_of(directory, index), genesis, key, _configure(directory, plan.host, ports, index))
+            home = home_of(directory, index)
+            make_home(home, genesis, key, configure(home, places[index], places))
         (directory / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
     except OSError as error:
         raise LocalError(f"cannot write to {error.filename or directory}: {error.strerror or error}") from error
     return genesis
 
 
-def _make_home(home: Path, genesis: Genesis, key: SigningKey, config: ReplicaConfig) -> None:
+def make_home(home: Path, genesis: Genesis, key: SigningKey, config: ReplicaConfig) -> None:
+    """Make a replica's home; its journal is empty, for this key has signed nothing yet."""
     home.mkdir(parents=True, mode=0o700)
     write_key(home / KEY_NAME, key)
     (home / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
@@ -115,18 +137,13 @@ def _make_home(home: Path, genesis: Genesis, key: SigningKey, config: ReplicaCon
     Journal.open(config.journal).close()
 
 
-def _configure(directory: Path, host: str, ports: Sequence[tuple[int, int]], index: int) -> ReplicaConfig:
-    home = home_of(directory, index)
-    peers = tuple(
-        Peer(i, Address(host, link), f"http://{Address(host, api)}")
-        for i, (link, api) in enumerate(ports)
-        if i != index
-    )
+def configure(home: Path, own: Place, places: Sequence[Place]) -> ReplicaConfig:
+    """The configuration of one of these replicas, or of one more."""
+    peers = tuple(Peer(place.key, place.link, f"http://{place.api}") for place in places if place.key != own.key)
     return ReplicaConfig(
         home=home,
-        index=index,
-        link=Address(host, ports[index][0]),
-        api=Address(host, ports[index][1]),
+        link=own.link,
+        api=own.api,
         peers=peers,
         database_url="",
         data=home / "data",
@@ -138,19 +155,45 @@ def _configure(directory: Path, host: str, ports: Sequence[tuple[int, int]], ind
 def readdress(text: str, planned: ReplicaConfig) -> str:
     """A configuration file with the addresses of `planned`, and everything else as it is; https stays https."""
     own = {"link": str(planned.link), "api": str(planned.api)}
-    places = {peer.index: {"link": str(peer.link), "api": peer.api} for peer in planned.peers}
+    places = {peer.key.hex(): {"link": str(peer.link), "api": peer.api} for peer in planned.peers}
     lines, place = [], own
     for line in text.splitlines():
         name, _, value = (part.strip() for part in line.partition("="))
         if line.startswith("[["):
             place = {}
-        elif name == "index" and place is not own:
-            place = places.get(int(value), {})
+        elif name == "key" and place is not own:
+            place = places.get(value.strip('"'), {})
         if name in place:
             url = place[name].replace("http:", "https:", 1) if value.startswith('"https:') else place[name]
             line = f'{name} = "{url}"'  # noqa: PLW2901 - the line as it is to be
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _settle(config: ReplicaConfig, own: Place, places: Sequence[Place]) -> ReplicaConfig:
+    """Tell a replica where it listens now, and where its peers do; what else is in its file stays."""
+    now = {place.key: place for place in places}
+    peers = tuple(_moved(peer, now.get(peer.key)) for peer in config.peers)
+    settled = replace(config, link=own.link, api=own.api, peers=peers)
+    if settled != config:
+        rewrite(settled)
+    return settled
+
+
+def _moved(peer: Peer, place: Place | None) -> Peer:
+    if place is None:
+        return peer
+    scheme = "https" if peer.api.startswith("https:") else "http"
+    return replace(peer, link=place.link, api=f"{scheme}://{place.api}")
+
+
+def rewrite(config: ReplicaConfig) -> None:
+    """Put the addresses of this configuration into its file."""
+    path = config.home / CONFIG_NAME
+    temporary = path.with_suffix(".new")
+    temporary.touch(0o600)  # as the file itself may be: it may hold the password of a database
+    temporary.write_text(readdress(path.read_text(encoding="utf-8"), config), encoding="utf-8")
+    temporary.replace(path)
 
 
 # ------------------------------------------------------------------------------------------------------------ processes
@@ -200,6 +243,8 @@ class Reservation:
 class Child:
     """One replica process."""
 
+    index: int
+    """Its place in the devnet's directory."""
     config: ReplicaConfig
     process: asyncio.subprocess.Process | None = None
 
@@ -248,10 +293,12 @@ class Devnet:
         self._expected: set[int] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         self._ports = Reservation()
-        configs = [load_config(home_of(directory, i)) for i in range(len(self.genesis.replicas))]
-        host = configs[0].link.host
-        ports = [(self._ports.take(host, c.link.port), self._ports.take(host, c.api.port)) for c in configs]
-        self.children = [Child(self._place(config, host, ports)) for config in configs]
+        configs = [load_config(home) for home in homes_in(directory)]
+        places = [self._reserve(config) for config in configs]
+        self.children = [
+            Child(index, _settle(config, own, places))
+            for index, (config, own) in enumerate(zip(configs, places, strict=True))
+        ]
 
     @property
     def genesis_path(self) -> Path:
@@ -263,16 +310,10 @@ class Devnet:
         """All APIs, in order."""
         return [child.url for child in self.children]
 
-    def _place(self, config: ReplicaConfig, host: str, ports: Sequence[tuple[int, int]]) -> ReplicaConfig:
-        planned = _configure(self.directory, host, ports, config.index)
-        if (planned.link, planned.api, planned.peers) == (config.link, config.api, config.peers):
-            return config
-        path = config.home / CONFIG_NAME
-        temporary = path.with_suffix(".new")
-        temporary.touch(0o600)  # as the file itself may be: it may hold the password of a database
-        temporary.write_text(readdress(path.read_text(encoding="utf-8"), planned), encoding="utf-8")
-        temporary.replace(path)
-        return replace(config, link=planned.link, api=planned.api, peers=planned.peers)
+    def _reserve(self, config: ReplicaConfig) -> Place:
+        host, key = config.link.host, read_key(config.key).public
+        link, api = self._ports.take(host, config.link.port), self._ports.take(host, config.api.port)
+        return Place(key, Address(host, link), Address(host, api))
 
     async def __aenter__(self) -> Self:
         try:
@@ -298,7 +339,7 @@ class Devnet:
         Raises:
             LocalError: One ended, or did not answer in time; the text has the end of its log.
         """
-        wanted = [child for child in self.children if (indices is None or child.config.index in indices)]
+        wanted = [child for child in self.children if (indices is None or child.index in indices)]
         for child in wanted:
             if not child.running:
                 await self._spawn(child, options)
@@ -306,7 +347,7 @@ class Devnet:
 
     async def _spawn(self, child: Child, options: Sequence[str]) -> None:
         config = child.config
-        self._expected.discard(config.index)
+        self._expected.discard(child.index)
         with (config.home / LOG_NAME).open("ab") as log:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "layer1.cli", "start", "--home", str(config.home), "--under-devnet", *options,
@@ -318,8 +359,8 @@ class Devnet:
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()
-        if child.config.index not in self._expected and self._on_exit is not None:
-            self._on_exit(child.config.index, status)
+        if child.index not in self._expected and self._on_exit is not None:
+            self._on_exit(child.index, status)
 
     async def wait_ready(self, children: Sequence[Child], timeout_s: float = START_S) -> None:
         """Wait until each of these answers `/status`.
@@ -343,7 +384,7 @@ class Devnet:
                     if answer.status == 200:
                         return
             await asyncio.sleep(POLL_S)
-        raise LocalError(f"replica {child.config.index} ended at its start: {self.log_tail(child.config.index)}")
+        raise LocalError(f"replica {child.index} ended at its start: {self.log_tail(child.index)}")
 
     def log_path(self, index: int) -> Path:
         """A replica's log."""
@@ -396,7 +437,7 @@ class Devnet:
             "genesis": str(self.genesis_path.resolve()),
             "replicas": [
                 {
-                    "index": child.config.index,
+                    "index": child.index,
                     "pid": None if child.process is None else child.process.pid,
                     "api": child.url,
                     "link": str(child.config.link),

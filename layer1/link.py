@@ -190,6 +190,10 @@ class Link:
         """End the link at once for a newer one."""
         self._end("too many links: this one was silent for longest", polite=False)
 
+    def end(self, reason: str) -> None:
+        """As :meth:`close`, without waiting for it."""
+        self._end(reason, polite=True)
+
     def _fits(self, data: bytes) -> bool:
         if len(data) > self._limits.max_message_bytes:
             raise LocalError(

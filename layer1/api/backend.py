@@ -59,9 +59,12 @@ class Backend(Protocol):
     """A running replica, seen from its API."""
 
     genesis: Genesis
-    index: int
-    """Which replica this is."""
     store: Store
+
+    @property
+    def index(self) -> int | None:
+        """Which replica this is; None while it is in no replica set."""
+        ...
 
     def head(self) -> Head:
         """The last final block."""
@@ -76,7 +79,7 @@ class Backend(Protocol):
         ...
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
-        """For ``GET /replicas``: index, key, api url if known, link address, connected."""
+        """For ``GET /replicas``: index, key, api url if known, link address, connected; those in the set come first."""
         ...
 
     def evidence(self) -> Sequence[Evidence]:

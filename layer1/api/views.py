@@ -61,8 +61,8 @@ class HeaderView(View, frozen=True):
 class StatusView(View, frozen=True):
     """A replica and its head."""
 
-    replica: int
-    """Its index."""
+    replica: int | None
+    """Its number; null while it is in no replica set."""
     name: str
     """The ledger's name."""
     chain_id: str
@@ -107,7 +107,9 @@ class ReplicaList(View, frozen=True):
     """The replicas, as this one sees them; a list of one page."""
 
     items: list[dict[str, str | int | bool | None]]
-    """``marked`` is the transaction that showed a replica to have contradicted itself; null if none did."""
+    """First those in the set, by ``position``; then others that this one knows, which listen: ``member`` is false, and
+    ``index`` null if they never were in it. ``marked`` is the transaction that showed a replica to have contradicted
+    itself; null if none did."""
     height: int
     """Block after which these marks stand."""
     clock: int

@@ -28,7 +28,6 @@ def inspect_home(config: ReplicaConfig) -> Facts:
     """All that can be said of a home, by part; a part that cannot be read says why under ``error``."""
     return {
         "home": str(config.home.resolve()),
-        "replica": config.index,
         "link": str(config.link),
         "api": str(config.api),
         "peers": len(config.peers),
@@ -63,9 +62,7 @@ def _ledger(config: ReplicaConfig) -> Facts:
 def _key(config: ReplicaConfig) -> Facts:
     """The public half alone."""
     public = read_key(config.key).public
-    replicas = read_genesis(config.genesis).replicas
-    own = 0 <= config.index < len(replicas) and replicas[config.index] == public
-    return {"public": public.hex(), "in_genesis": own}
+    return {"public": public.hex(), "in_genesis": public in read_genesis(config.genesis).replicas}
 
 
 def _journal(directory: Path) -> Facts:

@@ -80,7 +80,8 @@ class Verdict:
     """What a check came to."""
 
     chain_id: str = ""
-    replica: int = 0
+    key: str = ""
+    """Of this replica, in hex; empty if it cannot be read."""
     height: int = 0
     """Of the last final block that was reached."""
     stored_blocks: int = 0
@@ -125,10 +126,10 @@ class _Verification:
         self._final: dict[int, BlockId] = {}
         """What the journal calls final, by height, and in the last epoch that does."""
         self._public: PublicKey = b""
-        """The key of this replica."""
+        """The key of this replica; empty if it cannot be read."""
         self._whole = True
         """Whether every block up to here was there and sound."""
-        self.verdict = Verdict(genesis.chain_id.hex(), config.index)
+        self.verdict = Verdict(genesis.chain_id.hex())
 
     def run(self) -> Verdict:
         self._check_key()
@@ -150,18 +151,18 @@ class _Verification:
         self.verdict.findings.append(Finding(where, what, remedy))
 
     def _check_key(self) -> None:
-        where, index = f"the key {self._config.key}", self._config.index
-        remedy = "put the key of this replica back; without it the replica cannot take part"
-        known = self._genesis.replicas
-        self._public = known[index] if 0 <= index < len(known) else b""
         try:
-            public = read_key(self._config.key).public
+            self._public = read_key(self._config.key).public
         except LocalError as error:
-            self._find(where, str(error), remedy)
+            self._find_key(str(error))
             return
-        self._public = self._public or public
-        if public != self._public:
-            self._find(where, f"it is not that of replica {index} in {self._config.genesis}", remedy)
+        self.verdict.key = self._public.hex()
+        if self._config.peer(self._public) is not None:
+            self._find_key(f"{self._public.hex()} is that of another replica, which is configured among the peers")
+
+    def _find_key(self, what: str) -> None:
+        remedy = "put the key of this replica back; without it the replica cannot take part"
+        self._find(f"the key {self._config.key}", what, remedy)
 
     # --------------------------------------------------------------------------------------------------- the journal
 
@@ -175,6 +176,9 @@ class _Verification:
             self._progress("journal", number, 0)
             try:
                 checks.check(decode_record(data))
+            except _NotOurs as error:
+                self._find_key(f"record {number} of the journal: {error}")
+                break
             except (LocalError, RemoteError, Refused) as error:
                 self._find(where, f"record {number}: {error}", REJOIN)
                 break
@@ -313,6 +317,10 @@ class _Verification:
             self._find(where, f"its records of block {found.header.height} differ from those of execution", REBUILD)
 
 
+class _NotOurs(LocalError):
+    """The journal was written with another key."""
+
+
 class _RecordChecks:
     """What can be said of a journal's records without executing anything."""
 
@@ -367,9 +375,14 @@ class _RecordChecks:
     def _check_vote(self, vote: Notarize | Finalize | Nullify) -> None:
         """Of this replica."""
         position, checker, witness = self._epoch(vote.epoch)
-        if vote.replica != position:
-            raise LocalError(f"a vote of replica {vote.replica} in epoch {vote.epoch}, this is {position}")
         checker.vote(vote)
+        if vote.replica != position:
+            voter = self._trust.set_of(vote.epoch).keys[vote.replica]
+            if self._key:
+                raise _NotOurs(f"this replica voted with key {voter.hex()}, not with {self._key.hex()}")
+            self._key = voter
+            self._of_epoch.clear()
+            _, _, witness = self._epoch(vote.epoch)
         if (other := witness.see(vote)) is not None:
             raise LocalError(f"this replica contradicted itself: it signed {other} and {vote}")
 

@@ -56,6 +56,7 @@ from layer1.replica.messages import (
     LinkMessage,
     Standing,
 )
+from layer1.replica.numbers import FIRST_LOCAL, number_in
 from layer1.replica.records import (
     BatchRecord,
     BlockRecord,
@@ -122,7 +123,7 @@ class ReplicaCore:
     ) -> None:
         self.genesis = genesis
         self.index = index
-        """Its number, or, while it is in no set, any that no replica has."""
+        """Its number in the newest set that has it, or, while none has, any that no replica has."""
         self.config = consensus_config(genesis, genesis.replica_set)
         self.application = Application(genesis)
         self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
@@ -371,7 +372,7 @@ class ReplicaCore:
         """Tell a peer what it may have missed: our batches, and how far the chain is."""
         self._loads.reconnected(event.peer)
         self.catchup.meet(event.peer)
-        if self.generations.greet(event.peer, event.generation):
+        if event.peer < FIRST_LOCAL and self.generations.greet(event.peer, event.generation):
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
         handovers = self.application.trust.handovers if event.generation == REJOINING else ()
         self._send(event.peer, standing(self.consensus, self.generations.peers.get(event.peer, 0), handovers))
@@ -547,7 +548,8 @@ class ReplicaCore:
         self.config, self._members = consensus_config(self.genesis, replicas), replicas
         self.generations.faulty = self.config.faulty
         own = replicas.number_of(self._key.public)
-        self.index = self.index if own is None else own
+        known = number_in(self.application.trust.sets, self._key.public)
+        self.index = self.index if known is None else known
         self.catchup.members_changed(self.index)
         position = len(replicas.seats) if own is None else replicas.numbers.index(own)
         finalization = None if floor.is_boundary else floor.finalization

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import assert_never
 
 from layer1 import disk
@@ -28,13 +29,14 @@ from layer1.api.backend import NO_DATABASE, Head, Located, Series
 from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
 from layer1.certificates import ServerCertificate
-from layer1.config import ReplicaConfig, read_genesis, read_key
+from layer1.config import CONFIG_NAME, Peer, ReplicaConfig, load_config, read_genesis, read_key
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
-from layer1.crypto import Hash
+from layer1.crypto import Hash, PublicKey
 from layer1.dataformat import mark_format
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.journal import Journal
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Transaction
 from layer1.link import Link
 from layer1.proof import Handover
@@ -45,6 +47,7 @@ from layer1.replica.core import ReplicaCore
 from layer1.replica.following import BlockSubscription
 from layer1.replica.mempool import check_entry
 from layer1.replica.messages import WIRE_VERSION
+from layer1.replica.numbers import UNNUMBERED, number_in
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoining import rejoin
 from layer1.replica.startup import check_journal, come_back
@@ -79,13 +82,16 @@ class Replica:
             LocalError: One is missing or wrong, or they do not fit the configuration.
         """
         self.config = config
-        self.index = config.index
         self.genesis = read_genesis(config.genesis)
         self._key = read_key(config.key)
-        self._check_identity()
+        self._check_identity(config.peers)
         self._rebuild = rebuild
         self._rejoin = rejoin
-        self.core = ReplicaCore(self.genesis, self._key, config.index, config.limits, config.checkpoints)
+        number = self.genesis.replica_set.number_of(self._key.public)
+        own = UNNUMBERED if number is None else number
+        self.core = ReplicaCore(self.genesis, self._key, own, config.limits, config.checkpoints)
+        self._epoch = 0
+        """The last one that links and log know of."""
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark_format(config.data)
         self.store = Store.open(config.database_url, self.genesis.chain_id, self._key.public)
@@ -94,7 +100,7 @@ class Replica:
         self._servers: list[ApiServer] = []
         """The API's, and that of the metrics if it is another."""
         self._certificate: ServerCertificate | None = None
-        self._peers = PeerLinks(config, self.genesis, self._key, self._generation, self)
+        self._peers = PeerLinks(config, self.genesis, self._key, self._generation, self, sets=self._sets)
         self._checkpoint: CheckpointTask | None = None
         self._loads: set[asyncio.Task[None]] = set()
         self._turn = _Turn()
@@ -147,9 +153,10 @@ class Replica:
                 f"cannot listen on {' and '.join(places)}: {error}; free them or configure others"
             ) from error
         self._step(events.Begin(self._generation()))
+        self._tell_epoch()
         self._peers.dial()
         _settle_memory()
-        _log.info("replica %d listens on %s (links) and %s (API)", self.index, self.link_port, self.api_port)
+        _log.info("%s listens on %s (links) and %s (API)", self._name, self.link_port, self.api_port)
 
     async def _serve(self) -> None:
         """Serve the API, and the metrics where they are wanted.
@@ -169,8 +176,21 @@ class Replica:
             self._servers.append(await serve(create_metrics_app(app), http.metrics.host, http.metrics.port))
             self.metrics_port = self._servers[1].port
 
-    def reload_certificate(self) -> None:
-        """Serve new connections with the certificate that is in its files now, or go on with the one before."""
+    def reload(self) -> None:
+        """Go on with the certificate and the peers that are in their files now, or with those before."""
+        self._reload_certificate()
+        try:
+            peers = load_config(self.config.home).peers
+            self._check_identity(peers)
+        except LocalError as error:
+            _log.error("the peers are not loaded again, those before stay: %s", error)
+            return
+        self.config = replace(self.config, peers=peers)
+        self._peers.reconfigure(self.config)
+        _log.info("%d peers were loaded again from %s", len(peers), self.config.home / CONFIG_NAME)
+        self._tell_missing()
+
+    def _reload_certificate(self) -> None:
         if self._certificate is None:
             _log.info("no certificate is configured: there is nothing to load again")
             return
@@ -217,17 +237,51 @@ class Replica:
             self._journal.close()
         self.store.close()
 
-    def _check_identity(self) -> None:
-        replicas, index = self.genesis.replicas, self.config.index
-        if not 0 <= index < len(replicas) or replicas[index] != self._key.public:
+    def _check_identity(self, peers: Sequence[Peer]) -> None:
+        own, keys = self._key.public, [peer.key for peer in peers]
+        if own in keys:
             raise LocalError(
-                f"{self.config.key} is not the key of replica {index} in {self.config.genesis}: take key, index and "
-                "genesis from one `layer1 init`"
+                f"{self.config.key} holds the key of peers[{keys.index(own)}], {own.hex()}: two processes with one "
+                "key would sign against each other. Put this replica's own key there; if it is, take that peer away"
             )
-        others = {peer.index for peer in self.config.peers}
-        missing = set(range(len(replicas))) - others - {index}
-        if missing or len(others) != len(replicas) - 1:
-            raise LocalError(f"peers: {sorted(others)} are configured, the genesis has {len(replicas)} replicas")
+
+    def _sets(self) -> Sequence[ReplicaSet]:
+        return self.core.application.trust.sets
+
+    @property
+    def index(self) -> int | None:
+        """Its number; None while no replica set has it."""
+        return None if self.core.index == UNNUMBERED else self.core.index
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it belongs to the replica set."""
+        return self._key.public in self.core.application.replica_set.keys
+
+    @property
+    def _name(self) -> str:
+        return f"replica {self.index}" if self.index is not None else f"the replica with key {self._key.public.hex()}"
+
+    def _tell_epoch(self) -> None:
+        """The replica set is another one: links follow, and people are told what became of this replica."""
+        members = self.core.application.replica_set
+        self._epoch = members.epoch
+        self._peers.renumber()
+        _log.info(
+            "epoch %d: the replica set is %s, %d of them make a quorum",
+            members.epoch, ", ".join(map(str, members.numbers)), members.quorum,
+        )  # fmt: skip
+        if not self.is_member:
+            _log.warning("%s listens: it is not in the replica set", self._name)
+        self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        for seat in self.core.application.replica_set.seats:
+            if seat.key != self._key.public and self.config.peer(seat.key) is None:
+                _log.warning(
+                    "replica %d has no address here, it has to dial us: name %s in [[peers]] of %s, then SIGHUP",
+                    seat.number, seat.key.hex(), self.config.home / CONFIG_NAME,
+                )  # fmt: skip
 
     def _watch_disk(self) -> None:
         """Warn while there is room, stop before there is none, and look again soon."""
@@ -252,7 +306,7 @@ class Replica:
         """Stop at once: nothing of this turn leaves."""
         self._turn.clear()
         if self._failed is not None and not self._failed.done():
-            _log.error("replica %d stops: %s", self.index, error)
+            _log.error("%s stops: %s", self._name, error)
             self._failed.set_exception(error)
 
     def _fail_from_thread(self, error: LocalError) -> None:
@@ -277,12 +331,15 @@ class Replica:
         try:
             for effect in self.core.step(event, now):
                 self._perform(effect)
+            if self.core.config.epoch != self._epoch:
+                self._epoch = self.core.config.epoch
+                asyncio.get_running_loop().call_soon(self._tell_epoch)
         except Refused:
             raise
         except (LocalError, RemoteError) as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a step that broke off may have left half a change: stop, don't guess
-            _log.exception("replica %d cannot go on", self.index)
+            _log.exception("%s cannot go on", self._name)
             self._fail(LocalError(f"a fault of this program while it handled {type(event).__name__}: {error!r}"))
 
     def _perform(self, effect: events.Effect) -> None:
@@ -348,7 +405,7 @@ class Replica:
         peer = effect.peer
         self.misbehaved[peer] += 1
         _log.debug("replica %d broke the protocol: %s", peer, effect.reason)
-        if effect.blamed and peer != self.index and (pause_s := self._peers.charge(peer)):
+        if effect.blamed and peer != self.core.index and (pause_s := self._peers.charge(peer)):
             _log.warning("replica %d is cut off for %.0f s, at last for this: %s", peer, pause_s, effect.reason)
 
     def _end_turn(self) -> None:
@@ -456,7 +513,7 @@ class Replica:
     def head(self) -> Head:
         """The last final block and its state."""
         floor = self.core.application.floor
-        return Head(floor.header, floor.finalization, (), floor.state)
+        return Head(floor.header, floor.finalization, floor.path, floor.state)
 
     def status(self) -> Mapping[str, int | str | bool | None]:
         """Numbers for people and metrics."""
@@ -464,8 +521,10 @@ class Replica:
         return {
             **consensus,
             "height": core.application.floor.header.height,
+            "epoch": core.config.epoch,
+            "member": self.is_member,
             "peers_connected": len(self._peers.links),
-            "peers": len(self.config.peers),
+            "peers": len(self._others()),
             "catching_up": core.catchup.active,
             "pool_transactions": len(core.pool),
             "pool_bytes": core.pool.size_bytes,
@@ -489,7 +548,8 @@ class Replica:
         """What tells which peer is slow, and why views end."""
         return telemetry.series(
             self.core.consensus.seen,
-            peers=[peer.index for peer in self.config.peers],
+            numbers=self.core.application.replica_set.numbers,
+            own=self.core.index,
             links=self._peers.links,
             counters={"misbehaved": self.misbehaved, "cut_off": self._peers.cut_off},
             syncs=self._syncs,
@@ -497,22 +557,29 @@ class Replica:
         )
 
     def endpoints(self) -> Sequence[Mapping[str, str | int | bool | None]]:
-        """All replicas, with what is known of them here."""
-        found: list[Mapping[str, str | int | bool | None]] = []
-        for index, key in enumerate(self.genesis.replicas):
-            peer = self.config.peer(index)
-            own = peer is None
-            found.append(
-                {
-                    "index": index,
-                    "key": key.hex(),
-                    "api": self.config.url if peer is None else peer.api or None,
-                    "link": str(self.config.link if peer is None else peer.link),
-                    "connected": own or index in self._peers.links,
-                    "problem": self._peers.problems.get(index),
-                }
-            )
-        return found
+        """The replicas in the set, by position, then those that listen; with what is known of them here."""
+        members = self.core.application.replica_set
+        keys = dict.fromkeys([*members.keys, self._key.public, *self._others()])
+        return [self._endpoint(key, members) for key in keys]
+
+    def _others(self) -> list[PublicKey]:
+        """All keys but ours that a link is wanted with: those in the set, and those that are configured."""
+        known = dict.fromkeys([*self.core.application.replica_set.keys, *(peer.key for peer in self.config.peers)])
+        return [key for key in known if key != self._key.public]
+
+    def _endpoint(self, key: PublicKey, members: ReplicaSet) -> Mapping[str, str | int | bool | None]:
+        own, peer, number = key == self._key.public, self.config.peer(key), number_in(self._sets(), key)
+        link = self.config.link if own else peer.link if peer is not None else None
+        return {
+            "index": number,
+            "key": key.hex(),
+            "member": key in members.keys,
+            "position": members.keys.index(key) if key in members.keys else None,
+            "api": self.config.url if own else peer.api or None if peer is not None else None,
+            "link": None if link is None else str(link),
+            "connected": own or self._peers.is_linked(key),
+            "problem": self._peers.problems.get(key),
+        }
 
     def evidence(self) -> Sequence[Evidence]:
         """Contradicting votes that this replica caught."""

@@ -51,6 +51,7 @@ from layer1.consensus.records import VoteFrom, encode_record
 from layer1.crypto import PublicKey
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.replicas import ReplicaSet
 from layer1.proof import Handover, Trust
 from layer1.replica.messages import Standing
 from layer1.replica.records import ConsensusRecord, FenceRecord
@@ -104,6 +105,11 @@ class Rejoining:
         self._generation = generation
         self._reports: dict[int, Standing] = {}
         """By number, of members of the newest set."""
+
+    @property
+    def sets(self) -> Sequence[ReplicaSet]:
+        """The replica sets that were proven, by epoch."""
+        return self._trust.sets
 
     @property
     def missing(self) -> int:

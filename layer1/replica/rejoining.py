@@ -34,12 +34,12 @@ async def rejoin(config: ReplicaConfig, genesis: Genesis, key: SigningKey) -> No
         OSError: The address for links is taken.
     """
     asking = _Asking(Rejoining(genesis, key.public, generation_of(config.journal)))
-    links = PeerLinks(config, genesis, key, lambda: REJOINING, asking)
+    links = PeerLinks(config, genesis, key, lambda: REJOINING, asking, sets=lambda: asking.rejoining.sets)
     asking.links = links
     try:
         await links.listen()
         links.dial()
-        _log.info("replica %d asks its peers: %d must answer", config.index, asking.rejoining.missing)
+        _log.info("this replica asks its peers: %d must answer", asking.rejoining.missing)
         outcome = await asking.outcome
     finally:
         await links.stop()
@@ -47,12 +47,7 @@ async def rejoin(config: ReplicaConfig, genesis: Genesis, key: SigningKey) -> No
     if config.journal.exists():
         _log.warning("the old journal was set aside: %s", set_aside(config.journal))
     Journal.create(config.journal, outcome.records(), outcome.generation)
-    _log.info(
-        "replica %d has a new journal of generation %d, and votes from view %d on",
-        config.index,
-        outcome.generation,
-        outcome.vote_from,
-    )
+    _log.info("the new journal has generation %d; votes from view %d on", outcome.generation, outcome.vote_from)
 
 
 class _Asking:

@@ -78,7 +78,7 @@ async def come_back(core: ReplicaCore, journal: Journal, store: Store, checkpoin
     finally:
         gc.enable()
     height, took_ms = core.application.floor.header.height, (time.monotonic() - started) * 1000
-    _log.info("replica %d is back at height %d after %.0f ms", core.index, height, took_ms)
+    _log.info("back at height %d after %.0f ms", height, took_ms)
 
 
 async def _append(core: ReplicaCore, store: Store, blocks: Sequence[CommittedBlock]) -> None:

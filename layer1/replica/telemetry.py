@@ -38,7 +38,8 @@ class Syncs:
 def series(
     seen: Observations,
     *,
-    peers: Sequence[int],
+    numbers: Sequence[int],
+    own: int,
     links: Collection[int],
     counters: Mapping[str, Mapping[int, int]],
     syncs: Syncs,
@@ -48,23 +49,24 @@ def series(
 
     Args:
         seen: By consensus.
-        peers: Indices of the others.
-        links: Of those with a link.
+        numbers: Of the replicas in the set, by position. They are the labels, for positions change with the set.
+        own: Number of this replica.
+        links: Numbers of those with a link.
         counters: Further ones by peer.
         syncs: Of the journal.
         now_ms: Monotonic.
     """
-    votes: Values = {(str(peer),): float(seen.votes[peer]) for peer in peers}
-    delays: Values = {(str(peer),): seen.delay_ms[peer] / 1000 for peer in peers}
+    leaders = list(enumerate(numbers))
+    others = [(position, number) for position, number in leaders if number != own]
+    peers = [number for _, number in others]
+    votes: Values = {(str(peer),): float(seen.votes[i]) for i, peer in others}
+    delays: Values = {(str(peer),): seen.delay_ms[i] / 1000 for i, peer in others}
     silences: Values = {
-        (str(peer),): (now_ms - heard) / 1000 for peer in peers if (heard := seen.heard_ms[peer]) is not None
+        (str(peer),): (now_ms - heard) / 1000 for i, peer in others if (heard := seen.heard_ms[i]) is not None
     }
     connected: Values = {(str(peer),): float(peer in links) for peer in peers}
-    leaders = range(len(seen.votes))
-    reasons: Values = {
-        (why.value, str(leader)): float(seen.nullified[why, leader]) for why in Why for leader in leaders
-    }
-    ends: Values = {(str(leader),): float(seen.nullifications[leader]) for leader in leaders}
+    reasons: Values = {(why.value, str(leader)): float(seen.nullified[why, i]) for why in Why for i, leader in leaders}
+    ends: Values = {(str(leader),): float(seen.nullifications[i]) for i, leader in leaders}
     return [
         Series("peer_connected", "Whether there is a link with this peer.", ("peer",), connected, counts=False),
         Series("peer_silence_seconds", "Since its last message of consensus.", ("peer",), silences, counts=False),

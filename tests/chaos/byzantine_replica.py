@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -30,6 +30,7 @@ from layer1.consensus.messages import View
 from layer1.crypto import SigningKey
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.replicas import ReplicaSet
 from layer1.link import Link
 from layer1.replica import core as replica_core
 from layer1.replica import driver, peers
@@ -113,12 +114,15 @@ class LyingLinks(peers.PeerLinks):
         key: SigningKey,
         generation: Callable[[], int],
         host: peers.Host,
+        *,
+        sets: Callable[[], Sequence[ReplicaSet]],
     ) -> None:
-        seat = _Seat(config.index, key, genesis, self._say)
-        self._role = role(cast(Host, seat), Random(f"{role.__name__} {config.index}"))
+        index = genesis.replicas.index(key.public)
+        seat = _Seat(index, key, genesis, self._say)
+        self._role = role(cast(Host, seat), Random(f"{role.__name__} {index}"))
         self._tally = tally
         self._replica = host
-        super().__init__(config, genesis, key, lambda: self._claim(generation()), self)
+        super().__init__(config, genesis, key, lambda: self._claim(generation()), self, sets=sets)
 
     def send(self, link: Link | None, data: bytes) -> None:
         """Send what the role makes of it."""
@@ -162,8 +166,8 @@ class LyingLinks(peers.PeerLinks):
 
 
 def _lying_links(role: type[Role], tally: Tally) -> Callable[..., LyingLinks]:
-    def make(*arguments: object) -> LyingLinks:
-        return LyingLinks(role, tally, *arguments)  # type: ignore[arg-type]  # those of `PeerLinks`
+    def make(*arguments: object, **named: object) -> LyingLinks:
+        return LyingLinks(role, tally, *arguments, **named)  # type: ignore[arg-type]  # those of `PeerLinks`
 
     return make
 

@@ -20,9 +20,9 @@ from typing import Any
 import aiohttp
 
 from layer1.client import ClientLimits, LedgerClient
-from layer1.config import CONFIG_NAME, Address, Peer, ReplicaConfig, load_config
-from layer1.crypto import Domain, SigningKey, digest
-from layer1.devnet import Plan, Reservation, home_of, initialize, readdress
+from layer1.config import GENESIS_NAME, Address, Peer, ReplicaConfig, load_config, read_genesis
+from layer1.crypto import Domain, PublicKey, SigningKey, digest
+from layer1.devnet import Plan, Reservation, home_of, initialize, rewrite
 from layer1.ledger.genesis import Allocation, Genesis, Parameters
 from tests.chaos import skew
 from tests.chaos.proxy import Links
@@ -59,7 +59,7 @@ class Cluster:
     ) -> None:
         self.directory, self.genesis, self.links, self.http = directory, genesis, links, http
         self.roles = roles
-        self.honest = [config.index for config in configs if config.index not in roles]
+        self.honest = [index for index in range(len(configs)) if index not in roles]
         self.stopped: set[int] = set()
         """Those that SIGSTOP holds."""
         self._configs = configs
@@ -144,10 +144,10 @@ class Cluster:
     def _tails(self) -> str:
         """The end of each log."""
         found = []
-        for config in self._configs:
+        for index, config in enumerate(self._configs):
             with suppress(OSError):
                 lines = (config.home / "replica.log").read_text(errors="replace").splitlines()
-                found.append(f"replica {config.index}: " + " | ".join(lines[-3:]))
+                found.append(f"replica {index}: " + " | ".join(lines[-3:]))
         return "; ".join(found)
 
     def close(self) -> None:
@@ -157,10 +157,10 @@ class Cluster:
     def heal(self) -> None:
         """Undo all harm: links, clocks and processes are as at the start."""
         self.links.heal()
-        for config in self._configs:
-            self.skew(config.index, 0)
-            self.resume(config.index)
-            self.spawn(config.index)
+        for index in range(len(self._configs)):
+            self.skew(index, 0)
+            self.resume(index)
+            self.spawn(index)
 
     # --------------------------------------------------------------------------------------------------------- looking
 
@@ -227,10 +227,11 @@ def prepare(directory: Path, parameters: Parameters) -> Genesis:
 
 def place(directory: Path, addresses: Mapping[int, tuple[Address, Address]]) -> list[ReplicaConfig]:
     """Tell every replica where all of them listen: (link, API)."""
-    configs = []
+    configs, keys = [], read_genesis(directory / GENESIS_NAME).replicas
     for index, (link, api) in addresses.items():
-        peers = tuple(Peer(i, *_reached(other)) for i, other in addresses.items() if i != index)
-        configs.append(_rewrite(replace(load_config(home_of(directory, index)), link=link, api=api, peers=peers)))
+        config = load_config(home_of(directory, index))
+        peers = tuple(Peer(keys[i], *_reached(other)) for i, other in addresses.items() if i != index)
+        configs.append(_rewrite(replace(config, link=link, api=api, peers=peers)))
     return configs
 
 
@@ -239,14 +240,16 @@ def _reached(addresses: tuple[Address, Address]) -> tuple[Address, str]:
 
 
 def _rewrite(config: ReplicaConfig) -> ReplicaConfig:
-    path = config.home / CONFIG_NAME
-    path.write_text(readdress(path.read_text(), config))
+    rewrite(config)
     return config
 
 
-def _send_to(config: ReplicaConfig, proxies: Mapping[tuple[int, int], Address]) -> ReplicaConfig:
+def _send_to(
+    index: int, config: ReplicaConfig, keys: Sequence[PublicKey], proxies: Mapping[tuple[int, int], Address]
+) -> ReplicaConfig:
     """A configuration that dials proxies instead of replicas."""
-    peers = tuple(replace(peer, link=proxies.get((config.index, peer.index), peer.link)) for peer in config.peers)
+    links = [proxies.get((index, keys.index(peer.key)), peer.link) for peer in config.peers]
+    peers = tuple(replace(peer, link=link) for peer, link in zip(config.peers, links, strict=True))
     return _rewrite(replace(config, peers=peers))
 
 
@@ -269,7 +272,10 @@ async def cluster(
     links = Links({index: link for index, (link, _) in addresses.items()})
     try:
         proxies = await links.start()
-        configs = [_send_to(config, proxies) for config in place(directory, addresses)]
+        configs = [
+            _send_to(index, config, genesis.replicas, proxies)
+            for index, config in enumerate(place(directory, addresses))
+        ]
         async with running(directory, genesis, configs, links, roles or {}) as net:
             yield net
     finally:
@@ -289,8 +295,8 @@ async def running(
     """Processes for these configurations; `prefixes` go before their commands."""
     async with aiohttp.ClientSession() as http:
         net = Cluster(directory, genesis, configs, links, http, roles, prefixes or {})
-        for config in configs:
-            net.skew(config.index, 0)
+        for index in range(len(configs)):
+            net.skew(index, 0)
         try:
             await net.start()
             yield net

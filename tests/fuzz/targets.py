@@ -289,14 +289,13 @@ def _file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object
     return take
 
 
-CONFIG = """index = 0
-genesis = "genesis.json"
+CONFIG = f"""genesis = "genesis.json"
 link = "127.0.0.1:1"
 api = "127.0.0.1:2"
 database = "sqlite:///x"
 
 [[peers]]
-index = 1
+key = "{ALICE.public.hex()}"
 link = "127.0.0.1:3"
 api = "http://127.0.0.1:4"
 

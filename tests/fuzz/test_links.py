@@ -160,7 +160,7 @@ async def test_whoever_breaks_the_protocol_is_cut_off_and_the_ledger_goes_on(tmp
         async with asyncio.timeout(60):
             while siege.victim.status()["verifying"]:  # noqa: ASYNC110 - what it had sent before; nothing tells
                 await asyncio.sleep(0)
-        peers._conduct._records[LIAR].out_until_s = 0  # the pause is over
+        peers._conduct._records[siege.victim.genesis.replicas[LIAR]].out_until_s = 0  # the pause is over
         await siege.dial()
 
 

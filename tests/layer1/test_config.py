@@ -33,13 +33,13 @@ from layer1.docstrings import field_texts
 from layer1.errors import LocalError
 from tests.layer1.test_cli import invoke
 
-GOOD = """
-index = 0
+KEY, OTHER = "0a" * 32, "0b" * 32
+GOOD = f"""
 link = "127.0.0.1:7000"
 api = "127.0.0.1:7001"
 
 [[peers]]
-index = 1
+key = "{KEY}"
 link = "[::1]:7002"
 api = "http://127.0.0.1:7003"
 """
@@ -53,8 +53,8 @@ def load(home: Path, text: str) -> ReplicaConfig:
 def test_a_file_and_its_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD)
     assert config.link == Address("127.0.0.1", 7000)
-    assert config.peer(1) == Peer(1, Address("::1", 7002), "http://127.0.0.1:7003")
-    assert config.peer(0) is None
+    assert config.peer(bytes.fromhex(KEY)) == Peer(b"\n" * 32, Address("::1", 7002), "http://127.0.0.1:7003")
+    assert config.peer(bytes.fromhex(OTHER)) is None
     assert config.database_url == f"sqlite:///{tmp_path}/data/ledger.sqlite"
     assert config.journal == tmp_path / "data" / "journal"
 
@@ -67,15 +67,21 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("index = 0", 'index = "0"'), "index is '0'; it must be of type int"),
-        (("index = 0", "index = true"), "index is True"),
-        (("index = 0", ""), "index is missing"),
-        (("index = 0", "index = 1"), "name every other replica once"),
+        (("[[peers]]", "index = 0\n[[peers]]"), "index is no key any more: replicas are known by their keys"),
+        (("key = ", "index = 1\nkey = "), r"peers\[0\].index is no key any more"),
+        ((f'key = "{KEY}"', ""), r"peers\[0\].key is missing"),
+        (('"0a0a', '"0a'), r"peers\[0\].key: '0a.*' is no public key; a key is 64 digits in hex"),
+        (('"0a0a', '"0a x'), r"peers\[0\].key: '0a x.*' is no public key"),
+        (
+            ("[[peers]]", f'[[peers]]\nkey = "{KEY}"\nlink = "[::1]:1"\n[[peers]]'),
+            r"peers\[1\].key is that of peers\[0\]",
+        ),
+        ((f'"{KEY}"', "1"), r"peers\[0\].key is 1; it must be of type str"),
         (('"127.0.0.1:7000"', '"127.0.0.1"'), "link: '127.0.0.1' is no address"),
         (('"127.0.0.1:7000"', '"127.0.0.1:70000"'), "link: .* port from 0 to 65535"),
         (('link = "[::1]:7002"', ""), r"peers\[0\].link is missing"),
-        (("index = 0", "index = 0\ndat = 1"), "dat is not known"),
-        (("index = 0", "index = 0\npeers = 3"), "read|peers"),
+        (("[[peers]]", "dat = 1\n[[peers]]"), "dat is not known"),
+        (("[[peers]]", "peers = 3\n[[peers]]"), "read|peers"),
         (("[[peers]]", "[limits]\ntransactions = 0\n[[peers]]"), "limits.transactions is 0"),
         (("[[peers]]", "[limits]\nreserved = 60000\n[[peers]]"), "limits.reserved is 60000"),
         (("[[peers]]", "[limits]\nsize = 1\n[[peers]]"), "limits.size is not known"),
@@ -95,8 +101,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (("[[peers]]", '[checkpoints]\nblocks = "many"\n[[peers]]'), "checkpoints.blocks is 'many'; .* type int"),
         (("[[peers]]", '[log]\nformat = "xml"\n[[peers]]'), "log.format is 'xml'; write one of text, json"),
         (("[[peers]]", "[log]\nlevel = 3\n[[peers]]"), "log.level is 3; it must be of type str"),
-        (("index = 0", "index = 0\nlog = 3"), "log is 3; it must be of type dict"),
-        (("index = 0", "index ="), "cannot be read"),
+        (("[[peers]]", "log = 3\n[[peers]]"), "log is 3; it must be of type dict"),
+        (("[[peers]]", "data =\n[[peers]]"), "cannot be read"),
     ],
 )
 def test_complaints_name_the_key(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
@@ -167,7 +173,7 @@ def test_the_command_prints_the_example_and_checks_a_file(tmp_path: Path, capfd:
     assert json.loads(invoke(capfd, "config", "--json")[1]) == {"example": example()}
     load(tmp_path, GOOD)
     code, out, _ = invoke(capfd, "config", tmp_path)
-    assert (code, "is sound: replica 0, 1 peers" in out) == (0, True)
+    assert (code, "is sound: 1 peers" in out) == (0, True)
     (tmp_path / "replica.toml").write_text(GOOD + "\n[limits]\nbytes = 0\n")
     code, _, err = invoke(capfd, "config", tmp_path)
     assert (code, "limits.bytes is 0" in err) == (1, True)

@@ -22,7 +22,9 @@ def test_homes_fit_the_genesis(tmp_path: Path) -> None:
     for index in range(4):
         config = load_config(home_of(tmp_path, index))
         assert (config.link.port, config.api.port) == (7_000 + 2 * index, 7_001 + 2 * index)
-        assert [peer.index for peer in config.peers] == [i for i in range(4) if i != index]
+        assert [peer.key for peer in config.peers] == [
+            key for key in genesis.replicas if key != genesis.replicas[index]
+        ]
         assert read_key(config.key).public == genesis.replicas[index]
         assert config.journal.is_dir()
 

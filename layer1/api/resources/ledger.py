@@ -11,6 +11,7 @@ from layer1.api.routes import PROOF, Route
 from layer1.api.views import GenesisView, ReplicaList, StatusView, genesis_view, header_view
 from layer1.codec import encode
 from layer1.ledger.records import REPLICA_SET_KEY, mark_key
+from layer1.ledger.state import State
 from layer1.proof import MarksProof
 
 
@@ -48,17 +49,19 @@ async def replicas(request: web.Request) -> web.Response:
     head = backend.head()
     state = head.state
     keys = state.replica_set.keys
-    marks, proof = tuple(map(state.mark, keys)), None
+    proof = None
     if with_proof:
-        paths = tuple(state.prove(mark_key(key)) for key in keys)
+        marks, paths = tuple(map(state.mark, keys)), tuple(state.prove(mark_key(key)) for key in keys)
         proof = encode(
             MarksProof(proof_of_head(head), state.replica_set, state.prove(REPLICA_SET_KEY), marks, paths)
         ).hex()
-    items = [
-        {**endpoint, "marked": None if mark is None else mark.transaction_id.hex()}
-        for endpoint, mark in zip(backend.endpoints(), marks, strict=True)
-    ]
+    items = [{**endpoint, "marked": _marked(state, str(endpoint["key"]))} for endpoint in backend.endpoints()]
     return answer(ReplicaList(items=items, height=head.header.height, clock=head.header.clock, proof=proof))
+
+
+def _marked(state: State, key: str) -> str | None:
+    mark = state.mark(bytes.fromhex(key))
+    return None if mark is None else mark.transaction_id.hex()
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -102,7 +102,7 @@ def contradict(home: ReplicaConfig) -> None:
     with Journal.open(home.journal) as journal:
         list(journal.replay())
         for block in (bytes(32), bytes([1]) * 32):
-            vote: Notarize = Signer(config, key, home.index).notarize(10**6, block)
+            vote: Notarize = Signer(config, key, genesis.replicas.index(key.public)).notarize(10**6, block)
             journal.append(encode(ConsensusRecord(encode_record(vote))))
         journal.sync()
 
@@ -152,7 +152,7 @@ DAMAGES: dict[str, tuple[Callable[[ReplicaConfig], None], str, str, str]] = {
     "a code": (sql("UPDATE transactions SET code = 'lost' WHERE height = 3"), "the database", "transactions", REFILL),
     "a history": (sql("DELETE FROM history WHERE height = 3"), "the database, blocks 1 to", "history", REFILL),
     "another chain": (sql("UPDATE meta SET value = '00' WHERE name = 'chain'"), "the database", "belongs to", REFILL),
-    "the key": (other_key, "the key", "not that of replica 0", "put the key of this replica back"),
+    "the key": (other_key, "the key", "this replica voted with key", "put the key of this replica back"),
 }  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def test_two_damages_are_both_told(home: ReplicaConfig) -> None:
     for name in ("a bit of the checkpoint", "a code", "the key"):
         DAMAGES[name][0](home)
     wheres = [finding.where.split()[1].strip(",") for finding in verify_home(home).findings]
-    assert wheres == ["key", "checkpoint", "database"]
+    assert wheres == ["checkpoint", "database", "key"]
 
 
 def test_blocks_that_only_the_journal_holds_are_executed(home: ReplicaConfig) -> None:
@@ -252,7 +252,7 @@ def test_exit_codes_and_words(home: ReplicaConfig, capfd: pytest.CaptureFixture[
     """0 sound; 1 damaged, with where, what and remedy for people and programs alike."""
     code, out, err = invoke(capfd, "verify", home.home)
     assert (code, err) == (0, "")
-    assert out.startswith("SOUND: replica 0")
+    assert out.startswith("SOUND: the replica in")
     DAMAGES["a code"][0](home)
     code, out, _ = invoke(capfd, "verify", home.home)
     assert code == 1

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from layer1.codec import encode
-from layer1.config import load_config
+from layer1.config import Address, load_config, read_key
 from layer1.crypto import SigningKey
-from layer1.devnet import Plan, Reservation, _configure, home_of, initialize, readdress
+from layer1.devnet import Place, Plan, Reservation, _settle, home_of, initialize
 from layer1.errors import LocalError, Refused
 from layer1.handshake import Refusal
 from layer1.journal import Journal
@@ -43,6 +43,10 @@ def _undo_what_a_process_of_its_own_would_keep() -> object:
     gc.unfreeze()
 
 
+def free_address(held: Reservation) -> Address:
+    return Address("127.0.0.1", held.take("127.0.0.1", 0))
+
+
 def make(directory: Path, replicas: int) -> Reservation:
     """Homes with addresses, whose ports are held."""
     parameters = Parameters(view_timeout_ms=300, heartbeat_ms=2_000)
@@ -51,10 +55,10 @@ def make(directory: Path, replicas: int) -> Reservation:
         Plan(replicas=replicas, allocations=(Allocation(ALICE.public, 1_000),), parameters=parameters),
     )
     held = Reservation()
-    ports = [(held.take("127.0.0.1", 0), held.take("127.0.0.1", 0)) for _ in range(replicas)]
-    for index in range(replicas):
-        path = home_of(directory, index) / "replica.toml"
-        path.write_text(readdress(path.read_text(), _configure(directory, "127.0.0.1", ports, index)))
+    configs = [load_config(home_of(directory, index)) for index in range(replicas)]
+    places = [Place(read_key(config.key).public, *(free_address(held) for _ in range(2))) for config in configs]
+    for config, own in zip(configs, places, strict=True):
+        _settle(config, own, places)
     return held
 
 
@@ -233,13 +237,15 @@ async def test_a_disk_that_fails_stops_the_replica(tmp_path: Path, monkeypatch: 
 
 
 async def test_who_may_link(tmp_path: Path) -> None:
-    """Only replicas of a lower index dial us, of this wire version, and not with an old journal."""
+    """Only replicas with a lower key dial us, of this wire version, and not with an old journal."""
     async with running(tmp_path, 4) as replicas:
         one, keys = replicas[1], [replica._key.public for replica in replicas]
         good = encode(Greeting(WIRE_VERSION, 1))
         assert one._peers._admit(keys[0], good)
-        assert not one._peers._admit(keys[2], good)
+        with pytest.raises(Refusal, match="our_turn"):
+            one._peers._admit(keys[2], good)
         assert not one._peers._admit(BOB.public, good)
+        assert not one._peers._admit(keys[1], good)
         with pytest.raises(Refusal, match="wire"):
             one._peers._admit(keys[0], encode(Greeting(WIRE_VERSION + 1, 1)))
         assert not one._peers._admit(keys[0], b"")
@@ -262,13 +268,13 @@ async def test_another_wire_version_is_refused_with_a_clear_word_on_both_sides(t
         dialer._peers._greeting = lambda: future  # type: ignore[method-assign]
         await dialer._peers.links[1].close()
         async with asyncio.timeout(10):
-            while "wire version" not in dialer._peers.problems.get(1, ""):  # noqa: ASYNC110 - nothing tells
+            while "wire version" not in dialer._peers.problems.get(listener._key.public, ""):  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.02)
         ours, theirs = WIRE_VERSION, WIRE_VERSION + 1
-        assert f"speaks wire version {theirs}, this program {ours}" in listener._peers.problems[0]
-        assert f"speaks wire version {ours}, this program {theirs}" in dialer._peers.problems[1]
-        assert "upgrade the older one" in dialer._peers.problems[1]
-        assert [row["problem"] for row in listener.endpoints()] == [listener._peers.problems[0], None]
+        assert f"speaks wire version {theirs}, this program {ours}" in listener._peers.problems[dialer._key.public]
+        assert f"speaks wire version {ours}, this program {theirs}" in dialer._peers.problems[listener._key.public]
+        assert "upgrade the older one" in dialer._peers.problems[listener._key.public]
+        assert [row["problem"] for row in listener.endpoints()] == [listener._peers.problems[dialer._key.public], None]
         del dialer._peers._greeting
         await linked(dialer, listener)
         assert not dialer._peers.problems and not listener._peers.problems
@@ -277,7 +283,7 @@ async def test_another_wire_version_is_refused_with_a_clear_word_on_both_sides(t
 async def test_the_wrong_key_or_genesis_is_named(tmp_path: Path) -> None:
     make(tmp_path, 2).release()
     (home_of(tmp_path, 0) / "key").write_text((home_of(tmp_path, 1) / "key").read_text())
-    with pytest.raises(LocalError, match="is not the key of replica 0"):
+    with pytest.raises(LocalError, match="holds the key of peers"):
         Replica(load_config(home_of(tmp_path, 0)))
 
 

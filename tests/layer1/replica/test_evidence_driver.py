@@ -41,7 +41,7 @@ def _undo_what_a_process_of_its_own_would_keep() -> object:
 
 def make_it_lie(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside each notarize vote it sends another one, for another block."""
-    send, signer = replica._peers.send, Signer(replica.core.config, replica._key, replica.index)
+    send, signer = replica._peers.send, Signer(replica.core.config, replica._key, replica.core.index)
 
     def send_twice(link: Link | None, data: bytes) -> None:
         send(link, data)
