@@ -123,10 +123,11 @@ class BatchStore:
         except RemoteError as error:
             self._note_bad(digest, str(error))
             raise
+        if not wanted:
+            dispute = all(map(is_dispute, batch.transactions))
+            self._shares.check_kind((source, batch.replica != source, dispute), len(encoded))
         ids = tuple(transaction.id for transaction in batch.transactions)
         held = Held(digest, encoded, batch.transactions, ids, batch.replica, source, now_ms, wanted=wanted)
-        if not wanted:
-            self._shares.check_kind(held)
         self._insert(held)
         return held
 

@@ -527,6 +527,7 @@ class Replica:
             "peers": len(self._others()),
             "catching_up": core.catchup.active,
             "pool_transactions": len(core.pool),
+            "pool_disputes": core.pool.disputes,
             "pool_bytes": core.pool.size_bytes,
             "pending_batches": len(core.batches),
             "verifying": len(self._verifying),

@@ -41,6 +41,8 @@ class Waiting(Protocol):
 
 
 B = TypeVar("B", bound=Waiting)
+Kind = tuple[int, bool, bool]
+"""From which peer, whether relayed, and whether of disputes."""
 
 
 class Share(NamedTuple):
@@ -61,9 +63,8 @@ class PeerShares:
     """How much each peer has here."""
 
     def __init__(self) -> None:
-        self._count: Counter[tuple[int, bool, bool]] = Counter()
-        self._bytes: Counter[tuple[int, bool, bool]] = Counter()
-        """By peer, whether it is relayed, and whether of disputes."""
+        self._count: Counter[Kind] = Counter()
+        self._bytes: Counter[Kind] = Counter()
 
     def check(self, source: int, size: int) -> None:
         """Refuse a batch of which nothing is known but its size, if it finds room in none of its peer's shares.
@@ -75,13 +76,13 @@ class PeerShares:
         if all(self._refusal(kind, size) for kind in kinds):
             raise Untimely(self._refusal(kinds[0], size))
 
-    def check_kind(self, batch: Waiting) -> None:
+    def check_kind(self, kind: Kind, size: int) -> None:
         """Refuse a batch for which the share of its kind has no room.
 
         Raises:
             Untimely: It has none.
         """
-        if why := self._refusal(_kind(batch), len(batch.encoded)):
+        if why := self._refusal(kind, size):
             raise Untimely(why)
 
     def take(self, batch: Waiting) -> None:
@@ -94,7 +95,7 @@ class PeerShares:
         self._count[_kind(batch)] -= 1
         self._bytes[_kind(batch)] -= len(batch.encoded)
 
-    def _refusal(self, kind: tuple[int, bool, bool], size: int) -> str:
+    def _refusal(self, kind: Kind, size: int) -> str:
         """Why not; empty if there is room."""
         source, relayed, dispute = kind
         most = MAX_HELD_BESIDES if relayed or dispute else MAX_HELD
@@ -152,7 +153,7 @@ class Lane(Generic[B]):
                 heapq.heapreplace(heap, (given + batch.weight, rank, following, queue))
 
 
-def _kind(batch: Waiting) -> tuple[int, bool, bool]:
+def _kind(batch: Waiting) -> Kind:
     return batch.source, batch.packer != batch.source, batch.is_dispute
 
 

@@ -58,8 +58,11 @@ class Mempool:
         """An empty pool whose batches fit into the blocks of a ledger with these parameters."""
         p = parameters or Parameters()
         self._limits = limits
-        self._batch_transactions = min(limits.batch_transactions, p.max_block_transactions)
-        self._batch_weight = min(limits.batch_transactions, block_weight(p))
+        self._batch_most = {
+            lane: (min(most, p.max_block_transactions), min(most, block_weight(p)))
+            for lane, most in ((True, limits.dispute_batch), (False, limits.batch_transactions))
+        }
+        """Transactions and signatures in one batch, by whether it is of disputes."""
         self._waiting: dict[Name, Entry] = {}
         self._names: dict[Hash, set[Name]] = {}
         """By id, those of `_waiting`."""
@@ -91,6 +94,11 @@ class Mempool:
     @property
     def _verified(self) -> tuple[dict[Hash, Entry], ...]:
         return self._disputes, self._ready, self._packed
+
+    @property
+    def disputes(self) -> int:
+        """How many of the transactions here are disputes."""
+        return self._shares.disputes
 
     @property
     def size_bytes(self) -> int:
@@ -163,12 +171,13 @@ class Mempool:
         if lane is None:
             return ()
         self._packed_at_ms[lane is self._disputes] = now_ms
+        most, most_weight = self._batch_most[lane is self._disputes]
         chosen: list[Entry] = []
         size = heavy = 0
         for entry in lane.values():
             size, heavy = size + entry.size, heavy + weight(entry.transaction)
-            full = size > self._limits.batch_bytes or heavy > self._batch_weight
-            if chosen and (full or len(chosen) == self._batch_transactions):
+            full = size > self._limits.batch_bytes or heavy > most_weight
+            if chosen and (full or len(chosen) == most):
                 break
             chosen.append(entry)
         for entry in chosen:
@@ -215,8 +224,9 @@ class Mempool:
 
         A flood of disputes, each in a batch of its own, would cost every replica more than the disputes do.
         """
-        last_ms = self._packed_at_ms.get(lane is self._disputes)
-        if last_ms is None or len(lane) >= self._batch_transactions:
+        dispute = lane is self._disputes
+        last_ms = self._packed_at_ms.get(dispute)
+        if last_ms is None or len(lane) >= self._batch_most[dispute][0]:
             return 0
         return last_ms + self._limits.batch_delay_ms
 

@@ -43,6 +43,8 @@ class PoolLimits:
     """Disputes from one network address; nobody's account signs them."""
     batch_transactions: int = 400
     """In one batch, or signatures in it: large enough to pay for its hash and frames, verified in 30 ms."""
+    dispute_batch: int = 100
+    """The same for disputes, or signatures in them: small, so that their part of a block among others' is exact."""
     batch_bytes: int = 128 * 1024
     """Encoded, in one batch."""
     batch_delay_ms: int = 8
@@ -55,6 +57,7 @@ class PoolLimits:
         # Larger ones the peers refuse, and they cut off whoever sends them.
         for name, most in (
             ("batch_transactions", MAX_BATCH_TRANSACTIONS),
+            ("dispute_batch", MAX_BATCH_TRANSACTIONS),
             ("batch_bytes", MAX_BATCH_BYTES - BATCH_FRAME_BYTES),
         ):
             if getattr(self, name) > most:
@@ -103,6 +106,11 @@ class Shares:
         self._bytes: Counter[bool] = Counter()
         self._sources: Counter[tuple[str, bool]] = Counter()
         self._senders: Counter[PublicKey] = Counter()
+
+    @property
+    def disputes(self) -> int:
+        """How many are here."""
+        return self._count[True]
 
     @property
     def size_bytes(self) -> int:

@@ -348,10 +348,11 @@ class Replica:
         except _KilledError:
             self.kill()
             return
-        if life.must_sync:
-            self._begin_sync(life)
-        else:
-            self._end_turn(life)
+        self._computed(partial(self._begin_sync if life.must_sync else self._end_turn, life))
+
+    def _computed(self, follows: Callable[[], None]) -> None:
+        """The turn is over but for its sync and what waits for that. It took no time, unless a subclass says so."""
+        follows()
 
     def _begin_sync(self, life: _Life) -> None:
         life.syncing = True

@@ -202,6 +202,13 @@ def test_everybody_who_signs_an_opening_is_its_sender() -> None:
     pool.take(named([world.transfer(CAROL, ALICE, 1)]), world.state, "", 0)
 
 
+def test_batches_of_disputes_are_small() -> None:
+    """Of two large batches that do not fit beside each other into a block, one would always wait."""
+    pool = Mempool(PoolLimits(dispute_batch=3, batch_transactions=5))
+    fill(pool, [close(salt) for salt in range(7)] + [transfer() for _ in range(6)])
+    assert [len(pool.pack(0)) for _ in range(4)] == [3, 3, 5, 0]
+
+
 def test_a_flood_of_disputes_is_packed_together_and_waits_for_no_batch_of_others() -> None:
     pool = Mempool(PoolLimits(batch_delay_ms=8))
     fill(pool, [transfer()])

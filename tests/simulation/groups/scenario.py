@@ -51,7 +51,7 @@ from tests.simulation.ledger import genesis
 from tests.simulation.network import CALM, PROFILES, Network, Profile
 from tests.simulation.result import Result
 from tests.simulation.scenario import LOOK_US, Options, Scenario
-from wallet.period import terms
+from wallet.period import least_safe_ms
 
 WALLET_FUNDS = 10_000
 """What each wallet has at first, minor units."""
@@ -74,7 +74,7 @@ def tight_period_ms(genesis: Genesis) -> int:
 
     Such a wallet's watcher looks at least eight times in a period.
     """
-    rest_ms = sum(term.ms for term in terms(genesis, 0) if "other reports" not in term.what)
+    rest_ms = least_safe_ms(genesis, 0, groups=0)
     return rest_ms * 8 // 7
 
 

@@ -15,6 +15,8 @@ from layer1.replica.messages import Blocks, FinalBlock
 from tests.layer1.consensus.network import SafetyError
 from tests.layer1.consensus.scenarios import LivenessError, chaos
 from tests.simulation.byzantine.role import Role, read
+from tests.simulation.flood.scenario import Flood
+from tests.simulation.flood.scenario import Options as Flooding
 from tests.simulation.kernel import MS
 from tests.simulation.mutants.registry import Ground
 from tests.simulation.network import CALM, PROFILES
@@ -107,6 +109,15 @@ def _far_behind(seed: int) -> str:
     return Scenario(options.with_a_late_one(Random(seed))).run().error
 
 
+def flooded(name: str, **changes: Any) -> Ground:
+    """A flood of disputes over pools that are full of transfers (docs/flood.md), at a 50th of the numbers."""
+
+    def run(seed: int) -> str:
+        return Flood(Flooding(scale=50, seed=seed, **changes)).run().verdict
+
+    return Ground(name, run)
+
+
 def _four(**changes: Any) -> dict[str, Any]:
     """Four replicas that nothing happens to but what is named."""
     return {"replicas": 4, "faults": (), "roles": (), "lost": None, "late": None, **changes}
@@ -133,6 +144,9 @@ CENSORED = whole(
     "whole replicas, L = 256, one censors",
     **_four(term_views=256, roles=((0, "censoring"),), profile=CALM, duration_ms=500),
 )
+FULL = flooded("a flood, blocks are full", scarce="blocks")
+FLOODER = flooded("a flood, one floods along", byzantine="flooder")
+CENSOR = flooded("a flood, blocks are full, one leaves reports out", groups=2_000, scarce="blocks", byzantine="censor")
 LATE = Ground("whole replicas, one late, one forges", _with_a_late_one)
 TWINS = Ground("twins", _twins)
 LONG_NIGHT = Ground("whole replicas, all down for a while", _after_a_long_night)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from layer1.errors import check
 from layer1.replica import application, core, mempool
 from layer1.replica.announcing import Announcements
-from layer1.replica.batches import Held
+from layer1.replica.batches import BatchStore, Held
 from layer1.replica.catchup import CatchUpState
 from layer1.replica.core import ReplicaCore
-from tests.simulation.mutants.grounds import FAR_BEHIND, LATE, STEADY, WHOLE, WRONG_ROOTS
+from layer1.replica.lanes import Lane
+from layer1.replica.shares import Shares, Taken
+from layer1.replica.work import WorkWatch
+from tests.simulation.mutants.grounds import CENSOR, FAR_BEHIND, FLOODER, FULL, LATE, STEADY, WHOLE, WRONG_ROOTS
 from tests.simulation.mutants.registry import mutant
 
 
@@ -51,6 +57,40 @@ def verifies_no_transactions(patch: pytest.MonkeyPatch) -> None:
 def announces_no_batches(patch: pytest.MonkeyPatch) -> None:
     """A batch that was lost on its way to the leader is never spoken of again."""
     patch.setattr(Announcements, "at_ms", lambda self, oldest_ms: None)
+
+
+@mutant("Mempool and batches: room of their own in every pool", FULL, 3)
+def keeps_no_room_for_disputes(patch: pytest.MonkeyPatch) -> None:
+    """Disputes and transfers have one room together, and whoever comes first takes it."""
+
+    def _check_room(self: Shares, entries: Sequence[Taken], lane: bool) -> None:
+        count, most = self._count.total() + len(entries), self._limits.transactions
+        check(count <= most, "pool_full", f"{count} would wait here, at most {most} may")
+
+    patch.setattr(Shares, "_check_room", _check_room)
+
+
+@mutant("Mempool and batches: the first claim on every block", FULL, 3)
+def orders_disputes_like_transfers(patch: pytest.MonkeyPatch) -> None:
+    """A leader takes up what came first."""
+    patch.setattr(BatchStore, "shared_out", lambda self: iter(sorted(self.pending(), key=lambda held: held.arrived_ms)))
+
+
+@mutant("Mempool and batches: in every block the replicas have their turns by weight", FLOODER, 3)
+def serves_who_came_first(patch: pytest.MonkeyPatch) -> None:
+    """Among disputes, a leader takes up what came first, whoever it is from."""
+    patch.setattr(Lane, "shared_out", lambda self, turn: iter(self))
+
+
+@mutant("rule 6: every block has room for a dispute, however full it is", CENSOR, 3)
+def excuses_full_blocks(patch: pytest.MonkeyPatch) -> None:
+    """A leader that fills its blocks may leave out a dispute, as it may leave out a transfer."""
+
+    def _passed_over_ms(self: WorkWatch) -> int | None:
+        waiting = [held for held in (self._dispute, self._ordinary) if held is not None]
+        return min((max(held.arrived_ms, self._no_room_ms) for held in waiting), default=None)
+
+    patch.setattr(WorkWatch, "_passed_over_ms", _passed_over_ms)
 
 
 @mutant("Catching up: fetches finalized blocks with certificates, checks, executes", LATE, 20)
