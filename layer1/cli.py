@@ -1,7 +1,7 @@
 """The command `layer1`: make a ledger, run its replicas, look at them.
 
 Every verb has ``--json``. Exit codes: 0 done, 1 refused or failed (the text says what to do), 2 the command line is
-wrong, 3 no replica answers, 130 interrupted.
+wrong, 3 no replica answers, 4 the ledger is under attack (`layer1 light`), 130 interrupted.
 
 Source: docs/design/architecture.md, "CLI".
 """
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from layer1 import logs
 from layer1.cli_evidence import evidence_app
+from layer1.cli_light import light_app
 from layer1.cli_operating import register as register_operating
 from layer1.cli_status import register as register_status
 from layer1.config import ReplicaConfig, load_config, name_of, secrets_of
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 
 app.add_typer(evidence_app, name="evidence")
+app.add_typer(light_app, name="light")
 register_operating(app)
 register_status(app)
 

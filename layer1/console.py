@@ -1,7 +1,7 @@
 """What the verbs of `layer1` share: how they print, fail, and find the other replicas.
 
 Exit codes: 0 done, 1 refused or failed (the text says what to do), 2 the command line is wrong, 3 no replica answers,
-130 interrupted.
+4 the ledger is under attack (`layer1 light`), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import typer
 from layer1.certificates import trusting
 from layer1.errors import Refused, WedgeError
 from layer1.failover import LedgerUnreachable
+from layer1.light import LedgerAttacked
 from layer1.loop import run
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
+EXIT_ATTACKED = 4
 EXIT_INTERRUPTED = 130
 ANSWER_TIMEOUT_S = 3.0
 DEFAULT_API = "http://127.0.0.1:7001"
@@ -87,11 +89,19 @@ def guarded(work: Callable[[], Any], *, json: bool) -> Any:
 
 def _fail(error: WedgeError, json: bool) -> NoReturn:
     code = error.code if isinstance(error, Refused) else "failed"
+    if isinstance(error, LedgerAttacked):
+        code = "ledger_attacked"
     if json:
         print_error(code, str(error))
     else:
         print(f"layer1: {error}", file=sys.stderr)
-    raise typer.Exit(EXIT_UNREACHABLE if isinstance(error, LedgerUnreachable) else EXIT_FAILED) from None
+    raise typer.Exit(_exit_of(error)) from None
+
+
+def _exit_of(error: WedgeError) -> int:
+    if isinstance(error, LedgerAttacked):
+        return EXIT_ATTACKED
+    return EXIT_UNREACHABLE if isinstance(error, LedgerUnreachable) else EXIT_FAILED
 
 
 def open_session(ca: Path | None) -> aiohttp.ClientSession:

@@ -167,6 +167,15 @@ class LightClient:
 
     # ------------------------------------------------------------------------------------------------- what it believes
 
+    def check(self) -> None:
+        """See whether anything is believed.
+
+        Raises:
+            LedgerAttacked: What is final contradicted itself before.
+        """
+        if self.attack is not None:
+            raise LedgerAttacked(self.attack, self._path)
+
     def account(self, address: PublicKey, answer: AccountProof) -> Verified[Account]:
         """An account now.
 
@@ -234,8 +243,7 @@ class LightClient:
 
     def _believing(self) -> Trust:
         """What answers are verified against, as long as anything is believed."""
-        if self.attack is not None:
-            raise LedgerAttacked(self.attack, self._path)
+        self.check()
         return self.trust
 
     def _final(self, head: HeadProof, answer: Verified[T]) -> Verified[T]:

@@ -31,9 +31,10 @@ from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Account, Group
 from layer1.ledger.transactions import Output
-from layer1.light import LightClient, wall_clock_ms
+from layer1.light import LedgerAttacked, LightClient, wall_clock_ms
 from layer1.proof import (
     AccountProof,
+    BlockProof,
     GroupProof,
     Handover,
     HeadProof,
@@ -87,6 +88,11 @@ class LedgerReader:
         self.light = light or LightClient(genesis, wall_ms=wall_ms)
         self.limits = limits or ClientLimits()
         self._replicas = Replicas(urls, self.limits, ca)
+
+    @property
+    def urls(self) -> list[str]:
+        """Of the replicas that are asked."""
+        return [replica.url for replica in self._replicas.all]
 
     @property
     def trust(self) -> Trust:
@@ -168,10 +174,29 @@ class LedgerReader:
 
         try:
             return await self._replicas.first(ask)
+        except LedgerAttacked:
+            raise
         except LedgerUnreachable:
             if unknown:
                 return None
             raise
+
+    async def witnesses(self, header: Header) -> list[str]:
+        """URLs of the replicas that show this very block, verified.
+
+        One replica is enough to believe a block; asking all of them is how one meets the other side of an attack.
+
+        Raises:
+            LedgerAttacked: One shows another block that is final, too.
+        """
+        asked = self._replicas.all
+        answers = await asyncio.gather(
+            *(self._block_of(replica, header.height) for replica in asked), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, NotYet | RemoteError):
+                raise answer
+        return [replica.url for replica, found in zip(asked, answers, strict=True) if found == header]
 
     async def marks(self) -> Verified[MarksProof]:
         """The newest replica set, and what each was shown to have done, verified and fresh. Raises as :meth:`head`."""
@@ -217,6 +242,7 @@ class LedgerReader:
 
     async def _ok(self, replica: Replica, path: str, *others: int) -> Reply:
         """An answer of status 200, or of one of `others`; the questions asked here have no other answer."""
+        self.light.check()
         reply = await self._replicas.get(replica, path)
         if reply.status not in {200, *others}:
             raise RemoteError(f"{replica.url}: status {reply.status} for {path}: {reply.code} {reply.detail}")
@@ -225,6 +251,10 @@ class LedgerReader:
     async def _head_of(self, replica: Replica) -> Header:
         head = decode((await self._ok(replica, "/status")).proof(), HeadProof)
         return await self._believed(replica, lambda: self.light.newest(head))
+
+    async def _block_of(self, replica: Replica, height: int) -> Header:
+        proof = decode((await self._ok(replica, f"/blocks/{height}?proof=true")).proof(), BlockProof)
+        return (await self._believed(replica, lambda: self.light.outputs(proof))).header
 
     async def _output_of(self, replica: Replica, transaction_id: Hash) -> Verified[Output] | None:
         reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)

@@ -14,6 +14,7 @@ VERBS = [
     *[(layer1_app, (verb,)) for verb in ("init", "start", "devnet", "status")],
     *[(layer1_app, (verb,)) for verb in ("verify", "inspect", "reset", "export", "config", "version")],
     *[(layer1_app, ("evidence", verb)) for verb in ("list", "submit")],
+    *[(layer1_app, ("light", verb)) for verb in ("account", "group", "transaction", "head", "sets", "check-proof")],
     *[(wallet_app, (verb,)) for verb in ("create", "connect", "show", "send", "serve", "pay", "history")],
     *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],
 ]

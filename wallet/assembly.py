@@ -30,6 +30,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
 
     Raises:
         Refused: ``no_ledger`` or ``bad_config``.
+        Refused: ``bad_light_file``: what is believed of the ledger is damaged.
         LocalError: The journal, the book or the history is damaged.
     """
     genesis, signals = home.genesis(), Signals()
@@ -38,7 +39,8 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     stack.callback(history.close)
     observer = WalletObserver(book, history, signals)
     config = home.config()
-    ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca))
+    light = home.light(keep=True)
+    ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
     submitter = Submitter(ledger)
     stack.push_async_callback(submitter.close)
     observer.on_submission = submitter.bring

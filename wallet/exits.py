@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from layer1.client import LedgerUnreachable, StaleLedger, TransactionDead
+from layer1.client import LedgerAttacked, LedgerUnreachable, StaleLedger, TransactionDead
 from layer1.errors import LocalError, NotYet, Refused, RemoteError
 from layer1.link import LinkClosed
 from layer2.driver import Pending
@@ -43,6 +43,7 @@ EXITS: dict[str, Exit] = {
     "bad_duration": Exit.USAGE,
     "ledger_unreachable": Exit.LEDGER,
     "ledger_stale": Exit.LEDGER,
+    "ledger_attacked": Exit.LEDGER,
     "ledger_untrusted": Exit.LEDGER,
     "peer_unreachable": Exit.PEER,
     "peer_silent": Exit.PEER,
@@ -52,6 +53,7 @@ EXITS: dict[str, Exit] = {
     "home_busy": Exit.BUSY,
     "pending": Exit.PENDING,
     "bad_keystore": Exit.FAULT,
+    "bad_light_file": Exit.FAULT,
     "local_fault": Exit.FAULT,
     "interrupted": Exit.INTERRUPTED,
 }
@@ -71,6 +73,8 @@ def as_refusal(error: BaseException) -> Refused:
     match error:
         case Refused():
             return error
+        case LedgerAttacked():
+            return Refused("ledger_attacked", str(error))
         case StaleLedger():
             return Refused("ledger_stale", f"the ledger is out of date: {error}")
         case LedgerUnreachable():

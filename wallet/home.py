@@ -5,6 +5,7 @@
     genesis.json    the ledger's genesis; its hash is the chain id
     journal/        what this wallet signed and holds certificates of        (`layer1.journal`)
     channels/       one file per channel: agreement, index of its key, peer  (`wallet.book`)
+    ledger.light    what is believed of the ledger: replica sets, newest block  (`layer1.light`)
     wallet.db       history; most of it is rebuilt from the journal          (`wallet.history`)
     history.waiting what the history's server, if it has one, has not yet    (`wallet.server_history`)
     lock            held while a process is in here
@@ -34,6 +35,7 @@ import msgspec
 from layer1.errors import Refused
 from layer1.files import private_directory, write_durably
 from layer1.ledger.genesis import Genesis, from_json, to_json
+from layer1.light import LightClient
 from layer1.storage.database import holds_password
 from wallet.keystore import Keystore
 
@@ -141,6 +143,22 @@ class Home:
     def history_path(self) -> Path:
         """The database."""
         return self.path / "wallet.db"
+
+    @property
+    def light_path(self) -> Path:
+        """What is believed of the ledger."""
+        return self.path / "ledger.light"
+
+    def light(self, *, keep: bool) -> LightClient:
+        """What this wallet believes of its ledger so far.
+
+        Args:
+            keep: Write what is learnt to the home. Only whoever holds the lock may.
+
+        Raises:
+            Refused: ``no_ledger``, or ``bad_light_file``.
+        """
+        return LightClient.load(self.genesis(), self.light_path, keep=keep)
 
     @property
     def control_path(self) -> Path:

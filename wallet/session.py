@@ -50,7 +50,8 @@ async def sign_from_savings(home: Home, recipient: bytes, amount: int, passphras
         LedgerUnreachable: Its clock is not known, so nothing was signed.
     """
     key, config = home.keystore().unlock_savings(passphrase), home.config()
-    async with LedgerClient(config.ledger_urls, home.genesis(), ca=config.ca) as ledger:
+    light = home.light(keep=False)
+    async with LedgerClient(config.ledger_urls, light.genesis, ca=config.ca, light=light) as ledger:
         transaction: Transaction = await ledger.new_transfer(key, recipient, amount)
     return SendSigned(transaction=encode(transaction).hex())
 

@@ -21,7 +21,8 @@ async def show_home(home: Home, contact: str | None, *, serving: bool) -> Wallet
         spending, savings = (AccountView(address=each, balance=None) for each in addresses)
         return WalletView(address=addresses[0], contact=contact, spending=spending, savings=savings, serving=serving)
     genesis, config = home.genesis(), home.config()
-    async with LedgerClient(config.ledger_urls, genesis, ca=config.ca) as ledger:
+    light = home.light(keep=False)
+    async with LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light) as ledger:
         first = await ledger.account(keystore.spending_address)
         last = await ledger.account(keystore.savings_address)
     return WalletView(

@@ -21,6 +21,7 @@ from layer1.api.event_views import EVENTS
 from layer1.api.limits import ApiLimits
 from layer1.api.resources import transactions as api_transactions
 from layer1.api.views import Submission, TransactionPage, payload_view
+from layer1.attack import AttackProof, verify_attack
 from layer1.block import Batch
 from layer1.codec import decode, encode
 from layer1.consensus import evidence as consensus_evidence
@@ -322,6 +323,12 @@ def _answer(name: str, kind: Any, use: Callable[[Any], object], *covers: str) ->
     return _codec(name, kind, *covers, then=use)
 
 
+def _attacks(rng: random.Random) -> bytes:
+    """Without handovers, which have a target of their own: two sides are large enough."""
+    sides = [generate.value(HeadProof, rng) for _ in range(2)]
+    return encode(AttackProof(GENESIS.chain_id, (), sides[0], sides[1]))
+
+
 TRUST = proof.Trust(GENESIS)
 
 
@@ -350,7 +357,20 @@ def _proofs() -> list[Target]:
             "layer1/client.py: OutputProof",
         ),
         _answer("handover", Handover, lambda found: LightClient(GENESIS).follow([found]), "layer1/reader.py: Handover"),
-        _answer("block proof", BlockProof, partial(proof.verify_block, TRUST), "layer1/client.py: BlockProof"),
+        _answer(
+            "block proof",
+            BlockProof,
+            partial(proof.verify_block, TRUST),
+            "layer1/client.py: BlockProof",
+            "layer1/reader.py: BlockProof",
+        ),
+        _codec(
+            "attack proof",
+            AttackProof,
+            "layer1/cli_light.py: AttackProof",
+            then=partial(verify_attack, GENESIS),
+            seeds=_attacks,
+        ),
     ]
 
 
@@ -405,7 +425,7 @@ def _layer1() -> list[Target]:
             lambda data: LightClient(GENESIS)._restore(data),
             CODEC,
             partial(generate.encoded, Saved),
-            ("layer1/light.py: Saved",),
+            ("layer1/light.py: Saved", "layer1/cli_light.py: Saved"),
         ),
         _codec(
             "evidence",

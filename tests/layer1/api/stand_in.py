@@ -68,6 +68,8 @@ class Chain:
         self.keys = list(REPLICAS)
         """Of every replica that ever was, by number."""
         self.trust = Trust(genesis)
+        self.step = 1
+        """Views from a block to the next."""
         self.signers = self._signers()
 
     def _signers(self) -> list[Signer]:
@@ -110,7 +112,7 @@ class Chain:
         """Of a block on the tip."""
         return Header(
             epoch=members.epoch,
-            view=self.tip.view + 1,
+            view=self.tip.view + self.step,
             height=self.tip.height + 1,
             parent=self.tip.id,
             clock=done.clock,
