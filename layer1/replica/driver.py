@@ -287,7 +287,12 @@ class Replica:
         """Warn while there is room, stop before there is none, and look again soon."""
         if self._is_over:
             return
-        room = disk.look(self._places, self.config.disk)
+        self._disk_timer = asyncio.get_running_loop().call_later(DISK_WATCH_S, self._watch_disk)
+        try:
+            room = disk.look(self._places, self.config.disk)
+        except OSError as error:  # what cannot be looked at cannot be written either, and that stops it
+            _log.warning("cannot tell how much room there is: %s", error)
+            return
         if room.is_over:
             self._fail(LocalError(room.reason()))
             return
@@ -296,7 +301,6 @@ class Replica:
         elif self._room is not None and self._room.is_low and not room.is_low:
             _log.info("there is room again on the disk of %s", room.path)
         self._room = room
-        self._disk_timer = asyncio.get_running_loop().call_later(DISK_WATCH_S, self._watch_disk)
 
     def _generation(self) -> int:
         assert self._journal is not None, "started"

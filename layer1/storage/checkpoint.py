@@ -91,12 +91,12 @@ def read_checkpoint(path: Path) -> Iterator[bytes] | None:
     """
     try:
         with path.open("rb") as file:
-            end = _check(file, path)
+            end, identity = _check(file, path), _identity(file)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LocalError(f"the checkpoint {path} cannot be read: {error}") from error
-    return _pieces(path, end)
+    return _pieces(path, end, identity)
 
 
 def _check(file: BinaryIO, path: Path) -> int:
@@ -118,8 +118,16 @@ def _check(file: BinaryIO, path: Path) -> int:
     return end - _LENGTH.size
 
 
-def _pieces(path: Path, end: int) -> Iterator[bytes]:
+def _identity(file: BinaryIO) -> tuple[int, int]:
+    """Of the file itself, whatever has its name now."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino
+
+
+def _pieces(path: Path, end: int, identity: tuple[int, int]) -> Iterator[bytes]:
     with path.open("rb") as file:
+        if _identity(file) != identity:
+            raise LocalError(f"the checkpoint {path} was replaced by a newer one while it was read; try again")
         if file.read(len(_MAGIC)) != _MAGIC:
             raise LocalError(f"{path} is no checkpoint that this version reads; start with --rebuild")
         while file.tell() < end:

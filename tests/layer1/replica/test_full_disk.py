@@ -81,6 +81,30 @@ async def test_a_warning_before_and_a_clean_stop_when_the_disk_is_full(
         assert replica.head().state.balance(BOB.public) == 7
 
 
+@pytest.mark.slow
+async def test_a_disk_that_cannot_be_looked_at_ends_neither_the_replica_nor_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = [disk._free(tmp_path)]
+
+    def look(_: Path) -> int:
+        if not free:
+            raise OSError(errno.EIO, "Input/output error")
+        return free[0]
+
+    monkeypatch.setattr(disk, "_free", look)
+    monkeypatch.setattr(driver, "DISK_WATCH_S", 0.01)
+    async with started(new_home(tmp_path)) as replica:
+        free.clear()
+        async with asyncio.timeout(5):
+            while "cannot tell how much room" not in caplog.text:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        await pay(replica, 1)
+        free.append(63 * MIB)
+        with pytest.raises(LocalError, match="is full"):
+            await asyncio.wait_for(replica.wait(), 5)
+
+
 # ------------------------------------------------------------------------------------------------------------- ENOSPC
 
 

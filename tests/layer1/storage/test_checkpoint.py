@@ -21,6 +21,19 @@ def write(path: Path, pieces: list[bytes]) -> None:
     assert file.publish() == path.stat().st_size
 
 
+def test_one_that_is_replaced_while_it_is_read_is_not_mixed_with_the_new_one(tmp_path: Path) -> None:
+    """An export beside a running replica: what was checked is not what has the name now."""
+    path = tmp_path / "checkpoint"
+    write(path, [b"old"] * 5)
+    found = read_checkpoint(path)
+    write(path, [b"a newer one"])
+    assert found is not None
+    with pytest.raises(LocalError, match=r"was replaced .* try again"):
+        next(found)
+    again = read_checkpoint(path)
+    assert again is not None and list(again) == [b"a newer one"]
+
+
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     assert read_checkpoint(path) is None
