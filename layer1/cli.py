@@ -23,6 +23,7 @@ from rich.table import Table
 
 from layer1 import logs
 from layer1.cli_evidence import evidence_app
+from layer1.cli_faults import SMALLEST, FaultModelOption, ReplicasOption, tolerance, warning
 from layer1.cli_light import light_app
 from layer1.cli_operating import register as register_operating
 from layer1.cli_status import register as register_status
@@ -60,7 +61,6 @@ app.add_typer(light_app, name="light")
 register_operating(app)
 register_status(app)
 
-ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, max=100, help="How many replicas; n > 3f.")]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Symbol, 2 to 8 capital letters.")]
 DecimalsOption = Annotated[int, typer.Option("--decimals", min=0, max=8, help="Digits behind the point.")]
 AllocateOption = Annotated[
@@ -73,12 +73,14 @@ HostOption = Annotated[str, typer.Option("--host", help="Address to listen on.")
 
 @app.command(
     epilog="Example: layer1 init ledger --replicas 4 --base-port 7000 --allocate wedge1...=100000, "
-    "then for each i: layer1 start --home ledger/replica-i"
+    "then for each i: layer1 start --home ledger/replica-i. Three machines in one's own racks, of which one may crash: "
+    "layer1 init ledger --fault-model omission --replicas 3"
 )
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New directory of the ledger.")],
     *,
-    replicas: ReplicasOption = 4,
+    replicas: ReplicasOption = None,
+    fault_model: FaultModelOption = "byzantine",
     name: Annotated[str, typer.Option("--name", help="The ledger's name.")] = "devnet",
     currency: CurrencyOption = "WDG",
     decimals: DecimalsOption = 2,
@@ -92,14 +94,22 @@ def init(
     """Make keys, genesis and configurations for a new ledger."""
     parameters = _parameters(heartbeat_ms, min_challenge_ms)
     plan = Plan(
-        replicas, name, Currency(currency, decimals), _allocations(allocate), parameters, host=host, base_port=base_port
+        replicas or SMALLEST[fault_model],
+        name,
+        Currency(currency, decimals),
+        _allocations(allocate),
+        parameters,
+        fault_model,
+        host,
+        base_port,
     )
     genesis = guarded(lambda: initialize(directory, plan), json=json)
     if json:
-        homes = [str(home_of(directory, i).resolve()) for i in range(replicas)]
+        homes = [str(home_of(directory, i).resolve()) for i in range(plan.replicas)]
         print_json({"chain_id": genesis.chain_id.hex(), "genesis": str(directory / "genesis.json"), "homes": homes})
         return
-    print(f"A ledger of {replicas} replicas, of which {genesis.replica_set.faults} may fail, is in {directory}.")
+    print(f"A ledger of {tolerance(plan.replicas, genesis.replica_set.faults, fault_model)} is in {directory}.")
+    print(warning(fault_model), end="")
     print(f"Chain {genesis.chain_id.hex()}. Each home holds a secret key: give every operator only their own.")
     print(f"Next: layer1 start --home {home_of(directory, 0)}")
 
@@ -132,12 +142,14 @@ def start(
 
 @app.command(
     epilog="Example: layer1 devnet ledger --allocate wedge1...=100000 --ready-file ledger/ready.json. Interrupt it to "
-    "stop all replicas; run it again to go on."
+    "stop all replicas; run it again to go on. With three replicas of which one may crash: layer1 devnet ledger "
+    "--fault-model omission"
 )
 def devnet(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the ledger; made if it is not there.")],
     *,
-    replicas: ReplicasOption = 4,
+    replicas: ReplicasOption = None,
+    fault_model: FaultModelOption = "byzantine",
     currency: CurrencyOption = "WDG",
     decimals: DecimalsOption = 2,
     allocate: AllocateOption = None,
@@ -150,7 +162,9 @@ def devnet(
     """Run all replicas of a ledger on this machine, on free ports, until interrupted."""
     if not (directory / "genesis.json").exists():
         parameters = _parameters(heartbeat_ms, min_challenge_ms)
-        plan = Plan(replicas, "devnet", Currency(currency, decimals), _allocations(allocate), parameters, host=host)
+        money, allocations = Currency(currency, decimals), _allocations(allocate)
+        count = replicas or SMALLEST[fault_model]
+        plan = Plan(count, "devnet", money, allocations, parameters, fault_model, host)
         guarded(lambda: initialize(directory, plan), json=json)
     run_guarded(_devnet(directory, ready_file, json), json=json)
 
@@ -242,6 +256,9 @@ def _show_devnet(net: Devnet, json: bool) -> None:
         print_json(described)
         return
     print(f"Chain {described['chain_id']}, genesis {described['genesis']}")
+    model = net.genesis.fault_model
+    print(f"{tolerance(len(net.children), net.genesis.replica_set.faults, model)}.")
+    print(warning(model), end="")
     table = Table("replica", "pid", "API", "link", box=None)
     for row in described["replicas"]:
         table.add_row(str(row["index"]), str(row["pid"]), row["api"], row["link"])

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from layer1.cli_faults import tolerance
 from layer1.console import (
     DEFAULT_API,
     EXIT_FAILED,
@@ -50,9 +51,11 @@ def _status(
     health = assess(rows, bounds)
     if json:
         told = {"state": health.state, "summary": health.summary, "act": health.act, "findings": health.findings}
-        print_json({"health": told, "replicas": rows})
+        print_json({"health": told, "fault_model": bounds and bounds.fault_model, "replicas": rows})
     else:
         _tell(health, rows)
+        if bounds is not None:
+            print(f"{tolerance(bounds.replicas, bounds.faults, bounds.fault_model)}.")
     if health.state is State.UNKNOWN:
         raise typer.Exit(EXIT_UNREACHABLE)
     if check and health.state is not State.HEALTHY:
@@ -128,10 +131,12 @@ async def _bounds(http: aiohttp.ClientSession, apis: list[str]) -> Bounds | None
     for api in apis:
         found = await get_json(http, f"{api}/genesis")
         parameters, replicas = _table_in(found, "parameters"), found.get("replicas")
-        numbers = [_number(found.get("quorum"))]
+        numbers = [_number(found.get(name)) for name in ("quorum", "faults")]
         numbers += [_number(parameters.get(name)) for name in ("heartbeat_ms", "view_timeout_ms")]
         if isinstance(replicas, list) and all(number is not None for number in numbers):
-            return Bounds(len(replicas), *(number or 0 for number in numbers))
+            quorum, faults, heartbeat_ms, view_timeout_ms = (number or 0 for number in numbers)
+            model = str(found.get("fault_model"))
+            return Bounds(len(replicas), quorum, heartbeat_ms, view_timeout_ms, faults, model)
     return None
 
 

@@ -64,6 +64,7 @@ class Plan:
     allocations: tuple[Allocation, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
     fault_model: FaultModel = "byzantine"
+    """`omission` only where none of the replicas can lie: n > 2f suffices then, and one liar can fork the ledger."""
     host: str = "127.0.0.1"
     base_port: int = 0
     """Replica i listens on base_port + 2i for links and on the next one for HTTP; 0 leaves the choice to a devnet."""

@@ -17,6 +17,12 @@ MANY_BLOCKS = 50
 MANY_WAITING = 1_000
 """Blocks and transactions that the database lacks: more than it takes in a moment."""
 
+FORKED = (
+    "a replica contradicted itself, where none may lie: this ledger may have forked. Stop paying on it, keep all homes "
+    "as they are, and compare the ids of their blocks (`layer1 export`)."
+)
+"""Of a ledger for omission faults."""
+
 Row = Mapping[str, Any]
 
 
@@ -48,6 +54,9 @@ class Bounds:
     quorum: int
     heartbeat_ms: int
     view_timeout_ms: int
+    faults: int = 0
+    """So many may fail."""
+    fault_model: str = "byzantine"
 
     @property
     def patience_ms(self) -> int:
@@ -82,6 +91,8 @@ def assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
         return Health(State.UNKNOWN, "no replica answers.", tuple(f"{row['api']}: {row['error']}" for row in rows))
     findings = [*_missing(rows), *(said for row in answering for said in _of_one(row)), *_links(answering)]
     findings += _releases(answering)
+    if bounds.fault_model == "omission" and any(row["marked"] for row in answering):
+        findings.insert(0, FORKED)
     voting = [row for row in answering if not _is_out(row)]
     count = f"{len(voting)} of {bounds.replicas} replicas take part"
     if len(voting) < bounds.quorum:

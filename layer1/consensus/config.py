@@ -89,6 +89,11 @@ class Config:
         return quorum.faulty(len(self.replicas), self.fault_model)
 
     @property
+    def liars(self) -> int:
+        """The most replicas that may lie: one more of them that say the same are to be believed."""
+        return quorum.liars(len(self.replicas), self.fault_model)
+
+    @property
     def quorum(self) -> int:
         """q: votes in a certificate."""
         return quorum.quorum(len(self.replicas), self.fault_model)

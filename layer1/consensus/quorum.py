@@ -21,6 +21,11 @@ def faulty(replicas: int, model: FaultModel) -> int:
     return (replicas - 1) // (3 if model == "byzantine" else 2)
 
 
+def liars(replicas: int, model: FaultModel) -> int:
+    """The most replicas that may say what is not so: f, or none at all where all faults are omissions."""
+    return faulty(replicas, model) if model == "byzantine" else 0
+
+
 def quorum(replicas: int, model: FaultModel) -> int:
     """Votes in a certificate: q = n - f."""
     return replicas - faulty(replicas, model)

@@ -129,7 +129,7 @@ class ReplicaCore:
         self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
         self.batches = BatchStore(genesis.parameters)
         self.catchup = CatchUpState(self.application.trust, index)
-        self.generations = Generations(self.config.faulty)
+        self.generations = Generations(self.config.liars)
         self.evidence = EvidenceBook()
         self._key = key
         self._consensus: Consensus | None = None
@@ -546,7 +546,7 @@ class ReplicaCore:
         self._ahead = of_later_epochs(records, replicas.epoch)
         votes = replicas.epoch >= self._first_epoch and not self.is_fenced_off
         self.config, self._members = consensus_config(self.genesis, replicas), replicas
-        self.generations.faulty = self.config.faulty
+        self.generations.liars = self.config.liars
         own = replicas.number_of(self._key.public)
         known = number_in(self.application.trust.sets, self._key.public)
         self.index = self.index if known is None else known

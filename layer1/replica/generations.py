@@ -16,12 +16,17 @@ from layer1.replica.rejoin import REJOINING
 class Generations:
     """What this replica knows of journals."""
 
-    def __init__(self, faulty: int) -> None:
+    def __init__(self, liars: int) -> None:
+        """Begin.
+
+        Args:
+            liars: The most replicas that may lie, see :func:`layer1.consensus.quorum.liars`.
+        """
         self.own = 1
         """Of our journal."""
         self.peers: dict[int, int] = {}
         """The highest seen of each peer's."""
-        self.faulty = faulty
+        self.liars = liars
         self._outdated_by: set[int] = set()
         """Peers that saw a higher generation of our journal."""
 
@@ -40,7 +45,9 @@ class Generations:
         return encode(Standing(known, 0, ()))
 
     def hear(self, peer: int, report: Standing) -> None:
-        """More than f peers saw a newer journal of ours, so one of them is honest: this one is an old copy.
+        """More peers than may lie saw a newer journal of ours: this one is an old copy.
+
+        Of three replicas with omission faults a single one may be there to say so, and need not be doubted.
 
         Raises:
             LocalError: It must not be used.
@@ -49,7 +56,7 @@ class Generations:
             self._outdated_by.discard(peer)
             return
         self._outdated_by.add(peer)
-        if len(self._outdated_by) > self.faulty:
+        if len(self._outdated_by) > self.liars:
             raise LocalError(
                 f"this replica runs on an old copy of its journal: it has generation {self.own}, the replicas "
                 f"{sorted(self._outdated_by)} saw a later one. What it signed since is not known here. Put the newest "

@@ -14,7 +14,8 @@ and views never go back, so each honest voter reports a term of at least T - 1. 
 the n - 1 others g <= f - 1 are faulty, at least q - 1 - g of the voters and q - g of the reporters are honest others,
 and those are n - 1 - g in all: so 2q - n - g >= n - 3f + 1 > 0 of them are both. Hence v lies in T - 1 or later, and
 the first vote comes in T + 1 or later. A faulty reporter cannot push v up: certificates prove that views were entered.
-With omission faults nobody lies, g is 0, and 2q - n > 0.
+With omission faults nobody lies, g is 0, and 2q - n > 0. If l <= f replicas, this one included, lost their journals and
+report nothing yet, q - l of the voters and all q reporters are among the n - l others: again 2q - n of them are both.
 
 A peer that rejoined itself and may not vote yet reports no view: what it has forgotten, its view does not show.
 
@@ -32,7 +33,8 @@ in the epochs in which it was. Then it does not count towards f, which g may be,
 refuses its links. A liar could report the largest number there is, and end this replica's generations: nothing proves
 a generation. So a report counts only up to `MAX_RISE` above the f-th highest, which some honest peer reached: at most
 f - 1 lie. An honest report cannot be that far above another honest one, since each rejoining raises it by one or, by a
-lie, by `MAX_RISE`, and tells at least q peers. At this pace the numbers last for 2^43 rejoinings.
+lie, by `MAX_RISE`, and tells at least q peers. At this pace the numbers last for 2^43 rejoinings. With omission faults
+there are no lies, and the bound never cuts off anything.
 
 Source: docs/design/consensus.md, "Persist before sending"; decision 015.
 Deviation: the specification took the (f+1)-th highest of unproven views. That fails from n = 7 on (decision 015).

@@ -105,6 +105,28 @@ def test_init_speaks_to_people(tmp_path: Path) -> None:
     assert "layer1 start --home" in text
 
 
+def test_init_asks_how_replicas_may_fail(tmp_path: Path) -> None:
+    """Three replicas by default where none may lie; and it says what that costs."""
+    code, text = run("init", tmp_path / "o", "--fault-model", "omission")
+    assert code == 0
+    assert "3 replicas, of which 1 may crash or be silent, and none may lie (omission)" in text
+    assert "can fork this ledger" in text
+    genesis = read_genesis(tmp_path / "o" / "genesis.json")
+    assert (genesis.fault_model, len(genesis.replicas), genesis.replica_set.quorum) == ("omission", 3, 2)
+    code, text = run("init", tmp_path / "b")
+    assert code == 0 and "4 replicas, of which 1 may fail in any way (byzantine)" in text
+    assert "fork" not in text
+    assert "1 replica, of which none may fail" in run("init", tmp_path / "one", "--replicas", "1")[1]
+    assert run("init", tmp_path / "n", "--fault-model", "none")[0] == 2
+    assert "--fault-model omission" in " ".join(run("devnet", "--help")[1].split())
+
+
+def test_inspect_shows_how_replicas_may_fail(tmp_path: Path) -> None:
+    run("init", tmp_path / "l", "--fault-model", "omission", "--replicas", "5")
+    code, text = run("inspect", tmp_path / "l" / "replica-0")
+    assert code == 0 and "fault model: omission" in text and "faults: 2" in text
+
+
 def test_a_second_init_is_refused(tmp_path: Path) -> None:
     run("init", tmp_path / "l", "--replicas", "1")
     code, text = run("init", tmp_path / "l", "--replicas", "1", "--json")

@@ -115,3 +115,12 @@ def test_nobody_answers_is_said_once_and_has_its_exit_code() -> None:
     assert code == 3
     assert text.startswith("UNKNOWN: no replica answers.") and text.strip().endswith("--api URL.")
     assert run("status", "--api", "http://127.0.0.1:1", "--check")[0] == 3
+
+
+def test_where_none_may_lie_a_contradiction_is_an_alarm() -> None:
+    """Model: with n > 2f one liar can fork the ledger; with n > 3f it is one of those that may fail."""
+    rows = [row(i, marked=i == 1) for i in range(3)]
+    told = assess(rows, Bounds(3, 2, 10_000, 1_000, 1, "omission"))
+    assert told.state is State.DEGRADED and "this ledger may have forked" in told.findings[0]
+    assert not any("forked" in finding for finding in assess(rows, Bounds(3, 3, 10_000, 1_000)).findings)
+    assert not assess([row(i) for i in range(3)], Bounds(3, 2, 10_000, 1_000, 1, "omission")).findings

@@ -1,4 +1,7 @@
-"""Kinds of runs: a ledger by itself, and wallets over a ledger. By default a seed says which it is, as all else."""
+"""Kinds of runs: a ledger by itself, with liars or with omission faults alone, and wallets over a ledger.
+
+By default a seed says which it is, as all else.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Protocol
 
 from tests.simulation.groups.scenario import run_groups
 from tests.simulation.result import Result
-from tests.simulation.scenario import run
+from tests.simulation.scenario import run, run_omission
 
 
 class RunKind(Protocol):
@@ -19,9 +22,13 @@ class RunKind(Protocol):
 
 
 def run_any(seed: int, *, keep_trace: bool = False) -> Result:
-    """Every third seed has wallets: such a run takes about as long as two others."""
-    return (run_groups if seed % 3 == 2 else run)(seed, keep_trace=keep_trace)
+    """Every third seed has wallets: such a run takes about as long as two others. Every sixth has omission faults."""
+    if seed % 3 == 2:
+        return run_groups(seed, keep_trace=keep_trace)
+    return (run_omission if seed % 6 == 1 else run)(seed, keep_trace=keep_trace)
 
 
-KINDS: Mapping[str, RunKind] = MappingProxyType({"all": run_any, "ledger": run, "groups": run_groups})
+KINDS: Mapping[str, RunKind] = MappingProxyType(
+    {"all": run_any, "ledger": run, "omission": run_omission, "groups": run_groups}
+)
 """By the name that the command line has for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from layer1.consensus.quorum import FaultModel
 from layer1.crypto import SigningKey
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters
 from tests.layer1.ledger.world import key
@@ -23,7 +24,7 @@ def replica_key(index: int) -> SigningKey:
 
 
 @cache
-def genesis(replicas: int, term_views: int) -> Genesis:
+def genesis(replicas: int, term_views: int, fault_model: FaultModel = "byzantine") -> Genesis:
     """The genesis of all runs of this shape. One per shape, so that processes remember checks from run to run."""
     return Genesis(
         name="simulated",
@@ -31,7 +32,7 @@ def genesis(replicas: int, term_views: int) -> Genesis:
         currency=Currency("WDG", 2),
         allocations=tuple(Allocation(person.public, FUNDS) for person in PEOPLE),
         replicas=tuple(replica_key(index).public for index in range(replicas)),
-        fault_model="byzantine",
+        fault_model=fault_model,
         wall_time=START_WALL_MS,
         parameters=Parameters(
             drift_bound_ms=500,

@@ -1,9 +1,9 @@
 """One seed, one run: which network, which faults, a safety phase, then a liveness phase.
 
-In the safety phase anything may happen, to any number of replicas, but at most f are Byzantine. Then the network heals,
-all honest replicas run, the Byzantine ones go on, and everything that clients submitted must be final everywhere, or
-dead, within the bound of
-`checkers.liveness`.
+In the safety phase anything may happen, to any number of replicas, but at most f are Byzantine, lose their disk, or
+crash for good; under omission faults nobody is Byzantine, and f is almost a half. Then the network heals, all other
+honest replicas run, the Byzantine ones go on, and everything that clients submitted must be final everywhere, or dead,
+within the bound of `checkers.liveness`.
 
 Source: docs/design/style.md, "How their tests read".
 """
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from layer1.consensus import quorum
+from layer1.consensus.quorum import FaultModel
 from layer1.ledger.genesis import Genesis
 from layer1.replica.catchup import RECENT_BLOCKS
 from layer1.replica.checkpoints import CheckpointPolicy
@@ -52,12 +54,15 @@ class Options:
     """Byzantine replicas by index."""
     checkpoint_blocks: int = 5_000
     """Between two checkpoints of a replica."""
-    lost: int | None = None
-    """An honest replica that loses its disk, and rejoins; it counts towards f."""
+    lost: tuple[int, ...] = ()
+    """Honest replicas that lose their disks, and rejoin; they count towards f."""
+    gone: tuple[int, ...] = ()
+    """Honest replicas that crash for good; they count towards f."""
     late: int | None = None
     """An honest replica that is away for most of the safety phase."""
     pause_ms: int = 300
     """Mean time between two acts of one client."""
+    fault_model: FaultModel = "byzantine"
 
     @classmethod
     def from_seed(cls, seed: int) -> Options:
@@ -78,8 +83,31 @@ class Options:
             faults=tuple(kinds),
             roles=tuple((index, random.choice(sorted(ROLES))) for index in sorted(byzantine)),
             checkpoint_blocks=random.choice((3, 10, 5_000)),
-            lost=random.choice(others) if may_lose else None,
+            lost=(random.choice(others),) if may_lose else (),
             pause_ms=random.choice((150, 300, 800)),
+        )
+        return options.with_a_late_one(random) if random.random() < LATE else options
+
+    @classmethod
+    def with_omission(cls, seed: int) -> Options:
+        """The run that a seed stands for under omission faults: nobody lies, and f is almost a half."""
+        random = Random(f"{seed}/omission options")
+        replicas = random.choice((3, 3, 3, 5, 7))
+        f = quorum.faulty(replicas, "omission")
+        failing = random.sample(range(replicas), random.choice((0, 1, f, f)))
+        lost = random.randint(0, len(failing))
+        options = cls(
+            seed=seed,
+            replicas=replicas,
+            term_views=random.choice((1, 3, 8, 64)),
+            duration_ms=random.randint(2_000, 8_000),
+            profile=random.choice(PROFILES),
+            faults=tuple(random.sample(sorted(KINDS), random.choice((0, 1, 1, 2, 2, 3, 5)))),
+            checkpoint_blocks=random.choice((3, 10, 5_000)),
+            lost=tuple(sorted(failing[:lost])),
+            gone=tuple(sorted(failing[lost:])),
+            pause_ms=random.choice((150, 300, 800)),
+            fault_model="omission",
         )
         return options.with_a_late_one(random) if random.random() < LATE else options
 
@@ -94,19 +122,21 @@ class Options:
             profile=CALM,
             faults=self.faults[:1],
             roles=roles,
-            lost=None,
+            lost=(),
+            gone=(),
             late=random.choice(honest),
             pause_ms=25,
         )
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {index}" for index, role in self.roles) or "nobody Byzantine"
-        roles += "" if self.lost is None else f", {self.lost} loses its disk"
+        roles += "".join(f", {index} loses its disk" for index in self.lost)
+        roles += "".join(f", {index} crashes for good" for index in self.gone)
         roles += "" if self.late is None else f", {self.late} comes late"
         return (
-            f"seed {self.seed}: {self.replicas} replicas, terms of {self.term_views}, {self.profile.name} network, "
-            f"{self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, faults: "
-            f"{', '.join(self.faults) or 'none'}; {roles}"
+            f"seed {self.seed}: {self.replicas} replicas, {self.fault_model} faults, terms of {self.term_views}, "
+            f"{self.profile.name} network, {self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, "
+            f"faults: {', '.join(self.faults) or 'none'}; {roles}"
         )
 
 
@@ -121,6 +151,7 @@ class Scenario:
         honest = [index for index in range(options.replicas) if index not in byzantine]
         checkers = self.make_checkers(honest)
         (self.liveness,) = [checker for checker in checkers if isinstance(checker, Liveness)]
+        self.liveness.gone = frozenset(options.gone)
         self.checkers = Checkers(checkers)
         self.replicas = [
             Replica(
@@ -144,7 +175,7 @@ class Scenario:
 
     def make_genesis(self, options: Options) -> Genesis:
         """Of the ledger."""
-        return genesis(options.replicas, options.term_views)
+        return genesis(options.replicas, options.term_views, options.fault_model)
 
     def make_checkers(self, honest: Sequence[int]) -> list[Checker]:
         """All that judges these replicas, and what they serve."""
@@ -182,20 +213,30 @@ class Scenario:
             replica.start()
             if replica.role is not None:
                 replica.role.begin()
-        if self.options.lost is not None:
-            self._lose_disks(self.replicas[self.options.lost], end_us)
+        random = self.world.random("lost disk")
+        for index in self.options.lost:
+            self._lose_disks(self.replicas[index], random, end_us)
+        for index in self.options.gone:
+            self._crash_for_good(self.replicas[index], end_us)
         if self.options.late is not None:
             self._send_away(self.replicas[self.options.late], end_us)
         self.workload.start()
         faults.start(self.options.faults)
         self.world.run(end_us)
 
-    def _lose_disks(self, replica: Replica, end_us: int) -> None:
-        random = self.world.random("lost disk")
+    def _lose_disks(self, replica: Replica, random: Random, end_us: int) -> None:
         for _ in range(random.choice((1, 1, 2))):
             lost_us = random.randint(0, end_us)
             self.world.schedule(lost_us, replica.lose_disk)
             self.world.schedule(lost_us + random.randint(1, 1_000) * MS, replica.start)
+
+    def _crash_for_good(self, replica: Replica, end_us: int) -> None:
+        def crash() -> None:
+            replica.away = True
+            replica.kill()
+            self.world.stats["gone for good"] += 1
+
+        self.world.schedule(self.world.random(f"gone {replica.index}").randint(0, end_us), crash)
 
     def _send_away(self, replica: Replica, end_us: int) -> None:
         random = self.world.random("late")
@@ -221,7 +262,7 @@ class Scenario:
         self.network.profile = CALM
         self._faults.heal()
         timeouts = [replica.core.consensus.status()["view_timeout_ms"] for replica in self.honest if replica.is_running]
-        faulty = len(self.options.roles) + (self.options.lost is not None)
+        faulty = len(self.options.roles) + len(self.options.lost) + len(self.options.gone)
         self.checkers.healed(start_us, max(timeouts, default=0), faulty)
         running = [replica for replica in self.honest if replica.is_running]
         self.workload.probe(running)
@@ -240,3 +281,8 @@ class Scenario:
 def run(seed: int, *, keep_trace: bool = False) -> Result:
     """The run of a seed."""
     return Scenario(Options.from_seed(seed), keep_trace=keep_trace).run()
+
+
+def run_omission(seed: int, *, keep_trace: bool = False) -> Result:
+    """The run of a seed in which all faults are omissions."""
+    return Scenario(Options.with_omission(seed), keep_trace=keep_trace).run()

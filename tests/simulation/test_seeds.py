@@ -10,8 +10,9 @@ from random import Random
 import pytest
 
 from layer1.replica.catchup import RECENT_BLOCKS
+from tests.simulation.kinds import run_any
 from tests.simulation.result import Result
-from tests.simulation.scenario import Options, Scenario, run
+from tests.simulation.scenario import Options, Scenario, run, run_omission
 
 FOUND = {
     142: "what became final while its signatures were verified was packed again, and then called dead",
@@ -23,6 +24,7 @@ FOUND = {
 the simulator; these were of its first day."""
 
 SEEDS = range(60)
+OMISSION_SEEDS = range(15)
 
 
 @cache
@@ -34,6 +36,20 @@ def outcome(seed: int) -> Result:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_seed_finds_a_violation(seed: int) -> None:
     result = outcome(seed)
+    assert not result.error, f"{result.options}: {result.error}"
+    assert result.height >= 1
+
+
+@cache
+def outcome_of_omission(seed: int) -> Result:
+    return run_omission(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", OMISSION_SEEDS)
+def test_no_seed_finds_a_violation_where_nobody_lies(seed: int) -> None:
+    """Model: n > 2f suffices for omission faults."""
+    result = outcome_of_omission(seed)
     assert not result.error, f"{result.options}: {result.error}"
     assert result.height >= 1
 
@@ -61,10 +77,33 @@ def test_whatever_may_fail_does() -> None:
 
 
 @pytest.mark.slow
+def test_whatever_may_fail_does_where_nobody_lies() -> None:
+    """All faults are omissions, at three, five and seven replicas, and up to f of them never come back whole."""
+    stats: Counter[str] = Counter()
+    for seed in OMISSION_SEEDS:
+        stats.update(outcome_of_omission(seed).stats)
+    chosen = [Options.with_omission(seed) for seed in OMISSION_SEEDS]
+    assert {options.replicas for options in chosen} == {3, 5, 7}
+    for options in chosen:
+        assert options.fault_model == "omission" and not options.roles
+        assert len(options.lost) + len(options.gone) <= (options.replicas - 1) // 2
+    for what in ("gone for good", "lost disks", "rejoined", "cuts", "lost messages", "kills", "output ok"):
+        assert stats[what] > 0, f"{what}: {stats[what]}"
+    assert not stats["accusations"] and not stats["equivocations"]
+
+
+def test_both_fault_models_have_their_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--seeds` and continuous integration run both: liars in half of the seeds, omission faults alone in a sixth."""
+    for kind in ("run", "run_omission", "run_groups"):
+        monkeypatch.setattr(f"tests.simulation.kinds.{kind}", lambda seed, keep_trace, kind=kind: kind)
+    assert Counter(map(run_any, range(60))) == {"run": 30, "run_omission": 10, "run_groups": 20}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_replica_further_behind_than_memory_reaches_catches_up_from_storage(seed: int) -> None:
     """However far behind (consensus.md, "Catching up")."""
-    options = replace(Options.from_seed(seed), replicas=4, roles=(), faults=(), lost=None)
+    options = replace(Options.from_seed(seed), replicas=4, roles=(), faults=(), lost=())
     result = Scenario(options.with_a_late_one(Random(seed))).run()
     assert not result.error, f"{result.options}: {result.error}"
     assert result.stats["behind all memory"] == 1

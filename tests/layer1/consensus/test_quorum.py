@@ -33,6 +33,14 @@ def test_two_quorums_meet(n: int, model: FaultModel) -> None:
     assert shared > (quorum.faulty(n, model) if model == "byzantine" else 0)
 
 
+@given(st.integers(1, 200), MODELS)
+def test_one_more_than_may_lie_can_be_asked(n: int, model: FaultModel) -> None:
+    """Whoever believes so many that say the same can find them, though f are silent; nobody lies under omission."""
+    liars = quorum.liars(n, model)
+    assert liars == (quorum.faulty(n, model) if model == "byzantine" else 0)
+    assert liars + 1 <= quorum.faulty(n, model) + 1 <= quorum.quorum(n, model)
+
+
 @given(st.integers(0, 10_000), st.integers(1, 64), st.integers(1, 20))
 def test_terms_partition_the_views(view: int, term_views: int, n: int) -> None:
     """leader(view) = replicas[(view // L) mod n]; a term is L views in a row with one leader."""

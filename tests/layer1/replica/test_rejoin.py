@@ -13,6 +13,7 @@ from layer1.codec import decode
 from layer1.consensus.certificates import Signer, Vote, notarization, nullification, view_of
 from layer1.consensus.config import Config
 from layer1.consensus.messages import Certificate, Finalize, Notarize, Nullify, Proposal, View
+from layer1.consensus.quorum import FaultModel
 from layer1.consensus.records import decode_record as decode_consensus
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError, RemoteError
@@ -62,9 +63,10 @@ class Peers:
         return Standing(generation, view, self.entry(view))
 
 
-def peers(n: int, term_views: int = 1) -> Peers:
+def peers(n: int, term_views: int = 1, model: FaultModel = "byzantine") -> Peers:
     keys = tuple(key.public for key in SIGNING_KEYS[:n])
-    return Peers(replace(GENESIS, replicas=keys, parameters=replace(GENESIS.parameters, term_views=term_views)))
+    parameters = replace(GENESIS.parameters, term_views=term_views)
+    return Peers(replace(GENESIS, replicas=keys, parameters=parameters, fault_model=model))
 
 
 def outcome(world: Peers, reports: dict[int, Standing], lost: int = 0) -> Rejoined | None:
@@ -78,14 +80,20 @@ def outcome(world: Peers, reports: dict[int, Standing], lost: int = 0) -> Rejoin
 # ------------------------------------------------------------------------------------------------------- the argument
 
 
+SIZES: list[tuple[int, FaultModel]] = [
+    (4, "byzantine"), (7, "byzantine"), (10, "byzantine"), (3, "omission"), (5, "omission"), (7, "omission"),
+]  # fmt: skip
+
+
 @st.composite
 def losses(draw: st.DrawFn) -> tuple[Peers, View, dict[int, View], set[int]]:
     """A replica 0 that was lost: the last view it can have voted in, where its peers are, and which of them lie."""
-    n, term_views = draw(st.sampled_from([4, 7, 10])), draw(st.sampled_from([1, 3, 64]))
-    world = peers(n, term_views)
+    n, model = draw(st.sampled_from(SIZES))
+    term_views = draw(st.sampled_from([1, 3, 64]))
+    world = peers(n, term_views, model)
     config = world.config
     others = list(range(1, n))
-    liars = set(draw(st.permutations(others))[: config.faulty - 1])
+    liars = set(draw(st.permutations(others))[: max(0, config.liars - 1)])
     term = draw(st.integers(1, 5))
     first = config.first_view(term * term_views)
     nullified = draw(st.booleans())
@@ -112,7 +120,7 @@ def reports_of(world: Peers, views: dict[int, View], liars: set[int], data: st.D
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_it_votes_in_no_term_in_which_it_can_have_voted(data: st.DataObject) -> None:
-    """ "It votes in no term in which it can have voted before", n = 4, 7, 10, whoever votes, reports and lies."""
+    """ "It votes in no term in which it can have voted before", whoever votes, reports and (byzantine) lies."""
     world, last_voted, views, liars = data.draw(losses())
     reports = reports_of(world, views, liars, data)
     found = outcome(world, reports)

@@ -96,7 +96,7 @@ class Checker:
         Args:
             now_us: When.
             timeout_ms: No view of an honest replica lasts longer now.
-            faulty: Replicas that are Byzantine, or may not vote yet since they lost their disk.
+            faulty: Replicas that are Byzantine, are gone, or may not vote yet since they lost their disk.
         """
 
     def promised(self, transaction: Transaction) -> None:

@@ -55,6 +55,8 @@ class Liveness(Checker):
 
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
+        self.gone: frozenset[int] = frozenset()
+        """Replicas that crashed for good: of them nothing is asked any more."""
         self.bound_us = 0
         """Of the liveness phase, from the moment in which the network healed."""
         self._config = consensus_config(genesis, genesis.replica_set)
@@ -84,7 +86,7 @@ class Liveness(Checker):
     def unsettled(self) -> Iterable[str]:
         """What has not ended yet."""
         for name, transaction in self._promised.items():
-            for replica in sorted(self.honest):
+            for replica in sorted(self.honest - self.gone):
                 dead = transaction.valid_until_ms < self._clock[replica]
                 if not dead and name not in self._final[replica]:
                     yield f"{name.hex()[:6]} is not final at replica {replica}"

@@ -21,6 +21,8 @@ from random import Random
 
 from msgspec import structs
 
+from layer1.consensus import quorum
+from layer1.consensus.quorum import FaultModel
 from layer1.ledger.genesis import Allocation, Genesis
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
@@ -57,14 +59,16 @@ WALLET_FUNDS = 10_000
 """What each wallet has at first, minor units."""
 HARMLESS = ("break", "mute", "split", "slow disk")
 """Faults of wallets that keep none of them from the ledger."""
+OMISSION = 0.15
+"""Part of the seeds whose ledger is made for omission faults."""
 MOST_WALLETS = 4
 """Of one run."""
 
 
 @cache
-def wallets_genesis(replicas: int, term_views: int) -> Genesis:
+def wallets_genesis(replicas: int, term_views: int, fault_model: FaultModel = "byzantine") -> Genesis:
     """The genesis of all runs of this shape."""
-    base = genesis(replicas, term_views)
+    base = genesis(replicas, term_views, fault_model)
     wallets = tuple(Allocation(wallet_keys(i).spending.public, WALLET_FUNDS) for i in range(MOST_WALLETS))
     return structs.replace(base, name="wallets", allocations=base.allocations + wallets)
 
@@ -118,13 +122,20 @@ class GroupOptions(Options):
             wallet_roles=tuple((i, random.choice(sorted(ROLES))) for i in sorted(dishonest)),
             user_pause_ms=random.choice((30, 100, 300)),
         )
-        return options._tightened() if random.random() < 0.25 else options
+        options = options._tightened() if random.random() < 0.25 else options
+        return options._with_omission_alone(random) if random.random() < OMISSION else options
 
     def _tightened(self) -> GroupOptions:
         """The same, longer than a challenge period, with no fault that rule 18 does not count on."""
         kept = tuple(kind for kind in self.wallet_faults if kind in HARMLESS)
         calm = replace(self, profile=CALM, faults=(), wallet_faults=kept, tight=True)
         return replace(calm, duration_ms=30_000 + 2 * self.duration_ms, user_pause_ms=500)
+
+    def _with_omission_alone(self, random: Random) -> GroupOptions:
+        """The same over a ledger of which f crash for good, and nobody lies."""
+        replicas = random.choice((3, 3, 5))
+        gone = random.sample(range(replicas), random.choice((0, quorum.faulty(replicas, "omission"))))
+        return replace(self, replicas=replicas, roles=(), gone=tuple(sorted(gone)), fault_model="omission")
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {index}" for index, role in self.wallet_roles) or "nobody dishonest"
@@ -158,7 +169,7 @@ class GroupScenario(Scenario):
 
     def make_genesis(self, options: Options) -> Genesis:
         """With money for the wallets."""
-        return wallets_genesis(options.replicas, options.term_views)
+        return wallets_genesis(options.replicas, options.term_views, options.fault_model)
 
     @property
     def period_ms(self) -> int:

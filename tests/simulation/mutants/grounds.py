@@ -17,7 +17,7 @@ from tests.layer1.consensus.scenarios import LivenessError, chaos
 from tests.simulation.byzantine.role import Role, read
 from tests.simulation.flood.scenario import Flood
 from tests.simulation.flood.scenario import Options as Flooding
-from tests.simulation.kernel import MS
+from tests.simulation.kernel import MS, Action
 from tests.simulation.mutants.registry import Ground
 from tests.simulation.network import CALM, PROFILES
 from tests.simulation.scenario import Options, Scenario
@@ -120,7 +120,42 @@ def flooded(name: str, **changes: Any) -> Ground:
 
 def _four(**changes: Any) -> dict[str, Any]:
     """Four replicas that nothing happens to but what is named."""
-    return {"replicas": 4, "faults": (), "roles": (), "lost": None, "late": None, **changes}
+    return {"replicas": 4, "faults": (), "roles": (), "lost": (), "gone": (), "late": None, **changes}
+
+
+def _omission(seed: int) -> str:
+    """Whole replicas among which nobody lies, as `tests.simulation --kind omission` runs them."""
+    return Scenario(Options.with_omission(seed)).run().error
+
+
+def _on_the_word_of_one(seed: int) -> str:
+    """Of three replicas 2 hears of nothing; then 0 loses its disk, and can ask nobody but 2."""
+
+    class Forgotten(Scenario):
+        def safety_phase(self) -> None:
+            first, other, behind = ([replica.name] for replica in self.replicas)
+            half_us = self.options.duration_ms * MS // 2
+            mends = self._cut(behind, first + other)
+
+            def mend() -> None:
+                for each in mends:
+                    each()
+
+            def turn() -> None:
+                mend()
+                self.replicas[0].lose_disk()
+                mends[:] = self._cut(other, first + behind)
+                self.world.after(MS, self.replicas[0].start)
+
+            self.world.schedule(half_us, turn)
+            self.world.schedule(2 * half_us, mend)
+            super().safety_phase()
+
+        def _cut(self, some: list[str], others: list[str]) -> list[Action]:
+            return [self.network.cut(some, others), self.network.cut(others, some)]
+
+    changes = _four(replicas=3, term_views=1, profile=CALM, duration_ms=8_000, pause_ms=100)
+    return Forgotten(replace(Options.with_omission(seed), **changes)).run().error
 
 
 WHOLE = whole()
@@ -149,4 +184,6 @@ FLOODER = flooded("a flood, one floods along", byzantine="flooder")
 CENSOR = flooded("a flood, blocks are full, one leaves reports out", groups=2_000, scarce="blocks", byzantine="censor")
 LATE = Ground("whole replicas, one late, one forges", _with_a_late_one)
 TWINS = Ground("twins", _twins)
+OMISSION = Ground("whole replicas, omission faults", _omission)
+FORGOTTEN = Ground("whole replicas, one of three lost its disk, one is behind, one is cut off", _on_the_word_of_one)
 LONG_NIGHT = Ground("whole replicas, all down for a while", _after_a_long_night)

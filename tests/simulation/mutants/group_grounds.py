@@ -12,7 +12,8 @@ from tests.simulation.network import CALM, PROFILES
 WIDE = next(profile for profile in PROFILES if profile.name == "wide")
 """Something is always on its way there."""
 CALM_LEDGER: dict[str, Any] = {
-    "replicas": 4, "term_views": 64, "profile": CALM, "faults": (), "roles": (), "pause_ms": 10_000,
+    "replicas": 4, "fault_model": "byzantine", "term_views": 64, "profile": CALM, "faults": (), "roles": (), "gone": (),
+    "pause_ms": 10_000,
 }  # fmt: skip
 """What happens to replicas has its own mutants."""
 BUSY: dict[str, Any] = {
