@@ -169,6 +169,22 @@ def test_an_attack_is_noticed_whichever_side_comes_first() -> None:
             light.follow(chain.trust.handovers)
 
 
+def test_filler_beside_a_block_does_not_hide_it() -> None:
+    """Blocks are known by epoch and height: filler of the same height is another one."""
+    one, other = ended(1), ended(1)
+    filler = one.filler()
+    for chain, wall in ((one, WALL + 3), (other, WALL + 4)):
+        for i in range(3):
+            chain.commit(wall_time=wall + i)
+    light = LightClient(one.genesis)
+    light.follow(one.trust.handovers)
+    for height in (3, 5):
+        light.final(at(one, height))
+    light.final(HeadProof(one.headers[2], (filler.header,), filler.finalization))
+    with pytest.raises(LedgerAttacked, match="two blocks of height 3 are final in epoch 1"):
+        light.final(at(other, 3))
+
+
 def test_two_sets_of_one_epoch_are_an_attack() -> None:
     for early, late in ((1, 1), (1, 4), (4, 1)):
         one, other = ended(early), ended(late, at=WALL + 1)
@@ -259,6 +275,7 @@ def test_no_lone_liar_makes_a_client_stop() -> None:
     assert light.final(first) == first.header
 
 
+@pytest.mark.slow
 async def test_a_reader_that_meets_both_sides_believes_nobody(net: Net) -> None:
     """Whoever outlives an unreachable ledger outlives this: it acts on nothing, and goes on."""
     fork = Chain(net.chain.genesis)
@@ -280,6 +297,7 @@ async def test_a_reader_that_meets_both_sides_believes_nobody(net: Net) -> None:
         await anext(client.events(after=0))
 
 
+@pytest.mark.slow
 async def test_witnesses_are_those_that_show_the_block(net: Net) -> None:
     await net.replica()
     await net.replica()

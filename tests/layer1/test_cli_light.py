@@ -25,6 +25,8 @@ from tests.layer1.test_light import changed
 
 __all__ = ["net"]
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = format_address(ALICE.public)
 
 
