@@ -356,8 +356,6 @@ class Consensus:
 
     def _observe(self, sender: int, message: Message) -> None:
         """Its own notarize vote came over its own link, so it need not be checked to be counted."""
-        if sender >= len(self.config.replicas):
-            return  # others only listen
         self.seen.hear(sender, self._now.monotonic_ms)
         vote = message.vote if isinstance(message, Proposal) else message
         if isinstance(vote, Notarize) and vote.replica == sender:

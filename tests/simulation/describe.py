@@ -42,7 +42,8 @@ def link_message(data: bytes) -> str:
         return f"{len(data)} bytes that are no message"
     match message:
         case ConsensusMessage():
-            return consensus(message.message)
+            later = f", epoch {message.epoch}" if message.epoch else ""
+            return consensus(message.message) + later
         case BatchData():
             return f"batch {short(batch_digest(message.batch))}"
         case BatchAnnounce():

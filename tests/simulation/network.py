@@ -268,6 +268,10 @@ class Network:
         """All of them, in the order of the nodes."""
         return list(self._links.values())
 
+    def peers(self, name: str) -> tuple[int, ...]:
+        """Whom the nodes at the other ends of its links stand for."""
+        return tuple(link.other(name).index for link in self._by_node.get(name, ()))
+
     def joined(self, name: str) -> None:
         """A node has started: its links are dialed."""
         for link in self._by_node.get(name, ()):

@@ -22,6 +22,7 @@ from layer1.consensus.events import Now
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.replicas import ReplicaSet
 from layer1.replica import catchup, events
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore, consensus_config
@@ -48,6 +49,8 @@ STORE_DELAY_US = 20 * MS
 """How far the database lags."""
 ASK_AGAIN_US = 200 * MS
 """While it rejoins: until it asks all peers anew."""
+FENCED_US = 500 * MS
+"""Until an operator sees that a replica only listens, and has it rejoin."""
 CHECKPOINT_US = 300 * MS
 """Longest time from the moment a checkpoint is taken until it is durable, if the database keeps up."""
 
@@ -107,7 +110,6 @@ class Replica:
     ) -> None:
         self.world, self.genesis, self.key, self.index, self.checkers = world, genesis, key, index, checkers
         self.name = name or f"replica{index}"
-        self.config: Config = consensus_config(genesis, genesis.replica_set)
         self.clock = Clock(world, index)
         self.disk = Disk()
         self.store = Store()
@@ -131,6 +133,8 @@ class Replica:
         """Hear of every block that it calls final, again after a restart."""
         self.on_rejected: list[Callable[[Hash, Refused], None]] = []
         self._policy, self._make_core = policy, make_core
+        self._seen: tuple[ReplicaSet, Config] = genesis.replica_set, consensus_config(genesis, genesis.replica_set)
+        self._sets_told = 1
         self._random = world.random(f"process {self.name}")
 
     def corrupt(self, role: type[Role]) -> None:
@@ -157,6 +161,21 @@ class Replica:
         return self.life.core
 
     @property
+    def replica_set(self) -> ReplicaSet:
+        """Of the newest epoch that it was in."""
+        return self._seen[0]
+
+    @property
+    def config(self) -> Config:
+        """Of the newest epoch that it was in."""
+        return self._seen[1]
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """Numbers of all others that it has, or may once have, a link with."""
+        return self.network.peers(self.name)
+
+    @property
     def height(self) -> int:
         """Of the last final block; 0 while it does not run."""
         return 0 if self.life is None else self.life.core.application.floor.header.height
@@ -177,6 +196,7 @@ class Replica:
             return
         self.store.append(blocks)
         self.life = _Life(core, journal)
+        self._look_at_epoch(core)
         if self.role is not None:
             self.role.twist(core)
         self.paused, self.fuse, self.at_sync = False, None, None
@@ -241,8 +261,25 @@ class Replica:
         self.world.note(self.name, "loses its disk")
         self.world.stats["lost disks"] += 1
 
+    def _look_at_epoch(self, core: ReplicaCore) -> None:
+        """Note the sets that it knows; ask anew if it may have forgotten votes of this one, as an operator does."""
+        if core.config.epoch != self.config.epoch:
+            self._seen = core.application.replica_set, core.config
+        if self.is_honest and len(core.application.trust.sets) > self._sets_told:
+            self._sets_told = len(core.application.trust.sets)
+            self.checkers.entered(self.name, self.index, core.application.trust.sets)
+        if core.is_fenced_off and core.consensus.is_member and self.role is None:
+            self.world.after(FENCED_US, partial(self._ask_because_fenced, core))
+
+    def _ask_because_fenced(self, core: ReplicaCore) -> None:
+        if self.life is not None and self.life.core is core and core.is_fenced_off:
+            self.kill()
+            self.disk.records, self.disk.is_lost = [], True
+            self.world.stats["rejoined again"] += 1
+            self.start()
+
     def _rejoin(self) -> None:
-        self.asking = Rejoining(self.genesis, self.key.public)
+        self.asking = Rejoining(self.genesis, self.key.public, self.disk.generation)
         self.world.note(self.name, "asks its peers")
         self.network.joined(self.name)
 
@@ -259,6 +296,7 @@ class Replica:
         self.disk.records, self.disk.generation, self.disk.is_lost = outcome.records(), outcome.generation, False
         self.world.note(self.name, f"rejoins with generation {outcome.generation}, from view {outcome.vote_from} on")
         self.world.stats["rejoined"] += 1
+        self.world.stats["rejoined in a later epoch"] += outcome.epoch > 0
         self._stop_asking()
         self.world.after(1 * MS, self.start)
 
@@ -393,6 +431,8 @@ class Replica:
             return
         if answer is not None:
             answer(refusal)
+        if life.core.config.epoch != self.config.epoch:
+            self._look_at_epoch(life.core)
         for effect in effects:
             self._perform(life, effect)
 

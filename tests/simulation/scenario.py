@@ -28,6 +28,7 @@ from tests.simulation.faults import KINDS, Faults
 from tests.simulation.kernel import MS, World, breakdown
 from tests.simulation.ledger import genesis, replica_key
 from tests.simulation.network import CALM, PROFILES, Network, Profile
+from tests.simulation.operators import Operators
 from tests.simulation.replica import MakeCore, Replica
 from tests.simulation.result import Result
 from tests.simulation.signatures import shared_signature_checks
@@ -37,6 +38,10 @@ LOOK_US = 50 * MS
 """How often the liveness phase looks whether it is over."""
 LATE = 0.05
 """Part of the seeds that have a late replica: their blocks take time."""
+CHANGING = 0.3
+"""Part of the seeds in which the replica set changes."""
+NEWCOMERS = 2
+"""At most, in one change."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Options:
     profile: Profile = CALM
     faults: tuple[str, ...] = ()
     roles: tuple[tuple[int, str], ...] = ()
-    """Byzantine replicas by index."""
+    """Byzantine replicas by index; those that are added later have the next indices."""
     checkpoint_blocks: int = 5_000
     """Between two checkpoints of a replica."""
     lost: tuple[int, ...] = ()
@@ -63,6 +68,8 @@ class Options:
     pause_ms: int = 300
     """Mean time between two acts of one client."""
     fault_model: FaultModel = "byzantine"
+    changes: int = 0
+    """Of the replica set, that operators try to make."""
 
     @classmethod
     def from_seed(cls, seed: int) -> Options:
@@ -86,7 +93,17 @@ class Options:
             lost=(random.choice(others),) if may_lose else (),
             pause_ms=random.choice((150, 300, 800)),
         )
-        return options.with_a_late_one(random) if random.random() < LATE else options
+        options = options.with_a_late_one(random) if random.random() < LATE else options
+        return options.with_changes(Random(f"{seed}/joining and leaving"))
+
+    def with_changes(self, random: Random) -> Options:
+        """In some of the runs operators change the replica set; of the newcomers, one may be Byzantine."""
+        if random.random() >= CHANGING:
+            return self
+        changes = random.choice((1, 2, 3))
+        newcomer = self.replicas + random.randrange(NEWCOMERS * changes)
+        liar = ((newcomer, random.choice(sorted(ROLES))),) if random.random() < 0.2 else ()
+        return replace(self, changes=changes, roles=self.roles + liar, duration_ms=max(self.duration_ms, 4_000))
 
     @classmethod
     def with_omission(cls, seed: int) -> Options:
@@ -133,6 +150,7 @@ class Options:
         roles += "".join(f", {index} loses its disk" for index in self.lost)
         roles += "".join(f", {index} crashes for good" for index in self.gone)
         roles += "" if self.late is None else f", {self.late} comes late"
+        roles += f", {self.changes} changes of the set" if self.changes else ""
         return (
             f"seed {self.seed}: {self.replicas} replicas, {self.fault_model} faults, terms of {self.term_views}, "
             f"{self.profile.name} network, {self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, "
@@ -148,7 +166,8 @@ class Scenario:
         self.world = World(options.seed, keep_trace=keep_trace)
         self.genesis = self.make_genesis(options)
         byzantine = dict(options.roles)
-        honest = [index for index in range(options.replicas) if index not in byzantine]
+        everybody = range(options.replicas + NEWCOMERS * options.changes)
+        honest = [index for index in everybody if index not in byzantine]
         checkers = self.make_checkers(honest)
         (self.liveness,) = [checker for checker in checkers if isinstance(checker, Liveness)]
         self.liveness.gone = frozenset(options.gone)
@@ -163,8 +182,10 @@ class Scenario:
                 policy=CheckpointPolicy(blocks=options.checkpoint_blocks),
                 make_core=make_core,
             )
-            for index in range(options.replicas)
+            for index in everybody
         ]
+        for replica in self.replicas[options.replicas :]:
+            replica.away = True
         self.network = Network(self.world, self.replicas, options.profile)
         for replica in self.replicas:
             replica.network = self.network
@@ -172,6 +193,8 @@ class Scenario:
             self.replicas[index].corrupt(ROLES[role])
         self.honest = [self.replicas[index] for index in honest]
         self.workload = Workload(self.world, self.genesis, self.replicas, self.checkers, pause_us=options.pause_ms * MS)
+        faulty = {*byzantine, *options.lost, *options.gone, *(() if options.late is None else (options.late,))}
+        self.operators = Operators(self.world, self.genesis, self.replicas, self.workload, faulty)
 
     def make_genesis(self, options: Options) -> Genesis:
         """Of the ledger."""
@@ -211,7 +234,7 @@ class Scenario:
         faults = self._faults = Faults(self.world, self.network, self.replicas, end_us)
         for replica in self.replicas:
             replica.start()
-            if replica.role is not None:
+            if replica.role is not None and not replica.away:
                 replica.role.begin()
         random = self.world.random("lost disk")
         for index in self.options.lost:
@@ -222,6 +245,8 @@ class Scenario:
             self._send_away(self.replicas[self.options.late], end_us)
         self.workload.start()
         faults.start(self.options.faults)
+        if self.options.changes:
+            self.operators.start(self.options.changes, end_us)
         self.world.run(end_us)
 
     def _lose_disks(self, replica: Replica, random: Random, end_us: int) -> None:
@@ -261,6 +286,9 @@ class Scenario:
         self.workload.stop()
         self.network.profile = CALM
         self._faults.heal()
+        self.operators.heal()
+        self.liveness.is_changing = self.operators.agreed is not None
+        self.liveness.away = {replica.index for replica in self.honest if replica.away}
         timeouts = [replica.core.consensus.status()["view_timeout_ms"] for replica in self.honest if replica.is_running]
         faulty = len(self.options.roles) + len(self.options.lost) + len(self.options.gone)
         self.checkers.healed(start_us, max(timeouts, default=0), faulty)

@@ -15,6 +15,7 @@ from layer1.consensus.messages import Finalization
 from layer1.errors import LocalError, Refused
 from layer1.header import Header
 from layer1.ledger.genesis import genesis_header
+from layer1.ledger.replicas import ReplicaSet
 from layer1.replica.core import consensus_config
 from layer1.replica.messages import ConsensusMessage
 from layer1.replica.records import ConsensusRecord
@@ -27,6 +28,7 @@ from tests.simulation.checkers.honest_votes import HonestVotes
 from tests.simulation.checkers.innocence import Innocence
 from tests.simulation.checkers.linearizable import Linearizable
 from tests.simulation.checkers.liveness import RECONNECT_MS, Liveness, bound_ms
+from tests.simulation.checkers.ranges import Standing
 from tests.simulation.checkers.reference import Reference
 from tests.simulation.checkers.roots import CertifiedRoots
 from tests.simulation.checkers.steadfast import Steadfast
@@ -113,6 +115,21 @@ def test_agreement_finds_forks_and_gaps(headers: list[Header], why: str) -> None
     with expect(checker, why):
         for header in headers:
             checker.delivered("b", 1, block(header))
+
+
+def test_agreement_finds_two_sets_of_one_epoch() -> None:
+    checker = Agreement(GENESIS, HONEST)
+    first, second = GENESIS.replica_set, following(GENESIS.replica_set)
+    checker.entered("a", 0, [first, second])
+    checker.entered("b", 1, [first])
+    assert checker.reference.sets == [first, second]
+    with expect(checker, "epoch 1 is of"):
+        checker.entered("b", 1, [first, structs.replace(second, next_number=9)])
+
+
+def following(before: ReplicaSet) -> ReplicaSet:
+    """The same without replica 0."""
+    return structs.replace(before, epoch=before.epoch + 1, seats=before.seats[1:])
 
 
 # ------------------------------------------------------------------------------------------------ what blocks contain
@@ -237,7 +254,8 @@ def test_reads_are_linearizable(chain: list[CommittedBlock]) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- votes
 
-SIGNER = Signer(consensus_config(genesis(4, 8), genesis(4, 8).replica_set), replica_key(0), 0)
+BASE = consensus_config(genesis(4, 8), genesis(4, 8).replica_set)
+SIGNER = Signer(BASE, replica_key(0), 0)
 ONE, OTHER = bytes(32), b"x" * 32
 
 
@@ -274,6 +292,38 @@ def test_honest_votes_finds_what_left_before_it_was_durable() -> None:
         checker.sent("a", 0, encode(ConsensusMessage(0, SIGNER.notarize(3, ONE))))
 
 
+def test_honest_votes_are_cast_by_position_in_their_epoch() -> None:
+    """Replica 1 is the first of epoch 1: what it said in epoch 0 binds it there."""
+    second = following(genesis(4, 8).replica_set)
+    checker = HonestVotes(genesis(4, 8), HONEST)
+    checker.reference.sets.append(second)
+    config = consensus_config(genesis(4, 8), second)
+    votes = [Signer(BASE, replica_key(1), 1).notarize(4, ONE), Signer(config, replica_key(1), 0).notarize(4, OTHER)]
+    checker.synced("b", 1, [encode(ConsensusRecord(encode(vote))) for vote in votes])
+    for vote in votes:
+        checker.sent("b", 1, encode(ConsensusMessage(vote.epoch, vote)))
+    with expect(checker, "not durable"):
+        checker.sent("b", 1, encode(ConsensusMessage(1, Signer(config, replica_key(1), 0).notarize(5, OTHER))))
+
+
+def test_honest_votes_finds_a_listener_that_votes() -> None:
+    checker = HonestVotes(GENESIS, HONEST)
+    vote = Signer(BASE, replica_key(4), 4).nullify(1)
+    with expect(checker, "a vote of nobody in epoch 0"):
+        checker.sent("e", 4, encode(ConsensusMessage(0, vote)))
+
+
+def test_ranges_begin_anew_with_an_epoch_and_never_in_one_that_is_over() -> None:
+    standing = Standing(BASE)
+    later = consensus_config(GENESIS, following(GENESIS.replica_set))
+    assert not standing.read(encode(Finalization(0, 9, ONE, ())))
+    assert standing.view == 10
+    assert "stands in view 10" in standing.read(encode(SIGNER.nullify(9)))
+    assert not standing.read(encode(Signer(later, replica_key(1), 0).nullify(8)))  # views of filler come again
+    assert not standing.read(encode(Finalization(0, 12, ONE, ())))
+    assert "epoch 0 is over" in standing.read(encode(SIGNER.nullify(20)))
+
+
 # ---------------------------------------------------------------------------------------- liveness, innocence, stops
 
 
@@ -288,6 +338,9 @@ def test_liveness_waits_for_every_honest_replica(chain: list[CommittedBlock]) ->
         checker.delivered(str(replica), replica, chain[place])
     with expect(checker, "not final at replica 2"):
         checker.finish(checker.bound_us)
+    checker.away = {2}
+    checker.finish(checker.bound_us)
+    checker.away = set()
     checker.delivered("2", 2, chain[place])
     checker.finish(checker.bound_us)
 

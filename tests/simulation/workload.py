@@ -78,6 +78,8 @@ class Workload:
         self.clock_ms = 0
         """Ledger clock of that block."""
         self._chain_id = genesis.chain_id
+        self._trust = Trust(genesis)
+        """Of all clients."""
         self._random = world.random("workload")
         self._pause_us = pause_us
         self._salt = 0
@@ -160,13 +162,14 @@ class Workload:
         leaves = [output.hash for output in block.outputs]
         head = HeadProof(block.header, block.path, block.finalization)
         answer = OutputProof(head, block.outputs[position], merkle.prove_index(leaves, position))
-        self._travel(partial(self._on_proof, pending, answer))
+        self._travel(partial(self._on_proof, pending, answer, replica))
 
-    def _on_proof(self, pending: Pending, answer: OutputProof) -> None:
+    def _on_proof(self, pending: Pending, answer: OutputProof, replica: Replica) -> None:
         if pending.id not in self.pending:
             return
+        self._follow_sets(answer.head, replica)
         try:
-            verified = verify_output(Trust(self.genesis), pending.id, answer)
+            verified = verify_output(self._trust, pending.id, answer)
         except RemoteError as error:
             self.world.note(pending.client, f"does not believe: {error}")
             return
@@ -188,6 +191,18 @@ class Workload:
                 verified.header,
             )
         )
+
+    def _follow_sets(self, head: HeadProof, replica: Replica) -> None:
+        """Ask whoever answers for what proves the sets until then; one that does not run has no answer."""
+        if head.header.epoch < len(self._trust.sets) or not replica.is_running:
+            return
+        for handover in replica.core.application.trust.handovers[len(self._trust.handovers) :]:
+            try:
+                self._trust.follow(handover)
+            except RemoteError as error:
+                self.world.note("clients", f"do not believe: {error}")
+                return
+            self.world.stats["handovers followed"] += 1
 
     def _saw(self, height: int, clock_ms: int) -> None:
         self.height, self.clock_ms = max(self.height, height), max(self.clock_ms, clock_ms)
@@ -279,12 +294,13 @@ class Workload:
         def serve() -> None:
             if replica.is_running and not replica.paused:
                 floor = replica.core.application.floor
-                head = HeadProof(floor.header, (), floor.finalization)
+                head = HeadProof(floor.header, floor.path, floor.finalization)
                 proof = floor.state.prove(account_key(owner.public))
                 answer = AccountProof(head, floor.state.account(owner.public), proof)
                 self._travel(lambda: hear(answer))
 
         def hear(answer: AccountProof) -> None:
+            self._follow_sets(answer.head, replica)
             answered[0] = self._on_account(client, owner, invoked_us, answer)
 
         def give_up() -> None:
@@ -296,7 +312,7 @@ class Workload:
 
     def _on_account(self, client: str, owner: SigningKey, invoked_us: int, answer: AccountProof) -> bool:
         try:
-            verified = verify_account(Trust(self.genesis), owner.public, answer)
+            verified = verify_account(self._trust, owner.public, answer)
             check_fresh(verified.header, START_WALL_MS + self.world.now_ms, self.genesis.parameters)
         except RemoteError as error:
             self.world.note(client, f"does not believe: {error}")

@@ -43,17 +43,18 @@ class Babbling(Role):
 
     def _nonsense(self) -> LinkMessage:
         number, noise = self.random.choice(NUMBERS), self.random.randbytes(self.random.choice((0, 32, 64)))
-        replica = self.random.choice((-1, 0, self.host.index, 99))
+        replica = self.random.choice((-1, 0, self.position, 99))
+        epoch = self.random.choice((*(self.epoch,) * 6, -1, self.epoch + 1, 2**62))
         return self.random.choice(
             (
-                ConsensusMessage(0, Notarize(0, number, noise, replica, noise)),
-                ConsensusMessage(0, Finalize(self.random.choice((0, 1)), number, noise, replica, noise)),
-                ConsensusMessage(0, Nullify(0, number, replica, noise)),
-                ConsensusMessage(0, Finalization(0, number, noise, ((replica, noise),) * 3)),
-                ConsensusMessage(0, Nullification(0, number, ((replica, number, noise),) * 3)),
-                ConsensusMessage(0, Fetch(self.random.choice((None, noise)), -number % 2**63, number)),
-                ConsensusMessage(0, self.signer.notarize(max(1, number), bytes(32))),
-                ConsensusMessage(0, self.signer.nullify(max(1, number))),
+                ConsensusMessage(epoch, Notarize(0, number, noise, replica, noise)),
+                ConsensusMessage(epoch, Finalize(self.random.choice((0, 1)), number, noise, replica, noise)),
+                ConsensusMessage(epoch, Nullify(0, number, replica, noise)),
+                ConsensusMessage(epoch, Finalization(0, number, noise, ((replica, noise),) * 3)),
+                ConsensusMessage(epoch, Nullification(0, number, ((replica, number, noise),) * 3)),
+                ConsensusMessage(epoch, Fetch(self.random.choice((None, noise)), -number % 2**63, number)),
+                ConsensusMessage(epoch, self.signer.notarize(max(1, number), bytes(32))),
+                ConsensusMessage(epoch, self.signer.nullify(max(1, number))),
                 BatchData(noise),
                 BatchAnnounce((noise,) * 3),
                 FetchBatch(noise),

@@ -36,7 +36,7 @@ class Equivocating(Role):
             if both or peer not in receivers:
                 yield data
             if both or peer in receivers:
-                yield encode(ConsensusMessage(0, other))
+                yield encode(ConsensusMessage(self.epoch, other))
             return
         yield self._two_faced(peer, message) or data
 
@@ -46,10 +46,10 @@ class Equivocating(Role):
             return None
         vote = message.message
         other, receivers = self._others.get(vote.block, (None, frozenset[int]()))
-        if other is None or vote.replica != self.host.index or peer not in receivers:
+        if other is None or vote.replica != self.position or peer not in receivers:
             return None
         finalize = self.signer.finalize(other.vote.view, other.vote.block)
-        return encode(ConsensusMessage(0, other.vote if isinstance(vote, Notarize) else finalize))
+        return encode(ConsensusMessage(self.epoch, other.vote if isinstance(vote, Notarize) else finalize))
 
     def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
         message = read(data)

@@ -34,7 +34,7 @@ class LyingAboutFloor(Role):
             yield encode(self._spoil(message))
         elif isinstance(message, ConsensusMessage) and isinstance(message.message, Finalization):
             self._finalizations.append(message.message)
-            yield encode(ConsensusMessage(0, self._lie(message.message)))
+            yield encode(ConsensusMessage(self.epoch, self._lie(message.message)))
         else:
             yield data
         if self.chance(0.1):
@@ -68,4 +68,4 @@ class LyingAboutFloor(Role):
     def _ask(self) -> BlocksRequest | ConsensusMessage:
         if self.chance(0.5):
             return BlocksRequest(self.random.choice((-1, 0, 1, 2**40)))
-        return ConsensusMessage(0, Fetch(None, 1, self.random.choice((1, 100, 2**40))))
+        return ConsensusMessage(self.epoch, Fetch(None, 1, self.random.choice((1, 100, 2**40))))

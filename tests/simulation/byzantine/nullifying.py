@@ -29,7 +29,7 @@ class Nullifying(Role):
             case Notarize():
                 if self.chance(0.3):
                     yield self._nullify(vote.view)
-                    yield encode(ConsensusMessage(0, self.signer.finalize(vote.view, vote.block)))
+                    yield encode(ConsensusMessage(self.epoch, self.signer.finalize(vote.view, vote.block)))
             case Nullify():
                 if self.chance(0.5):
                     yield self._nullify(vote.start)
@@ -38,4 +38,4 @@ class Nullifying(Role):
 
     def _nullify(self, view: int) -> bytes:
         start = self.random.randint(self.host.config.first_view(view), self.host.config.last_view(view))
-        return encode(ConsensusMessage(0, self.signer.nullify(start)))
+        return encode(ConsensusMessage(self.epoch, self.signer.nullify(start)))

@@ -13,6 +13,7 @@ from layer1.consensus.messages import Message, Proposal
 from layer1.crypto import SigningKey
 from layer1.errors import RemoteError
 from layer1.header import Header
+from layer1.ledger.replicas import ReplicaSet
 from layer1.replica.core import ReplicaCore
 from layer1.replica.messages import ConsensusMessage, LinkMessage
 from tests.simulation.disk import Disk
@@ -25,8 +26,19 @@ class Host(Protocol):
     world: World
     index: int
     key: SigningKey
-    config: Config
     disk: Disk
+
+    @property
+    def config(self) -> Config:
+        """Of the newest epoch that it was in."""
+
+    @property
+    def replica_set(self) -> ReplicaSet:
+        """Likewise."""
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """Numbers of all whom it may have a link with."""
 
     def transmit(self, peer: int | None, data: bytes) -> None:
         """Send to one replica or to all, at once."""
@@ -44,8 +56,30 @@ class Role:
     def __init__(self, host: Host, random: Random) -> None:
         self.host = host
         self.random = random
-        self.signer = Signer(host.config, host.key, host.index)
-        self.peers = tuple(peer for peer in range(len(host.config.replicas)) if peer != host.index)
+        self.peers = host.peers
+        self._signer: tuple[int, Signer] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The newest that it was in."""
+        return self.host.config.epoch
+
+    @property
+    def position(self) -> int:
+        """In the set of that epoch; where nobody is if it is not in there."""
+        found = self.position_of(self.host.index)
+        return len(self.host.config.replicas) if found is None else found
+
+    def position_of(self, peer: int) -> int | None:
+        """Where a replica stands in that set."""
+        return self.host.replica_set.position_of(peer)
+
+    @property
+    def signer(self) -> Signer:
+        """Signs votes of that epoch with its key, in it or not."""
+        if self._signer is None or self._signer[0] != self.epoch:
+            self._signer = self.epoch, Signer(self.host.config, self.host.key, self.position)
+        return self._signer[1]
 
     @property
     def name(self) -> str:
@@ -72,7 +106,7 @@ class Role:
 
     def say(self, message: Message, to: Iterable[int] | None = None) -> None:
         """Send a consensus message of one's own to these peers, or to all."""
-        self.send(ConsensusMessage(0, message), to)
+        self.send(ConsensusMessage(self.epoch, message), to)
 
     def send(self, message: LinkMessage, to: Iterable[int] | None = None) -> None:
         """Send a message of one's own to these peers, or to all."""
@@ -92,7 +126,7 @@ class Role:
         """The proposal in a message, if it is this replica's."""
         if isinstance(message, ConsensusMessage) and isinstance(message.message, Proposal):
             proposal = message.message
-            return proposal if proposal.vote.replica == self.host.index else None
+            return proposal if proposal.vote.replica == self.position else None
         return None
 
     def propose(self, proposal: Proposal, header: Header) -> Proposal:

@@ -24,7 +24,7 @@ class VotingTwice(Role):
         message = read(data)
         if isinstance(message, ConsensusMessage):
             inner = message.message
-            if isinstance(inner, Notarize) and inner.replica == peer:
+            if isinstance(inner, Notarize) and inner.replica == self.position_of(peer):
                 self._vote(inner.view, inner.block, [peer])
             elif isinstance(inner, Proposal) and self.chance(0.5):
                 self._vote(inner.vote.view, inner.vote.block, self.some_peers())

@@ -28,7 +28,9 @@ class WrongRoot(Role):
             return (data,)
         block = proposal.vote.block
         if block not in self._spoiled:
-            self._spoiled[block] = encode(ConsensusMessage(0, self.propose(proposal, self._spoil(proposal.header))))
+            self._spoiled[block] = encode(
+                ConsensusMessage(self.epoch, self.propose(proposal, self._spoil(proposal.header)))
+            )
         return (self._spoiled[block],)
 
     def _spoil(self, header: Header) -> Header:

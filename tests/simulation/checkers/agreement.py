@@ -1,5 +1,7 @@
 """Agreement: all final blocks of all honest replicas, over all their lives, lie on one chain without gaps.
 
+And they agree on the replica set of each epoch.
+
 Source: docs/design/consensus.md, "Why it is safe".
 """
 
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from layer1.block import CommittedBlock
 from layer1.header import BlockId
 from layer1.ledger.genesis import Genesis, genesis_header
+from layer1.ledger.replicas import ReplicaSet
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.reference import Reference
 
@@ -26,6 +29,13 @@ class Agreement(Checker):
         self._heights[process] = height - len(blocks)
         for block in blocks:
             self.delivered(process, replica, block)
+
+    def entered(self, process: str, replica: int, sets: Sequence[ReplicaSet]) -> None:
+        known = self.reference.sets
+        for mine, others in zip(sets, known, strict=False):
+            if mine != others:
+                self.fail(f"{process} says that epoch {mine.epoch} is of {mine}, others say {others}")
+        known += sets[len(known) :]
 
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         header = block.header

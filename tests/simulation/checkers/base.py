@@ -10,6 +10,7 @@ from layer1.crypto import Hash, PublicKey
 from layer1.errors import Refused, WedgeError
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Transaction
 from tests.simulation.checkers.reference import Reference
 
@@ -75,6 +76,9 @@ class Checker:
     def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
         """An honest replica came back at this height; these are the last final blocks, as far as it replayed them."""
 
+    def entered(self, process: str, replica: int, sets: Sequence[ReplicaSet]) -> None:
+        """An honest replica knows these sets, by epoch; the last is in office for it."""
+
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         """An honest replica calls this block final."""
 
@@ -128,6 +132,7 @@ _HOOKS = (
     "synced",
     "sent",
     "restored",
+    "entered",
     "delivered",
     "rejected",
     "misbehaved",

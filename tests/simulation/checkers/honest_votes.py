@@ -29,10 +29,11 @@ class HonestVotes(Checker):
         self._config = consensus_config(genesis, genesis.replica_set)
         self._durable: set[Signature] = set()
         self._seen: set[Signature] = set()
-        self._notarized: dict[tuple[int, int], BlockId] = {}
-        self._finalized: dict[tuple[int, int], BlockId] = {}
-        self._nullified: dict[tuple[int, int], int] = {}
-        """By replica and term, from which view on."""
+        self._notarized: dict[tuple[int, int, int], BlockId] = {}
+        """By replica, epoch and view."""
+        self._finalized: dict[tuple[int, int, int], BlockId] = {}
+        self._nullified: dict[tuple[int, int, int], int] = {}
+        """By replica, epoch and term, from which view on."""
 
     def synced(self, process: str, replica: int, records: Sequence[bytes]) -> None:
         for data in records:
@@ -52,9 +53,12 @@ class HonestVotes(Checker):
     def said(self, process: str, replica: int, message: Message) -> None:
         """An honest replica sent this message of consensus, its own or another's."""
         vote = message.vote if isinstance(message, Proposal) else message
-        if not isinstance(vote, Notarize | Finalize | Nullify) or vote.replica != replica:
+        if not isinstance(vote, Notarize | Finalize | Nullify) or vote.epoch >= len(self.reference.sets):
             return
-        if vote.signature in self._seen:
+        members = self.reference.sets[vote.epoch]
+        if vote.replica >= len(members.seats):
+            self.fail(f"{process} sent a vote of nobody in epoch {vote.epoch}: {vote}")
+        if vote.replica != members.position_of(replica) or vote.signature in self._seen:
             return
         self._seen.add(vote.signature)
         if vote.signature not in self._durable:
@@ -62,24 +66,24 @@ class HonestVotes(Checker):
         self._check(replica, vote)
 
     def _check(self, replica: int, vote: Vote) -> None:
-        config = self._config
+        config, epoch = self._config, vote.epoch
         match vote:
             case Notarize():
-                if self._notarized.setdefault((replica, vote.view), vote.block) != vote.block:
+                if self._notarized.setdefault((replica, epoch, vote.view), vote.block) != vote.block:
                     self.fail(f"replica {replica} notarized two blocks in view {vote.view}")
             case Finalize():
-                if self._finalized.setdefault((replica, vote.view), vote.block) != vote.block:
+                if self._finalized.setdefault((replica, epoch, vote.view), vote.block) != vote.block:
                     self.fail(f"replica {replica} finalized two blocks in view {vote.view}")
-                start = self._nullified.get((replica, config.term(vote.view)))
+                start = self._nullified.get((replica, epoch, config.term(vote.view)))
                 if start is not None and start <= vote.view:
                     self.fail(f"replica {replica} finalized view {vote.view} after nullifying from {start} on")
             case Nullify():
                 self._check_nullify(replica, vote)
 
     def _check_nullify(self, replica: int, vote: Nullify) -> None:
-        term = self._config.term(vote.start)
-        if self._nullified.setdefault((replica, term), vote.start) != vote.start:
+        term, epoch = self._config.term(vote.start), vote.epoch
+        if self._nullified.setdefault((replica, epoch, term), vote.start) != vote.start:
             self.fail(f"replica {replica} nullified twice in term {term}")
         for view in range(vote.start, self._config.last_view(vote.start) + 1):
-            if (replica, view) in self._finalized:
+            if (replica, epoch, view) in self._finalized:
                 self.fail(f"replica {replica} nullified from {vote.start} on after finalizing view {view}")

@@ -59,7 +59,10 @@ class Liveness(Checker):
         """Replicas that crashed for good: of them nothing is asked any more."""
         self.bound_us = 0
         """Of the liveness phase, from the moment in which the network healed."""
-        self._config = consensus_config(genesis, genesis.replica_set)
+        self.away: set[int] = set()
+        """Replicas that nobody expects to hear of anything: not started yet, or not needed any more."""
+        self.is_changing = False
+        """Whether one more epoch may begin."""
         self._promised: dict[Hash, Transaction] = {}
         self._final: dict[int, set[Hash]] = {index: set() for index in self.honest}
         self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)
@@ -67,7 +70,9 @@ class Liveness(Checker):
 
     def healed(self, now_us: int, timeout_ms: int, faulty: int) -> None:
         self._healed_us = now_us
-        self.bound_us = MS * bound_ms(self._config, timeout_ms, faulty)
+        configs = [consensus_config(self.genesis, replica_set) for replica_set in self.reference.sets]
+        most_ms = max(bound_ms(config, timeout_ms, faulty) for config in configs)
+        self.bound_us = MS * most_ms * (2 if self.is_changing else 1)
 
     def promised(self, transaction: Transaction) -> None:
         self._promised[transaction.id] = transaction
@@ -86,7 +91,7 @@ class Liveness(Checker):
     def unsettled(self) -> Iterable[str]:
         """What has not ended yet."""
         for name, transaction in self._promised.items():
-            for replica in sorted(self.honest - self.gone):
+            for replica in sorted(self.honest - self.gone - self.away):
                 dead = transaction.valid_until_ms < self._clock[replica]
                 if not dead and name not in self._final[replica]:
                     yield f"{name.hex()[:6]} is not final at replica {replica}"

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from layer1.codec import decode
 from layer1.consensus.config import Config
-from layer1.consensus.messages import Finalization, Notarization, Nullification, Nullify, View
-from layer1.consensus.records import decode_record
+from layer1.consensus.messages import Finalization, Notarization, Nullification, Nullify, Proposal, View
+from layer1.consensus.records import VoteFrom, decode_record
 from layer1.ledger.genesis import Genesis
 from layer1.replica.core import consensus_config
 from layer1.replica.records import ConsensusRecord, Record
@@ -26,12 +26,19 @@ class Standing:
 
     def __init__(self, config: Config, view: View = 1) -> None:
         self._config = config
+        self.epoch = 0
         self.view = view
-        """That it stands in at least."""
+        """That it stands in at least. An epoch that ended by filler went on beyond the first view of the next one."""
 
     def read(self, record: bytes) -> str:
         """Take the next record; what is wrong with it, or nothing."""
-        match found := decode_record(record):
+        found = decode_record(record)
+        epoch = self.epoch if isinstance(found, Proposal | VoteFrom) else found.epoch
+        if epoch < self.epoch:
+            return f"epoch {epoch} is over, and this is journaled: {found}" if isinstance(found, Nullify) else ""
+        if epoch > self.epoch:
+            self.epoch, self.view = epoch, 1
+        match found:
             case Notarization() | Finalization():
                 self.view = max(self.view, found.view + 1)
             case Nullification():

@@ -22,6 +22,8 @@ class Point:
     """The ledger after one block."""
 
     header: Header
+    epoch: int
+    """That its block must be of."""
     clock: int
     transaction_ids: tuple[Hash, ...]
     transactions_root: Hash
@@ -38,8 +40,10 @@ class Reference:
     def __init__(self, genesis: Genesis) -> None:
         self._people = [allocation.address for allocation in genesis.allocations]
         self._state = State.genesis(genesis)
+        self.sets = [genesis.replica_set]
+        """By epoch, the replica sets that honest replicas entered; before their blocks are delivered."""
         header = genesis_header(genesis)
-        self.points = [self._point(header, 0, (), header.transactions_root, header.outputs_root)]
+        self.points = [self._point(header, 0, 0, (), header.transactions_root, header.outputs_root)]
 
     @property
     def state(self) -> State:
@@ -55,16 +59,17 @@ class Reference:
 
     def _execute(self, block: CommittedBlock) -> None:
         transactions = [item for batch in block.batches for item in decode(batch, Batch).transactions]
+        epoch = self._state.replica_set.epoch
         execution = execute(self._state, block.header.wall_time, transactions)
         execution.state.commit()
         self._state = execution.state
         roots = (execution.transactions_root, execution.outputs_root)
-        self.points.append(self._point(block.header, execution.clock, execution.transaction_ids, *roots))
+        self.points.append(self._point(block.header, epoch, execution.clock, execution.transaction_ids, *roots))
 
     def _point(
-        self, header: Header, clock: int, ids: tuple[Hash, ...], transactions_root: Hash, outputs_root: Hash
+        self, header: Header, epoch: int, clock: int, ids: tuple[Hash, ...], transactions_root: Hash, outputs_root: Hash
     ) -> Point:
         state = self._state
         balances = {address: state.balance(address) for address in self._people}
         total = state.total_units()
-        return Point(header, clock, ids, transactions_root, outputs_root, state.root, total, balances)
+        return Point(header, epoch, clock, ids, transactions_root, outputs_root, state.root, total, balances)

@@ -25,6 +25,8 @@ from tests.simulation.twins.scenario import at_random, simulate, small, small_co
 
 WIDE = next(profile for profile in PROFILES if profile.name == "wide")
 """Asking for one block after the other takes long there, so that who is behind asks for many at once."""
+AWFUL = next(profile for profile in PROFILES if profile.name == "awful")
+"""Finalize votes are lost there, so that filler must make boundaries final."""
 LONG_MS = 150_000
 """Longer than two of the ledger clock's greatest steps."""
 
@@ -120,7 +122,7 @@ def flooded(name: str, **changes: Any) -> Ground:
 
 def _four(**changes: Any) -> dict[str, Any]:
     """Four replicas that nothing happens to but what is named."""
-    return {"replicas": 4, "faults": (), "roles": (), "lost": (), "gone": (), "late": None, **changes}
+    return {"replicas": 4, "faults": (), "roles": (), "lost": (), "gone": (), "late": None, "changes": 0, **changes}
 
 
 def _omission(seed: int) -> str:
@@ -182,6 +184,14 @@ CENSORED = whole(
 FULL = flooded("a flood, blocks are full", scarce="blocks")
 FLOODER = flooded("a flood, one floods along", byzantine="flooder")
 CENSOR = flooded("a flood, blocks are full, one leaves reports out", groups=2_000, scarce="blocks", byzantine="censor")
+CHANGES = whole(
+    "whole replicas, the set changes",
+    **_four(changes=3, faults=("kill", "burn", "split"), duration_ms=5_000, pause_ms=150),
+)
+FILLER = whole(
+    "whole replicas, the set changes, messages are lost",
+    **_four(changes=3, profile=AWFUL, duration_ms=6_000, pause_ms=150),
+)
 LATE = Ground("whole replicas, one late, one forges", _with_a_late_one)
 TWINS = Ground("twins", _twins)
 OMISSION = Ground("whole replicas, omission faults", _omission)
