@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import ceil
 
+from layer1.api.sources import name_of, parse
 from layer1.errors import Refused
 
 Network = IPv4Network | IPv6Network
@@ -113,9 +114,7 @@ class Rates:
 
     def _name(self, address: str) -> str | None:
         """Whom to count for it; None for nobody."""
-        parsed = ip_address(address.partition("%")[0])
-        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
-        if any(parsed in network for network in self._limit.exempt):
+        parsed = parse(address)
+        if parsed is None or any(parsed in network for network in self._limit.exempt):
             return None
-        return str(IPv6Network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else str(parsed)
+        return name_of(parsed)

@@ -7,7 +7,9 @@ one. What a header says about other addresses is anybody's word. Behind a proxy 
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
 
 SUBNET_BITS = 64
 """Of an IPv6 address: what one subscriber is given at least (RFC 6177)."""
@@ -19,14 +21,20 @@ def source_of(remote: str | None) -> str:
     Args:
         remote: Numeric address of the peer, as the transport knows it.
     """
+    address = parse(remote or "")
+    return "" if address is None else name_of(address)
+
+
+def parse(remote: str) -> Address | None:
+    """A numeric address without its zone; an IPv4 address in IPv6 dress is one. None if it is no address."""
     try:
-        return str(IPv4Address(remote or ""))
-    except AddressValueError:
-        pass
-    try:
-        address = IPv6Address((remote or "").partition("%")[0])
-    except AddressValueError:
-        return ""
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((address, SUBNET_BITS), strict=False))
+        address = ip_address(remote.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def name_of(address: Address) -> str:
+    """Whom an address counts for."""
+    return str(address if isinstance(address, IPv4Address) else IPv6Network((address, SUBNET_BITS), strict=False))
