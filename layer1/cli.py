@@ -26,6 +26,7 @@ from layer1.cli_evidence import evidence_app
 from layer1.cli_faults import SMALLEST, FaultModelOption, ReplicasOption, tolerance, warning
 from layer1.cli_light import light_app
 from layer1.cli_operating import register as register_operating
+from layer1.cli_replica import register as register_replica
 from layer1.cli_status import register as register_status
 from layer1.config import ReplicaConfig, load_config, name_of, secrets_of
 from layer1.console import (
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(light_app, name="light")
 register_operating(app)
+register_replica(app)
 register_status(app)
 
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Symbol, 2 to 8 capital letters.")]

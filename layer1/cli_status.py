@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layer1.cli_faults import tolerance
+from layer1.consensus.quorum import FaultModel, faulty, quorum
 from layer1.console import (
     DEFAULT_API,
     EXIT_FAILED,
@@ -51,6 +52,7 @@ def _status(
     health = assess(rows, bounds)
     if json:
         told = {"state": health.state, "summary": health.summary, "act": health.act, "findings": health.findings}
+        told["notes"] = health.notes
         print_json({"health": told, "fault_model": bounds and bounds.fault_model, "replicas": rows})
     else:
         _tell(health, rows)
@@ -65,7 +67,7 @@ def _status(
 def _tell(health: Health, rows: list[dict[str, Any]]) -> None:
     out = sys.stderr if health.state is State.UNKNOWN else sys.stdout
     print(f"{health.state.upper()}: {health.summary}", file=out)
-    for finding in health.findings:
+    for finding in (*health.findings, *health.notes):
         print(f"  - {finding}", file=out)
     print(health.act, file=out)
     if health.state is not State.UNKNOWN:
@@ -77,6 +79,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None, pad_edge=False)
     for row in rows:
         state = row["error"] or ("catching up" if row["catching_up"] else "ok")
+        state = state if row["member"] else f"{row['error'] or 'listens'}: not in the replica set"
         peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
         shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
         table.add_row(*("-" if item is None else str(item) for item in shown))
@@ -92,10 +95,12 @@ async def _collect(apis: list[str], ca: Path | None) -> tuple[list[dict[str, Any
         found = await asyncio.gather(*(_row(http, api) for api in await find_replicas(http, apis)))
         rows = [row for row, _ in found]
         known = {index: api for _, others in found for index, api in others.items()}
+        members = _members(rows)
         for row in rows:
             named = [index for index, api in known.items() if api == row["api"]]
             row["index"] = row["index"] if row["index"] is not None or not named else named[0]
-        bounds = await _bounds(http, [row["api"] for row in rows if row["error"] is None])
+            row["member"] = row["index"] in members if row["index"] is not None and members else row["member"]
+        bounds = await _bounds(http, [row["api"] for row in rows if row["error"] is None], members)
     highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
     for row in rows:
         row["lag"] = None if row["height"] is None else highest - row["height"]
@@ -117,6 +122,9 @@ async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], d
         "height": _number(head.get("height")),
         "head_age_ms": None if wall_time is None else time.time_ns() // 1_000_000 - wall_time,
         **{name: _number(details.get(name)) for name in numbers},
+        "epoch": _number(details.get("epoch")),
+        "member": details.get("member") is not False,
+        "members": [index for index, item in others.items() if item.get("member") is not False],
         "catching_up": details.get("catching_up") is True,
         "disk_low": details.get("disk_low") is True,
         "release": details.get("release"),
@@ -127,16 +135,21 @@ async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], d
     return row, {i: str(item["api"]).rstrip("/") for i, item in others.items() if item.get("api")}
 
 
-async def _bounds(http: aiohttp.ClientSession, apis: list[str]) -> Bounds | None:
+def _members(rows: list[dict[str, Any]]) -> tuple[int, ...]:
+    """Numbers of the replicas in the newest set that anybody tells of."""
+    newest = max((row for row in rows if row["error"] is None), key=lambda row: row["epoch"] or 0, default=None)
+    return tuple(sorted(newest["members"])) if newest is not None else ()
+
+
+async def _bounds(http: aiohttp.ClientSession, apis: list[str], members: tuple[int, ...]) -> Bounds | None:
     for api in apis:
         found = await get_json(http, f"{api}/genesis")
         parameters, replicas = _table_in(found, "parameters"), found.get("replicas")
-        numbers = [_number(found.get(name)) for name in ("quorum", "faults")]
-        numbers += [_number(parameters.get(name)) for name in ("heartbeat_ms", "view_timeout_ms")]
-        if isinstance(replicas, list) and all(number is not None for number in numbers):
-            quorum, faults, heartbeat_ms, view_timeout_ms = (number or 0 for number in numbers)
-            model = str(found.get("fault_model"))
-            return Bounds(len(replicas), quorum, heartbeat_ms, view_timeout_ms, faults, model)
+        heartbeat_ms, timeout_ms = (_number(parameters.get(name)) for name in ("heartbeat_ms", "view_timeout_ms"))
+        size = len(members) or (len(replicas) if isinstance(replicas, list) else 0)
+        if size and heartbeat_ms is not None and timeout_ms is not None:
+            model: FaultModel = "omission" if found.get("fault_model") == "omission" else "byzantine"
+            return Bounds(size, quorum(size, model), heartbeat_ms, timeout_ms, faulty(size, model), model, members)
     return None
 
 

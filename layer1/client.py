@@ -45,6 +45,7 @@ from layer1.failover import (
 )
 from layer1.ledger.agreements import group_id as name_of_group
 from layer1.ledger.genesis import SALT_BYTES, Genesis
+from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import Accusation, OpenGroup, Output, Transaction, Transfer, sign_transaction
 from layer1.light import LedgerAttacked, LightClient
 from layer1.proof import BlockProof, OutputProof, max_age_ms
@@ -64,6 +65,7 @@ __all__ = [
     "Unavailable",
     "fetch_genesis",
     "new_accusation",
+    "new_change",
     "new_transfer",
 ]
 
@@ -350,6 +352,12 @@ def new_accusation(genesis: Genesis, evidence: Evidence, clock_ms: int) -> Trans
     """A transaction that marks the replica which cast both votes; it takes nobody's signature. Valid as a transfer."""
     until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
     return Transaction(Accusation(evidence), until, os.urandom(SALT_BYTES))
+
+
+def new_change(genesis: Genesis, request: ChangeReplicas, clock_ms: int) -> Transaction:
+    """A transaction that changes the replica set; it takes no signatures but those in it. Valid as a transfer."""
+    until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
+    return Transaction(request, until, os.urandom(SALT_BYTES))
 
 
 def new_transfer(genesis: Genesis, key: SigningKey, recipient: PublicKey, amount: int, clock_ms: int) -> Transaction:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -48,7 +48,7 @@ ACT = {
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the genesis says about how many must answer, and how often blocks come."""
+    """What genesis and replica set say about how many must answer, and how often blocks come."""
 
     replicas: int
     quorum: int
@@ -57,6 +57,8 @@ class Bounds:
     faults: int = 0
     """So many may fail."""
     fault_model: str = "byzantine"
+    members: tuple[int, ...] = ()
+    """Numbers of those in the set, as far as anybody says."""
 
     @property
     def patience_ms(self) -> int:
@@ -72,6 +74,8 @@ class Health:
     summary: str
     findings: tuple[str, ...]
     """Each a sentence with its remedy, the worst first."""
+    notes: tuple[str, ...] = ()
+    """What is no fault, and yet worth knowing."""
 
     @property
     def act(self) -> str:
@@ -86,11 +90,17 @@ def assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
         rows: One for each, as `layer1.cli_status` makes them.
         bounds: None if nobody told the genesis.
     """
+    health = _assess([row for row in rows if row["member"]], bounds)
+    return replace(health, notes=tuple(said for row in rows if not row["member"] for said in _of_listener(row)))
+
+
+def _assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
+    """What those in the replica set say; others are not needed."""
     answering = [row for row in rows if row["error"] is None]
     if not answering or bounds is None:
         return Health(State.UNKNOWN, "no replica answers.", tuple(f"{row['api']}: {row['error']}" for row in rows))
     findings = [*_missing(rows), *(said for row in answering for said in _of_one(row)), *_links(answering)]
-    findings += _releases(answering)
+    findings += [*_releases(answering), *_unknown(rows, bounds)]
     if bounds.fault_model == "omission" and any(row["marked"] for row in answering):
         findings.insert(0, FORKED)
     voting = [row for row in answering if not _is_out(row)]
@@ -108,6 +118,22 @@ def assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
     if findings:
         return Health(State.DEGRADED, f"{count}; {more}. Block {height} is {_ago(age_ms)}.", tuple(findings))
     return Health(State.HEALTHY, f"all {bounds.replicas} replicas take part. Block {height} is {_ago(age_ms)}.", ())
+
+
+def _of_listener(row: Row) -> list[str]:
+    """Who is not in the set; one that does not answer was stopped, which is as it should be."""
+    if row["error"] is not None:
+        return []
+    return [f"{_name(row)} at {row['api']} listens: not in the replica set. It goes on until its operator stops it."]
+
+
+def _unknown(rows: Sequence[Row], bounds: Bounds) -> list[str]:
+    """Who is in the set, and nobody says where it can be asked."""
+    missing = sorted(set(bounds.members) - {row["index"] for row in rows})
+    return [
+        f"replica {number} cannot be asked: its API is in nobody's [[peers]]; name it there, then SIGHUP."
+        for number in missing
+    ]
 
 
 def _ago(age_ms: int) -> str:

@@ -132,14 +132,23 @@ def apply_change(current: ReplicaSet, request: ChangeReplicas, chain_id: Hash, c
         Refused: ``wrong_epoch``, ``change_expired``, ``no_change``, ``bad_key``, ``replica_twice``,
             ``unknown_replica``, ``bad_size``, ``too_few_approvals`` or ``bad_signature``.
     """
-    change = request.change
+    following = following_set(current, request.change, clock_ms)
+    _check_signatures(current, request, chain_id)
+    return following
+
+
+def following_set(current: ReplicaSet, change: SetChange, clock_ms: int) -> ReplicaSet:
+    """The set that a change leads to, whoever signs it.
+
+    Raises:
+        Refused: As :func:`apply_change`, but for what is said of signatures.
+    """
     for fault in _faults(current, change, clock_ms):
         raise fault
     seats = [seat for seat in current.seats if seat.number not in change.remove]
     seats += [Seat(current.next_number + i, key) for i, key in enumerate(change.add)]
     size = len(seats)
     check(1 <= size <= MAX_REPLICAS, "bad_size", f"the set would have {size} replicas; it has 1 to {MAX_REPLICAS}")
-    _check_signatures(current, request, chain_id)
     return ReplicaSet(current.epoch + 1, current.fault_model, tuple(seats), current.next_number + len(change.add))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def row(index: int, **changes: Any) -> dict[str, Any]:
         "index": index, "api": f"http://r{index}", "height": 100, "lag": 0, "head_age_ms": 2_000, "view": 7,
         "leader": 1, "peers_connected": 3, "peers": 3, "vote_from": 0, "disk_free_bytes": 2**40,
         "waiting_for_database": 0, "catching_up": False, "disk_low": False, "release": "0.1.0", "marked": False,
-        "unlinked": {}, "error": None,
+        "unlinked": {}, "error": None, "member": True,
     }  # fmt: skip
     return {**well, **changes}
 
@@ -49,6 +50,11 @@ CASES: list[tuple[str, Health, State, list[str]]] = [
      ["replicas 1 and 3 have no link (no route)"]),
     ("a link with who is gone", four(_1={"unlinked": {2: "x"}}, _2=GONE), State.DEGRADED, ["replica 2 does not"]),
     ("an upgrade", four(_1={"release": "0.2.0"}), State.DEGRADED, ["different releases (0.1.0: 0, 2, 3; 0.2.0: 1)"]),
+    ("who left listens, or is stopped", assess(
+        [*(row(i) for i in range(4)), row(4, member=False, vote_from=2**62), row(5, member=False, **GONE)], BOUNDS),
+     State.HEALTHY, ["all 4 replicas take part"]),
+    ("one whose API nobody knows", assess([row(i) for i in range(3)], replace(BOUNDS, members=(0, 1, 2, 7))),
+     State.DEGRADED, ["replica 7 cannot be asked: its API is in nobody's [[peers]]"]),
     ("no block", assess([row(i, head_age_ms=31_000) for i in range(4)], BOUNDS), State.STOPPED, ["no block for 31 s"]),
     ("nobody", assess([row(0, **GONE)], BOUNDS), State.UNKNOWN, ["no replica answers"]),
     ("no genesis", assess([row(0)], None), State.UNKNOWN, ["no replica answers"]),
@@ -124,3 +130,10 @@ def test_where_none_may_lie_a_contradiction_is_an_alarm() -> None:
     assert told.state is State.DEGRADED and "this ledger may have forked" in told.findings[0]
     assert not any("forked" in finding for finding in assess(rows, Bounds(3, 3, 10_000, 1_000)).findings)
     assert not assess([row(i) for i in range(3)], Bounds(3, 2, 10_000, 1_000, 1, "omission")).findings
+
+
+def test_who_left_the_set_is_named_and_is_no_trouble() -> None:
+    health = assess([*(row(i) for i in range(4)), row(4, member=False), row(5, member=False, **GONE)], BOUNDS)
+    (note,) = health.notes
+    assert note.startswith("replica 4 at http://r4 listens: not in the replica set.")
+    assert (health.state, health.findings) == (State.HEALTHY, ())
