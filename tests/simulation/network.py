@@ -32,6 +32,11 @@ MAX_BACKOFF_US = 2_000 * MS
 """Between two attempts to connect, as the driver's."""
 
 
+def is_consensus(data: bytes) -> bool:
+    """Whether replicas promise to survive the loss of this message (rule 10)."""
+    return data.startswith(CONSENSUS_TAG)
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """How good all links are."""
@@ -191,7 +196,7 @@ class Link:
             receiver.stalled.append(data)
             return
         profile = self._network.profile
-        if data.startswith(CONSENSUS_TAG) and (profile.loss or profile.duplication or profile.reordering):
+        if self._network.is_datagram(data) and (profile.loss or profile.duplication or profile.reordering):
             self._send_datagram(receiver, data, profile)
         else:
             self._send_in_order(receiver, data, profile)
@@ -250,9 +255,13 @@ class Link:
 class Network:
     """All links."""
 
-    def __init__(self, world: World, nodes: Iterable[Node], profile: Profile) -> None:
+    def __init__(
+        self, world: World, nodes: Iterable[Node], profile: Profile, is_datagram: Callable[[bytes], bool] = is_consensus
+    ) -> None:
+        """Links between all of these nodes; `is_datagram` tells what may be lost, doubled and overtaken on them."""
         self.world = world
         self.profile = profile
+        self.is_datagram = is_datagram
         self._links: dict[frozenset[str], Link] = {}
         self._by_node: dict[str, list[Link]] = {}
         for left, right in combinations(nodes, 2):

@@ -156,7 +156,9 @@ class GroupScenario(Scenario):
         self.wallets = [
             WalletProcess(self.world, self.genesis, i, apis, self.group_checkers, names) for i in range(options.wallets)
         ]
-        self._wallet_network = Network(self.world, self.wallets, options.wallet_profile)
+        self._wallet_network = Network(  # wallets rely on their links: nothing of them is a datagram
+            self.world, self.wallets, options.wallet_profile, is_datagram=lambda _: False
+        )
         for wallet in self.wallets:
             wallet.network = self._wallet_network
         for index, role in options.wallet_roles:
