@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from layer1.cli import app
 from layer1.client import LedgerClient, LedgerUnreachable
 from layer1.config import CONFIG_NAME, load_config
+from layer1.crypto import SigningKey
 from layer1.devnet import Devnet, Plan, Reservation, home_of, initialize
 from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import until
@@ -154,7 +155,7 @@ async def test_one_joins_one_has_a_new_key_one_leaves_and_a_channel_does_not_not
         await place.net.kill(0, 1)  # whoever left is not needed
         await pay()
         async with LedgerClient(place.net.urls[2:], place.net.genesis) as client:
-            transfer = await client.new_transfer(TREASURY, TREASURY.public, 1)
+            transfer = await client.new_transfer(TREASURY, SigningKey(b"x" * 32).public, 1)
             assert (await client.submit(transfer)).code == "ok"
         closed = await wallets.wallet("alice", "channel", "close", channel[:8])
         assert (closed["state"], closed["reason"], closed["paid_out"]) == ("closed", "final", 55_000 - 150 * 10)
