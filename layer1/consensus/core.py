@@ -1000,6 +1000,8 @@ class Consensus:
         """Rule 8: of the oldest notarized unfinal view of this term. What is final need not be executed here."""
         final = self.chain.floor.view if self._final is None else self._final.view
         oldest = max(self.config.first_view(self.view), final + 1)
+        if oldest not in self._notarized_ms:  # we jumped over it, on a later certificate, which stands for it
+            oldest = min((view for view in self._notarized_ms if view > oldest), default=oldest)
         return self._notarized_ms.get(oldest) if oldest < self.view else None
 
     def _run_timers(self) -> None:

@@ -62,12 +62,13 @@ class Profile:
 
 
 CALM = Profile("calm", 1 * MS, 1 * MS)
+AWFUL = Profile("awful", 5 * MS, 50 * MS, spike=0.05, loss=0.3, duplication=0.3, reordering=0.5)
 PROFILES = (
     CALM,
     Profile("wide", 40 * MS, 20 * MS),
     Profile("spiky", 2 * MS, 3 * MS, spike=0.03),
     Profile("lossy", 2 * MS, 5 * MS, loss=0.1, duplication=0.1, reordering=0.3),
-    Profile("awful", 5 * MS, 50 * MS, spike=0.05, loss=0.3, duplication=0.3, reordering=0.5),
+    AWFUL,
 )
 
 

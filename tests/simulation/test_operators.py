@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from layer1.ledger.replicas import ReplicaSet
+from tests.simulation.network import AWFUL
 from tests.simulation.scenario import NEWCOMERS, Options, Scenario
 
 
@@ -41,6 +42,18 @@ def test_no_set_has_more_faulty_replicas_than_it_may() -> None:
         assert not result.error, result.error
         for replica_set in sets_of(scenario):
             assert len({1, 2, 8} & set(replica_set.numbers)) <= replica_set.faults
+
+
+@pytest.mark.slow
+def test_filler_makes_boundaries_final_where_messages_are_lost() -> None:
+    """Of three runs it does in one at least, and what follows stands on the boundary."""
+    found = 0
+    for seed, term_views in ((9, 1), (11, 64), (14, 64)):
+        options = Options(seed, term_views=term_views, profile=AWFUL, duration_ms=6_000, changes=3, pause_ms=150)
+        result = Scenario(options).run()
+        assert not result.error, f"{options}: {result.error}"
+        found += result.stats["boundaries by filler"]
+    assert found
 
 
 def test_a_seed_says_who_may_come() -> None:

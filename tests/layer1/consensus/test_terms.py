@@ -97,6 +97,19 @@ def test_notarized_views_stay_unfinal(term_views: int, starts: list[int]) -> Non
     assert given_up(bench, 700, final=False) == starts
 
 
+def test_the_stall_timer_of_who_jumped_into_the_term() -> None:
+    """Nobody need have the certificate of the term's first view, if the next one came before it (seed 43)."""
+    bench = bench_of(8, view_timeout_ms=1_000, stall_timeout_ms=1_500)
+    first = bench.core.view
+    starts = [
+        vote.start
+        for view in range(first + 1, first + 8)
+        for effects in [bench.get(bench.notarization(view, bytes([view]) * 32)), bench.wait(400)]
+        for vote in said(effects, Nullify)
+    ]
+    assert set(starts) == {first + 5}
+
+
 @pytest.mark.parametrize("term_views", TERMS)
 def test_rebroadcast(term_views: int) -> None:
     """Rule 10: own votes that are about this view, and what lets a peer enter it."""

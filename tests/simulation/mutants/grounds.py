@@ -19,14 +19,12 @@ from tests.simulation.flood.scenario import Flood
 from tests.simulation.flood.scenario import Options as Flooding
 from tests.simulation.kernel import MS, Action
 from tests.simulation.mutants.registry import Ground
-from tests.simulation.network import CALM, PROFILES
+from tests.simulation.network import AWFUL, CALM, PROFILES
 from tests.simulation.scenario import Options, Scenario
 from tests.simulation.twins.scenario import at_random, simulate, small, small_count
 
 WIDE = next(profile for profile in PROFILES if profile.name == "wide")
 """Asking for one block after the other takes long there, so that who is behind asks for many at once."""
-AWFUL = next(profile for profile in PROFILES if profile.name == "awful")
-"""Finalize votes are lost there, so that filler must make boundaries final."""
 LONG_MS = 150_000
 """Longer than two of the ledger clock's greatest steps."""
 
