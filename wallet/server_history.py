@@ -313,7 +313,7 @@ def _read(path: Path) -> _Waiting:
         return msgspec.msgpack.decode(path.read_bytes(), type=_Waiting)
     except FileNotFoundError:
         return _Waiting([], {})
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise LocalError(
             f"{path} cannot be read: {error}; move it away and start again: entries of the history that the database "
             "does not have are in it"

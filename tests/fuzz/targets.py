@@ -42,6 +42,7 @@ from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction
 from layer1.light import LightClient, Saved
+from layer1.operating import proposals
 from layer1.proof import AccountProof, BlockProof, GroupProof, Handover, HeadProof, MarksProof, OutputProof, Trust
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
@@ -56,7 +57,7 @@ from layer2.opening import OpeningPolicy, answer_offer, opening_of
 from layer2.payments import Pay, Payments
 from tests.fuzz import generate
 from tests.layer1.replica.network import ALICE, BOB, GENESIS, KEYS, transfer
-from wallet import amounts, book, contacts, control, keystore, period
+from wallet import amounts, book, contacts, control, keystore, period, server_history
 from wallet.home import Home
 from wallet.requests import REQUESTS, WalletView
 
@@ -585,6 +586,20 @@ def _layer2_and_wallet() -> list[Target]:
             (Refused,),
             lambda _: HOME.encode(),
             ("wallet/home.py: tomllib.loads",),
+        ),
+        Target(
+            "proposal of a replica set",
+            _file("wallet/proposal.json", proposals.read_proposal),
+            (Refused,),
+            _json(proposals._File),
+            ("layer1/operating/proposals.py: msgspec.json.decode _File",),
+        ),
+        Target(
+            "history that waits",
+            _file("wallet/history.waiting", server_history._read),
+            (LocalError,),
+            lambda rng: msgspec.msgpack.encode(generate.value(server_history._Waiting, rng)),
+            ("wallet/server_history.py: msgspec.msgpack.decode _Waiting",),
         ),
         Target(
             "request on the socket",
