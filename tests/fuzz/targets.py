@@ -47,6 +47,7 @@ from layer1.proof import AccountProof, BlockProof, GroupProof, Handover, HeadPro
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
 from layer1.replica.messages import Greeting, LinkMessage, Standing
+from layer1.replica.numbers import Numbers
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoin import Rejoining
 from layer1.sse import EventParser, RawEvent
@@ -173,7 +174,8 @@ def _frames(rng: random.Random) -> bytes:
 
 def _greet(data: bytes) -> None:
     peers = object.__new__(PeerLinks)
-    peers._genesis = GENESIS
+    peers._key = KEYS[0]
+    peers.numbers = Numbers(lambda: [GENESIS.replica_set], list)
     peers._peer_of(KEYS[1].public, data)
 
 
