@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from layer1 import logs
 from layer1.cli_evidence import evidence_app
 from layer1.cli_faults import SMALLEST, FaultModelOption, ReplicasOption, tolerance, warning
+from layer1.cli_hosts import HostsFileOption, HostsOption, KeysOption, init_hosts, several_hosts
+from layer1.cli_hosts import register as register_hosts
 from layer1.cli_light import light_app
 from layer1.cli_operating import register as register_operating
 from layer1.cli_replica import register as register_replica
@@ -59,6 +62,7 @@ app = typer.Typer(
 
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(light_app, name="light")
+register_hosts(app)
 register_operating(app)
 register_replica(app)
 register_status(app)
@@ -75,7 +79,8 @@ HostOption = Annotated[str, typer.Option("--host", help="Address to listen on.")
 
 @app.command(
     epilog="Example: layer1 init ledger --replicas 4 --base-port 7000 --allocate wedge1...=100000, "
-    "then for each i: layer1 start --home ledger/replica-i. Three machines in one's own racks, of which one may crash: "
+    "then for each i: layer1 start --home ledger/replica-i. On a machine each: layer1 init ledger --host ada=10.0.0.1 "
+    "--host bob=10.0.0.2 ..., and docs/hosts.md. Three machines in one's own racks, of which one may crash: "
     "layer1 init ledger --fault-model omission --replicas 3"
 )
 def init(
@@ -89,11 +94,16 @@ def init(
     allocate: AllocateOption = None,
     heartbeat_ms: HeartbeatOption = 10_000,
     min_challenge_ms: Annotated[int, typer.Option(help="Shortest challenge period of a group.")] = 1_000,
-    host: HostOption = "127.0.0.1",
-    base_port: Annotated[int, typer.Option(help="First of 2n ports in a row.", max=65_000)] = 7_000,
+    host: HostsOption = None,
+    hosts: HostsFileOption = None,
+    key: KeysOption = None,
+    base_port: Annotated[
+        int, typer.Option(help="First of 2n ports in a row; with hosts, that of links on each.", max=65_000)
+    ] = 7_000,
     json: JsonOption = False,
 ) -> None:
-    """Make keys, genesis and configurations for a new ledger."""
+    """Make keys, genesis and configurations for a new ledger, on this machine or with a folder for each host."""
+    listen, several = guarded(lambda: several_hosts(host, hosts, key, replicas, base_port), json=json)
     parameters = _parameters(heartbeat_ms, min_challenge_ms)
     plan = Plan(
         replicas or SMALLEST[fault_model],
@@ -102,9 +112,12 @@ def init(
         _allocations(allocate),
         parameters,
         fault_model,
-        host,
+        listen,
         base_port,
     )
+    if several:
+        init_hosts(directory, plan, several, json=json)
+        return
     genesis = guarded(lambda: initialize(directory, plan), json=json)
     if json:
         homes = [str(home_of(directory, i).resolve()) for i in range(plan.replicas)]
@@ -263,7 +276,7 @@ def _show_devnet(net: Devnet, json: bool) -> None:
     print(warning(model), end="")
     table = Table("replica", "pid", "API", "link", box=None)
     for row in described["replicas"]:
-        table.add_row(str(row["index"]), str(row["pid"]), row["api"], row["link"])
+        table.add_row(str(row["index"]), str(row["pid"]), escape(row["api"]), escape(row["link"]))
     Console().print(table)
     print("All replicas answer. Interrupt to stop them.", flush=True)
 

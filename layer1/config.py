@@ -339,6 +339,8 @@ def write_key(path: Path, key: SigningKey) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="ascii") as stream:
         stream.write(key.seed().hex() + "\n")
+        stream.flush()
+        os.fsync(file)  # others rely on its public half from now on
 
 
 def read_key(path: Path) -> SigningKey:

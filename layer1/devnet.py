@@ -102,17 +102,7 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
     if (directory / GENESIS_NAME).exists():
         raise LocalError(f"{directory} holds a ledger already; choose another directory, or continue with that one")
     keys = sorted((SigningKey.generate() for _ in range(plan.replicas)), key=lambda key: key.public)
-    genesis = Genesis(
-        name=plan.name,
-        salt=os.urandom(16),
-        currency=plan.currency,
-        allocations=plan.allocations,
-        replicas=tuple(key.public for key in keys),
-        fault_model=plan.fault_model,
-        wall_time=time.time_ns() // 1_000_000,
-        parameters=plan.parameters,
-    )
-    validate(genesis)
+    genesis = make_genesis(plan, [key.public for key in keys])
     ports = [
         (plan.base_port + 2 * i, plan.base_port + 2 * i + 1) if plan.base_port else (0, 0) for i in range(len(keys))
     ]
@@ -128,10 +118,34 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
     return genesis
 
 
-def make_home(home: Path, genesis: Genesis, key: SigningKey, config: ReplicaConfig) -> None:
-    """Make a replica's home; its journal is empty, for this key has signed nothing yet."""
+def make_genesis(plan: Plan, keys: Sequence[PublicKey]) -> Genesis:
+    """The genesis of a new ledger of these replicas, which are numbered in the order of their keys.
+
+    Raises:
+        Refused: The plan is not that of a valid ledger.
+    """
+    genesis = Genesis(
+        name=plan.name,
+        salt=os.urandom(16),
+        currency=plan.currency,
+        allocations=plan.allocations,
+        replicas=tuple(sorted(keys)),
+        fault_model=plan.fault_model,
+        wall_time=time.time_ns() // 1_000_000,
+        parameters=plan.parameters,
+    )
+    validate(genesis)
+    return genesis
+
+
+def make_home(home: Path, genesis: Genesis, key: SigningKey | None, config: ReplicaConfig) -> None:
+    """Make a replica's home; its journal is empty, for this key has signed nothing yet.
+
+    Without a key, whoever has it puts it there before the start.
+    """
     home.mkdir(parents=True, mode=0o700)
-    write_key(home / KEY_NAME, key)
+    if key is not None:
+        write_key(home / KEY_NAME, key)
     (home / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
     (home / CONFIG_NAME).touch(0o600)
     (home / CONFIG_NAME).write_text(format_config(config), encoding="utf-8")

@@ -11,7 +11,7 @@ from layer1.cli import app as layer1_app
 from wallet.cli import app as wallet_app
 
 VERBS = [
-    *[(layer1_app, (verb,)) for verb in ("init", "start", "devnet", "status")],
+    *[(layer1_app, (verb,)) for verb in ("init", "key", "start", "devnet", "status")],
     *[(layer1_app, (verb,)) for verb in ("verify", "inspect", "reset", "export", "config", "version")],
     (layer1_app, ("join",)),
     *[(layer1_app, ("evidence", verb)) for verb in ("list", "submit")],

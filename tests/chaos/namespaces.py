@@ -52,10 +52,11 @@ def shaping() -> str | None:
 
 def addresses() -> dict[int, tuple[Address, Address]]:
     """Where each replica listens: (link, API)."""
-    return {i: (Address(_host(i), LINK_PORT), Address(_host(i), API_PORT)) for i in range(REPLICAS)}
+    return {i: (Address(host_of(i), LINK_PORT), Address(host_of(i), API_PORT)) for i in range(REPLICAS)}
 
 
-def _host(index: int) -> str:
+def host_of(index: int) -> str:
+    """The address of a replica's namespace."""
     return f"10.77.0.{index + 1}"
 
 
@@ -69,7 +70,7 @@ class Cables(Links):
             holders: Process ids of who holds each replica's namespace.
         """
         super().__init__({})
-        self._spoiled = False
+        self._spoiled, self._count = False, len(holders)
         for bridge in ("one", "other"):
             _ip("link", "add", bridge, "type", "bridge")
             _ip("link", "set", bridge, "up")
@@ -77,7 +78,7 @@ class Cables(Links):
         for index, holder in enumerate(holders):
             _ip("link", "add", f"cable{index}", "type", "veth", "peer", "name", "eth0", "netns", str(holder))
             _ip("link", "set", f"cable{index}", "master", "one", "up")
-            for command in (("address", "add", f"{_host(index)}/24", "dev", "eth0"), ("link", "set", "eth0", "up"),
+            for command in (("address", "add", f"{host_of(index)}/24", "dev", "eth0"), ("link", "set", "eth0", "up"),
                             ("link", "set", "lo", "up")):  # fmt: skip
                 _run(*entering(holder), "ip", *command)
 
@@ -93,12 +94,12 @@ class Cables(Links):
     def spoil(self, discipline: str) -> None:
         """Give every cable this queueing discipline, towards the replica."""
         self._spoiled = True
-        for index in range(REPLICAS):
+        for index in range(self._count):
             _run("tc", "qdisc", "replace", "dev", f"cable{index}", "root", *discipline.split())
 
     def heal(self) -> None:
         """As new."""
-        for index in range(REPLICAS):
+        for index in range(self._count):
             _ip("link", "set", f"cable{index}", "master", "one", "up")
             if self._spoiled:
                 _run("tc", "qdisc", "delete", "dev", f"cable{index}", "root")
@@ -146,10 +147,10 @@ def spoil(discipline: str) -> Harm:
 
 
 @contextmanager
-def joined() -> Iterator[tuple[Cables, dict[int, Sequence[str]]]]:
-    """Namespaces for all replicas, with cables, and what to put before a command so that it runs inside each."""
+def joined(replicas: int = REPLICAS) -> Iterator[tuple[Cables, dict[int, Sequence[str]]]]:
+    """Namespaces for so many replicas, with cables, and what to put before a command so that it runs inside each."""
     with ExitStack() as stack:
-        hub, *holders = (stack.enter_context(_namespace()) for _ in range(1 + REPLICAS))
+        hub, *holders = (stack.enter_context(_namespace()) for _ in range(1 + replicas))
         stack.enter_context(_inside(hub))
         yield Cables(holders), {index: entering(holder) for index, holder in enumerate(holders)}
 
