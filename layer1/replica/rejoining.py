@@ -20,6 +20,7 @@ from layer1.errors import LocalError, RemoteError
 from layer1.journal import Journal, generation_of, set_aside
 from layer1.ledger.genesis import Genesis
 from layer1.replica.messages import LinkMessage, Standing
+from layer1.replica.numbers import FIRST_LOCAL
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoin import REJOINING, Rejoined, Rejoining
 
@@ -78,7 +79,8 @@ class _Asking:
             message: LinkMessage = decode(data, LinkMessage)  # type: ignore[arg-type]  # a union is not a type
             outcome = self.rejoining.hear(peer, message) if isinstance(message, Standing) else None
         except RemoteError as error:
-            _log.warning("the report of replica %d does not count: %s", peer, error)
+            level = logging.WARNING if peer < FIRST_LOCAL else logging.DEBUG  # numbered by its own report: asked again
+            _log.log(level, "the report of replica %d does not count: %s", peer, error)
             outcome = None
         except LocalError as error:
             self.outcome.set_exception(error)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -156,3 +157,22 @@ async def test_what_a_listener_says_of_its_journal_is_not_kept(tmp_path: Path) -
         await when(lambda: set(replicas[4]._peers.links) == {2})
         assert replicas[4].core.generations.peers == {2: 1}
         assert all(number < FIRST_LOCAL for replica in replicas for number in replica.core.generations.peers)
+
+
+@pytest.mark.slow
+async def test_who_lost_its_journal_hears_those_whom_a_later_set_numbers(tmp_path: Path) -> None:
+    """It knows the genesis alone when it asks. n = 5, q = 4: all others must report, the newcomer, too."""
+    async with five(tmp_path, higher=True) as replicas:
+        last, lost = replicas[4], replicas[2]
+        replicas[0].submit([change(replicas, add=[last])])
+        await when(lambda: all(replica.core.config.epoch == 1 for replica in replicas))
+        await lost.stop()
+        rmtree(lost.config.journal)
+        again = Replica(load_config(lost.config.home, reuse_port=True), rejoin=True)
+        try:
+            async with asyncio.timeout(20):
+                await again.start()
+            await when(lambda: again.core.config.epoch == 1)
+            assert again.index == 2
+        finally:
+            await again.stop()
