@@ -74,6 +74,10 @@ AllocateOption = Annotated[
     typer.Option("--allocate", metavar="ADDRESS=UNITS", help="First balance of an account, minor units. Repeatable."),
 ]
 HeartbeatOption = Annotated[int, typer.Option("--heartbeat-ms", min=1, help="An idle ledger makes a block this often.")]
+MachineOption = Annotated[
+    str,
+    typer.Option("--machine", metavar="MODULE:ATTRIBUTE", help="A state machine of your own, for a new ledger to run."),
+]
 HostOption = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 
 
@@ -100,6 +104,7 @@ def init(
     base_port: Annotated[
         int, typer.Option(help="First of 2n ports in a row; with hosts, that of links on each.", max=65_000)
     ] = 7_000,
+    machine: MachineOption = "",
     json: JsonOption = False,
 ) -> None:
     """Make keys, genesis and configurations for a new ledger, on this machine or with a folder for each host."""
@@ -114,6 +119,7 @@ def init(
         fault_model,
         listen,
         base_port,
+        machine,
     )
     if several:
         init_hosts(directory, plan, several, json=json)
@@ -171,6 +177,7 @@ def devnet(
     heartbeat_ms: HeartbeatOption = 10_000,
     min_challenge_ms: Annotated[int, typer.Option(help="Shortest challenge period of a group.")] = 1_000,
     host: HostOption = "127.0.0.1",
+    machine: MachineOption = "",
     ready_file: Annotated[Path | None, typer.Option(help="Write endpoints as JSON here once all answer.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -179,7 +186,7 @@ def devnet(
         parameters = _parameters(heartbeat_ms, min_challenge_ms)
         money, allocations = Currency(currency, decimals), _allocations(allocate)
         count = replicas or SMALLEST[fault_model]
-        plan = Plan(count, "devnet", money, allocations, parameters, fault_model, host)
+        plan = Plan(count, "devnet", money, allocations, parameters, fault_model, host, machine=machine)
         guarded(lambda: initialize(directory, plan), json=json)
     run_guarded(_devnet(directory, ready_file, json), json=json)
 

@@ -46,7 +46,7 @@ from layer1.failover import (
 from layer1.ledger.agreements import group_id as name_of_group
 from layer1.ledger.genesis import SALT_BYTES, Genesis
 from layer1.ledger.replicas import ChangeReplicas
-from layer1.ledger.transactions import Accusation, OpenGroup, Output, Transaction, Transfer, sign_transaction
+from layer1.ledger.transactions import Accusation, Command, OpenGroup, Output, Transaction, Transfer, sign_transaction
 from layer1.light import LedgerAttacked, LightClient
 from layer1.proof import BlockProof, OutputProof, max_age_ms
 from layer1.reader import LedgerReader, fetch_genesis
@@ -66,6 +66,7 @@ __all__ = [
     "fetch_genesis",
     "new_accusation",
     "new_change",
+    "new_command",
     "new_transfer",
 ]
 
@@ -190,6 +191,10 @@ class LedgerClient(LedgerReader):
     async def new_transfer(self, key: SigningKey, recipient: PublicKey, amount: int) -> Transaction:
         """A signed transfer that is valid for five minutes of the ledger clock. Raises as :meth:`head` does."""
         return new_transfer(self.genesis, key, recipient, amount, await self.clock())
+
+    async def new_command(self, key: SigningKey, data: bytes) -> Transaction:
+        """A signed command to the ledger's state machine, valid as a transfer is. Raises as :meth:`head` does."""
+        return new_command(self.genesis, key, data, await self.clock())
 
     def _enough(self) -> int:
         """So many replicas have an honest one among them, if there are so many."""
@@ -372,4 +377,11 @@ def new_transfer(genesis: Genesis, key: SigningKey, recipient: PublicKey, amount
     """
     until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
     bare = Transaction(Transfer(key.public, recipient, amount), until, os.urandom(SALT_BYTES))
+    return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))
+
+
+def new_command(genesis: Genesis, key: SigningKey, data: bytes, clock_ms: int) -> Transaction:
+    """A signed command to the ledger's state machine, valid as a transfer is. Arguments as :func:`new_transfer`."""
+    until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
+    bare = Transaction(Command(key.public, data), until, os.urandom(SALT_BYTES))
     return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,6 +28,7 @@ from layer1.ledger.genesis import Genesis, from_json
 from layer1.logs import LogPolicy
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.shares import PoolLimits
+from layer1.statemachine import StateMachine
 from layer1.storage.database import holds_password, passwords_in
 
 T = TypeVar("T")
@@ -126,6 +128,9 @@ class ReplicaConfig:
     """Which ledger this is."""
     key: Path
     """The secret key of this replica, mode 0600. Two processes with one key destroy the ledger's safety."""
+    machine: str = ""
+    """The state machine that the genesis names, as module:attribute: code that this process imports and trusts. Not
+    set where the genesis names none."""
     limits: PoolLimits = field(default_factory=PoolLimits)
     """How much is taken in before clients are asked to come again, and how it is packed into batches."""
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
@@ -284,6 +289,7 @@ def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
         data=data,
         genesis=home / table.take("genesis", str, GENESIS_NAME),
         key=home / table.take("key", str, KEY_NAME),
+        machine=table.take("machine", str, ""),
         limits=_values(PoolLimits, table, "limits"),
         checkpoints=_values(CheckpointPolicy, table, "checkpoints"),
         log=_values(LogPolicy, table, "log"),
@@ -374,3 +380,24 @@ def read_genesis(path: Path) -> Genesis:
         return from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, Refused) as error:
         raise LocalError(f"{path} is not the genesis of a ledger: {error}") from None
+
+
+def load_machine(place: str) -> StateMachine | None:
+    """Import the state machine at ``module:attribute``; None for an empty text.
+
+    Raises:
+        LocalError: There is none.
+    """
+    if not place:
+        return None
+    module, colon, attribute = place.partition(":")
+    try:
+        found: StateMachine = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        wrong = str(error) if colon else "there is no colon in it"
+        raise LocalError(
+            f"machine is {place!r}: {wrong}; write module:attribute, of a module that is installed or on PYTHONPATH"
+        ) from None
+    if not isinstance(getattr(found, "name", None), str) or not callable(getattr(found, "execute", None)):
+        raise LocalError(f"machine {place!r} has no name or cannot execute; see layer1.statemachine.StateMachine")
+    return found

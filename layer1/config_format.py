@@ -19,6 +19,7 @@ from layer1.docstrings import field_texts
 WIDTH = 110
 EXAMPLES = {
     "database_url": '"postgresql://user:password@127.0.0.1:5432/replica0"  # then: chmod 600',
+    "machine": '"names:MACHINE"',
     "certificate": '"api.pem"',
     "key": '"api.key"',
     "url": '"https://ledger.example.org:7001"',
@@ -87,6 +88,8 @@ def _shown(config: ReplicaConfig, name: str) -> tuple[str, bool]:
     if name == "database_url":
         return EXAMPLES[name], False
     value = getattr(config, name)
+    if name == "machine" and not value:
+        return EXAMPLES[name], False
     if isinstance(value, Path):
         relative = str(value.relative_to(config.home)) if value.is_relative_to(config.home) else str(value)
         return _toml(relative), relative not in {name, f"{name}.json"}

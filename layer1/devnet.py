@@ -34,6 +34,7 @@ from layer1.config import (
     Peer,
     ReplicaConfig,
     load_config,
+    load_machine,
     read_genesis,
     read_key,
     write_key,
@@ -68,6 +69,8 @@ class Plan:
     host: str = "127.0.0.1"
     base_port: int = 0
     """Replica i listens on base_port + 2i for links and on the next one for HTTP; 0 leaves the choice to a devnet."""
+    machine: str = ""
+    """State machine that executes commands, as module:attribute; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
     """Make genesis, keys, configurations and empty journals for a new ledger.
 
     Raises:
-        LocalError: The directory holds a ledger already, or cannot be written.
+        LocalError: The directory holds a ledger already, or cannot be written; the machine cannot be imported.
         Refused: The plan is not that of a valid ledger.
     """
     if (directory / GENESIS_NAME).exists():
@@ -111,7 +114,7 @@ def initialize(directory: Path, plan: Plan) -> Genesis:
                   zip(keys, ports, strict=True)]  # fmt: skip
         for index, key in enumerate(keys):
             home = home_of(directory, index)
-            make_home(home, genesis, key, configure(home, places[index], places))
+            make_home(home, genesis, key, configure(home, places[index], places, plan.machine))
         (directory / GENESIS_NAME).write_text(to_json(genesis), encoding="utf-8")
     except OSError as error:
         raise LocalError(f"cannot write to {error.filename or directory}: {error.strerror or error}") from error
@@ -122,8 +125,10 @@ def make_genesis(plan: Plan, keys: Sequence[PublicKey]) -> Genesis:
     """The genesis of a new ledger of these replicas, which are numbered in the order of their keys.
 
     Raises:
+        LocalError: The machine cannot be imported.
         Refused: The plan is not that of a valid ledger.
     """
+    machine = load_machine(plan.machine)
     genesis = Genesis(
         name=plan.name,
         salt=os.urandom(16),
@@ -133,6 +138,7 @@ def make_genesis(plan: Plan, keys: Sequence[PublicKey]) -> Genesis:
         fault_model=plan.fault_model,
         wall_time=time.time_ns() // 1_000_000,
         parameters=plan.parameters,
+        machine="" if machine is None else machine.name,
     )
     validate(genesis)
     return genesis
@@ -152,7 +158,7 @@ def make_home(home: Path, genesis: Genesis, key: SigningKey | None, config: Repl
     Journal.open(config.journal).close()
 
 
-def configure(home: Path, own: Place, places: Sequence[Place]) -> ReplicaConfig:
+def configure(home: Path, own: Place, places: Sequence[Place], machine: str = "") -> ReplicaConfig:
     """The configuration of one of these replicas, or of one more."""
     peers = tuple(Peer(place.key, place.link, f"http://{place.api}") for place in places if place.key != own.key)
     return ReplicaConfig(
@@ -164,6 +170,7 @@ def configure(home: Path, own: Place, places: Sequence[Place]) -> ReplicaConfig:
         data=home / "data",
         genesis=home / GENESIS_NAME,
         key=home / KEY_NAME,
+        machine=machine,
     )
 
 

@@ -209,7 +209,7 @@ def make_folders(directory: Path, plan: Plan, hosts: Sequence[Host]) -> tuple[Ge
         hosts: As :func:`read_hosts` returns them.
 
     Raises:
-        LocalError: There is something already, or the directory cannot be written.
+        LocalError: There is something already, or the directory cannot be written; the machine cannot be imported.
         Refused: The plan is not that of a valid ledger.
     """
     for path in (directory / GENESIS_NAME, *(directory / host.name for host in hosts)):
@@ -229,7 +229,7 @@ def make_folders(directory: Path, plan: Plan, hosts: Sequence[Host]) -> tuple[Ge
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in folders:
-            config = configure(folder.path, places[folder.host.name], list(places.values()))
+            config = configure(folder.path, places[folder.host.name], list(places.values()), plan.machine)
             make_home(folder.path, genesis, secrets.get(folder.host.name), config)
             (folder.path / README_NAME).write_text(readme(folder, genesis), encoding="utf-8")
             _keep_private(folder.path)

@@ -48,6 +48,7 @@ from layer1.proof import (
     OutputProof,
     Trust,
     TwoHandovers,
+    ValueProof,
     Verified,
     check_fresh,
     max_age_ms,
@@ -57,6 +58,7 @@ from layer1.proof import (
     verify_head,
     verify_marks,
     verify_output,
+    verify_value,
 )
 
 T = TypeVar("T")
@@ -194,6 +196,10 @@ class LightClient:
     def marks(self, answer: MarksProof) -> Verified[MarksProof]:
         """The replica set now, and what each was shown to have done."""
         return self._now(answer.head, verify_marks(self._believing(), answer))
+
+    def value(self, key: bytes, answer: ValueProof) -> Verified[bytes | None]:
+        """The state machine's value of a key now; None if it has none."""
+        return self._now(answer.head, verify_value(self._believing(), key, answer))
 
     def newest(self, head: HeadProof) -> Header:
         """The newest block."""

@@ -39,6 +39,7 @@ from layer1.ledger.records import (
     account_key,
     group_key,
     leaf_hash,
+    machine_key,
     mark_key,
 )
 from layer1.ledger.replicas import ReplicaSet
@@ -95,6 +96,14 @@ class MarksProof(Struct):
     set_proof: merkle.Proof
     marks: tuple[Mark | None, ...]
     proofs: tuple[merkle.Proof, ...]
+
+
+class ValueProof(Struct):
+    """A value of the ledger's state machine after the block of `head`, or that its key had none."""
+
+    head: HeadProof
+    value: bytes | None
+    proof: merkle.Proof
 
 
 class OutputProof(Struct):
@@ -320,6 +329,17 @@ def verify_marks(trust: Trust, answer: MarksProof) -> Verified[MarksProof]:
             raise RemoteError(f"mark {position} is of key {mark.replica.hex()}, not {key.hex()}", answer)
         _check_leaf(header, mark_key(key), leaf_hash(mark), proof, f"the mark of replica {position}")
     return Verified(answer, header)
+
+
+def verify_value(trust: Trust, key: bytes, answer: ValueProof) -> Verified[bytes | None]:
+    """Check the value of a key of the state machine at one block, or that it had none.
+
+    Raises:
+        RemoteError: The proof does not show it, and what is wrong.
+    """
+    header = verify_head(trust, answer.head)
+    _check_leaf(header, machine_key(key), leaf_hash(answer.value), answer.proof, f"key {key.hex()}")
+    return Verified(answer.value, header)
 
 
 def verify_output(trust: Trust, transaction_id: Hash, answer: OutputProof) -> Verified[Output]:

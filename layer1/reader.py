@@ -42,6 +42,7 @@ from layer1.proof import (
     OutputProof,
     Trust,
     UnknownEpoch,
+    ValueProof,
     Verified,
 )
 
@@ -153,6 +154,17 @@ class LedgerReader:
             reply = await self._ok(replica, path, 404)
             proof = decode(reply.proof(), GroupProof)
             return await self._believed(replica, lambda: self.light.group(group_id, proof))
+
+        return await self._replicas.first(ask)
+
+    async def value(self, key: bytes) -> Verified[bytes | None]:
+        """The state machine's value of a key, verified and fresh; None if it has none. Raises as :meth:`head` does."""
+        path = f"/machine/{key.hex()}?proof=true"
+
+        async def ask(replica: Replica) -> Verified[bytes | None]:
+            reply = await self._ok(replica, path)
+            proof = decode(reply.proof(), ValueProof)
+            return await self._believed(replica, lambda: self.light.value(key, proof))
 
         return await self._replicas.first(ask)
 

@@ -37,6 +37,7 @@ from layer1.api.views import (
     SubmissionList,
     TransactionPage,
     TransactionView,
+    ValueView,
 )
 from layer1.errors import Refused, RemoteError
 from layer1.failover import ClientLimits, Replicas, Unavailable
@@ -196,6 +197,11 @@ class ReplicaClient:
     ) -> TransactionPage:
         """A page of what concerns an account, the newest first."""
         return await self._get(TransactionPage, f"/accounts/{_part(address)}/transactions", limit=limit, cursor=cursor)
+
+    @operation("GET", "/machine/{key}")
+    async def value(self, key: str, *, proof: bool = False) -> ValueView:
+        """A value of the ledger's state machine; the key in hex."""
+        return await self._get(ValueView, f"/machine/{_part(key)}", proof=proof)
 
     @operation("GET", "/groups")
     async def groups(

@@ -25,7 +25,7 @@ from layer1.api.limits import ApiLimits
 from layer1.api.openapi import document
 from layer1.api.page import POLICY, page
 from layer1.api.rates import RateLimit, Rates
-from layer1.api.resources import accounts, blocks, events, evidence, groups, handovers, ledger, transactions
+from layer1.api.resources import accounts, blocks, events, evidence, groups, handovers, ledger, machine, transactions
 from layer1.api.routes import Route
 from layer1.errors import NotYet, Refused, RemoteError
 
@@ -37,6 +37,7 @@ ROUTES = (
     *groups.ROUTES,
     *evidence.ROUTES,
     *handovers.ROUTES,
+    *machine.ROUTES,
     *events.ROUTES,
 )
 

@@ -18,7 +18,17 @@ from layer1.header import Header
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Account, Group, Mark
 from layer1.ledger.replicas import ChangeReplicas
-from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Output, Payload, Report, Transfer, Wedge
+from layer1.ledger.transactions import (
+    Accusation,
+    CloseGroup,
+    Command,
+    OpenGroup,
+    Output,
+    Payload,
+    Report,
+    Transfer,
+    Wedge,
+)
 from layer1.proof import Handover
 
 
@@ -99,6 +109,8 @@ class GenesisView(View, frozen=True):
     replicas: list[str]
     wall_time: int
     supply: int
+    machine: str
+    """Name and version of the state machine that executes commands; empty for none."""
     allocations: list[AllocationView]
     parameters: dict[str, int]
 
@@ -226,6 +238,20 @@ class TransferView(View, frozen=True, tag_field="kind", tag="transfer"):
     amount: int
 
 
+class ValueView(View, frozen=True):
+    """What the ledger's state machine keeps under a key."""
+
+    key: str
+    """Hex."""
+    value: str | None
+    """Hex; null if the key has no value."""
+    height: int
+    """Block after which it holds."""
+    clock: int
+    proof: str | None = None
+    """With ``?proof=true``: ValueProof."""
+
+
 class OpenView(View, frozen=True, tag_field="kind", tag="open"):
     """The opening of a group."""
 
@@ -282,7 +308,17 @@ class ChangeReplicasView(View, frozen=True, tag_field="kind", tag="replicas"):
     """Numbers."""
 
 
-PayloadView = TransferView | OpenView | CloseView | WedgeView | ReportView | AccusationView | ChangeReplicasView
+class CommandView(View, frozen=True, tag_field="kind", tag="command"):
+    """A command to the ledger's state machine."""
+
+    sender: str
+    data: str
+    """Hex; what it means, the machine knows."""
+
+
+PayloadView = (
+    TransferView | OpenView | CloseView | WedgeView | ReportView | AccusationView | ChangeReplicasView | CommandView
+)
 
 
 class TransactionView(View, frozen=True):
@@ -443,6 +479,7 @@ def genesis_view(genesis: Genesis, encoded: bytes) -> GenesisView:
         allocations=[
             AllocationView(address=format_address(given.address), amount=given.amount) for given in genesis.allocations
         ],
+        machine=genesis.machine,
         parameters={name: getattr(genesis.parameters, name) for name in type(genesis.parameters).__struct_fields__},
     )
 
@@ -476,6 +513,8 @@ def payload_view(payload: Payload) -> PayloadView:
                 remove=list(change.remove),
                 approved_by=[number for number, _ in approvals],
             )
+        case Command(sender, data):
+            return CommandView(sender=address(sender), data=data.hex())
 
 
 def evidence_view(evidence: Evidence, key: bytes, mark: Mark | None) -> EvidenceView:

@@ -17,7 +17,8 @@ from layer1.errors import Refused, check
 from layer1.ledger.genesis import SALT_BYTES
 from layer1.ledger.opening import funding
 from layer1.ledger.state import State
-from layer1.ledger.transactions import OpenGroup, Transaction, Transfer, kind_of, signers
+from layer1.ledger.transactions import Command, OpenGroup, Transaction, Transfer, kind_of, signers
+from layer1.statemachine import check_command
 
 
 def verify_transaction(transaction: Transaction, chain_id: Hash) -> None:
@@ -46,7 +47,8 @@ def admit(state: State, transaction: Transaction, encoded_bytes: int | None = No
         encoded_bytes: Its encoded length, if known.
 
     Raises:
-        Refused: ``too_large``, ``expired``, ``not_yet_valid``, ``already_executed`` or ``insufficient_balance``.
+        Refused: ``too_large``, ``expired``, ``not_yet_valid``, ``already_executed``, ``no_machine`` or
+            ``insufficient_balance``.
     """
     size = len(encode(transaction)) if encoded_bytes is None else encoded_bytes
     most = state.parameters.max_transaction_bytes
@@ -75,6 +77,9 @@ def _check_balances(state: State, payload: object) -> None:
         needed = {payload.sender: payload.amount}
     elif isinstance(payload, OpenGroup):
         needed = dict(funding(payload.agreement))
+    elif isinstance(payload, Command):
+        check_command(state.machine, payload.sender, state.balance(payload.sender))
+        return
     else:
         return
     for address, units in needed.items():

@@ -36,7 +36,8 @@ from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
 from layer1.ledger.store import member_name
-from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Report, Transfer, Wedge
+from layer1.ledger.transactions import Accusation, CloseGroup, Command, OpenGroup, Report, Transfer, Wedge
+from layer1.statemachine import CommandView, check_command, run
 
 
 class Step(Protocol):
@@ -167,6 +168,14 @@ class Draft:
         self.changes.replica_set = following
         self.events.append(ReplicasChanged(transaction_id, following))
 
+    def command(self, request: Command) -> str:
+        """Have the state machine do something; its answer."""
+        machine = check_command(self.parent.machine, request.sender, self.balance(request.sender))
+        view = CommandView(self._value)
+        answer = run(machine, view, request.sender, request.data, self.clock_ms)
+        self.changes.values.update(view.written)
+        return answer
+
     def finish(self, wall_time: int) -> State:
         """The view of this block.
 
@@ -178,6 +187,10 @@ class Draft:
             if balance != self._before[address]:
                 self.events.append(AccountChanged(address, balance))
         return self.parent.child(self.changes, self.clock_ms, wall_time)
+
+    def _value(self, place: Hash) -> bytes | None:
+        values = self.changes.values
+        return values[place] if place in values else self.parent.value(place)
 
     def _check_not_marked(self, index: int, key: PublicKey) -> None:
         found = self.changes.marks.get(key) or self.parent.mark(key)

@@ -28,6 +28,7 @@ from layer1.ledger.state import Changes, State
 from layer1.ledger.transactions import (
     Accusation,
     CloseGroup,
+    Command,
     OpenGroup,
     Output,
     Report,
@@ -141,29 +142,36 @@ def _run(draft: Draft, transactions: Sequence[Transaction]) -> tuple[list[Transa
 
 def _answer(draft: Draft, transaction: Transaction, name: Hash) -> Output:
     try:
-        return Output(name, OK, "", _apply(draft, transaction, name))
+        return Output(name, OK, *_apply(draft, transaction, name))
     except Refused as refusal:
         return Output(name, refusal.code, refusal.message)
 
 
-def _apply(draft: Draft, transaction: Transaction, name: Hash) -> Hash | None:
+_DONE = ("", None)
+"""Nothing more to say."""
+
+
+def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Hash | None]:
+    """What the output says beside ``ok``: message and group."""
     match transaction.payload:
         case Transfer() as payload:
             draft.transfer(payload)
-            return None
+            return _DONE
         case OpenGroup() as payload:
-            return draft.open_group(payload, name)
+            return "", draft.open_group(payload, name)
         case CloseGroup() as payload:
-            return draft.close_group(payload, name)
+            return "", draft.close_group(payload, name)
         case Wedge() as payload:
-            return draft.wedge(payload, name)
+            return "", draft.wedge(payload, name)
         case Report() as payload:
-            return draft.report(payload, name)
+            return "", draft.report(payload, name)
         case Accusation() as payload:
             draft.mark(payload, name)
-            return None
+            return _DONE
         case ChangeReplicas() as payload:
             draft.change_replicas(payload, name)
-            return None
+            return _DONE
+        case Command() as payload:
+            return draft.command(payload), None
         case _ as never:
             assert_never(never)

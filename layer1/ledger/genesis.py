@@ -31,6 +31,9 @@ SALT_BYTES = 16
 MAX_TERM_VIEWS = 1_000
 """Replicas look at every view of a term when they vote: more would only make each vote slower."""
 
+MAX_MACHINE_CHARS = 64
+"""In the name of the state machine."""
+
 REPORT_ROOM_BYTES = 4_096
 """What a report takes beside the machine state: a certificate and balances of 16 members, and a claim, are 2,500."""
 
@@ -95,6 +98,8 @@ class Genesis(Struct, dict=True, gc=True):
     wall_time: int
     """Milliseconds since 1970; the genesis header's wall time. The ledger clock starts at 0."""
     parameters: Parameters = Parameters()
+    machine: str = ""
+    """Name and version of the state machine that executes commands, such as ``names/1``; empty for none."""
 
     @cached_property
     def chain_id(self) -> Hash:
@@ -157,6 +162,7 @@ class _GenesisText(msgspec.Struct, forbid_unknown_fields=True):
     fault_model: FaultModel
     wall_time: int
     parameters: dict[str, int] = {}
+    machine: str = ""
     chain_id: str = ""
     encoded: str = ""
     """Both for readers of JSON who do not encode; if there, they must agree with the rest."""
@@ -173,6 +179,7 @@ def to_json(genesis: Genesis) -> str:
         fault_model=genesis.fault_model,
         wall_time=genesis.wall_time,
         parameters=_as_dict(genesis.parameters),
+        machine=genesis.machine,
         chain_id=genesis.chain_id.hex(),
         encoded=encode(genesis).hex(),
     )
@@ -201,6 +208,7 @@ def from_json(text: str) -> Genesis:
         fault_model=raw.fault_model,
         wall_time=raw.wall_time,
         parameters=Parameters(**raw.parameters),
+        machine=raw.machine,
     )
     validate(genesis)
     agree = raw.encoded in {"", encode(genesis).hex()} and raw.chain_id in {"", genesis.chain_id.hex()}
@@ -231,6 +239,9 @@ def _check_names(genesis: Genesis) -> None:
     check(len(salt) == SALT_BYTES, "bad_salt", f"the salt has {SALT_BYTES} random bytes, not {len(salt)}")
     letters = symbol.isascii() and symbol.isalpha() and symbol.isupper() and 2 <= len(symbol) <= 8
     check(letters, "bad_currency", f"a currency symbol is 2 to 8 capital letters, not {symbol[:16]!r}")
+    machine = genesis.machine
+    good = len(machine) <= MAX_MACHINE_CHARS and all("!" <= character <= "~" for character in machine)
+    check(good, "bad_machine", f"a machine is called like names/1, 64 characters at most, not {machine[:80]!r}")
     check(0 <= decimals <= 8, "bad_currency", f"a currency has 0 to 8 decimals, not {decimals}")
 
 

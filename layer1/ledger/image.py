@@ -27,6 +27,8 @@ PIECE_ENTRIES = 1_000
 """Accounts or ids in a piece: a tenth of a millisecond to encode."""
 PIECE_GROUPS = 20
 """Groups in a piece: each may hold a machine state of kilobytes."""
+PIECE_VALUES = 100
+"""Values of the ledger's own machine in a piece: each may have kilobytes."""
 
 
 class Balances(Struct, tag=1):
@@ -59,7 +61,13 @@ class Replicas(Struct, tag=5):
     replica_set: ReplicaSet
 
 
-Piece = Balances | Groups | Remembered | Marks | Replicas
+class Values(Struct, tag=6):
+    """Some values of the state machine, by place in the tree."""
+
+    values: dict[Hash, bytes]
+
+
+Piece = Balances | Groups | Remembered | Marks | Replicas | Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class StateImage:
     ids: Image[int]
     marks: tuple[Mark, ...]
     replica_set: ReplicaSet
+    values: Image[bytes]
 
     def pieces(self) -> Iterator[bytes]:
         """All records, each piece encoded when it is asked for."""
@@ -80,6 +89,8 @@ class StateImage:
             yield encode(Groups(tuple(groups.values())))
         for ids in _parts(self.ids, PIECE_ENTRIES):
             yield encode(Remembered(ids))
+        for values in _parts(self.values, PIECE_VALUES):
+            yield encode(Values(values))
         yield encode(Marks(self.marks))
         yield encode(Replicas(self.replica_set))
 
@@ -93,6 +104,7 @@ class Records:
     ids: dict[Hash, int] = field(default_factory=dict)
     marks: dict[PublicKey, Mark] = field(default_factory=dict)
     replica_set: ReplicaSet | None = None
+    values: dict[Hash, bytes] = field(default_factory=dict)
 
 
 def collect(pieces: Iterable[bytes]) -> Records:
@@ -115,6 +127,8 @@ def collect(pieces: Iterable[bytes]) -> Records:
                 records.marks.update((mark.replica, mark) for mark in piece.marks)
             case Replicas():
                 records.replica_set = piece.replica_set
+            case Values():
+                records.values.update(piece.values)
             case _:
                 assert_never(piece)
     return records

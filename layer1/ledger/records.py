@@ -122,12 +122,20 @@ def mark_key(replica: PublicKey) -> Hash:
     return digest(Domain.STATE_KEY, b"mark" + replica)
 
 
+def machine_key(key: bytes) -> Hash:
+    """Where the value of the state machine's `key` stands in the tree."""
+    return digest(Domain.STATE_KEY, b"machine" + key)
+
+
 REPLICA_SET_KEY: Hash = digest(Domain.STATE_KEY, b"replica_set")
 """Where the hash of the replica set stands in the tree."""
 
 
-def leaf_hash(record: Account | Group | Mark | None) -> Hash | None:
-    """What a proof must lead to: the record's hash, or None (proven absent) for no record and for an account of 0."""
+def leaf_hash(record: Account | Group | Mark | bytes | None) -> Hash | None:
+    """What a proof must lead to: the record's hash, or None (proven absent) for no record and for an account of 0.
+
+    A value of the state machine is a record as it is, bytes.
+    """
     if record is None or (isinstance(record, Account) and record.balance == 0):
         return None
     return digest(Domain.RECORD, encode(record))

@@ -38,10 +38,12 @@ from layer1.ledger.records import (
     account_key,
     group_key,
     leaf_hash,
+    machine_key,
     mark_key,
 )
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.store import Store, index_keys, member_name
+from layer1.statemachine import StateMachine
 
 __all__ = [
     "REPLICA_SET_KEY",
@@ -56,6 +58,7 @@ __all__ = [
     "account_key",
     "group_key",
     "leaf_hash",
+    "machine_key",
     "mark_key",
 ]
 
@@ -76,6 +79,8 @@ class Changes:
     """By the replica's key."""
     replica_set: ReplicaSet | None = None
     """Who certifies what follows the block, if that changes."""
+    values: dict[Hash, bytes | None] = field(default_factory=dict)
+    """Of the state machine, by place in the tree; None for one that is no more."""
 
 
 class Snapshot(Struct):
@@ -94,6 +99,8 @@ class Snapshot(Struct):
     """In order of the replicas' keys."""
     replica_set: ReplicaSet | None = None
     """Who certifies the next block; None for the set of genesis."""
+    values: tuple[tuple[Hash, bytes], ...] = ()
+    """(place in the tree, value) of the state machine, in order."""
 
 
 class State:
@@ -109,6 +116,7 @@ class State:
         "chain_id",
         "clock",
         "height",
+        "machine",
         "parameters",
         "replica_set",
         "wall_time",
@@ -116,6 +124,8 @@ class State:
 
     chain_id: Hash
     parameters: Parameters
+    machine: StateMachine | None
+    """What executes commands; None if the genesis names none."""
     replica_set: ReplicaSet
     """Who certifies the next block of the ledger."""
     height: int
@@ -136,39 +146,59 @@ class State:
     """The committed head, shared by all views: one item."""
 
     @classmethod
-    def genesis(cls, genesis: Genesis) -> State:
+    def genesis(cls, genesis: Genesis, machine: StateMachine | None = None) -> State:
         """The committed state of block 0.
 
         Raises:
             Refused: The genesis is not valid.
+            LocalError: It names another machine.
         """
         validate(genesis)
         store = Store(0)
         store.absorb({a.address: a.amount for a in genesis.allocations}, {}, {}, 0)
-        return cls._base(genesis, store, genesis_tree(genesis), (0, 0, genesis.wall_time))
+        return cls._base(genesis, store, genesis_tree(genesis), (0, 0, genesis.wall_time), machine)
 
     @classmethod
-    def restore(cls, genesis: Genesis, snapshot: Snapshot) -> State:
+    def restore(cls, genesis: Genesis, snapshot: Snapshot, machine: StateMachine | None = None) -> State:
         """The committed state that a snapshot describes. Compare `root` with a finalized header before using it."""
         groups = {group.group_id: group for group in snapshot.groups}
         marks = {mark.replica: mark for mark in snapshot.marks}
         records = Records(dict(snapshot.accounts), groups, dict(snapshot.ids), marks, snapshot.replica_set)
-        return cls.assemble(genesis, records, snapshot.height, snapshot.clock, snapshot.wall_time)
+        records.values = dict(snapshot.values)
+        return cls.assemble(genesis, records, (snapshot.height, snapshot.clock, snapshot.wall_time), machine)
 
     @classmethod
-    def assemble(cls, genesis: Genesis, records: Records, height: int, clock: int, wall_time: int) -> State:
-        """The committed state of these records. Compare `root` with a finalized header before using it."""
-        store, marks = Store(clock), records.marks
-        store.absorb(records.accounts, records.groups, records.ids, clock, marks)
+    def assemble(
+        cls, genesis: Genesis, records: Records, position: tuple[int, int, int], machine: StateMachine | None = None
+    ) -> State:
+        """The committed state of these records at (height, clock, wall time).
+
+        Compare `root` with a finalized header before using it.
+
+        Raises:
+            LocalError: The genesis names another machine.
+        """
+        store, marks, clock = Store(position[1]), records.marks, position[1]
+        store.absorb(records.accounts, records.groups, records.ids, clock, marks, values=records.values)
         replica_set = records.replica_set or genesis.replica_set
-        leaves = _leaves(records.accounts, records.groups, marks) | {REPLICA_SET_KEY: replica_set.hash}
-        state = cls._base(genesis, store, merkle.EMPTY.update(leaves), (height, clock, wall_time))
+        leaves = _leaves(records.accounts, records.groups, marks) | _value_leaves(records.values)
+        tree = merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: replica_set.hash})
+        state = cls._base(genesis, store, tree, position, machine)
         state.replica_set = replica_set
         return state
 
     @classmethod
-    def _base(cls, genesis: Genesis, store: Store, tree: merkle.Tree, position: tuple[int, int, int]) -> State:
+    def _base(
+        cls,
+        genesis: Genesis,
+        store: Store,
+        tree: merkle.Tree,
+        position: tuple[int, int, int],
+        machine: StateMachine | None,
+    ) -> State:
+        check_named(genesis, machine)
         state = cls()
+        state.machine = machine
         state.chain_id, state.parameters, state.replica_set = genesis.chain_id, genesis.parameters, genesis.replica_set
         state.height, state.clock, state.wall_time = position
         state._store, state._tree, state._parent = store, tree, None
@@ -179,7 +209,7 @@ class State:
     def child(self, changes: Changes, clock_ms: int, wall_time: int) -> State:
         """The view of a block above this one. `changes` belongs to the view from here on."""
         state = State()
-        state.chain_id, state.parameters = self.chain_id, self.parameters
+        state.chain_id, state.parameters, state.machine = self.chain_id, self.parameters, self.machine
         state.replica_set = changes.replica_set or self.replica_set
         state.height, state.clock, state.wall_time = self.height + 1, clock_ms, wall_time
         state._store, state._head, state._parent = self._store, self._head, self
@@ -188,7 +218,7 @@ class State:
             if self.group(name) is None:
                 for key in index_keys(group):
                     state._opened.setdefault(key, []).append(name)
-        leaves = _leaves(changes.accounts, changes.groups, changes.marks)
+        leaves = _leaves(changes.accounts, changes.groups, changes.marks) | _value_leaves(changes.values)
         if changes.replica_set is not None:
             leaves[REPLICA_SET_KEY] = changes.replica_set.hash
         state._tree = self._tree.update(leaves) if leaves else self._tree
@@ -202,7 +232,9 @@ class State:
         """
         for view in reversed(list(self._path())):
             changes = view._changes
-            self._store.absorb(changes.accounts, changes.groups, changes.ids, view.clock, changes.marks)
+            self._store.absorb(
+                changes.accounts, changes.groups, changes.ids, view.clock, changes.marks, values=changes.values
+            )
             view._parent, view._changes, view._opened = None, Changes(), {}
             self._head[0] = view
 
@@ -217,7 +249,7 @@ class State:
         return self._tree.root
 
     def prove(self, key: Hash) -> merkle.Proof:
-        """Prove the record at :func:`account_key`, :func:`group_key` or :func:`mark_key`, or its absence.
+        """Prove the record at :func:`account_key`, :func:`group_key`, :func:`machine_key` or :func:`mark_key`, or none.
 
         A record has :func:`leaf_hash`.
         """
@@ -250,6 +282,13 @@ class State:
             if found is not None:
                 return found
         return self._store.marks.get(replica)
+
+    def value(self, place: Hash) -> bytes | None:
+        """The state machine's value at a place in the tree, its :func:`machine_key`; None if it has none."""
+        for view in self._path():
+            if place in view._changes.values:
+                return view._changes.values[place]
+        return self._store.values.get(place)
 
     def groups_of(self, key: PublicKey, after: Hash = b"", limit: int = PAGE) -> list[Group]:
         """Groups with this member key or funding account, in order of id, from the first id above `after`."""
@@ -305,7 +344,13 @@ class State:
         self._check_head()
         store = self._store
         marks = tuple(store.marks.values())
-        return StateImage(store.accounts.image(), store.groups.image(), store.ids.image(), marks, self.replica_set)
+        accounts, groups, ids, values = (
+            store.accounts.image(),
+            store.groups.image(),
+            store.ids.image(),
+            store.values.image(),
+        )
+        return StateImage(accounts, groups, ids, marks, self.replica_set, values)
 
     def snapshot(self) -> Snapshot:
         """Everything, in order. Takes time and memory in proportion to the state.
@@ -323,6 +368,7 @@ class State:
             tuple(sorted((n, until) for n, until in self._store.ids.items() if until >= self.clock)),
             tuple(mark for _, mark in sorted(self._store.marks.items())),
             self.replica_set,
+            tuple(sorted(self._store.values.items())),
         )
 
     def total_units(self) -> int:
@@ -365,3 +411,21 @@ def _leaves(
     leaves = {account_key(address): leaf_hash(Account(balance)) for address, balance in accounts.items()}
     leaves |= {group_key(name): leaf_hash(group) for name, group in groups.items()}
     return leaves | {mark_key(replica): leaf_hash(mark) for replica, mark in marks.items()}
+
+
+def _value_leaves(values: Mapping[Hash, bytes | None]) -> dict[Hash, Hash | None]:
+    return {place: leaf_hash(value) for place, value in values.items()}
+
+
+def check_named(genesis: Genesis, machine: StateMachine | None) -> None:
+    """See that this is the machine which the genesis names, or that it names none and this is none.
+
+    Raises:
+        LocalError: Another one would give other answers than the other replicas do.
+    """
+    name = "" if machine is None else machine.name
+    if name != genesis.machine:
+        raise LocalError(
+            f"the ledger {genesis.name!r} runs the machine {genesis.machine!r}, this replica has {name!r}; "
+            "empty means none: set `machine` in replica.toml to the code of that name and version"
+        )

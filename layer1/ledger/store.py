@@ -49,7 +49,18 @@ class SortedIds:
 class Store:
     """Everything committed."""
 
-    __slots__ = ("_deadlines", "_expiries", "_forgotten", "accounts", "by_key", "group_ids", "groups", "ids", "marks")
+    __slots__ = (
+        "_deadlines",
+        "_expiries",
+        "_forgotten",
+        "accounts",
+        "by_key",
+        "group_ids",
+        "groups",
+        "ids",
+        "marks",
+        "values",
+    )
 
     def __init__(self, clock_ms: int) -> None:
         self.accounts = Shards[int]()
@@ -59,6 +70,8 @@ class Store:
         """Groups by :func:`index_keys`, in order."""
         self.marks: dict[PublicKey, Mark] = {}
         """By the replica's key."""
+        self.values = Shards[bytes]()
+        """Of the state machine, by place in the tree."""
         self.ids = Shards[int]()
         """Remembered transaction ids, and their `valid_until_ms`."""
         self._expiries: dict[int, list[Hash]] = {}
@@ -72,9 +85,16 @@ class Store:
         ids: Mapping[Hash, int],
         clock_ms: int,
         marks: Mapping[PublicKey, Mark] | None = None,
+        *,
+        values: Mapping[Hash, bytes | None] | None = None,
     ) -> None:
         """Take in what one final block changed."""
         self.marks.update(marks or {})
+        for place, value in (values or {}).items():
+            if value is None:
+                self.values.remove(place)
+            else:
+                self.values[place] = value
         for address, balance in accounts.items():
             if balance:
                 self.accounts[address] = balance

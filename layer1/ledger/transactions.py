@@ -64,7 +64,15 @@ class Accusation(Struct, tag="evidence"):
     evidence: Evidence
 
 
-Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report | Accusation | ChangeReplicas
+class Command(Struct, tag="command"):
+    """Have the ledger's own state machine do something. Signed by the sender, whose account is not empty."""
+
+    sender: PublicKey
+    data: bytes
+    """What the machine makes of it, is its own; layer 1 never interprets it."""
+
+
+Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report | Accusation | ChangeReplicas | Command
 
 
 class Transaction(Struct):
@@ -90,7 +98,7 @@ class Output(Struct):
     code: str
     """``ok``, or the stable code of the refusal."""
     message: str
-    """Empty, or which numbers disagree."""
+    """Empty, or which numbers disagree; of an accepted command, the machine's answer."""
     group_id: Hash | None = None
     """The group that it opened, closed, wedged or reported on; None for all else and for a refusal."""
 
@@ -103,7 +111,7 @@ class Output(Struct):
 def signers(payload: Payload) -> tuple[PublicKey, ...]:
     """Accounts whose signatures the transaction must carry, in order."""
     match payload:
-        case Transfer():
+        case Transfer() | Command():
             return (payload.sender,)
         case OpenGroup():
             return tuple(member.funding for member in payload.agreement.members)

@@ -18,7 +18,7 @@ import msgspec
 
 from layer1.api.views import address, header_view, payload_view
 from layer1.block import CommittedBlock
-from layer1.config import ReplicaConfig, read_genesis
+from layer1.config import ReplicaConfig, load_machine, read_genesis
 from layer1.dataformat import check_format
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.genesis import Genesis
@@ -135,10 +135,11 @@ def _account_rows(state: State) -> Iterator[Row]:
 
 def _state(config: ReplicaConfig, genesis: Genesis, store: Store) -> State:
     """After the last block in the database: from the checkpoint if there is one, else from genesis."""
-    application, height = Application(genesis), store.height
+    machine = load_machine(config.machine)
+    application, height = Application(genesis, machine), store.height
     pieces = read_checkpoint(config.checkpoint)
     if pieces is not None:
-        application.resume(*checkpoints.load(genesis, pieces))
+        application.resume(*checkpoints.load(genesis, pieces, machine))
     while (floor := application.floor.header).height < height:
         for block in store.blocks(floor.height + 1, BULK):
             try:

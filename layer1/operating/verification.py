@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from layer1.block import CommittedBlock
-from layer1.config import ReplicaConfig, read_genesis, read_key
+from layer1.config import ReplicaConfig, load_machine, read_genesis, read_key
 from layer1.consensus.certificates import Checker, votes_of
 from layer1.consensus.evidence import Witness, verify
 from layer1.consensus.messages import Finalization, Finalize, Notarization, Notarize, Nullification, Nullify, Proposal
@@ -119,7 +119,8 @@ class _Verification:
         self._config = config
         self._genesis = genesis
         self._progress = progress
-        self._application = Application(genesis)
+        self._machine = load_machine(config.machine)
+        self._application = Application(genesis, self._machine)
         self._checkpoint: Floor | None = None
         self._trust = Trust(genesis)
         """With the replica sets of the checkpoint, if there is one."""
@@ -217,7 +218,7 @@ class _Verification:
         try:
             pieces = read_checkpoint(path)
             if pieces is not None:
-                self._trust, self._checkpoint = checkpoints.load(self._genesis, pieces)
+                self._trust, self._checkpoint = checkpoints.load(self._genesis, pieces, self._machine)
                 self.verdict.checkpoint_height = self._checkpoint.header.height
         except LocalError as error:
             self._find(f"the checkpoint {path}", str(error), REBUILD)

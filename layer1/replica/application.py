@@ -31,6 +31,7 @@ from layer1.ledger.state import State
 from layer1.ledger.transactions import Transaction
 from layer1.proof import Handover, HeadProof, Trust
 from layer1.replica.weight import Filling, block_weight, total_weight
+from layer1.statemachine import StateMachine
 
 MAX_PASSED = 64
 """Batches that do not fit and are passed over for smaller ones behind them, once a block is half full: building it
@@ -90,9 +91,14 @@ class Floor:
 class Application:
     """All states of one replica."""
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, machine: StateMachine | None = None) -> None:
+        """Begin at genesis.
+
+        Raises:
+            LocalError: It names another machine.
+        """
         header = genesis_header(genesis)
-        self.floor = Floor(header.id, header, None, State.genesis(genesis))
+        self.floor = Floor(header.id, header, None, State.genesis(genesis, machine))
         self.trust = Trust(genesis)
         """The replica sets so far, with what proves them to others."""
         self._parameters = genesis.parameters

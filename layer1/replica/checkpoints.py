@@ -31,6 +31,7 @@ from layer1.ledger.image import collect
 from layer1.ledger.state import State
 from layer1.proof import Handover, HeadProof, Trust, verify_head
 from layer1.replica.application import Floor
+from layer1.statemachine import StateMachine
 
 FORMAT_VERSION = 2
 """Rises with every change of what a checkpoint holds."""
@@ -82,7 +83,7 @@ def read_head(found: Iterator[bytes]) -> Head:
     return decode(next(found, b""), Head)
 
 
-def load(genesis: Genesis, found: Iterator[bytes]) -> tuple[Trust, Floor]:
+def load(genesis: Genesis, found: Iterator[bytes], machine: StateMachine | None = None) -> tuple[Trust, Floor]:
     """The final block of a checkpoint and the state after it, and the replica sets until then.
 
     Raises:
@@ -94,7 +95,7 @@ def load(genesis: Genesis, found: Iterator[bytes]) -> tuple[Trust, Floor]:
         records, header = collect(found), head.header
     except RemoteError as error:
         raise LocalError(f"the checkpoint cannot be used: {error}") from error
-    state = State.assemble(genesis, records, header.height, header.clock, header.wall_time)
+    state = State.assemble(genesis, records, (header.height, header.clock, header.wall_time), machine)
     if state.root != header.state_root:
         raise LocalError(
             f"the checkpoint of block {header.height} holds a state with root {state.root.hex()}, but "

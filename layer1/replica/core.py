@@ -73,6 +73,7 @@ from layer1.replica.restart import Replay
 from layer1.replica.serving import Allowances, Loads
 from layer1.replica.shares import PoolLimits
 from layer1.replica.work import WorkWatch
+from layer1.statemachine import StateMachine
 
 EXPIRY_STEP_MS = 1_000
 """How often, on the ledger clock, the pool is searched for what is past its life span."""
@@ -120,18 +121,21 @@ class ReplicaCore:
         index: int,
         limits: PoolLimits | None = None,
         policy: CheckpointPolicy | None = None,
+        *,
+        machine: StateMachine | None = None,
     ) -> None:
         self.genesis = genesis
         self.index = index
         """Its number in the newest set that has it, or, while none has, any that no replica has."""
         self.config = consensus_config(genesis, genesis.replica_set)
-        self.application = Application(genesis)
+        self.application = Application(genesis, machine)
         self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
         self.batches = BatchStore(genesis.parameters)
         self.catchup = CatchUpState(self.application.trust, index)
         self.generations = Generations(self.config.liars)
         self.evidence = EvidenceBook()
         self._key = key
+        self._machine = machine
         self._consensus: Consensus | None = None
         self._fence: FenceRecord | None = None
         self._first_epoch = 0
@@ -181,7 +185,7 @@ class ReplicaCore:
             LocalError: What is there does not fit together, or executing it gives other roots than it holds.
         """
         if checkpoint is not None:
-            self.application.resume(*checkpoints.load(self.genesis, checkpoint))
+            self.application.resume(*checkpoints.load(self.genesis, checkpoint, self._machine))
         replay = Replay(self.application, self.evidence)
         self._checkpoints.restored(self.application.floor.header.height, 0)
         if stored is not None:

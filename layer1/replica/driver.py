@@ -29,7 +29,7 @@ from layer1.api.backend import NO_DATABASE, Head, Located, Series
 from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
 from layer1.certificates import ServerCertificate
-from layer1.config import CONFIG_NAME, Peer, ReplicaConfig, load_config, read_genesis, read_key
+from layer1.config import CONFIG_NAME, Peer, ReplicaConfig, load_config, load_machine, read_genesis, read_key
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash, PublicKey
@@ -89,7 +89,8 @@ class Replica:
         self._rejoin = rejoin
         number = self.genesis.replica_set.number_of(self._key.public)
         own = UNNUMBERED if number is None else number
-        self.core = ReplicaCore(self.genesis, self._key, own, config.limits, config.checkpoints)
+        machine = load_machine(config.machine)
+        self.core = ReplicaCore(self.genesis, self._key, own, config.limits, config.checkpoints, machine=machine)
         self._epoch = 0
         """The last one that links and log know of."""
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)

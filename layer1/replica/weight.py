@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.replicas import MAX_CHANGE_SIGNATURES, ChangeReplicas
-from layer1.ledger.transactions import Accusation, CloseGroup, Report, Transaction, Wedge
+from layer1.ledger.transactions import Accusation, CloseGroup, Command, Report, Transaction, Wedge
 
 BUILD_WEIGHT = 1_600
 """Most that a leader of ours puts into one block: about 80 ms of transfers, 150 of disputes, so that views stay short
@@ -25,6 +25,8 @@ under load.
 """
 DOUBLE_SIGNATURES = 2
 """In a proof that a member, or a replica, signed twice."""
+COMMAND_WEIGHT = 4
+"""Beside the signature: eight keys of the tree, 11 us each among a million, and what the machine itself does."""
 
 
 def weight(transaction: Transaction) -> int:
@@ -104,5 +106,7 @@ def _inner(transaction: Transaction) -> int:
             return DOUBLE_SIGNATURES
         case ChangeReplicas(_, approvals, acceptances):
             return len(approvals) + len(acceptances)
+        case Command():
+            return COMMAND_WEIGHT
         case _:
             return 0

@@ -20,7 +20,17 @@ from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.events import AccountChanged
 from layer1.ledger.replicas import ChangeReplicas
-from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Output, Report, Transaction, Transfer, Wedge
+from layer1.ledger.transactions import (
+    Accusation,
+    CloseGroup,
+    Command,
+    OpenGroup,
+    Output,
+    Report,
+    Transaction,
+    Transfer,
+    Wedge,
+)
 from layer1.storage import tables
 
 Row = tuple[Any, ...]
@@ -79,6 +89,8 @@ class Rows:
         match payload:
             case Transfer(sender, recipient):
                 self._concern({sender, recipient} if accepted else {sender}, height, position)
+            case Command(sender):
+                self._concern({sender}, height, position)
             case OpenGroup(agreement):
                 self._concern({member.funding for member in agreement.members}, height, position)
                 if accepted and output.group_id is not None:

@@ -43,7 +43,17 @@ from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction
 from layer1.light import LightClient, Saved
 from layer1.operating import proposals
-from layer1.proof import AccountProof, BlockProof, GroupProof, Handover, HeadProof, MarksProof, OutputProof, Trust
+from layer1.proof import (
+    AccountProof,
+    BlockProof,
+    GroupProof,
+    Handover,
+    HeadProof,
+    MarksProof,
+    OutputProof,
+    Trust,
+    ValueProof,
+)
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
 from layer1.replica.messages import Greeting, LinkMessage, Standing
@@ -351,6 +361,7 @@ def _proofs() -> list[Target]:
             partial(proof.verify_group, TRUST, group),
             "layer1/reader.py: GroupProof",
         ),
+        _answer("value proof", ValueProof, partial(proof.verify_value, TRUST, b"key"), "layer1/reader.py: ValueProof"),
         _answer("marks proof", MarksProof, partial(proof.verify_marks, TRUST), "layer1/reader.py: MarksProof"),
         _answer(
             "output proof",

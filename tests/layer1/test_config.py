@@ -160,7 +160,7 @@ def test_the_example_is_a_configuration_and_so_is_it_with_all_defaults_written_o
     (tmp_path / "replica.toml").chmod(0o600)
     found = load(tmp_path, written_out)
     assert found.http.metrics == Address("127.0.0.1", 9100)
-    assert replace(found, database_url="", http=HttpOptions()) == replace(as_it_is, database_url="")
+    assert replace(found, database_url="", machine="", http=HttpOptions()) == replace(as_it_is, database_url="")
 
 
 def test_the_example_in_the_repository_is_that_of_this_release() -> None:

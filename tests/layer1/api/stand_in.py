@@ -25,6 +25,7 @@ from layer1.ledger.replicas import ChangeReplicas, ReplicaSet, SetChange, sign_c
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Accusation, OpenGroup, Payload, Transaction, Transfer, Wedge, sign_transaction
 from layer1.proof import Handover, HeadProof, Trust, trusted_config
+from layer1.statemachine import StateMachine
 from layer1.storage.store import Store
 
 REPLICAS = [SigningKey(bytes([100 + i]) * 32) for i in range(4)]
@@ -59,9 +60,9 @@ def signed(
 class Chain:
     """One chain of final blocks and its newest state."""
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, machine: StateMachine | None = None) -> None:
         self.genesis = genesis
-        self.state = State.genesis(genesis)
+        self.state = State.genesis(genesis, machine)
         self.headers: list[Header] = [genesis_header(genesis)]
         self.blocks: list[CommittedBlock] = []
         self.salt = 0

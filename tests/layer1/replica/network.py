@@ -20,6 +20,7 @@ from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
 from layer1.replica.mempool import check_entry
 from layer1.replica.shares import PoolLimits
+from layer1.statemachine import StateMachine
 
 EPOCH_MS = 1_700_000_000_000
 ALICE = SigningKey(b"a" * 32)
@@ -63,8 +64,14 @@ class Node:
     """One replica: its core, and what a crash leaves of it."""
 
     def __init__(
-        self, index: int, genesis: Genesis, limits: PoolLimits | None, policy: CheckpointPolicy | None = None
+        self,
+        index: int,
+        genesis: Genesis,
+        limits: PoolLimits | None,
+        policy: CheckpointPolicy | None = None,
+        machine: StateMachine | None = None,
     ) -> None:
+        self.machine = machine
         self.index, self.genesis, self.limits, self.policy = index, genesis, limits, policy
         self.durable: list[bytes] = []
         self.generation = 1
@@ -87,7 +94,9 @@ class Node:
     def restart(self, *, rebuild: bool = False) -> None:
         """A new core from what is durable."""
         self.buffer, self.wake_ms, self.alive, self.taking = [], None, True, None
-        self.core = ReplicaCore(self.genesis, KEYS[self.index], self.index, self.limits, self.policy)
+        self.core = ReplicaCore(
+            self.genesis, KEYS[self.index], self.index, self.limits, self.policy, machine=self.machine
+        )
         found = None if self.checkpoint is None or rebuild else iter(self.checkpoint)
         replayed = list(self.core.restore(list(self.durable), found, self.delivered if rebuild else None))
         before = self.core.application.floor.header.height - len(replayed) if rebuild else self.core.checkpoint_height
@@ -103,10 +112,12 @@ class Network:
         genesis: Genesis = GENESIS,
         limits: PoolLimits | None = None,
         policy: CheckpointPolicy | None = None,
+        *,
+        machine: StateMachine | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.now_ms = 0
-        self.nodes = [Node(index, genesis, limits, policy) for index in range(len(genesis.replicas))]
+        self.nodes = [Node(index, genesis, limits, policy, machine) for index in range(len(genesis.replicas))]
         self.genesis = genesis
         self.lost: Callable[[int, int, bytes], bool] = lambda _sender, _receiver, _data: False
         """Whether a message is lost; changed by tests."""
@@ -135,7 +146,8 @@ class Network:
     def add(self) -> int:
         """Start one more, with the next of `KEYS`; its number."""
         index = len(self.nodes)
-        self.nodes.append(Node(index, self.genesis, self.nodes[0].limits, self.nodes[0].policy))
+        first = self.nodes[0]
+        self.nodes.append(Node(index, self.genesis, first.limits, first.policy, first.machine))
         self.start(index)
         return index
 
