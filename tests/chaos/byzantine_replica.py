@@ -98,7 +98,9 @@ class _Seat:
         self.world = _World()
         self.index = index
         self.key = key
-        self.config = consensus_config(genesis, genesis.replica_set)
+        self.replica_set = genesis.replica_set
+        self.config = consensus_config(genesis, self.replica_set)
+        self.peers = tuple(number for number in self.replica_set.numbers if number != index)
         self.transmit = transmit
 
 
