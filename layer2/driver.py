@@ -78,6 +78,10 @@ MESSAGES_PER_TURN = 64
 _Waiting = asyncio.Future[Receipt]
 
 
+_Due = tuple[Hash, Effect, Channel | None]
+"""Of which group, what, and by which link if it is a message."""
+
+
 class GroupHost:
     """All groups of one wallet in one process; make and use it on one event loop."""
 
@@ -119,9 +123,9 @@ class GroupHost:
         self._requests: dict[Hash, list[tuple[bytes, _Waiting]]] = {}
         self._waiting: dict[Hash, dict[int, _Waiting]] = {}
         self._closing: dict[Hash, list[asyncio.Future[CloseGroup]]] = {}
-        self._effects: list[tuple[Hash, Effect]] = []
+        self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
-        self._durable: deque[tuple[Hash, Effect]] = deque()
+        self._durable: deque[_Due] = deque()
         self._performing = False
         self._failure = ""
         self._turn: asyncio.Handle | None = None
@@ -261,9 +265,9 @@ class GroupHost:
         self._links[peer] = link
         self._changed.set()
         try:
+            self._for_each_group_of(peer, up=True)  # before anything else is said on it: a Resume opens every session
             if old is not None:
                 await old.close("replaced by a newer link")
-            self._for_each_group_of(peer, up=True)
             await self._serve(link)
         except LinkClosed:
             pass
@@ -310,8 +314,11 @@ class GroupHost:
 
     async def _serve(self, link: Channel) -> None:
         heard = 0
-        while self._links.get(link.peer) is link:
-            self._hear(link, await link.receive())
+        while True:
+            data = await link.receive()
+            if self._links.get(link.peer) is not link:
+                return  # replaced: what was said on it belongs to a session that is over
+            self._hear(link, data)
             heard += 1
             if heard % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -381,7 +388,7 @@ class GroupHost:
             if isinstance(effect, Persist):
                 self._append(effect.record)
             else:
-                self._effects.append((group_id, effect))
+                self._effects.append((group_id, effect, self._link_of(group_id, effect)))
         if effects:
             self._schedule()
         return effects
@@ -441,12 +448,25 @@ class GroupHost:
             for number, (_, future) in enumerate(wanted, first):
                 future.set_exception(Pending(group_id, number, f"the disk failed: {error}"))
 
-    def _perform(self, group_id: Hash, effect: Effect) -> None:
+    def _link_of(self, group_id: Hash, effect: Effect) -> Channel | None:
+        """By which a message is to leave: that of its session, for on a newer one a Resume must come first."""
+        contact = self._contacts[group_id][effect.member] if isinstance(effect, Send) else None
+        return None if contact is None else self._links.get(contact.key)
+
+    def _perform(self, group_id: Hash, effect: Effect, link: Channel | None) -> None:
         if group_id not in self._groups:
             return  # an observer has just forgotten it
+        if not isinstance(effect, Send):
+            self._tell(group_id, effect)
+        elif link is not None:  # else a new one's Resume mends it
+            link.send_nowait(encode(effect.message))
+
+    def _tell(
+        self,
+        group_id: Hash,
+        effect: Persist | Committed | Rejected | Submission | Advice | Frozen | Finished,
+    ) -> None:
         match effect:
-            case Send(member, message):
-                self._send(group_id, member, message)
             case Committed():
                 self._commit(group_id, effect)
             case Rejected(number, code, text):
@@ -467,12 +487,6 @@ class GroupHost:
                 raise AssertionError("records are appended when the group is stepped")
             case _ as never:
                 assert_never(never)
-
-    def _send(self, group_id: Hash, member: int, message: GroupMessage) -> None:
-        contact = self._contacts[group_id][member]
-        link = self._links.get(contact.key) if contact is not None else None
-        if link is not None:
-            link.send_nowait(encode(message))
 
     def _commit(self, group_id: Hash, event: Committed) -> None:
         waiting, me = self._waiting.get(group_id), self._groups[group_id].place.index
@@ -497,7 +511,7 @@ class GroupHost:
         self._end_turn()
         self._step(group_id, event)
         found = None
-        for position, (_, effect) in enumerate(self._effects):
+        for position, (_, effect, _) in enumerate(self._effects):
             if isinstance(effect, Submission) and isinstance(effect.payload, kind):
                 found = effect.payload
                 del self._effects[position]
@@ -525,7 +539,7 @@ class GroupHost:
         for group_id in list(self._groups):
             self._groups[group_id], effects = core.step(self._groups[group_id], DiskFailed(reason))
             for effect in effects:
-                self._perform(group_id, effect)
+                self._perform(group_id, effect, None)
             for number, future in self._waiting.pop(group_id, {}).items():
                 if not future.done():
                     future.set_exception(Pending(group_id, number, f"the disk failed: {reason}"))

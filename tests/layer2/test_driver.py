@@ -316,6 +316,24 @@ async def test_a_newer_link_replaces_the_older(sides: Pair) -> None:
     assert (await sides.a.host.submit(GROUP, pay(1, 1))).version == 1
 
 
+@pytest.mark.parametrize("issuer", [0, 1])
+async def test_on_a_newer_link_nothing_comes_before_the_resume(sides: Pair, issuer: int) -> None:
+    """A Resume opens every session: what the turn had said on the older link does not leave by the newer one."""
+    await sides.connect()
+    side, other = (sides.a, sides.b) if issuer == 0 else (sides.b, sides.a)
+    side.host._step(GROUP, events.Requested((pay(issuer, 7),), bytes(16)))
+    first, second = pipe(side.link_key.public, other.link_key.public)
+    sides.tasks.append(asyncio.create_task(other.host.attach(second)))
+    attaching = side.host.attach(first)
+    attaching.send(None)  # as far as it comes at once, before the turn ends
+    side.host._end_turn()
+    attaching.close()
+    said = [decode_message(data) for data in second.arrived]
+    assert said and isinstance(said[0], Resume)
+    await settled()
+    assert other.log.of(RemoteError) == []
+
+
 async def test_a_disk_that_fails_freezes_all_groups_and_nothing_leaves(sides: Pair) -> None:
     """Rule 6."""
     await sides.connect()

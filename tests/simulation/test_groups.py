@@ -13,6 +13,7 @@ from tests.simulation.result import Result
 FOUND = {
     79: "of the simulator: what a busy wallet gave to a link that broke left by the next one, before its Resume",
     4703: "of the simulator: two liars answered each other's votes without end",
+    9296: "what a turn had said on a link left by the next one, before its Resume; mended in layer 2 with a test there",
     4853: "of the simulator: a liar hid what it knew of a group before it knew of it",
 }
 """Seeds that found a fault, which was mended. What a seed stands for changes with the simulator: those that found
