@@ -203,6 +203,7 @@ async def test_every_method_asks_for_its_operation_and_answers_its_type(served: 
         (await client.account_transactions(alice, limit=1), f"/accounts/{alice}/transactions?limit=1"),
         (await client.groups(member=member), f"/groups?member={member}"),
         (await client.group(group), f"/groups/{group}"),
+        (await client.value("61", proof=True), "/machine/61?proof=true"),
         (await client.group_transactions(group, limit=3), f"/groups/{group}/transactions?limit=3"),
     ):
         assert msgspec.to_builtins(answer) == await served.get(path), path

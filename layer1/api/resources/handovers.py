@@ -17,7 +17,9 @@ from layer1.proof import Handover
 PAGE_BYTES = 2**20
 """A page ends when it holds so much: a set of 100 replicas with filler behind its last block may take 300 kB."""
 
-FROM = Parameter("from", NUMBER, "The first epoch whose end is wanted; by default 0, the genesis's. Not with `cursor`.")
+FROM = Parameter(
+    "from", NUMBER, "The first epoch whose end is wanted; by default 0, the genesis's. A `cursor` goes before it."
+)
 
 
 async def handovers(request: web.Request) -> web.Response:
@@ -36,9 +38,8 @@ async def handovers(request: web.Request) -> web.Response:
 
 
 def _first(text: str | None, cursor: tuple[int, int] | None) -> int:
-    if cursor is not None:
-        return cursor[0] + 1
-    return 0 if text is None else parameters.number(text, "from")
+    first = 0 if text is None else parameters.number(text, "from")
+    return first if cursor is None else cursor[0] + 1
 
 
 def _page(known: Sequence[Handover], first: int) -> Iterator[tuple[Handover, bytes]]:
