@@ -105,8 +105,10 @@ class Net:
         self.stack.push_async_callback(server.close)
         self.servers.append(server)
 
-    async def client(self, urls: Sequence[str] | None = None, **options: Any) -> LedgerClient:
-        client = LedgerClient(self.urls if urls is None else urls, self.chain.genesis, LIMITS, **options)
+    async def client(
+        self, urls: Sequence[str] | None = None, limits: ClientLimits = LIMITS, **options: Any
+    ) -> LedgerClient:
+        client = LedgerClient(self.urls if urls is None else urls, self.chain.genesis, limits, **options)
         self.stack.push_async_callback(client.close)
         return client
 
