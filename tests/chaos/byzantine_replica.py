@@ -23,6 +23,7 @@ from aiohttp.typedefs import Handler
 
 from layer1.api.app import create_app
 from layer1.api.backend import Backend
+from layer1.api.rates import RateLimit
 from layer1.config import ReplicaConfig
 from layer1.consensus import core as consensus_core
 from layer1.consensus.events import Build
@@ -189,7 +190,7 @@ def _backdating(tally: Tally) -> type[consensus_core.Consensus]:
     return Backdating
 
 
-def _old_news(tally: Tally) -> Callable[[Backend], web.Application]:
+def _old_news(tally: Tally) -> Callable[..., web.Application]:
     """An API that shows accounts as they were, with the proofs of that time, and does everything else well."""
     said: dict[str, tuple[float, int, bytes]] = {}
 
@@ -206,8 +207,8 @@ def _old_news(tally: Tally) -> Callable[[Backend], web.Application]:
             said[request.path_qs] = time.monotonic(), response.status, response.body
         return response
 
-    def create(backend: Backend) -> web.Application:
-        app = create_app(backend)
+    def create(backend: Backend, rate: RateLimit, *, metrics_apart: bool) -> web.Application:
+        app = create_app(backend, rate=rate, metrics_apart=metrics_apart)
         app.middlewares.insert(0, repeat)
         return app
 

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from layer1.client import LedgerClient
+from layer1.light import LightClient
 from tests.chaos.clients import LIMITS, Clients
 from tests.chaos.cluster import cluster
 from tests.chaos.history import Move
@@ -20,11 +21,11 @@ class Forgetful(LedgerClient):
     """Believes any head that is recent."""
 
     @property
-    def height(self) -> int:
-        return 0
+    def light(self) -> LightClient:
+        return LightClient(self.genesis)
 
-    @height.setter
-    def height(self, _height: int) -> None:
+    @light.setter
+    def light(self, _light: LightClient) -> None:
         pass
 
 
