@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from layer1 import logs
@@ -37,6 +36,7 @@ from layer1.console import (
     EXIT_USAGE,
     JSON_FLAG,
     JsonOption,
+    cells,
     guarded,
     print_error,
     print_json,
@@ -283,7 +283,7 @@ def _show_devnet(net: Devnet, json: bool) -> None:
     print(warning(model), end="")
     table = Table("replica", "pid", "API", "link", box=None)
     for row in described["replicas"]:
-        table.add_row(str(row["index"]), str(row["pid"]), escape(row["api"]), escape(row["link"]))
+        table.add_row(*cells(row[name] for name in ("index", "pid", "api", "link")))
     Console().print(table)
     print("All replicas answer. Interrupt to stop them.", flush=True)
 

@@ -12,12 +12,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from layer1.cli_faults import tolerance, warning
 from layer1.config import KEY_NAME, read_key, write_key
-from layer1.console import JsonOption, guarded, print_json
+from layer1.console import JsonOption, cells, guarded, print_json
 from layer1.crypto import PublicKey, SigningKey
 from layer1.devnet import Plan
 from layer1.errors import LocalError, Refused
@@ -139,8 +138,7 @@ def _show(directory: Path, genesis: Genesis, folders: Sequence[Folder]) -> None:
     for folder in folders:
         row = _row(folder)
         secret = f"{folder.path / KEY_NAME}" if folder.has_secret else "on the host"
-        shown = (*(str(row[name]) for name in ("name", "replica", "link", "api")), secret, str(row["key"]))
-        table.add_row(*map(escape, shown))  # [fd00::1] is no style
+        table.add_row(*cells((*(row[name] for name in ("name", "replica", "link", "api")), secret, row["key"])))
     Console(width=None if sys.stdout.isatty() else 240).print(table)
     print("Next: copy each folder to its host, once, and delete it here; genesis.json is for everybody.")
     if not all(folder.has_secret for folder in folders):

@@ -24,6 +24,7 @@ from layer1.console import (
     ApiOption,
     CaOption,
     JsonOption,
+    cells,
     find_replicas,
     get_json,
     guarded,
@@ -90,7 +91,7 @@ def list_replicas(
         role = "in the set" if row["member"] else "listens: not in the replica set"
         shown = (row["index"], row["position"], row["key"], role, "yes" if row["connected"] else "no")
         marked = "yes" if row["marked"] else "no"
-        table.add_row(*("-" if item is None else str(item) for item in (*shown, marked, row["link"])))
+        table.add_row(*cells((*shown, marked, row["link"])))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 

@@ -22,6 +22,7 @@ from layer1.console import (
     ApiOption,
     CaOption,
     JsonOption,
+    cells,
     find_replicas,
     get_json,
     listed,
@@ -82,7 +83,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         state = state if row["member"] else f"{row['error'] or 'listens'}: not in the replica set"
         peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
         shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
-        table.add_row(*("-" if item is None else str(item) for item in shown))
+        table.add_row(*cells(shown))
     return table
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import aiohttp
 import msgspec
 import typer
+from rich.markup import escape
 
 from layer1.certificates import trusting
 from layer1.errors import Refused, WedgeError
@@ -140,3 +141,8 @@ async def find_replicas(http: aiohttp.ClientSession, apis: list[str]) -> list[st
     for found in await asyncio.gather(*(get_json(http, f"{api}/replicas") for api in sorted(asked))):
         asked.update(str(item["api"]).rstrip("/") for item in listed(found) if item.get("api"))
     return sorted(asked)
+
+
+def cells(shown: Iterable[object]) -> list[str]:
+    """A row of a table as it is: an address such as ``[fd00::1]`` is no style, nor is what a replica says of itself."""
+    return ["-" if item is None else escape(str(item)) for item in shown]

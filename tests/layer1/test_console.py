@@ -7,8 +7,10 @@ import json
 import sys
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
-from layer1.console import print_json, write_out
+from layer1.console import cells, print_json, write_out
 
 
 class Narrow(io.RawIOBase):
@@ -55,3 +57,13 @@ def test_it_keeps_the_order_of_what_is_printed(capsys: pytest.CaptureFixture[str
     write_out("two\n")
     print("three")
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
+
+
+def test_a_cell_shows_what_it_is_given() -> None:
+    """An IPv6 address looks like a style, and a replica may say anything of itself."""
+    table = Table()
+    table.add_row(*cells(["[fd00::1]:80", "http://[fd00::1]:81", None, 7, "[bold]x"]))
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(table)
+    for text in ("[fd00::1]:80", "http://[fd00::1]:81", " - ", "7", "[bold]x"):
+        assert text in shown.getvalue()
