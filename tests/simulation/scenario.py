@@ -24,6 +24,7 @@ from tests.simulation.byzantine import ROLES
 from tests.simulation.checkers import all_checkers
 from tests.simulation.checkers.base import Checker, Checkers
 from tests.simulation.checkers.liveness import Liveness
+from tests.simulation.clocks import START_WALL_MS
 from tests.simulation.faults import KINDS, Faults
 from tests.simulation.kernel import MS, World, breakdown
 from tests.simulation.ledger import genesis, replica_key
@@ -291,14 +292,20 @@ class Scenario:
         self.liveness.away = {replica.index for replica in self.honest if replica.away}
         timeouts = [replica.core.consensus.status()["view_timeout_ms"] for replica in self.honest if replica.is_running]
         faulty = len(self.options.roles) + len(self.options.lost) + len(self.options.gone)
-        self.checkers.healed(start_us, max(timeouts, default=0), faulty)
         running = [replica for replica in self.honest if replica.is_running]
+        self.checkers.healed(start_us, max(timeouts, default=0), faulty, self._ahead_ms(running))
         self.workload.probe(running)
         self.workload.bring_again(running)
         settled = [False]
         self._look(settled)
         self.world.run(start_us + self.liveness.bound_us, lambda: settled[0])
         return (self.world.now_us - start_us) // MS
+
+    def _ahead_ms(self, running: list[Replica]) -> int:
+        """How long honest replicas refuse what follows the newest block: a quorum's clocks were too far ahead."""
+        newest_ms = max((replica.core.consensus.tip.wall_time for replica in running), default=0)
+        bound_ms = self.genesis.parameters.drift_bound_ms
+        return max(0, newest_ms - START_WALL_MS - self.world.now_ms - bound_ms)
 
     def _look(self, settled: list[bool]) -> None:
         settled[0] = not any(True for _ in self.liveness.unsettled())

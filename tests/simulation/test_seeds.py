@@ -131,3 +131,11 @@ def test_a_calm_network_works() -> None:
 def test_a_process_that_goes_on_and_is_killed_in_the_same_moment() -> None:
     """Seed 29921507224: what a pause had held back struck the fuse, and the simulator went on with the dead process."""
     assert not run(29921507224).error
+
+
+@pytest.mark.slow
+def test_a_quorum_whose_clocks_are_wrong_puts_liveness_off() -> None:
+    """Seed 201247: two of three replicas made blocks 14 s ahead of the time that all of them had after the heal."""
+    result = run_any(201247)
+    assert not result.error
+    assert result.healed_ms > 12_000

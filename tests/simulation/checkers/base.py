@@ -94,13 +94,14 @@ class Checker:
     def answered(self, operation: Read | Write) -> None:
         """A client has an answer."""
 
-    def healed(self, now_us: int, timeout_ms: int, faulty: int) -> None:
+    def healed(self, now_us: int, timeout_ms: int, faulty: int, ahead_ms: int = 0) -> None:
         """From now on the network is good, and all replicas but so many do what they should.
 
         Args:
             now_us: When.
             timeout_ms: No view of an honest replica lasts longer now.
             faulty: Replicas that are Byzantine, are gone, or may not vote yet since they lost their disk.
+            ahead_ms: How far a certified block is ahead of all clocks that are right, beyond the drift bound.
         """
 
     def promised(self, transaction: Transaction) -> None:

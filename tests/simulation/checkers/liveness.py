@@ -1,9 +1,10 @@
 """Liveness: once the network has healed, whatever is brought to an honest replica ends within a stated bound.
 
 A transaction has ended when every honest replica either calls it final, or calls a block final whose clock is past its
-`valid_until`: then it is dead.
+`valid_until`: then it is dead. If a quorum's clocks were far ahead while a block was made, nothing can follow it until
+time has caught up ("Time"): so long the bound is put off.
 
-Source: docs/design/consensus.md, "Model" (partial synchrony), rules 6, 8 and 10.
+Source: docs/design/consensus.md, "Model" (partial synchrony), "Time", rules 6, 8 and 10.
 """
 
 from __future__ import annotations
@@ -68,10 +69,12 @@ class Liveness(Checker):
         self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)
         self._healed_us: int | None = None
 
-    def healed(self, now_us: int, timeout_ms: int, faulty: int) -> None:
+    def healed(self, now_us: int, timeout_ms: int, faulty: int, ahead_ms: int = 0) -> None:
         self._healed_us = now_us
         configs = [consensus_config(self.genesis, replica_set) for replica_set in self.reference.sets]
-        most_ms = max(bound_ms(config, timeout_ms, faulty) for config in configs)
+        if ahead_ms:  # a quorum's clocks were wrong, so nothing follows until time has caught up, and views grow longer
+            timeout_ms = max(config.max_view_timeout_ms for config in configs)
+        most_ms = ahead_ms + max(bound_ms(config, timeout_ms, faulty) for config in configs)
         self.bound_us = MS * most_ms * (2 if self.is_changing else 1)
 
     def promised(self, transaction: Transaction) -> None:
