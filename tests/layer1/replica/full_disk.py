@@ -58,11 +58,13 @@ def fill(data: Path, leave: int) -> None:
 async def again(home: Path) -> int:
     """What Bob has after a restart, one more payment included."""
     replica = Replica(load_config(home))
-    await replica.start()
-    before = replica.head().state.balance(BOB.public)
-    ids = replica.submit([transfer(replica.genesis.chain_id)])
-    assert len(await replica.wait_final(ids, 10_000)) == 1
-    await replica.stop()
+    try:
+        await replica.start()
+        before = replica.head().state.balance(BOB.public)
+        ids = replica.submit([transfer(replica.genesis.chain_id)])
+        assert len(await replica.wait_final(ids, 10_000)) == 1
+    finally:  # or the journal's lock is held, which the end of a process of its own would give back
+        await replica.stop()
     return before
 
 

@@ -48,9 +48,9 @@ def _undo_what_a_process_of_its_own_would_keep() -> object:
     gc.unfreeze()
 
 
-def new_home(directory: Path) -> Path:
+def new_home(directory: Path, funds: int = 1_000) -> Path:
     """Of a ledger of one replica that takes checkpoints often."""
-    make(directory, 1).release()
+    make(directory, 1, funds).release()
     home = home_of(directory, 0)
     path = home / "replica.toml"
     path.write_text(path.read_text().replace("# blocks = 5000", f"blocks = {BLOCKS}"))

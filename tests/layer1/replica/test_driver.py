@@ -47,12 +47,12 @@ def free_address(held: Reservation) -> Address:
     return Address("127.0.0.1", held.take("127.0.0.1", 0))
 
 
-def make(directory: Path, replicas: int) -> Reservation:
+def make(directory: Path, replicas: int, funds: int = 1_000) -> Reservation:
     """Homes with addresses, whose ports are held."""
     parameters = Parameters(view_timeout_ms=300, heartbeat_ms=2_000)
     initialize(
         directory,
-        Plan(replicas=replicas, allocations=(Allocation(ALICE.public, 1_000),), parameters=parameters),
+        Plan(replicas=replicas, allocations=(Allocation(ALICE.public, funds),), parameters=parameters),
     )
     held = Reservation()
     configs = [load_config(home_of(directory, index)) for index in range(replicas)]
