@@ -230,7 +230,8 @@ def pay_through_a_channel(act: Stage, contact: str) -> None:
 
 def kill_leader(act: Stage) -> None:
     """SIGKILL for the replica that leads the current view."""
-    leader = next(row["leader"] for row in act.ask("layer1", "status", *act.apis) if row["leader"] is not None)
+    rows = act.ask("layer1", "status", *act.apis)["replicas"]
+    leader = next(row["leader"] for row in rows if row["leader"] is not None)
     pid = act.replicas[leader]["pid"]
     out.print(f"\n$ kill -KILL {pid}   # replica {leader}", style="bold cyan", markup=False)
     os.kill(pid, signal.SIGKILL)
@@ -239,7 +240,7 @@ def kill_leader(act: Stage) -> None:
 
 def layer_1(act: Stage) -> tuple[int, int]:
     """Height of the most advanced replica, and how many transactions there are in all blocks up to it."""
-    row = max(act.ask("layer1", "status", *act.apis), key=lambda row: int(row["height"] or 0))
+    row = max(act.ask("layer1", "status", *act.apis)["replicas"], key=lambda row: int(row["height"] or 0))
     with urllib.request.urlopen(f"{row['api']}/blocks?limit=100") as answer:
         return row["height"], sum(item["transactions"] for item in json.load(answer)["items"])
 
