@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from layer1.errors import LocalError
-from layer1.journal import sync_directory
+from layer1.files import sync_directory
 from layer1.release import DATA_FORMAT, RELEASE
 
 FORMAT_NAME = "format"

@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Self
 
 from layer1.errors import LocalError
+from layer1.files import sync_directory
 
 HEADER_BYTES = 4096
 """Room of a segment's header: a block of its own, so that no later write can tear it."""
@@ -513,15 +514,6 @@ def set_aside(directory: Path) -> Path:
     finally:
         os.close(lock)
     return aside
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in it durable."""
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _delete(directory: Path, numbers: list[int]) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from layer1.config import ReplicaConfig, read_genesis
 from layer1.dataformat import FORMAT_NAME, check_format
 from layer1.errors import LocalError, Refused
-from layer1.journal import held, set_aside, sync_directory
+from layer1.files import sync_directory
+from layer1.journal import held, set_aside
 from layer1.storage.database import describe, file_of
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from layer1.errors import LocalError
-from layer1.journal import sync_directory
+from layer1.files import sync_directory
 
 _MAGIC = b"WEDGEC1\n"
 _LENGTH = struct.Struct("<I")
