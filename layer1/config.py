@@ -27,6 +27,7 @@ from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis, from_json
 from layer1.logs import LogPolicy
 from layer1.replica.checkpoints import CheckpointPolicy
+from layer1.replica.pruning import HistoryPolicy
 from layer1.replica.shares import PoolLimits
 from layer1.statemachine import StateMachine
 from layer1.storage.database import holds_password, passwords_in
@@ -135,6 +136,8 @@ class ReplicaConfig:
     """How much is taken in before clients are asked to come again, and how it is packed into batches."""
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     """When the state is written to disk, so that a start is short and the journal too."""
+    history: HistoryPolicy = field(default_factory=HistoryPolicy)
+    """What is kept of the past, and how a replica begins that is far behind."""
     log: LogPolicy = field(default_factory=LogPolicy)
     """What is logged, to standard error, and how. No secret ever is."""
     disk: DiskPolicy = field(default_factory=DiskPolicy)
@@ -292,6 +295,7 @@ def _config(home: Path, table: _Table, reuse_port: bool) -> ReplicaConfig:
         machine=table.take("machine", str, ""),
         limits=_values(PoolLimits, table, "limits"),
         checkpoints=_values(CheckpointPolicy, table, "checkpoints"),
+        history=_values(HistoryPolicy, table, "history"),
         log=_values(LogPolicy, table, "log"),
         disk=_values(DiskPolicy, table, "disk"),
         http=_http(home, _Table(table.take("http", dict, {}), "http.")),

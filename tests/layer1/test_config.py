@@ -99,6 +99,10 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (("[[peers]]", '[http]\ntls = "c"\n[[peers]]'), "http.tls is not known"),
         (("[[peers]]", "[checkpoints]\nblocks = 0\n[[peers]]"), "checkpoints.blocks is 0"),
         (("[[peers]]", '[checkpoints]\nblocks = "many"\n[[peers]]'), "checkpoints.blocks is 'many'; .* type int"),
+        (("[[peers]]", "[history]\nkeep_blocks = -1\n[[peers]]"), "history.keep_blocks is -1; write how many to keep"),
+        (("[[peers]]", "[history]\nkeep_blocks = true\n[[peers]]"), "history.keep_blocks is True; .* type int"),
+        (("[[peers]]", "[history]\nstart_from_snapshot = 1\n[[peers]]"), "history.start_from_snapshot is 1; .* bool"),
+        (("[[peers]]", "[history]\nkeep = 1\n[[peers]]"), "history.keep is not known"),
         (("[[peers]]", '[log]\nformat = "xml"\n[[peers]]'), "log.format is 'xml'; write one of text, json"),
         (("[[peers]]", "[log]\nlevel = 3\n[[peers]]"), "log.level is 3; it must be of type str"),
         (("[[peers]]", "log = 3\n[[peers]]"), "log is 3; it must be of type dict"),
@@ -135,7 +139,7 @@ def test_every_key_is_in_the_example_with_what_it_means() -> None:
     for item in fields(config):
         if is_table(getattr(config, item.name)):
             tables[f"[{item.name}]"] = (type(getattr(config, item.name)), getattr(config, item.name))
-    assert {"[limits]", "[checkpoints]", "[log]", "[disk]", "[http]", "[rate]"} <= tables.keys()
+    assert {"[limits]", "[checkpoints]", "[history]", "[log]", "[disk]", "[http]", "[rate]"} <= tables.keys()
     for heading, (kind, value) in tables.items():
         start = lines.index(heading) if heading else 0
         for item in fields(value):
