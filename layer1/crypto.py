@@ -47,6 +47,7 @@ class Domain(Enum):
     NODE = b"wedge.node"
     STATE_KEY = b"wedge.key"
     RECORD = b"wedge.record"
+    REMEMBERED = b"wedge.ids"
     OUTPUT = b"wedge.output"
     REPLICA_SET = b"wedge.replicas"
     GROUP = b"wedge.group"

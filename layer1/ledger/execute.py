@@ -106,7 +106,7 @@ def execute_filler(parent: State, wall_time: int) -> Execution:
     _check_wall_time(parent, wall_time)
     clock = ledger_clock(parent.clock, parent.wall_time, wall_time, parent.parameters.max_step_ms)
     nothing = merkle.list_root([])
-    return Execution(parent.child(Changes(), clock, wall_time), clock, (), (), (), nothing, nothing, ())
+    return Execution(parent.child(Changes(), clock, wall_time, forgets=False), clock, (), (), (), nothing, nothing, ())
 
 
 def rehearse(state: State, transaction: Transaction) -> None:

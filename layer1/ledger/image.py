@@ -3,20 +3,21 @@
 Safety: an image never changes, and what is put together from its pieces answers as the state did.
 
 The pieces hold the records alone. Tree and indexes follow from them, so whoever puts a state together finds its root
-anew and compares it with a finalized header. Remembered ids are in no root: they are as good as where the pieces were.
+anew and compares it with a finalized header.
 
 Source: docs/design/consensus.md, "Execution and state".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar, assert_never
 
 from layer1.codec import Struct, decode, encode
-from layer1.crypto import Hash, PublicKey
+from layer1.crypto import HASH_BYTES, Hash, PublicKey
+from layer1.errors import RemoteError
 from layer1.ledger.records import Group, Mark
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.shards import Image
@@ -44,9 +45,11 @@ class Groups(Struct, tag=2):
 
 
 class Remembered(Struct, tag=3):
-    """Some executed transactions, and their `valid_until_ms`."""
+    """Some remembered transactions of one lot, in order of execution; those of the piece before come before them."""
 
-    ids: dict[Hash, int]
+    lot: int
+    ids: bytes
+    """Hashes, one behind the other."""
 
 
 class Marks(Struct, tag=4):
@@ -76,7 +79,8 @@ class StateImage:
 
     accounts: Image[int]
     groups: Image[Group]
-    ids: Image[int]
+    lots: Sequence[tuple[int, Sequence[Hash], int]]
+    """Lots of remembered transactions: number, ids, and how many of them: the list may grow on."""
     marks: tuple[Mark, ...]
     replica_set: ReplicaSet
     values: Image[bytes]
@@ -87,8 +91,9 @@ class StateImage:
             yield encode(Balances(balances))
         for groups in _parts(self.groups, PIECE_GROUPS):
             yield encode(Groups(tuple(groups.values())))
-        for ids in _parts(self.ids, PIECE_ENTRIES):
-            yield encode(Remembered(ids))
+        for number, ids, size in self.lots:
+            for start in range(0, size, PIECE_ENTRIES):
+                yield encode(Remembered(number, b"".join(ids[start : min(start + PIECE_ENTRIES, size)])))
         for values in _parts(self.values, PIECE_VALUES):
             yield encode(Values(values))
         yield encode(Marks(self.marks))
@@ -101,7 +106,8 @@ class Records:
 
     accounts: dict[PublicKey, int] = field(default_factory=dict)
     groups: dict[Hash, Group] = field(default_factory=dict)
-    ids: dict[Hash, int] = field(default_factory=dict)
+    lots: dict[int, list[Hash]] = field(default_factory=dict)
+    """Remembered transactions by lot, in order of execution."""
     marks: dict[PublicKey, Mark] = field(default_factory=dict)
     replica_set: ReplicaSet | None = None
     values: dict[Hash, bytes] = field(default_factory=dict)
@@ -122,7 +128,7 @@ def collect(pieces: Iterable[bytes]) -> Records:
             case Groups():
                 records.groups.update((group.group_id, group) for group in piece.groups)
             case Remembered():
-                records.ids.update(piece.ids)
+                records.lots.setdefault(piece.lot, []).extend(_hashes(piece.ids))
             case Marks():
                 records.marks.update((mark.replica, mark) for mark in piece.marks)
             case Replicas():
@@ -132,6 +138,12 @@ def collect(pieces: Iterable[bytes]) -> Records:
             case _:
                 assert_never(piece)
     return records
+
+
+def _hashes(joined: bytes) -> list[Hash]:
+    if len(joined) % HASH_BYTES:
+        raise RemoteError(f"{len(joined)} bytes of ids; each has {HASH_BYTES}")
+    return [joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES)]
 
 
 def _parts(image: Image[V], size: int) -> Iterator[dict[bytes, V]]:

@@ -129,6 +129,8 @@ def machine_key(key: bytes) -> Hash:
 
 REPLICA_SET_KEY: Hash = digest(Domain.STATE_KEY, b"replica_set")
 """Where the hash of the replica set stands in the tree."""
+REMEMBERED_KEY: Hash = digest(Domain.STATE_KEY, b"remembered")
+"""Where the hash over all remembered transactions stands, see `layer1.ledger.remembered`."""
 
 
 def leaf_hash(record: Account | Group | Mark | bytes | None) -> Hash | None:

@@ -29,6 +29,7 @@ from layer1.ledger.agreements import Member
 from layer1.ledger.genesis import Genesis, Parameters, genesis_tree, validate
 from layer1.ledger.image import Records, StateImage
 from layer1.ledger.records import (
+    REMEMBERED_KEY,
     REPLICA_SET_KEY,
     Account,
     Group,
@@ -41,6 +42,7 @@ from layer1.ledger.records import (
     machine_key,
     mark_key,
 )
+from layer1.ledger.remembered import NONE, SECOND_MS, Lots
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.store import Store, index_keys, member_name
 from layer1.statemachine import StateMachine
@@ -93,8 +95,8 @@ class Snapshot(Struct):
     """(address, minor units), in order of address."""
     groups: tuple[Group, ...]
     """In order of id."""
-    ids: tuple[tuple[Hash, int], ...]
-    """(transaction id, valid_until_ms) still remembered, in order."""
+    lots: tuple[tuple[int, tuple[Hash, ...]], ...]
+    """(number, ids in order of execution) of what is remembered, in order; see `layer1.ledger.remembered`."""
     marks: tuple[Mark, ...] = ()
     """In order of the replicas' keys."""
     replica_set: ReplicaSet | None = None
@@ -109,6 +111,7 @@ class State:
     __slots__ = (
         "_changes",
         "_head",
+        "_lots",
         "_opened",
         "_parent",
         "_store",
@@ -137,6 +140,8 @@ class State:
     """What this block changed; empty once committed."""
     _opened: dict[bytes, list[Hash]]
     """Groups that this block opened, by `index_keys`."""
+    _lots: Lots
+    """Remembered transactions, those of this block and of all below."""
     _tree: merkle.Tree
     _parent: State | None
     """None for a committed view."""
@@ -163,8 +168,8 @@ class State:
         """The committed state that a snapshot describes. Compare `root` with a finalized header before using it."""
         groups = {group.group_id: group for group in snapshot.groups}
         marks = {mark.replica: mark for mark in snapshot.marks}
-        records = Records(dict(snapshot.accounts), groups, dict(snapshot.ids), marks, snapshot.replica_set)
-        records.values = dict(snapshot.values)
+        lots = {number: list(ids) for number, ids in snapshot.lots}
+        records = Records(dict(snapshot.accounts), groups, lots, marks, snapshot.replica_set, dict(snapshot.values))
         return cls.assemble(genesis, records, (snapshot.height, snapshot.clock, snapshot.wall_time), machine)
 
     @classmethod
@@ -179,12 +184,13 @@ class State:
             LocalError: The genesis names another machine.
         """
         store, marks, clock = Store(position[1]), records.marks, position[1]
-        store.absorb(records.accounts, records.groups, records.ids, clock, marks, values=records.values)
-        replica_set = records.replica_set or genesis.replica_set
+        ids = {name: number * SECOND_MS for number, names in records.lots.items() for name in names}
+        store.absorb(records.accounts, records.groups, ids, clock, marks, values=records.values)
+        replica_set, lots = records.replica_set or genesis.replica_set, Lots.of(records.lots)
         leaves = _leaves(records.accounts, records.groups, marks) | _value_leaves(records.values)
-        tree = merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: replica_set.hash})
+        tree = merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: replica_set.hash, REMEMBERED_KEY: lots.root})
         state = cls._base(genesis, store, tree, position, machine)
-        state.replica_set = replica_set
+        state.replica_set, state._lots = replica_set, lots
         return state
 
     @classmethod
@@ -201,13 +207,20 @@ class State:
         state.machine = machine
         state.chain_id, state.parameters, state.replica_set = genesis.chain_id, genesis.parameters, genesis.replica_set
         state.height, state.clock, state.wall_time = position
-        state._store, state._tree, state._parent = store, tree, None
+        state._store, state._tree, state._parent, state._lots = store, tree, None, NONE
         state._changes, state._opened = Changes(), {}
         state._head = [state]
         return state
 
-    def child(self, changes: Changes, clock_ms: int, wall_time: int) -> State:
-        """The view of a block above this one. `changes` belongs to the view from here on."""
+    def child(self, changes: Changes, clock_ms: int, wall_time: int, *, forgets: bool = True) -> State:
+        """The view of a block above this one. `changes` belongs to the view from here on.
+
+        Args:
+            changes: What the block does.
+            clock_ms: Its ledger clock.
+            wall_time: Of its header, ms since 1970.
+            forgets: Whether transactions that are past their life spans are forgotten; if not, no root changes.
+        """
         state = State()
         state.chain_id, state.parameters, state.machine = self.chain_id, self.parameters, self.machine
         state.replica_set = changes.replica_set or self.replica_set
@@ -221,6 +234,9 @@ class State:
         leaves = _leaves(changes.accounts, changes.groups, changes.marks) | _value_leaves(changes.values)
         if changes.replica_set is not None:
             leaves[REPLICA_SET_KEY] = changes.replica_set.hash
+        state._lots = self._lots.after(changes.ids, clock_ms) if forgets else self._lots
+        if state._lots is not self._lots:
+            leaves[REMEMBERED_KEY] = state._lots.root
         state._tree = self._tree.update(leaves) if leaves else self._tree
         return state
 
@@ -309,12 +325,8 @@ class State:
         return [self._known(name) for name in islice(names, limit)]
 
     def remembered(self, transaction_id: Hash) -> bool:
-        """Whether this id was executed (or refused) and may not be again; false once its life span is over."""
-        for view in self._path():
-            found = view._changes.ids.get(transaction_id)
-            if found is not None:
-                return found >= self.clock
-        return self._store.ids.get(transaction_id, -1) >= self.clock
+        """Whether this id was executed (or refused) and may not be again; forgotten when its life span is over."""
+        return any(transaction_id in view._changes.ids for view in self._path()) or transaction_id in self._store.ids
 
     def due(self, clock_ms: int) -> Iterator[Group]:
         """Wedged groups whose deadline is at or before `clock_ms`, in the order (deadline, id) (rule 11)."""
@@ -344,13 +356,9 @@ class State:
         self._check_head()
         store = self._store
         marks = tuple(store.marks.values())
-        accounts, groups, ids, values = (
-            store.accounts.image(),
-            store.groups.image(),
-            store.ids.image(),
-            store.values.image(),
-        )
-        return StateImage(accounts, groups, ids, marks, self.replica_set, values)
+        lots = [(number, ids, len(ids)) for number, ids in store.lots.items()]
+        accounts, groups, values = store.accounts.image(), store.groups.image(), store.values.image()
+        return StateImage(accounts, groups, lots, marks, self.replica_set, values)
 
     def snapshot(self) -> Snapshot:
         """Everything, in order. Takes time and memory in proportion to the state.
@@ -365,7 +373,7 @@ class State:
             self.wall_time,
             tuple(sorted(self._store.accounts.items())),
             tuple(self._store.groups[name] for name in self._store.group_ids.after(b"")),
-            tuple(sorted((n, until) for n, until in self._store.ids.items() if until >= self.clock)),
+            tuple((number, tuple(ids)) for number, ids in sorted(self._store.lots.items())),
             tuple(mark for _, mark in sorted(self._store.marks.items())),
             self.replica_set,
             tuple(sorted(self._store.values.items())),

@@ -19,10 +19,8 @@ from itertools import islice
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import Member
 from layer1.ledger.records import Group, Mark, Status
+from layer1.ledger.remembered import lot_of
 from layer1.ledger.shards import Shards
-
-SECOND_MS = 1_000
-"""Ids are forgotten in lots of one second: a list per second is cheaper than a heap over all of them."""
 
 
 class SortedIds:
@@ -51,13 +49,13 @@ class Store:
 
     __slots__ = (
         "_deadlines",
-        "_expiries",
         "_forgotten",
         "accounts",
         "by_key",
         "group_ids",
         "groups",
         "ids",
+        "lots",
         "marks",
         "values",
     )
@@ -72,10 +70,11 @@ class Store:
         """By the replica's key."""
         self.values = Shards[bytes]()
         """Of the state machine, by place in the tree."""
-        self.ids = Shards[int]()
-        """Remembered transaction ids, and their `valid_until_ms`."""
-        self._expiries: dict[int, list[Hash]] = {}
-        self._forgotten = clock_ms // SECOND_MS
+        self.ids: set[Hash] = set()
+        """Remembered transactions."""
+        self.lots: dict[int, list[Hash]] = {}
+        """The same by `lot_of` their life spans, in order of execution. Each list grows until it is dropped whole."""
+        self._forgotten = lot_of(clock_ms)
         self._deadlines: list[tuple[int, Hash]] = []
 
     def absorb(
@@ -133,16 +132,15 @@ class Store:
 
     def _remember(self, ids: Mapping[Hash, int]) -> None:
         for name, valid_until in ids.items():
-            self.ids[name] = valid_until
-            self._expiries.setdefault(valid_until // SECOND_MS, []).append(name)
+            self.ids.add(name)
+            self.lots.setdefault(lot_of(valid_until), []).append(name)
 
     def _forget(self, clock_ms: int) -> None:
         """Drop the lots of seconds that have passed whole; the clock moves by `max_step` at most, so few they are."""
-        second = clock_ms // SECOND_MS
-        for past in range(self._forgotten, second):
-            for name in self._expiries.pop(past, ()):
-                self.ids.remove(name)
-        self._forgotten = second
+        now = lot_of(clock_ms)
+        for past in range(self._forgotten, now):
+            self.ids.difference_update(self.lots.pop(past, ()))
+        self._forgotten = now
 
     def _drop_settled(self) -> None:
         while self._deadlines and self.groups[self._deadlines[0][1]].status is not Status.WEDGED:

@@ -9,8 +9,8 @@ From then on it keeps a copy of every record that it journals (the *tail*). When
 every block up to there in storage, base and tail replace the journal in one step. A crash before that step finds the
 old journal, whose records up to the checkpoint are passed over; a crash after it finds the new one.
 
-Remembered ids of transactions are in no root. A checkpoint is as good as this replica's disk in this, as a journal is;
-the checksum around it is against accidents, not against whoever may write there.
+The root is over all that executing the next block depends on, remembered transactions with it. So a checkpoint is as
+good as the signatures of its header, wherever it was: peers that are far behind start from it as a *snapshot*.
 
 Source: docs/design/consensus.md, "Persist before sending", "Execution and state"; decision 014.
 """
@@ -33,7 +33,7 @@ from layer1.proof import Handover, HeadProof, Trust, verify_head
 from layer1.replica.application import Floor
 from layer1.statemachine import StateMachine
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Rises with every change of what a checkpoint holds."""
 
 

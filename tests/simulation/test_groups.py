@@ -11,6 +11,7 @@ from tests.simulation.groups.scenario import run_groups
 from tests.simulation.result import Result
 
 FOUND = {
+    3428: "of the simulator: a replica did not answer how the replica set changed, which a garbled proof makes one ask",
     79: "of the simulator: what a busy wallet gave to a link that broke left by the next one, before its Resume",
     4703: "of the simulator: two liars answered each other's votes without end",
     9296: "what a turn had said on a link left by the next one, before its Resume; mended in layer 2 with a test there",

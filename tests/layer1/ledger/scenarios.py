@@ -24,6 +24,7 @@ from tests.layer1.ledger.world import (
     make_genesis,
     make_party,
     payout,
+    records_root,
     voter,
 )
 
@@ -272,9 +273,9 @@ def life_span_is_inclusive_and_bounded() -> None:
 def refusal_changes_nothing() -> None:
     """Done: bad input gets a clear, typed error and changes nothing."""
     world = World()
-    root = world.state.root
+    root = records_root(world.state)
     assert world.block(world.transfer(ALICE, BOB, RICH + 1)).outputs[0].code == "insufficient_balance"
-    assert world.state.root == root
+    assert records_root(world.state) == root
 
 
 def one_account_funds_two_members() -> None:

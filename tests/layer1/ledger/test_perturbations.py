@@ -27,6 +27,7 @@ from tests.layer1.ledger.world import (
     accusation,
     admitted,
     make_party,
+    records_root,
     signed_transactions,
 )
 
@@ -256,7 +257,7 @@ def test_each_altered_field_is_refused(start: Start, codes: Mapping[str, str]) -
     payload = start(world, party)
     paths = {dotted(path): path for path in fields(payload)}
     assert set(paths) - set(HARMLESS) == set(codes) - set(HARMLESS)
-    root = world.state.root
+    root = records_root(world.state)
     for name, code in codes.items():
         if name == "claims.len":
             stranger = structs.replace(party.claim(0, 0, party.state(0)[0].header), member=7)
@@ -267,7 +268,7 @@ def test_each_altered_field_is_refused(start: Start, codes: Mapping[str, str]) -
         assert (name, output.code) == (name, code), output.message
         assert output.message
         assert output.group_id is None
-        assert world.state.root == root, name
+        assert records_root(world.state) == root, name
     assert world.do(payload).code == "ok"
 
 

@@ -32,6 +32,7 @@ from layer1.ledger.agreements import (
 )
 from layer1.ledger.execute import Execution, execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters
+from layer1.ledger.records import REMEMBERED_KEY
 from layer1.ledger.state import Group, State
 from layer1.ledger.transactions import (
     Accusation,
@@ -253,3 +254,8 @@ def admitted(world: World, transaction: Transaction) -> str:
     except Refused as refusal:
         return refusal.code
     return "ok"
+
+
+def records_root(state: State) -> Hash:
+    """The root over everything but the memory of which transactions were answered: a refusal leaves it as it was."""
+    return state._tree.update({REMEMBERED_KEY: None}).root

@@ -16,7 +16,7 @@ from layer1.config import ReplicaConfig, load_config, read_genesis, read_key
 from layer1.consensus.certificates import Signer
 from layer1.consensus.messages import Notarize
 from layer1.consensus.records import encode_record
-from layer1.crypto import SigningKey
+from layer1.crypto import HASH_BYTES, SigningKey
 from layer1.errors import LocalError
 from layer1.journal import HEADER_BYTES, Journal
 from layer1.ledger.image import Remembered
@@ -80,15 +80,14 @@ def settled_bit(home: ReplicaConfig) -> None:
 
 
 def forget_ids(home: ReplicaConfig) -> None:
-    """A checkpoint with a good checksum and a good root that remembers one transaction too few."""
+    """A checkpoint with a good checksum that remembers one transaction too few."""
     found = read_checkpoint(home.checkpoint)
     assert found is not None
     pieces = list(found)
     for number, piece in enumerate(pieces[1:], 1):
         if piece[1] == Remembered.__struct_config__.tag:
-            ids = dict(decode(piece, Remembered).ids)
-            ids.pop(next(iter(ids)))
-            pieces[number] = encode(Remembered(ids))
+            some = decode(piece, Remembered)
+            pieces[number] = encode(Remembered(some.lot, some.ids[HASH_BYTES:]))
     file = CheckpointFile(home.checkpoint)
     for piece in pieces:
         file.add(piece)
@@ -124,7 +123,7 @@ DAMAGES: dict[str, tuple[Callable[[ReplicaConfig], None], str, str, str]] = {
     "no journal": (remove(lambda home: home.journal), "the journal", "missing", REJOIN),
     "a contradiction": (contradict, "the journal", "this replica contradicted itself", REJOIN),
     "a bit of the checkpoint": (flip(lambda home: home.checkpoint, 0.5), "the checkpoint", "is damaged", REBUILD),
-    "a forgotten id": (forget_ids, "the checkpoint", "1 of them differ", REBUILD),
+    "a forgotten id": (forget_ids, "the checkpoint", "is certified", REBUILD),
     "no database": (remove(database), "the database", "there is no database", REFILL),
     "the last blocks": (
         sql(f"DELETE FROM blocks WHERE height > {BLOCKS}"), "the database", f"ends at block {BLOCKS}", REFILL

@@ -14,7 +14,7 @@ from layer1.consensus.records import VoteFrom
 from layer1.consensus.records import decode_record as decode_consensus
 from layer1.consensus.votes import Pool
 from layer1.errors import LocalError
-from layer1.ledger.image import Balances, Remembered
+from layer1.ledger.image import Balances, collect
 from layer1.replica import events
 from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints, Head
 from layer1.replica.core import ReplicaCore
@@ -213,7 +213,7 @@ def test_a_checkpoint_keeps_the_remembered_ids() -> None:
     network = ran()
     node = network.nodes[0]
     assert node.checkpoint is not None
-    kept = {name for piece in node.checkpoint[1:] if piece[1] == 3 for name in decode(piece, Remembered).ids}
+    kept = {name for lot in collect(node.checkpoint[1:]).lots.values() for name in lot}
     stored = [t.id for block in node.delivered[: node.core.checkpoint_height] for t in block.transactions]
     assert kept == set(stored)
 

@@ -86,12 +86,19 @@ class Api:
                 return self._group(bytes.fromhex(name))
             case "transactions":
                 return self._output(bytes.fromhex(name))
+            case "handovers":
+                return self._handovers(int(path.rpartition("=")[2]))
             case _:
                 raise AssertionError(f"wallets do not ask for {path}")
 
     def _head(self) -> HeadProof:
         floor = self.replica.core.application.floor
         return HeadProof(floor.header, (), floor.finalization)
+
+    def _handovers(self, first: int) -> Reply:
+        """All of them: a wallet asks when an answer, true or garbled, is of an epoch that it does not know."""
+        known = self.replica.core.application.trust.handovers[first:]
+        return _reply(200, items=[{"encoded": encode(handover).hex()} for handover in known], next=None)
 
     def _account(self, name: str) -> Reply:
         address, state = parse_address(name), self.replica.core.application.floor.state
