@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ from layer1.crypto import PublicKey, parse_key
 from layer1.errors import Refused
 from layer1.ledger.execute import OK
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.records import Mark
 from layer1.ledger.replicas import ReplicaSet, SetChange
 from layer1.operating.joining import Known, join, known_replicas, peers_table
 from layer1.operating.proposals import (
@@ -50,16 +52,28 @@ from layer1.operating.proposals import (
     sign_proposal,
     write_proposal,
 )
+from layer1.operating.roster import advice, role, roster
 
 WAIT_S = 60.0
 """How long ``submit`` waits for the new epoch, once the change is final, beyond two heartbeats."""
 POLL_S = 0.2
+LINGER = (
+    "A quorum of the new set has come to its epoch without them. They listen until their operators stop them, which "
+    "each may do once its own line in `layer1 status` says so; then delete their keys."
+)
+"""What becomes of those who left, once the new set made a block."""
 
 replica_app = typer.Typer(no_args_is_help=True, help="See who runs the ledger, and change it while it runs.")
 OutOption = Annotated[
     Path, typer.Option("--out", help="A new file: the proposal, to be signed by one after the other.")
 ]
 DaysOption = Annotated[float, typer.Option("--days", min=0.01, max=365, help="How long it may be brought.")]
+MachineOption = Annotated[
+    str,
+    typer.Option(
+        metavar="MODULE:ATTRIBUTE", help="Where the code of the ledger's own state machine is, if it has one."
+    ),
+]
 KeysArgument = Annotated[list[str], typer.Argument(metavar="KEY...", help="Public keys, as `layer1 join` shows them.")]
 
 
@@ -80,43 +94,33 @@ def register(app: typer.Typer) -> None:
 def list_replicas(
     genesis: GenesisOption, api: ApiOption = None, *, ca: CaOption = None, json: JsonOption = False
 ) -> None:
-    """Show the replica set, proven, and who listens; connections are the word of the replica that is asked."""
+    """Show who is in the replica set and since when, proven, and who listens.
+
+    Addresses, and whether a replica is connected, are the word of the replica that is asked.
+    """
     found: dict[str, Any] = run_guarded(_list(genesis, api or [DEFAULT_API], ca), json=json)
     if json:
         print_json(found)
         return
     print(f"Epoch {found['epoch']}: n = {found['n']}, f = {found['f']}, q = {found['q']}.")
-    table = Table("replica", "position", "key", "role", "connected", "marked", "link", box=None, pad_edge=False)
+    table = Table("number", "position", "in the set", "connected", "address", box=None, pad_edge=False)
+    table.add_column("key", overflow="fold")
     for row in found["replicas"]:
-        role = "in the set" if row["member"] else "listens: not in the replica set"
-        shown = (row["index"], row["position"], row["key"], role, "yes" if row["connected"] else "no")
-        marked = "yes" if row["marked"] else "no"
-        table.add_row(*cells((*shown, marked, row["link"])))
+        connected = "yes" if row["connected"] else "no"
+        table.add_row(*cells((row["number"], row["position"], role(row), connected, row["link"], row["key"])))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+    print(*advice(found["replicas"]), sep="\n", end="")
 
 
 async def _list(genesis: Path, apis: list[str], ca: Path | None) -> dict[str, Any]:
     ledger = await _ask(read_genesis(genesis), apis, ca)
     members = ledger.members
-    rows = [
-        {
-            "index": known.number,
-            "position": members.keys.index(known.key) if known.key in members.keys else None,
-            "key": known.key.hex(),
-            "member": known.key in members.keys,
-            "connected": known.connected,
-            "marked": known.key in ledger.marked,
-            "link": known.link,
-            "api": known.api,
-        }
-        for known in ledger.known
-    ]
     return {
         "epoch": members.epoch,
         "n": len(members.seats),
         "f": members.faults,
         "q": members.quorum,
-        "replicas": rows,
+        "replicas": roster(ledger.known, ledger.sets, ledger.marks),
     }
 
 
@@ -154,7 +158,11 @@ def remove_replica(
     ca: CaOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Propose to remove replicas."""
+    """Propose to remove replicas.
+
+    Leave them running until `layer1 status` says of each that its operator may stop it: what the others lack may be on
+    its disk.
+    """
     _propose((), numbers, genesis, out, api, days=days, ca=ca, json=json)
 
 
@@ -269,12 +277,10 @@ def submit(
         print_json(told)
         return
     print(f"Epoch {told['epoch']} has begun with the replicas {', '.join(map(str, told['replicas']))}.")
-    print("Each operator: name new replicas in [[peers]] of replica.toml, and send SIGHUP to the replica.")
+    if told["added"]:
+        print("Each operator: name new replicas in [[peers]] of replica.toml, and send SIGHUP to the replica.")
     if told["removed"]:
-        print(
-            f"Removed: {', '.join(map(str, told['removed']))}. They go on listening until their operators stop them; "
-            "then delete their keys."
-        )
+        print(f"Removed: {', '.join(map(str, told['removed']))}. {LINGER}")
 
 
 async def _submit(paths: Sequence[Path], genesis: Path, apis: list[str], ca: Path | None) -> dict[str, Any]:
@@ -300,6 +306,7 @@ async def _submit(paths: Sequence[Path], genesis: Path, apis: list[str], ca: Pat
     return {
         "epoch": following.epoch,
         "replicas": list(following.numbers),
+        "added": [following.number_of(key) for key in proposal.change.add],
         "removed": list(proposal.change.remove),
         "transaction": transaction.id.hex(),
     }
@@ -315,6 +322,7 @@ def _join(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; others reach it there.")] = "127.0.0.1",
     base_port: Annotated[int, typer.Option(min=1, max=65_000, help="For links; the API has the next one.")] = 7_000,
     *,
+    machine: MachineOption = "",
     ca: CaOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -325,7 +333,7 @@ def _join(
 
     async def work() -> tuple[PublicKey, str]:
         ledger = await _ask(read_genesis(genesis), api or [DEFAULT_API], ca)
-        config, key = join(directory, ledger.genesis, ledger.known, host, base_port)
+        config, key = join(directory, ledger.genesis, ledger.known, host, base_port, machine=machine)
         return key.public, peers_table(key.public, config)
 
     key, table = run_guarded(work(), json=json)
@@ -343,13 +351,22 @@ def _join(
 # ----------------------------------------------------------------------------------------------------- asking a ledger
 
 
+@dataclass(frozen=True, slots=True)
 class _Ledger:
-    """What is known of a ledger at one block: the set and the marks proven, the rest one replica's word."""
+    """What is known of a ledger at one block: sets and marks proven, the rest the word of whoever was asked."""
 
-    def __init__(
-        self, genesis: Genesis, members: ReplicaSet, clock_ms: int, marked: set[PublicKey], known: Sequence[Known]
-    ) -> None:
-        self.genesis, self.members, self.clock_ms, self.marked, self.known = genesis, members, clock_ms, marked, known
+    genesis: Genesis
+    sets: Sequence[ReplicaSet]
+    """By epoch."""
+    clock_ms: int
+    marks: Mapping[PublicKey, Mark]
+    """Of members of the newest set."""
+    known: Sequence[Known]
+
+    @property
+    def members(self) -> ReplicaSet:
+        """The newest set."""
+        return self.sets[-1]
 
     def words(self, proposal: Proposal) -> list[str]:
         """What a proposal does, once it was checked.
@@ -367,11 +384,11 @@ async def _ask(genesis: Genesis, apis: list[str], ca: Path | None) -> _Ledger:
     async with await _client(genesis, apis, ca) as client:
         found = await client.marks()
         members = found.value.replica_set
-        marked = {key for key, mark in zip(members.keys, found.value.marks, strict=True) if mark is not None}
-        sets = client.trust.sets
+        marks = {key: mark for key, mark in zip(members.keys, found.value.marks, strict=True) if mark is not None}
+        sets = client.trust.sets[: members.epoch + 1]
     async with open_session(ca) as http:
         listed = [await get_json(http, f"{api.rstrip('/')}/replicas") for api in apis]
-    return _Ledger(genesis, members, found.header.clock, marked, known_replicas(listed, sets))
+    return _Ledger(genesis, sets, found.header.clock, marks, known_replicas(listed, sets))
 
 
 async def _client(genesis: Genesis, apis: list[str], ca: Path | None) -> LedgerClient:

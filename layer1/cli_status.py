@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layer1.cli_faults import tolerance
-from layer1.consensus.quorum import FaultModel, faulty, quorum
+from layer1.consensus.quorum import FaultModel, faulty, liars, quorum
 from layer1.console import (
     DEFAULT_API,
     EXIT_FAILED,
@@ -73,13 +73,15 @@ def _tell(health: Health, rows: list[dict[str, Any]]) -> None:
     print(health.act, file=out)
     if health.state is not State.UNKNOWN:
         print()
-        Console().print(_table(rows))
+        Console(width=None if sys.stdout.isatty() else 200).print(_table(rows))
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("replica", "height", "lag", "view", "leader", "peers", "API", "state", box=None, pad_edge=False)
+    table = Table("replica", "height", "lag", "view", "leader", "peers", box=None, pad_edge=False)
+    for name in ("API", "state"):
+        table.add_column(name, overflow="fold")
     for row in rows:
-        state = row["error"] or ("catching up" if row["catching_up"] else "ok")
+        state = row["error"] or ("catching up" if row["catching_up"] else "marked" if row["marked"] else "ok")
         state = state if row["member"] else f"{row['error'] or 'listens'}: not in the replica set"
         peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
         shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
@@ -103,7 +105,9 @@ async def _collect(apis: list[str], ca: Path | None) -> tuple[list[dict[str, Any
             row["member"] = row["index"] in members if row["index"] is not None and members else row["member"]
         bounds = await _bounds(http, [row["api"] for row in rows if row["error"] is None], members)
     highest = max((row["height"] for row in rows if row["height"] is not None), default=0)
+    lying = 0 if bounds is None else liars(bounds.replicas, _model(bounds.fault_model))
     for row in rows:
+        row["marked"] = _is_marked(row, rows, lying)
         row["lag"] = None if row["height"] is None else highest - row["height"]
     return sorted(rows, key=lambda row: (row["index"] is None, row["index"], row["api"])), bounds
 
@@ -129,11 +133,17 @@ async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], d
         "catching_up": details.get("catching_up") is True,
         "disk_low": details.get("disk_low") is True,
         "release": details.get("release"),
-        "marked": bool(others.get(index, {}).get("marked")) if index is not None else False,
+        "marks": [index for index, item in others.items() if item.get("marked")],
         "unlinked": {i: str(item.get("problem") or "") for i, item in others.items() if item.get("connected") is False},
         "error": None if head else str(found.get("error") or found.get("detail") or "no status"),
     }
     return row, {i: str(item["api"]).rstrip("/") for i, item in others.items() if item.get("api")}
+
+
+def _is_marked(row: dict[str, Any], rows: list[dict[str, Any]], lying: int) -> bool:
+    """Whether the ledger marked it: it says so itself, or more of the others than may lie."""
+    sayers = [other for other in rows if row["index"] in other["marks"]]
+    return row in sayers or len(sayers) > lying
 
 
 def _members(rows: list[dict[str, Any]]) -> tuple[int, ...]:
@@ -149,9 +159,13 @@ async def _bounds(http: aiohttp.ClientSession, apis: list[str], members: tuple[i
         heartbeat_ms, timeout_ms = (_number(parameters.get(name)) for name in ("heartbeat_ms", "view_timeout_ms"))
         size = len(members) or (len(replicas) if isinstance(replicas, list) else 0)
         if size and heartbeat_ms is not None and timeout_ms is not None:
-            model: FaultModel = "omission" if found.get("fault_model") == "omission" else "byzantine"
+            model = _model(found.get("fault_model"))
             return Bounds(size, quorum(size, model), heartbeat_ms, timeout_ms, faulty(size, model), model, members)
     return None
+
+
+def _model(said: object) -> FaultModel:
+    return "omission" if said == "omission" else "byzantine"
 
 
 def _table_in(found: dict[str, Any], name: str) -> dict[str, Any]:

@@ -90,8 +90,9 @@ def assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
         rows: One for each, as `layer1.cli_status` makes them.
         bounds: None if nobody told the genesis.
     """
-    health = _assess([row for row in rows if row["member"]], bounds)
-    return replace(health, notes=tuple(said for row in rows if not row["member"] for said in _of_listener(row)))
+    members = [row for row in rows if row["member"]]
+    listeners = [row for row in rows if not row["member"] and row["error"] is None]  # others were stopped, as is right
+    return replace(_assess(members, bounds), notes=tuple(_of_listener(row, members, bounds) for row in listeners))
 
 
 def _assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
@@ -120,11 +121,21 @@ def _assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
     return Health(State.HEALTHY, f"all {bounds.replicas} replicas take part. Block {height} is {_ago(age_ms)}.", ())
 
 
-def _of_listener(row: Row) -> list[str]:
-    """Who is not in the set; one that does not answer was stopped, which is as it should be."""
-    if row["error"] is not None:
-        return []
-    return [f"{_name(row)} at {row['api']} listens: not in the replica set. It goes on until its operator stops it."]
+def _of_listener(row: Row, members: Sequence[Row], bounds: Bounds | None) -> str:
+    """Who is not in the set: one that is to come, or one that left and must not stop too early.
+
+    What ended its epochs may be on its disk and few others. Once q of the new set have come so far, whatever f of them
+    do, the rest serves it (docs/design/consensus.md, "Catching up, joining, leaving").
+    """
+    said = f"{_name(row)} at {row['api']} listens: not in the replica set."
+    if row["index"] is None:
+        return f"{said} Once it has caught up, have its key added: `layer1 replica add`."
+    newest = max((each["epoch"] or 0 for each in (row, *members)), default=0)
+    there = sum(each["error"] is None and (each["epoch"] or 0) >= newest for each in members)
+    if bounds is None or there < bounds.quorum:
+        needed = "a quorum is" if bounds is None else f"{bounds.quorum} are"
+        return f"{said} KEEP IT RUNNING until {needed} in epoch {newest}, now {there}: they may need what it has."
+    return f"{said} {there} of the set are in epoch {newest}: its operator may stop it, and then delete its key."
 
 
 def _unknown(rows: Sequence[Row], bounds: Bounds) -> list[str]:
@@ -178,7 +189,10 @@ def _of_one(row: Row) -> list[str]:
     if (row["waiting_for_database"] or 0) > MANY_WAITING:
         said.append(f"{name} waits for its database with {row['waiting_for_database']} blocks and transactions.")
     if row["marked"]:
-        said.append(f"{name} was shown to have contradicted itself: see `layer1 evidence list`, and why it did.")
+        said.append(
+            f"{name} was shown to have contradicted itself (`layer1 evidence list`), and counts among those that may "
+            f"fail: find out why, and replace its key (`layer1 replica rotate {row['index']} KEY`), or `remove` it."
+        )
     return said
 
 

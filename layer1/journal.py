@@ -486,6 +486,11 @@ def _write(file: int, data: bytes, offset: int) -> None:
         written += os.pwrite(file, data[written:], offset + written)
 
 
+def has_segments(directory: Path) -> bool:
+    """Whether there is a journal, sound or not: opening one where there is none would begin a new one."""
+    return any(directory.glob("segment-*"))
+
+
 def generation_of(directory: Path) -> int:
     """The generation of the journal there, by its newest segment that can be read; 0 if none can."""
     for path in sorted(directory.glob("segment-*"), reverse=True):

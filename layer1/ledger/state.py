@@ -435,5 +435,5 @@ def check_named(genesis: Genesis, machine: StateMachine | None) -> None:
     if name != genesis.machine:
         raise LocalError(
             f"the ledger {genesis.name!r} runs the machine {genesis.machine!r}, this replica has {name!r}; "
-            "empty means none: set `machine` in replica.toml to the code of that name and version"
+            "empty means none: name the code of that name and version, with --machine or as `machine` in replica.toml"
         )

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from layer1.config import Address, Peer, ReplicaConfig
+from layer1.config import Address, Peer, ReplicaConfig, load_machine
 from layer1.crypto import PublicKey, SigningKey, parse_key
 from layer1.devnet import Place, configure, make_home
 from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.replicas import ReplicaSet
+from layer1.ledger.state import check_named
 from layer1.replica.numbers import number_in
 
 MOST_KNOWN = 300
@@ -69,21 +70,23 @@ def _known(key: PublicKey, items: Sequence[Mapping[str, Any]], sets: Sequence[Re
 
 
 def join(
-    home: Path, genesis: Genesis, known: Sequence[Known], host: str, base_port: int
+    home: Path, genesis: Genesis, known: Sequence[Known], host: str, base_port: int, *, machine: str = ""
 ) -> tuple[ReplicaConfig, SigningKey]:
     """Make a home with a new key.
 
     Raises:
-        LocalError: There is something already, it cannot be written, or nobody says where any replica listens.
+        LocalError: There is something already, it cannot be written, nobody says where any replica listens, or the
+            state machine, as module:attribute, is not the one that the genesis names.
     """
     if home.exists():
         raise LocalError(f"{home} is there already: name a new directory for the home")
+    check_named(genesis, load_machine(machine))
     peers = [peer for one in known if (peer := _peer(one)) is not None]
     if not peers:
         raise LocalError("nobody says where any replica listens for links: ask another one with --api URL")
     key = SigningKey.generate()
     own = Place(key.public, Address(host, base_port), Address(host, base_port + 1))
-    config = replace(configure(home, own, []), peers=tuple(peers))
+    config = replace(configure(home, own, [], machine), peers=tuple(peers))
     try:
         make_home(home, genesis, key, config)
     except OSError as error:

@@ -294,6 +294,8 @@ def describe(
         yield f"  - replica {number}, key {members.keys[members.numbers.index(number)].hex()}"
     yield f"Before: {_sizes(members)}"
     yield f"After:  {_sizes(following)}"
+    if change.remove:
+        yield "Who leaves runs on until `layer1 status` says that its operator may stop it; then its key is deleted."
     if following.faults < members.faults:
         yield f"WARNING: of the new set {following.faults} may fail, of the old one {members.faults}"
     running = sum(key in up for key in following.keys)

@@ -523,8 +523,10 @@ class Replica:
     def status(self) -> Mapping[str, int | str | bool | None]:
         """Numbers for people and metrics."""
         core, consensus = self.core, self.core.consensus.status()
+        numbers = core.application.trust.set_of(core.config.epoch).numbers
         return {
             **consensus,
+            "leader": numbers[consensus["leader"]],
             "height": core.application.floor.header.height,
             "epoch": core.config.epoch,
             "member": self.is_member,

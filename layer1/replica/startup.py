@@ -16,7 +16,7 @@ from pathlib import Path
 
 from layer1.block import CommittedBlock
 from layer1.errors import LocalError
-from layer1.journal import Damaged, Journal
+from layer1.journal import Damaged, Journal, has_segments
 from layer1.replica.core import ReplicaCore
 from layer1.storage.checkpoint import read_checkpoint
 from layer1.storage.store import Store
@@ -33,7 +33,7 @@ def check_journal(directory: Path) -> Journal:
     Raises:
         LocalError: It is missing, damaged, or held by another process.
     """
-    if not directory.is_dir():
+    if not has_segments(directory):  # an empty directory would pass for the journal of a replica that never voted
         raise LocalError(
             f"the journal {directory} is missing. A replica that starts without it might vote against its own votes. "
             "Put it back; if it is lost for good, start with --rejoin: then the replica asks its peers, and votes "

@@ -51,7 +51,11 @@ async def test_a_replica_that_lost_its_disk_rejoins_and_votes(tmp_path: Path) ->
     async with ledger(tmp_path) as net:
         await net.submit(0, [net.transfer() for _ in range(10)])
         await net.net.kill(LOST)
-        shutil.rmtree(home_of(tmp_path, LOST) / "data")
+        data = home_of(tmp_path, LOST) / "data"
+        for segment in (data / "journal").glob("segment-*"):
+            segment.unlink()
+        assert "is missing" in await stopped(home_of(tmp_path, LOST)), "an empty one is no new one"
+        shutil.rmtree(data)
         assert "start with --rejoin" in await stopped(home_of(tmp_path, LOST))
         await net.submit(0, [net.transfer() for _ in range(10)])
         await net.net.start([LOST], options=["--rejoin"])

@@ -102,7 +102,7 @@ class Growing:
     async def roles(self) -> dict[int, bool]:
         """By number, whether it is in the set."""
         listed = await layer1("replica", "list", *self.genesis, *self.apis)
-        return {row["index"]: row["member"] for row in listed["replicas"] if row["index"] is not None}
+        return {row["number"]: row["member"] for row in listed["replicas"] if row["number"] is not None}
 
 
 @asynccontextmanager
@@ -151,6 +151,7 @@ async def test_one_joins_one_has_a_new_key_one_leaves_and_a_channel_does_not_not
         status = await layer1("status", *place.apis)
         assert [note.split(" at ")[0] for note in status["health"]["notes"]] == ["replica 0", "replica 1"]
         assert "listens: not in the replica set" in status["health"]["notes"][1]
+        assert all("of the set are in epoch 3: its operator may stop it" in note for note in status["health"]["notes"])
         assert "replica 1 listens: it is not in the replica set" in place.net.log_path(1).read_text()
         await place.net.kill(0, 1)  # whoever left is not needed
         await pay()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ def row(index: int, **changes: Any) -> dict[str, Any]:
         "index": index, "api": f"http://r{index}", "height": 100, "lag": 0, "head_age_ms": 2_000, "view": 7,
         "leader": 1, "peers_connected": 3, "peers": 3, "vote_from": 0, "disk_free_bytes": 2**40,
         "waiting_for_database": 0, "catching_up": False, "disk_low": False, "release": "0.1.0", "marked": False,
-        "unlinked": {}, "error": None, "member": True,
+        "unlinked": {}, "error": None, "member": True, "epoch": 0,
     }  # fmt: skip
     return {**well, **changes}
 
@@ -45,7 +46,8 @@ CASES: list[tuple[str, Health, State, list[str]]] = [
     ("one rejoined", four(_0={"vote_from": 128}), State.DEGRADED, ["votes from view 128 on, this is 7: wait"]),
     ("a disk", four(_0={"disk_low": True, "disk_free_bytes": 90 * 2**20}), State.DEGRADED, ["90 MiB of disk left"]),
     ("a database", four(_0={"waiting_for_database": 5_000}), State.DEGRADED, ["waits for its database with 5000"]),
-    ("a liar", four(_1={"marked": True}), State.DEGRADED, ["replica 1 was shown to have contradicted itself"]),
+    ("a liar", four(_1={"marked": True}), State.DEGRADED,
+     ["replica 1 was shown to have contradicted itself", "`layer1 replica rotate 1 KEY`"]),
     ("a link", four(_1={"unlinked": {3: "no route"}}, _3={"unlinked": {1: ""}}), State.DEGRADED,
      ["replicas 1 and 3 have no link (no route)"]),
     ("a link with who is gone", four(_1={"unlinked": {2: "x"}}, _2=GONE), State.DEGRADED, ["replica 2 does not"]),
@@ -137,3 +139,59 @@ def test_who_left_the_set_is_named_and_is_no_trouble() -> None:
     (note,) = health.notes
     assert note.startswith("replica 4 at http://r4 listens: not in the replica set.")
     assert (health.state, health.findings) == (State.HEALTHY, ())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        ((0, 0, 0, 0), "KEEP IT RUNNING until 3 are in epoch 1, now 0"),
+        ((1, 1, 0, 0), "KEEP IT RUNNING until 3 are in epoch 1, now 2"),
+        ((1, 1, 1, 0), "3 of the set are in epoch 1: its operator may stop it"),
+        ((2, 2, 1, 1), "KEEP IT RUNNING until 3 are in epoch 2, now 2"),
+        ((None, 1, 1, 1), "3 of the set are in epoch 1: its operator may stop it"),
+    ],
+)
+def test_who_left_runs_on_until_a_quorum_has_the_boundary(epochs: tuple[int | None, ...], said: str) -> None:
+    """Decision 021: "the finalization of the boundary may be on three disks only, one of them that of" who leaves."""
+    rows = [row(i, epoch=epoch) for i, epoch in enumerate(epochs)]
+    (note,) = assess([*rows, row(4, member=False, epoch=1)], BOUNDS).notes
+    assert said in note
+    gone = row(2, **{**GONE, "epoch": 1})
+    (note,) = assess([row(0, epoch=1), row(1, epoch=1), gone, row(4, member=False, epoch=1)], BOUNDS).notes
+    assert "KEEP IT RUNNING until 3 are in epoch 1, now 2" in note, "who does not answer may have lost it"
+    (note,) = assess([row(0), row(4, member=False)], None).notes
+    assert "KEEP IT RUNNING until a quorum is" in note
+    (note,) = assess([*rows, {**row(4, member=False), "index": None}], BOUNDS).notes
+    assert "have its key added" in note
+
+
+def replica_says(number: int, api: str, marked: Sequence[int]) -> dict[str, Any]:
+    """What one replica answers to everything, with these marked."""
+    items = [{"index": i, "api": api if i == number else None, "marked": "t" * 64 if i in marked else None,
+              "connected": True, "member": True} for i in range(4)]  # fmt: skip
+    parameters = {"heartbeat_ms": 10_000, "view_timeout_ms": 1_000}
+    head = {"height": 9, "wall_time": 0}
+    return {"replica": number, "head": head, "details": {"epoch": 0}, "items": items, "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("marked", "found"),
+    [
+        (((), (), (), ()), []),
+        (((), (1,), (), ()), [1]),
+        (((3,), (), (), ()), []),
+        (((3,), (3,), (), ()), [3]),
+        (((3,), (3,), (3,), ()), [3]),
+    ],
+    ids=["none", "one of itself", "one liar of another", "two of another", "all others, itself silent"],
+)
+async def test_a_mark_is_what_a_replica_says_of_itself_or_more_of_the_others_than_may_lie(
+    marked: tuple[Sequence[int], ...], found: list[int], serve_value: Any
+) -> None:
+    said: list[dict[str, Any]] = [{} for _ in range(4)]
+    urls = [await serve_value(each) for each in said]
+    for i, each in enumerate(said):
+        each.update(replica_says(i, urls[i], marked[i]))
+    rows, bounds = await _collect(urls, None)
+    assert [row["index"] for row in rows if row["marked"]] == found
+    assert ("contradicted itself" in " ".join(assess(rows, bounds).findings)) is bool(found)

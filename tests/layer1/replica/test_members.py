@@ -15,6 +15,7 @@ from layer1.config import CONFIG_NAME, Peer, load_config, read_key
 from layer1.config_format import format_config
 from layer1.crypto import PublicKey, SigningKey
 from layer1.devnet import Place, configure, home_of, make_home
+from layer1.errors import LocalError
 from layer1.ledger.replicas import ChangeReplicas, ReplicaSet, Seat, SetChange, first_set, sign_change
 from layer1.ledger.transactions import Transaction
 from layer1.replica.driver import Replica
@@ -120,6 +121,7 @@ async def test_one_is_added_whose_address_hardly_anybody_knows_and_one_leaves(
         await when(lambda: all(replica.core.config.epoch == 2 for replica in replicas))
         await when(lambda: "replica 0 listens: it is not in the replica set" in caplog.text)
         assert (first.index, first.is_member, first.status()["member"]) == (0, False, False)
+        assert last.status()["leader"] == last.core.consensus.leader + 1, "a number: the set is 1, 2, 3, 4"
         assert [(row["index"], row["member"]) for row in first.endpoints()] == [
             (1, True), (2, True), (3, True), (4, True), (0, False),
         ]  # fmt: skip
@@ -174,5 +176,33 @@ async def test_who_lost_its_journal_hears_those_whom_a_later_set_numbers(tmp_pat
                 await again.start()
             await when(lambda: again.core.config.epoch == 1)
             assert again.index == 2
+        finally:
+            await again.stop()
+
+
+@pytest.mark.slow
+async def test_who_left_and_lost_its_disk_is_refused_until_it_rejoins_and_then_listens(tmp_path: Path) -> None:
+    """With its old key and an empty journal it would vote again in the epochs in which it was (decision 021)."""
+    async with five(tmp_path, higher=True) as replicas:
+        left, others = replicas[0], replicas[1:]
+        others[0].submit([change(replicas, add=[replicas[4]], remove=[0])])
+        await when(lambda: all(replica.core.config.epoch == 1 for replica in replicas))
+        await left.stop()
+        for path in left.config.journal.glob("segment-*"):
+            path.unlink()
+        for lost in (left.config.journal / "lock", left.config.journal, left.config.data):
+            refused = Replica(load_config(left.config.home, reuse_port=True))
+            with pytest.raises(LocalError, match=r"journal .* is missing.*start with --rejoin"):
+                await refused.start()
+            await refused.stop()
+            rmtree(lost) if lost.is_dir() else lost.unlink()
+        again = Replica(load_config(left.config.home, reuse_port=True), rejoin=True)
+        try:
+            async with asyncio.timeout(20):
+                await again.start()
+            await when(lambda: again.core.config.epoch == 1)
+            assert (again.index, again.is_member, again.status()["generation"]) == (0, False, 2)
+            await pay(again, [again, *others], 1)
+            assert again.core.consensus.vote_from > again.core.consensus.view
         finally:
             await again.stop()
