@@ -318,13 +318,16 @@ class LedgerClient(LedgerReader):
         return found.value is None and found.header.clock > transaction.valid_until_ms
 
     async def _is_unknown_to_enough(self, transaction: Transaction) -> bool:
-        """Whether f+1 replicas, each with a verified clock past the life span, do not have the transaction."""
+        """Whether f+1 replicas, each with a verified clock past the life span, never had the transaction.
+
+        Who keeps only a part of the blocks says so, if it may have been in the others: that counts for nothing.
+        """
 
         async def lacks(replica: Replica) -> bool:
             try:
                 if (await self._head_of(replica)).clock <= transaction.valid_until_ms:
                     return False
-                return await self._output_of(replica, transaction.id) is None
+                return await self._output_of(replica, transaction.id, transaction.valid_until_ms) is None
             except WedgeError:
                 return False
 

@@ -178,7 +178,11 @@ class LedgerReader:
 
         async def ask(replica: Replica) -> Verified[Output]:
             nonlocal unknown
-            found = await self._output_of(replica, transaction_id)
+            try:
+                found = await self._output_of(replica, transaction_id)
+            except Declined:
+                unknown = True
+                raise
             if found is None:
                 unknown = True
                 raise Declined(f"{replica.url}: transaction {transaction_id.hex()} is not final there")
@@ -253,9 +257,15 @@ class LedgerReader:
     # ----------------------------------------------------------------------------------------------------- one replica
 
     async def _ok(self, replica: Replica, path: str, *others: int) -> Reply:
-        """An answer of status 200, or of one of `others`; the questions asked here have no other answer."""
+        """An answer of status 200, or of one of `others`; the questions asked here have no other answer.
+
+        Raises:
+            Declined: The replica does not keep what is asked for.
+        """
         self.light.check()
         reply = await self._replicas.get(replica, path)
+        if reply.status == 410:
+            raise Declined(f"{replica.url}: {reply.detail}")
         if reply.status not in {200, *others}:
             raise RemoteError(f"{replica.url}: status {reply.status} for {path}: {reply.code} {reply.detail}")
         return reply
@@ -268,8 +278,11 @@ class LedgerReader:
         proof = decode((await self._ok(replica, f"/blocks/{height}?proof=true")).proof(), BlockProof)
         return (await self._believed(replica, lambda: self.light.outputs(proof))).header
 
-    async def _output_of(self, replica: Replica, transaction_id: Hash) -> Verified[Output] | None:
-        reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true", 404)
+    async def _output_of(
+        self, replica: Replica, transaction_id: Hash, valid_until_ms: int | None = None
+    ) -> Verified[Output] | None:
+        until = "" if valid_until_ms is None else f"&valid_until={valid_until_ms}"
+        reply = await self._ok(replica, f"/transactions/{transaction_id.hex()}?proof=true{until}", 404)
         if reply.status == 404:
             return None
         proof = decode(reply.proof(), OutputProof)

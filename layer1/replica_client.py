@@ -166,9 +166,9 @@ class ReplicaClient:
         return await self._get(BlockView, f"/blocks/{height}", proof=proof)
 
     @operation("GET", "/transactions/{id}")
-    async def transaction(self, id_: str, *, proof: bool = False) -> TransactionView:
-        """A final transaction."""
-        return await self._get(TransactionView, f"/transactions/{_part(id_)}", proof=proof)
+    async def transaction(self, id_: str, *, proof: bool = False, valid_until: int | None = None) -> TransactionView:
+        """A final transaction; its `valid_until` tells what never was from what the replica keeps no more."""
+        return await self._get(TransactionView, f"/transactions/{_part(id_)}", proof=proof, valid_until=valid_until)
 
     @operation("POST", "/transactions")
     async def submit(

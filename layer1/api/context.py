@@ -189,10 +189,12 @@ class Api:
 
     def _read_provable(self, height: int) -> tuple[HeadProof, list[Hash]]:
         store = self.backend.store
-        certified = store.certified(height)
-        if certified is None:
-            raise Refused("not_found", f"block {height} is not here; the last stored one is {store.height}")
         leaves = [output.hash for output in store.outputs(height)]
+        certified = store.certified(height)  # after its outputs: where it still is, they were whole
+        if certified is None:
+            raise Refused(
+                "pruned", f"block {height} is no longer kept here, only blocks {store.oldest()} to {store.height}"
+            )
         return HeadProof(certified.header, certified.path, certified.finalization), leaves
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import Column, Connection, Table
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +26,7 @@ from layer1.ledger.transactions import (
     Command,
     OpenGroup,
     Output,
+    Payload,
     Report,
     Transaction,
     Transfer,
@@ -71,7 +72,7 @@ class Rows:
     def add_close(self, close: Close, agreement: GroupAgreement | None) -> None:
         """Enter a closing into the histories of those whom it pays."""
         if agreement is not None:
-            self._concern({member.payout for member in agreement.members}, close.height, close.position)
+            self._enter(paid(agreement), close.height, close.position)
 
     def _add(self, block: CommittedBlock) -> None:
         header = block.header
@@ -86,30 +87,44 @@ class Rows:
         kind, group_id = payload.__struct_config__.tag, output.group_id if accepted else None
         encoded = (encode(transaction), encode(output))
         self.transactions.append((height, position, output.transaction_id, kind, output.code, group_id, *encoded))
-        match payload:
-            case Transfer(sender, recipient):
-                self._concern({sender, recipient} if accepted else {sender}, height, position)
-            case Command(sender):
-                self._concern({sender}, height, position)
-            case OpenGroup(agreement):
-                self._concern({member.funding for member in agreement.members}, height, position)
-                if accepted and output.group_id is not None:
-                    self._add_group(output.group_id, agreement, height, position)
-            case CloseGroup():
-                if accepted and output.group_id is not None:
-                    self.closes.append(Close(output.group_id, height, position))
-            case Wedge() | Report() | Accusation() | ChangeReplicas():
-                pass
+        self._enter(concerned(payload, accepted=accepted), height, position)
+        if not accepted or output.group_id is None:
+            return
+        if isinstance(payload, OpenGroup):
+            self.agreements[output.group_id] = payload.agreement
+            self.add_group(output.group_id, payload.agreement, height, position)
+        elif isinstance(payload, CloseGroup):
+            self.closes.append(Close(output.group_id, height, position))
 
-    def _add_group(self, group_id: Hash, agreement: GroupAgreement, height: int, position: int) -> None:
-        self.agreements[group_id] = agreement
+    def add_group(self, group_id: Hash, agreement: GroupAgreement, height: int, position: int) -> None:
+        """Enter a group into the index, as opened there."""
         self.groups.append((group_id, height, position, encode(agreement)))
         keys = {key for member in agreement.members for key in (member.key, member.funding, member.payout)}
         self.members.extend((key, height, position, group_id) for key in keys)
 
-    def _concern(self, addresses: set[PublicKey], height: int, position: int) -> None:
+    def _enter(self, addresses: set[PublicKey], height: int, position: int) -> None:
         for address in addresses:
             self.history.append((address, height, position))
+
+
+def concerned(payload: Payload, *, accepted: bool) -> set[PublicKey]:
+    """In whose histories a transaction stands; for an accepted closing see `paid`."""
+    match payload:
+        case Transfer(sender, recipient):
+            return {sender, recipient} if accepted else {sender}
+        case Command(sender):
+            return {sender}
+        case OpenGroup(agreement):
+            return {member.funding for member in agreement.members}
+        case CloseGroup() | Wedge() | Report() | Accusation() | ChangeReplicas():
+            return set()
+        case _:
+            assert_never(payload)
+
+
+def paid(agreement: GroupAgreement) -> set[PublicKey]:
+    """Whom the closing of a group concerns."""
+    return {member.payout for member in agreement.members}
 
 
 def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

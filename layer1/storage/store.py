@@ -3,7 +3,7 @@
 What: final blocks go in at the end, in order, each list of them in one SQL transaction; blocks, transactions, account
 histories and the index of groups come out, paged.
 
-*Safety:* the store holds the blocks 1 .. `height` without a gap, each with everything that belongs to it.
+*Safety:* the store holds the blocks `oldest` .. `height` without a gap, each with everything that belongs to it.
 
 A list of blocks is one SQL transaction, so a crash leaves all of it or nothing. A block that is here already is
 skipped, so the driver may hand over again whatever it is unsure about; one that leaves a gap is refused. Losing the
@@ -12,8 +12,12 @@ last blocks in a crash of the machine (SQLite runs with synchronous=NORMAL) cost
 Each append looks at the end of what is there: a commit whose answer got lost with the connection counts if it
 happened, and a server that comes back without blocks that it had confirmed is found out before a gap can arise.
 
-*Threads:* one thread appends, any number read; a reader sees whole lists only. `height` is a plain number, raised
-after the commit, so whoever has read it finds everything up to it.
+It begins above genesis, or above a later block, its *base*: the oldest blocks may be deleted (:meth:`Store.prune`), and
+a store may begin with the child of a block whose state came otherwise (:meth:`Store.begin_at`).
+
+*Threads:* one thread appends and deletes, any number read; a reader sees whole lists only. `height` is a plain number,
+raised after the commit, so whoever has read it finds everything from `oldest` up to it. Blocks that are deleted while
+they are read are missing from the answer, whole.
 
 *Source:* docs/design/architecture.md, "Two kinds of storage".
 """
@@ -38,8 +42,9 @@ from layer1.header import Header
 from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.events import Event
 from layer1.ledger.transactions import Output, Transaction
-from layer1.storage import tables
-from layer1.storage.database import Outage, explained, open_engine
+from layer1.storage import past, tables
+from layer1.storage.database import DatabaseFault, Outage, explained, open_engine
+from layer1.storage.past import Base, agreement_of, read_base
 from layer1.storage.rows import Rows, insert
 
 _OPENING = 0x7765646765
@@ -100,6 +105,7 @@ class Store:
         self._listeners: set[Callable[[int], None]] = set()
         self._height = 0
         self._tip: Hash | None = None
+        self._base = past.GENESIS
 
     @classmethod
     def open(
@@ -133,8 +139,20 @@ class Store:
 
     @property
     def height(self) -> int:
-        """Height of the last stored block; 0 when there is none (genesis is not stored)."""
+        """Height of the last stored block; of the base when there is none (genesis is not stored)."""
         return self._height
+
+    @property
+    def base(self) -> Base:
+        """The block on which the first stored one follows; a transaction that executed after its clock is here.
+
+        It rises before anything is deleted: whoever misses something and looks at it then, knows why.
+        """
+        return self._base
+
+    def oldest(self) -> int:
+        """Height of the first block that is kept, or, where there is none yet, of the next one."""
+        return self._base.height + 1
 
     def close(self) -> None:
         """Give back all connections."""
@@ -205,27 +223,107 @@ class Store:
         with self._writing:
             if self._height < height:
                 raise LocalError(f"the store ends at block {self._height}, before block {height}: append it first")
-            with explained("the store cannot be synced", "Look after its disk"), self._engine.connect() as connection:
-                self._commit_durably(connection, str(height))
+            with explained("the store cannot be synced", "Look after its disk"), self._durably() as connection:
+                name = tables.meta.c.name == "durable"
+                if not connection.execute(tables.meta.update().where(name).values(value=str(height))).rowcount:
+                    connection.execute(tables.meta.insert(), {"name": "durable", "value": str(height)})
 
-    def _commit_durably(self, connection: sql.Connection, value: str) -> None:
-        sqlite = connection.dialect.name == "sqlite"
-        if sqlite:
-            connection.exec_driver_sql("PRAGMA synchronous=FULL")
+    @contextmanager
+    def _durably(self) -> Iterator[sql.Connection]:
+        """A transaction whose commit syncs it, and all before it."""
+        with self._engine.connect() as connection:
+            sqlite = connection.dialect.name == "sqlite"
+            if sqlite:
+                connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                connection.commit()
+            else:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+            self._check_end(*_end(connection))
+            yield connection
             connection.commit()
-        else:
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
-        self._check_end(*_end(connection))
-        name = tables.meta.c.name == "durable"
-        if not connection.execute(tables.meta.update().where(name).values(value=value)).rowcount:
-            connection.execute(tables.meta.insert(), {"name": "durable", "value": value})
-        connection.commit()
-        if sqlite:
-            connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+            if sqlite:
+                connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+
+    def begin_at(self, header: Header, groups: Iterable[tuple[Hash, GroupAgreement]] = ()) -> None:
+        """Begin above a final block whose state is known otherwise: the next one to be appended is its child.
+
+        Every block up to it is deleted; those above it stay, if it is here. Durable when it returns, and may be done
+        again, such as after a crash in the middle of it.
+
+        Args:
+            header: Of that block.
+            groups: All that were opened up to it, in this order; the index takes those that it lacks.
+
+        Raises:
+            Outage: The database does not answer. Do it again.
+            LocalError: Blocks are gone here that such a store would hold, this one here is another, or the database
+                failed. Nothing was changed.
+        """
+        with self._writing:
+            with explained("the store cannot begin anew", "Look after the database"), self._durably() as connection:
+                empty = self._check_begin(connection, header)
+                if empty:
+                    past.delete_all(connection)
+                past.add_groups(connection, header.height, groups)
+                self._base = past.write_base(connection, header)
+            if empty:
+                self._height, self._tip = header.height, header.id
+                self._give_room_back()
+        while self.prune(header.height + 1, 1_000):
+            pass
+        for listener in tuple(self._listeners):
+            listener(self._height)
+
+    def _check_begin(self, connection: sql.Connection, header: Header) -> bool:
+        """Whether no block stays."""
+        base, (height, _) = read_base(connection), _end(connection)
+        if header.height < max(base.height, 1):
+            raise LocalError(
+                f"the store begins above block {base.height} and cannot begin above block {header.height}: the blocks "
+                "between are not here. Move it away, and it will begin anew"
+            )
+        columns = tables.blocks.c
+        here = connection.scalar(sql.select(columns.id).where(columns.height == header.height))
+        here = base.id if header.height == base.height else here
+        if here is not None and bytes(here) != header.id:
+            raise _other_history(header.height, bytes(here), header.id)
+        return header.height >= height
+
+    def _give_room_back(self) -> None:
+        """Of an empty database; SQLite would keep it for itself. If somebody reads just now, it does."""
+        if self._engine.dialect.name == "sqlite":
+            with suppress(DatabaseFault, Outage), explained("", ""), self._engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
+
+    def prune(self, below: int, limit: int) -> int:
+        """Delete the oldest blocks below a height, in one SQL transaction; how many. The last block always stays.
+
+        Args:
+            below: What has this height, or a greater one, stays.
+            limit: At most so many; fewer if they are large. Repeat until none is left.
+
+        Raises:
+            Outage: The database does not answer. Do it again.
+            LocalError: The database failed; nothing was changed.
+        """
+        with (
+            self._writing,
+            explained("old blocks cannot be deleted", "Look after the database"),
+            self._engine.begin() as connection,
+        ):
+            height, _ = self._check_end(*_end(connection))
+            base = read_base(connection)
+            headers = past.headers_to_delete(connection, max(min(below, height) - 1, base.height), limit)
+            if not headers:
+                return 0
+            past.delete_up_to(connection, headers[-1].height)
+            if headers[-1].height > base.height:
+                self._base = past.write_base(connection, headers[-1])
+        return len(headers)
 
     def _insert(self, connection: sql.Connection, rows: Rows) -> None:
         for close in rows.closes:
-            agreement = rows.agreements.get(close.group_id) or _agreement(connection, close.group_id)
+            agreement = rows.agreements.get(close.group_id) or agreement_of(connection, close.group_id)
             rows.add_close(close, agreement)
         for table, values in rows.by_table():
             insert(connection, table, values)
@@ -249,6 +347,7 @@ class Store:
             if connection.dialect.name != "sqlite":
                 _check_owner(connection, owner)
             self._height, self._tip = _end(connection)
+            self._base = read_base(connection)
 
     # ------------------------------------------------------------------------------------------------------ reading
 
@@ -268,22 +367,18 @@ class Store:
         found = self.blocks(height, 1)
         return found[0] if found and found[0].header.height == height else None
 
-    def oldest(self) -> int | None:
-        """Height of the first block that is kept; None when there is none."""
-        with self._reading() as connection:
-            return connection.execute(sql.select(sql.func.min(tables.blocks.c.height))).scalar()
-
     def blocks(self, first: int, limit: int) -> list[CommittedBlock]:
-        """Whole blocks from height ``first`` on, oldest first; for event streams, and for peers that catch up."""
+        """Whole blocks from height ``first`` on that are kept, oldest first; for peers that catch up, and exports."""
         if first > self._height:  # a peer may ask for a number that no database takes
             return []
-        wanted = sql.select(tables.blocks).where(tables.blocks.c.height >= first)
+        wanted = sql.select(tables.blocks).where(tables.blocks.c.height >= max(first, self.oldest()))
         with self._reading() as connection:
             rows = connection.execute(wanted.order_by(tables.blocks.c.height).limit(limit)).all()
             if not rows:
                 return []
             contents = self._contents(connection, rows[0].height, rows[-1].height)
-        return [_block(row, contents[row.height]) for row in rows]
+        whole = (row for row in rows if len(contents[row.height][0]) == row.transactions)  # not deleted in between
+        return [_block(row, contents[row.height]) for row in whole]
 
     def _contents(
         self, connection: sql.Connection, first: int, last: int
@@ -303,7 +398,7 @@ class Store:
         with self._reading() as connection:
             for close in expected.closes:
                 expected.add_close(
-                    close, expected.agreements.get(close.group_id) or _agreement(connection, close.group_id)
+                    close, expected.agreements.get(close.group_id) or agreement_of(connection, close.group_id)
                 )
             return [
                 table.name
@@ -322,7 +417,8 @@ class Store:
     def summaries(self, limit: int, before: int | None = None) -> list[BlockSummary]:
         """Blocks below height ``before`` (from the last one on without it), newest first."""
         blocks = tables.blocks.c
-        chosen = sql.select(blocks.header, blocks.transactions).order_by(blocks.height.desc()).limit(limit)
+        chosen = sql.select(blocks.header, blocks.transactions).where(blocks.height >= self.oldest())
+        chosen = chosen.order_by(blocks.height.desc()).limit(limit)
         if before is not None:
             chosen = chosen.where(blocks.height < before)
         with self._reading() as connection:
@@ -414,10 +510,11 @@ def _between(table: sql.Table, first: int, last: int) -> sql.Select[Any]:
 
 
 def _end(connection: sql.Connection) -> tuple[int, Hash | None]:
-    """Height and id of the last block that is here; 0 and None if there is none."""
-    blocks = tables.blocks.c
-    last = connection.execute(sql.select(blocks.height, blocks.id).order_by(blocks.height.desc()).limit(1)).first()
-    return (0, None) if last is None else (last.height, bytes(last.id))
+    """Height and id of the last block that is here; of the base if there is none."""
+    blocks, base = tables.blocks.c, read_base(connection)
+    chosen = sql.select(blocks.height, blocks.id).where(blocks.height > base.height)
+    last = connection.execute(chosen.order_by(blocks.height.desc()).limit(1)).first()
+    return (base.height, base.id) if last is None else (last.height, bytes(last.id))
 
 
 def _check_chain(fresh: Sequence[CommittedBlock], height: int, tip: Hash | None) -> tuple[int, Hash | None]:
@@ -447,11 +544,11 @@ def _meta(connection: sql.Connection, name: str) -> str | None:
 
 def _check_format(found: str | None) -> None:
     with suppress(ValueError, TypeError):
-        if int(found or "") == tables.FORMAT_VERSION:
+        if int(found or "") in {tables.FORMAT_VERSION, tables.PRUNED_FORMAT}:
             return
     raise LocalError(
-        f"the store has format {found}, this program reads {tables.FORMAT_VERSION}: use the program that wrote it, "
-        "or move the store away, and it will be filled anew"
+        f"the store has format {found}, this program reads {tables.FORMAT_VERSION} and {tables.PRUNED_FORMAT}: use the "
+        "program that wrote it, or move the store away, and it will be filled anew"
     )
 
 
@@ -478,12 +575,6 @@ def _check_owner(connection: sql.Connection, owner: PublicKey | None) -> None:
             f"the store belongs to replica {found}, this replica is {owner.hex()}: give each a database (or a schema) "
             "of its own. In a copy that was made for this one, remove the row 'replica' of the table meta"
         )
-
-
-def _agreement(connection: sql.Connection, group_id: Hash) -> GroupAgreement | None:
-    columns = tables.groups.c
-    found = connection.scalar(sql.select(columns.agreement).where(columns.id == group_id))
-    return None if found is None else decode(found, GroupAgreement)
 
 
 def _block(row: sql.Row[Any], contents: tuple[Iterable[Transaction], Iterable[Output]]) -> CommittedBlock:

@@ -12,6 +12,8 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 
 FORMAT_VERSION = 1
 """Rises with every change of a table. A program refuses a store of a newer format than its own."""
+PRUNED_FORMAT = 2
+"""Of a store that begins above a later block than genesis: older releases would take it for one with a gap."""
 
 metadata = MetaData()
 
@@ -21,7 +23,8 @@ meta = Table(
     Column("name", String(32), primary_key=True),
     Column("value", String(128), nullable=False),
 )
-"""``format``, ``chain``, and ``durable``: the height up to which blocks were synced when a checkpoint was taken."""
+"""``format``, ``chain``, ``replica``; ``durable``: the height up to which blocks were synced when a checkpoint was
+taken; ``base``: height, id and ledger clock of the block above which the store begins, if it is not genesis."""
 
 blocks = Table(
     "blocks",
@@ -87,7 +90,8 @@ groups = Table(
     Column("agreement", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Every group ever opened. What became of it is in the ledger's state, which alone is authoritative."""
+"""Every group ever opened; that of a group which a snapshot brought says by which block it was, at the latest. What
+became of it is in the ledger's state, which alone is authoritative."""
 
 group_order = Index("group_order", groups.c.opened_height, groups.c.opened_position)
 

@@ -36,7 +36,6 @@ from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
 from layer1.proof import HeadProof
-from layer1.storage import tables
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, Chain, StandIn, make_genesis
 
 LIMITS = ClientLimits(
@@ -381,6 +380,45 @@ async def test_an_executed_transaction_past_its_time_is_found(net: Net) -> None:
     assert (await client.submit(transaction)).code == "ok"
 
 
+@pytest.mark.slow
+async def test_what_replicas_no_longer_keep_is_not_called_dead(net: Net) -> None:
+    """It executed, and the blocks are gone: whoever were told to sign a new one would pay twice."""
+    await net.replica()
+    await net.replica()
+    transaction = net.chain.transfer()
+    net.order(transaction)
+    _pass_time(net, 8)
+    client = await net.client(wall_ms=lambda: net.chain.tip.wall_time)
+    assert (await client.submit(transaction)).code == "ok"
+    for replica in net.replicas:
+        forget(replica, 3)
+    with pytest.raises(LedgerUnreachable, match="fewer than 2 say that it did not execute"):
+        await client.submit(transaction)
+    assert [replica.lies for replica in client._replicas.all] == [0, 0], "who forgets is no liar"
+
+
+@pytest.mark.slow
+async def test_what_cannot_be_among_the_forgotten_is_dead_all_the_same(net: Net) -> None:
+    """Its life span began after the blocks that are gone."""
+    await net.replica()
+    await net.replica()
+    _pass_time(net, 13)
+    transaction = net.chain.transfer()
+    _pass_time(net, 8)
+    for replica in net.replicas:
+        forget(replica, 3)
+    client = await net.client(wall_ms=lambda: net.chain.tip.wall_time)
+    with pytest.raises(TransactionDead, match="never will"):
+        await client.submit(transaction)
+
+
+def _pass_time(net: Net, blocks: int) -> None:
+    """Fifty seconds a block."""
+    wall = net.chain.tip.wall_time
+    for step in range(1, blocks + 1):
+        net.replicas[0].order(wall + step * 50_000)
+
+
 async def test_many_are_submitted_at_once(net: Net) -> None:
     await net.replica()
     await net.replica()
@@ -576,9 +614,8 @@ async def test_events_that_nobody_keeps_any_more_are_not_waited_for(net: Net) ->
 
 
 def forget(replica: StandIn, below: int) -> None:
-    """What pruning does to the blocks."""
-    with replica.store._engine.begin() as connection:
-        connection.execute(tables.blocks.delete().where(tables.blocks.c.height < below))
+    """Prune."""
+    replica.store.prune(below, 100)
 
 
 async def test_a_stream_of_lies_is_left(net: Net) -> None:

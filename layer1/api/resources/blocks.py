@@ -61,5 +61,5 @@ BEFORE = Parameter("cursor", {"type": "string", "pattern": "^[0-9]{1,15}$"}, "`n
 
 ROUTES = (
     Route("GET", "/blocks", blocks, "Final blocks, the newest first", {200: BlockPage}, (LIMIT, BEFORE)),
-    Route("GET", "/blocks/{height}", block, "One final block", {200: BlockView}, (HEIGHT, PROOF), (400, 404)),
+    Route("GET", "/blocks/{height}", block, "One final block", {200: BlockView}, (HEIGHT, PROOF), (400, 404, 410)),
 )

@@ -107,8 +107,8 @@ async def _kept(api: Api, position: Place) -> None:
     """
     height, number = position
     wanted = height + (number == EVERYTHING)
-    oldest = await api.read(api.backend.store.oldest)
-    if oldest is not None and wanted < oldest:
+    oldest = api.backend.store.oldest()
+    if wanted < oldest:
         raise Refused(
             "pruned",
             f"events of block {wanted} are asked for, and the oldest block kept here is {oldest}: resume after "

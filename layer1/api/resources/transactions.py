@@ -42,14 +42,27 @@ _msgpack = msgspec.msgpack.Decoder(list[bytes])
 
 
 async def transaction(request: web.Request) -> web.Response:
-    """A final transaction and its output."""
+    """A final transaction and its output.
+
+    A replica that keeps a part of the blocks answers `pruned` where it cannot tell: with the transaction's
+    `valid_until` it can, unless the transaction may have executed in a block that it does not keep.
+    """
     api = api_of(request)
-    with_proof = parameters.flag(parameters.only(request, "proof"), "proof")
+    query = parameters.only(request, "proof", "valid_until")
+    with_proof = parameters.flag(query, "proof")
+    valid_until_ms = parameters.number(query["valid_until"], "valid_until") if "valid_until" in query else None
     transaction_id = parameters.hash_of(request.match_info["id"], "a transaction's id")
     await api.caught_up()
     height = api.backend.store.height
     stored = await api.read(api.backend.store.transaction, transaction_id)
     if stored is None:
+        base = api.backend.store.base  # as it is now: what was deleted while we looked is below it
+        if base.height and (valid_until_ms is None or base.clock_ms >= _earliest_ms(api, valid_until_ms)):
+            raise Refused(
+                "pruned",
+                f"no transaction {transaction_id.hex()} is final in blocks {base.height + 1} to {height}, and blocks "
+                "before them are not kept here: ask a replica that keeps more, or give the transaction's valid_until",
+            )
         return not_found(f"no transaction {transaction_id.hex()} is final up to block {height}")
     proof = None
     if with_proof:
@@ -88,6 +101,11 @@ def transaction_view(stored: StoredTransaction, proof: str | None = None) -> Tra
         encoded=encode(stored.transaction).hex(),
         proof=proof,
     )
+
+
+def _earliest_ms(api: Api, valid_until_ms: int) -> int:
+    """Ledger clock before which a transaction cannot have executed: `valid_until` lay too far ahead."""
+    return valid_until_ms - api.backend.genesis.parameters.max_valid_ms
 
 
 def _timeout(query: Mapping[str, str], limits: ApiLimits) -> int | None:
@@ -195,6 +213,7 @@ def _result(name: Hash, located: Located | None, proof: str | None) -> Submissio
 
 
 ID = Parameter("id", HASH, "The transaction's id.")
+VALID_UNTIL = Parameter("valid_until", NUMBER, "The transaction's, ms: tells apart what never was and what is gone.")
 WAIT = Parameter("wait", {"type": "string", "enum": ["final"]}, "Wait for finality.")
 TIMEOUT = Parameter("timeout_ms", NUMBER | {"minimum": 1}, "How long to wait at most, ms.", maximum="max_wait_ms")
 BODY: dict[str, object] = {
@@ -208,7 +227,15 @@ BODY: dict[str, object] = {
 }
 
 ROUTES = (
-    Route("GET", "/transactions/{id}", transaction, "A transaction", {200: TransactionView}, (ID, PROOF), (400, 404)),
+    Route(
+        "GET",
+        "/transactions/{id}",
+        transaction,
+        "A transaction",
+        {200: TransactionView},
+        (ID, PROOF, VALID_UNTIL),
+        (400, 404, 410),
+    ),
     Route(
         "POST",
         "/transactions",

@@ -106,6 +106,26 @@ async def test_a_submission_is_taken_and_its_id_answered(served: Served) -> None
     assert verify_output(Trust(served.chain.genesis), transaction.id, proof).value.code == "ok"
 
 
+async def test_what_a_replica_no_longer_keeps_is_not_called_unknown(served: Served) -> None:
+    """A transaction's `valid_until` tells whether it can be among what is gone."""
+    chain, backend = served.chain, served.backend
+    backend.pool = [old := chain.transfer()]
+    for seconds in range(0, 650, 50):
+        backend.order(chain.headers[0].wall_time + seconds * 1_000)
+    backend.store.prune(4, 100)
+    path, base = f"/transactions/{old.id.hex()}", backend.store.base
+    problem = await served.problem(path, 410, "pruned")
+    assert "is final in blocks 4 to 13, and blocks before them are not kept here" in problem["detail"]
+    await served.problem("/blocks/3", 410, "pruned")
+    await served.problem("/blocks/99", 404, "not_found")
+    assert (await served.get("/blocks/4"))["header"]["height"] == 4
+    assert (await served.get("/blocks?limit=100"))["items"][-1]["header"]["height"] == 4
+    last = base.clock_ms + chain.genesis.parameters.max_valid_ms
+    await served.problem(f"{path}?valid_until={last}", 410, "pruned")
+    await served.problem(f"{path}?valid_until={last + 1}", 404, "not_found")
+    await served.problem(f"{path}?valid_until=x", 400, "bad_parameter")
+
+
 async def test_waiting_for_finality_returns_the_outputs_in_order(served: Served) -> None:
     transactions = [served.chain.transfer(1), served.chain.transfer(1_000_000), served.chain.transfer(3)]
     answer = await served.post([submission(t) for t in transactions], "?wait=final&proof=true", 200)

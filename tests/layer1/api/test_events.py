@@ -19,7 +19,6 @@ from layer1.api.server import serve
 from layer1.codec import decode
 from layer1.crypto import format_address
 from layer1.proof import HeadProof, Trust, verify_head
-from layer1.storage import tables
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, StandIn
 
@@ -207,9 +206,8 @@ async def test_what_a_replica_has_not_reached_is_not_skipped(served: Served) -> 
 
 
 def forget(served: Served, below: int) -> None:
-    """What pruning does to the blocks."""
-    with served.backend.store._engine.begin() as connection:
-        connection.execute(tables.blocks.delete().where(tables.blocks.c.height < below))
+    """Prune."""
+    served.backend.store.prune(below, 100)
 
 
 @pytest.mark.parametrize("last", ["0", "1-3", "2-0", "2-1"])

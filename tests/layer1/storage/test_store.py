@@ -298,8 +298,8 @@ def test_blocks_are_made_durable_by_one_full_commit(
     store.make_durable(2)
     rest = said[len(before) :]
     assert said[: len(before)] == before
-    assert [words.split()[0] for words in rest[:4]] == ["SELECT", "UPDATE", "INSERT", "commit"]
-    assert rest[4:] == after
+    assert [words.split()[0] for words in rest[:5]] == ["SELECT", "SELECT", "UPDATE", "INSERT", "commit"]
+    assert rest[5:] == after
     store.close()
 
 
