@@ -45,6 +45,7 @@ from layer1.replica import catchup, events, telemetry
 from layer1.replica.checkpointing import CheckpointTask
 from layer1.replica.core import ReplicaCore
 from layer1.replica.following import BlockSubscription
+from layer1.replica.installing import finish_install
 from layer1.replica.mempool import check_entry
 from layer1.replica.messages import WIRE_VERSION
 from layer1.replica.numbers import UNNUMBERED, number_in
@@ -144,6 +145,7 @@ class Replica:
             if self._rejoin:
                 await rejoin(self.config, self.genesis, self._key)
             self._journal = check_journal(self.config.journal)
+            await asyncio.to_thread(finish_install, self.config, self.store)
             await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
             self._writer = StoreWriter(self.store, self._fail_from_thread)
             self.link_port = await self._peers.listen()

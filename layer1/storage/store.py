@@ -444,6 +444,8 @@ class Store:
         """A block's header and what makes it final, without its contents."""
         columns = tables.blocks.c
         chosen = sql.select(columns.header, columns.finalization, columns.path).where(columns.height == height)
+        if height < self.oldest():
+            return None
         with self._reading() as connection:
             row = connection.execute(chosen).first()
         if row is None:
