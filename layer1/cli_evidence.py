@@ -25,6 +25,7 @@ from layer1.console import (
     print_json,
     run_guarded,
 )
+from layer1.crypto import PublicKey
 from layer1.errors import Refused
 from layer1.ledger.execute import OK
 from layer1.ledger.records import Mark
@@ -50,7 +51,7 @@ def list_evidence(
         table = Table("replica", "epoch", "what it did", "view", "evidence", "marked by", box=None, pad_edge=False)
         for row in rows:
             what = row["kind"].replace("_", " ")
-            marked = row["marked"][:12] if row["marked"] else "nobody: too late" if row["over"] else "nobody yet"
+            marked = row["marked"][:12] if row["marked"] else "nobody: it has left" if row["left"] else "nobody yet"
             table.add_row(str(row["replica"]), str(row["epoch"]), what, str(row["view"]), row["id"][:12], marked)
         Console().print(table)
 
@@ -68,13 +69,13 @@ def submit_evidence(
 ) -> None:
     """Bring evidence as a transaction, which marks the replica for good. Costs nothing; anybody may.
 
-    The ledger takes evidence of its present epoch alone: what is older is passed over.
+    The ledger marks replicas of its present set, whenever they did it: who has left is passed over.
     """
     rows = run_guarded(_submit(genesis, api or [DEFAULT_API], ca, replica), json=json)
     if json:
         print_json(rows)
     elif not rows:
-        print("There is nothing to submit: nobody holds evidence of this epoch against a replica that is not marked.")
+        print("There is nothing to submit: nobody holds evidence against a replica of the set that is not marked.")
     else:
         for row in rows:
             said = "is marked" if row["code"] == OK else f"is not marked: {row['message']}"
@@ -90,7 +91,7 @@ async def _list(genesis: Path, apis: list[str], ca: Path | None) -> list[dict[st
             {
                 "replica": _number(client, item),
                 "epoch": item.epoch,
-                "over": item.epoch < marks.replica_set.epoch,
+                "left": _key(client, item) not in marks.replica_set.keys,
                 "kind": item.kind.value,
                 "view": view_of(item.first),
                 "id": item.id.hex(),
@@ -108,27 +109,34 @@ def _number(client: LedgerClient, evidence: Evidence) -> int:
 
 def _mark_of(client: LedgerClient, evidence: Evidence, marks: MarksProof) -> Mark | None:
     """The mark of who cast the votes; None for none, and for who has left the set."""
-    key = client.trust.voters(evidence.epoch).replicas[evidence.replica]
-    return dict(zip(marks.replica_set.keys, marks.marks, strict=True)).get(key)
+    return dict(zip(marks.replica_set.keys, marks.marks, strict=True)).get(_key(client, evidence))
+
+
+def _key(client: LedgerClient, evidence: Evidence) -> PublicKey:
+    """Whose votes they are."""
+    return client.trust.set_of(evidence.epoch).keys[evidence.replica]
 
 
 async def _submit(genesis: Path, apis: list[str], ca: Path | None, replica: int | None) -> list[dict[str, Any]]:
     async with await _client(genesis, apis, ca) as client:
         marks = (await client.marks()).value
-        found = [item for item in await client.evidence() if item.epoch == marks.replica_set.epoch]
-        chosen = {_number(client, item): item for item in found if _mark_of(client, item, marks) is None}
-        wanted = [item for number, item in chosen.items() if replica in {None, number}]
-        return [await _bring(client, item) for item in wanted]
+        found = {_key(client, item): item for item in await client.evidence()}
+        told = []
+        for place, seat in enumerate(marks.replica_set.seats):
+            item = found.get(seat.key)
+            if item is not None and marks.marks[place] is None and replica in {None, seat.number}:
+                told.append(await _bring(client, seat.number, item.at(place)))
+        return told
 
 
-async def _bring(client: LedgerClient, evidence: Evidence) -> dict[str, Any]:
+async def _bring(client: LedgerClient, number: int, evidence: Evidence) -> dict[str, Any]:
     transaction = new_accusation(client.genesis, evidence, await client.clock())
     try:
         output = await client.submit(transaction)
         code, message = output.code, output.message
     except Refused as refusal:
         code, message = refusal.code, refusal.message
-    return {"replica": _number(client, evidence), "transaction": transaction.id.hex(), "code": code, "message": message}
+    return {"replica": number, "transaction": transaction.id.hex(), "code": code, "message": message}
 
 
 async def _client(genesis: Path, apis: list[str], ca: Path | None) -> LedgerClient:

@@ -357,7 +357,10 @@ def _by_height(transactions: Sequence[Transaction], items: Sequence[Mapping[str,
 
 
 def new_accusation(genesis: Genesis, evidence: Evidence, clock_ms: int) -> Transaction:
-    """A transaction that marks the replica which cast both votes; it takes nobody's signature. Valid as a transfer."""
+    """A transaction that marks the replica which cast both votes; it takes nobody's signature. Valid as a transfer.
+
+    Evidence of an epoch that is over names the replica by its place in the present set: :meth:`Evidence.at`.
+    """
     until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
     return Transaction(Accusation(evidence), until, os.urandom(SALT_BYTES))
 

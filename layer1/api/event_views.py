@@ -54,6 +54,7 @@ class ReplicaEvent(View, frozen=True):
     """Data of a ``replica`` event: it was shown to have contradicted itself."""
 
     replica: int
+    """Its number."""
     key: str
     height: int
     change: Literal["marked"]

@@ -162,7 +162,7 @@ def _transaction(height: int, index: int, transaction: Transaction, output: Outp
 def _replica(height: int, event: ReplicaMarked) -> ReplicaEvent:
     mark = event.mark
     return ReplicaEvent(
-        replica=mark.index,
+        replica=mark.number,
         key=mark.replica.hex(),
         height=height,
         change="marked",

@@ -289,6 +289,7 @@ class AccusationView(View, frozen=True, tag_field="kind", tag="evidence"):
     """Proof that a replica contradicted itself."""
 
     replica: int
+    """Index in the replica set that certifies the block."""
     contradiction: str
     """notarized_twice, finalized_twice or finalized_and_nullified."""
     evidence: str

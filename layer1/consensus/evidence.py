@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from layer1 import crypto
 from layer1.codec import Struct, encode
 from layer1.consensus import quorum
@@ -55,6 +57,10 @@ class Evidence(Struct):
     def replica(self) -> int:
         """Index of the replica that cast them, in the set of :attr:`epoch`."""
         return self.first.replica
+
+    def at(self, place: int) -> Evidence:
+        """The same contradiction, of a replica that has this place in another set: no signature covers the place."""
+        return Evidence(replace(self.first, replica=place), replace(self.second, replica=place))
 
     @property
     def epoch(self) -> int:

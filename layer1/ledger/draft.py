@@ -11,6 +11,7 @@ Source: docs/design/consensus.md, "Execution and state"; groups.md, rules 7 to 1
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -138,14 +139,19 @@ class Draft:
         return self._advance(request.group_id, transaction_id, partial(disputes.report, request=request))
 
     def mark(self, request: Accusation, transaction_id: Hash) -> None:
-        """Mark a replica that contradicted itself, once. Whether it is marked is looked at before any signature."""
+        """Mark a replica that contradicted itself, once. Whether it is marked is looked at before any signature.
+
+        Votes of an epoch that is over count, too, if their key is in the set of today (decision 027).
+        """
         evidence, voters = request.evidence, self.parent.voters
-        index = evidence.replica
-        if 0 <= index < len(voters.replicas):
-            self._check_not_marked(index, voters.replicas[index])
-        verify_evidence(evidence, voters)
-        key = voters.replicas[index]
-        mark = Mark(key, evidence.epoch, index, evidence.kind, evidence.id, transaction_id, self.clock_ms)
+        place = evidence.replica
+        if 0 <= place < len(voters.replicas):
+            self._check_not_marked(voters.replicas[place])
+        cast_in = min(max(evidence.epoch, 0), voters.epoch)
+        verify_evidence(evidence, replace(voters, epoch=cast_in))
+        seat = self.parent.replica_set.seats[place]
+        key = seat.key
+        mark = Mark(key, cast_in, seat.number, evidence.kind, evidence.id, transaction_id, self.clock_ms)
         self.changes.marks[key] = mark
         self.events.append(ReplicaMarked(mark))
 
@@ -192,12 +198,13 @@ class Draft:
         values = self.changes.values
         return values[place] if place in values else self.parent.value(place)
 
-    def _check_not_marked(self, index: int, key: PublicKey) -> None:
+    def _check_not_marked(self, key: PublicKey) -> None:
         found = self.changes.marks.get(key) or self.parent.mark(key)
         if found is not None:
             raise Refused(
                 "already_marked",
-                f"replica {index} is marked since transaction {found.transaction_id.hex()}; one mark is all there is",
+                f"replica {found.number} is marked since transaction {found.transaction_id.hex()}; one mark is all "
+                "there is",
             )
 
     def _advance(self, group_id: Hash, transaction_id: Hash, step: Step) -> Hash:

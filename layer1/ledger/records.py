@@ -94,11 +94,11 @@ class Mark(Struct):
     """A replica was shown to have contradicted itself. There is one at most for each, and it stays."""
 
     replica: PublicKey
-    """The key that signed both votes; indices may change with the replica set, a key does not."""
+    """The key that signed both votes."""
     epoch: int
     """In which it did."""
-    index: int
-    """Its place in the replica set of that epoch."""
+    number: int
+    """Its own for ever."""
     kind: EvidenceKind
     evidence_id: Hash
     transaction_id: Hash

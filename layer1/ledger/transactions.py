@@ -62,6 +62,8 @@ class Accusation(Struct, tag="evidence"):
     """Proof that a replica contradicted itself: marks it. Needs no other signature: anybody may bring it."""
 
     evidence: Evidence
+    """Of the block's epoch or an earlier one. Both votes name who cast them by its place in the set of the block's
+    epoch, so what is brought later may need :meth:`Evidence.at`."""
 
 
 class Command(Struct, tag="command"):

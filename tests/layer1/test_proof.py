@@ -105,7 +105,7 @@ def test_marks_are_proven_and_so_is_their_absence() -> None:
     assert [mark is not None for mark in verified.value.marks] == [False, True, False, False]
     mark = verified.value.marks[1]
     assert mark is not None
-    assert (mark.index, mark.transaction_id) == (1, CHAIN.blocks[1].transactions[1].id)
+    assert (mark.number, mark.transaction_id) == (1, CHAIN.blocks[1].transactions[1].id)
 
 
 def test_every_field_of_a_mark_is_proven() -> None:
@@ -115,7 +115,7 @@ def test_every_field_of_a_mark_is_proven() -> None:
     changes: dict[str, Any] = {
         "replica": GENESIS.replicas[0],
         "epoch": 1,
-        "index": 2,
+        "number": 2,
         "kind": EvidenceKind.FINALIZED_TWICE,
         "evidence_id": bytes(32),
         "transaction_id": bytes(32),

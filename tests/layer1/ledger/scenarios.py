@@ -11,6 +11,7 @@ from layer1.ledger.agreements import Certificate
 from layer1.ledger.events import ReplicaMarked
 from layer1.ledger.execute import execute, ledger_clock
 from layer1.ledger.records import Mark, leaf_hash, mark_key
+from layer1.ledger.replicas import ChangeReplicas, SetChange, sign_change
 from layer1.ledger.state import Reason, Status
 from layer1.ledger.transactions import Accusation, OpenGroup
 from tests.layer1.ledger.world import (
@@ -21,6 +22,7 @@ from tests.layer1.ledger.world import (
     RICH,
     World,
     accusation,
+    key,
     make_genesis,
     make_party,
     payout,
@@ -376,6 +378,35 @@ def votes_that_may_stand_together_mark_nobody() -> None:
     assert world.state.mark(world.genesis.replicas[1]) is None
 
 
+def a_key_answers_for_what_it_signed() -> None:
+    """Evidence: votes of an epoch that is over mark who is in the set today, by its place there, and nobody else."""
+    world = World()
+    liar, left = (accusation(world.genesis, replica).evidence for replica in (2, 0))
+    change = SetChange(0, (), (0,), 10_000)
+    agreed = tuple((i, sign_change(change, world.chain_id, key(f"replica {i}"))) for i in range(3))
+    assert world.do(ChangeReplicas(change, agreed, ())).code == "ok"
+    members = world.state.replica_set
+    assert (members.epoch, members.numbers) == (1, (1, 2, 3))
+    later = [structs.replace(vote, epoch=2) for vote in (liar.first, liar.second)]
+    before = [structs.replace(vote, epoch=-1) for vote in (liar.first, liar.second)]
+    for evidence, code in (
+        (liar, "bad_signature"),
+        (liar.at(0), "bad_signature"),
+        *((left.at(place), "bad_signature") for place in range(3)),
+        (liar.at(3), "unknown_replica"),
+        (Evidence(*later).at(1), "wrong_epoch"),  # type: ignore[arg-type]  # both notarize
+        (Evidence(*before).at(1), "wrong_epoch"),  # type: ignore[arg-type]
+    ):
+        assert world.do(Accusation(evidence)).code == code
+    done = world.do(Accusation(liar.at(1)))
+    assert done.code == "ok"
+    mark = world.state.mark(members.keys[1])
+    assert mark is not None and (mark.number, mark.epoch, mark.kind) == (2, 0, EvidenceKind.NOTARIZED_TWICE)
+    assert [world.state.mark(known) is not None for known in world.genesis.replicas] == [False, False, True, False]
+    again = world.do(Accusation(liar.at(1)))
+    assert (again.code, "replica 2 is marked" in again.message) == ("already_marked", True)
+
+
 SCENARIOS = {
     f.__name__: f
     for f in (
@@ -408,5 +439,6 @@ SCENARIOS = {
         evidence_marks_once,
         evidence_needs_both_signatures,
         votes_that_may_stand_together_mark_nobody,
+        a_key_answers_for_what_it_signed,
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -324,6 +325,24 @@ def the_second_signature_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None
 def evidence_of_any_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Trust(make_genesis(heartbeat_ms=5_000)).voters(0)
     monkeypatch.setattr(draft, "verify_evidence", lambda found, _: evidence.verify(found, other))
+
+
+@mutant("a_key_answers_for_what_it_signed")
+def evidence_of_this_epoch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "replace", lambda voters, **_: voters)
+
+
+@mutant("a_key_answers_for_what_it_signed")
+def evidence_of_any_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify_any(found: Evidence, voters: evidence.Voters) -> None:
+        evidence.verify(found, replace(voters, epoch=found.epoch))
+
+    monkeypatch.setattr(draft, "verify_evidence", verify_any)
+
+
+@mutant("a_key_answers_for_what_it_signed")
+def the_first_set_is_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(State, "voters", property(lambda state: replace(Trust(make_genesis()).voters(0), epoch=1)))
 
 
 @mutant("votes_that_may_stand_together_mark_nobody")

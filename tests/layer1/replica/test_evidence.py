@@ -94,7 +94,7 @@ def test_the_others_catch_a_double_voter_and_the_ledger_marks_it() -> None:
         state = node.core.application.floor.state
         mark = state.mark(key)
         assert mark is not None
-        assert (mark.index, mark.transaction_id, mark.kind) == (LIAR, accused.id, EvidenceKind.FINALIZED_TWICE)
+        assert (mark.number, mark.transaction_id, mark.kind) == (LIAR, accused.id, EvidenceKind.FINALIZED_TWICE)
         assert merkle.verify(state.root, mark_key(key), leaf_hash(mark), state.prove(mark_key(key)))
         assert [state.mark(other) for other in GENESIS.replicas[:LIAR]] == [None] * LIAR
         roots.add(leaf_hash(mark))
