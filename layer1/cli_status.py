@@ -77,14 +77,15 @@ def _tell(health: Health, rows: list[dict[str, Any]]) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("replica", "height", "lag", "view", "leader", "peers", box=None, pad_edge=False)
+    table = Table("replica", "height", "lag", "from", "view", "leader", "peers", box=None, pad_edge=False)
     for name in ("API", "state"):
         table.add_column(name, overflow="fold")
     for row in rows:
         state = row["error"] or ("catching up" if row["catching_up"] else "marked" if row["marked"] else "ok")
         state = state if row["member"] else f"{row['error'] or 'listens'}: not in the replica set"
         peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
-        shown = (row["index"], row["height"], row["lag"], row["view"], row["leader"], peers, row["api"], state)
+        begins = row["oldest_block"]
+        shown = (row["index"], row["height"], row["lag"], begins, row["view"], row["leader"], peers, row["api"], state)
         table.add_row(*cells(shown))
     return table
 
@@ -120,6 +121,7 @@ async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], d
     index, wall_time = _number(found.get("replica")), _number(head.get("wall_time"))
     numbers = (
         "view", "leader", "peers_connected", "peers", "vote_from", "disk_free_bytes", "waiting_for_database",
+        "oldest_block",
     )  # fmt: skip
     row = {
         "index": index,

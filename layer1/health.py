@@ -92,7 +92,8 @@ def assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
     """
     members = [row for row in rows if row["member"]]
     listeners = [row for row in rows if not row["member"] and row["error"] is None]  # others were stopped, as is right
-    return replace(_assess(members, bounds), notes=tuple(_of_listener(row, members, bounds) for row in listeners))
+    notes = [*_gone(rows), *(_of_listener(row, members, bounds) for row in listeners)]
+    return replace(_assess(members, bounds), notes=tuple(notes))
 
 
 def _assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
@@ -136,6 +137,17 @@ def _of_listener(row: Row, members: Sequence[Row], bounds: Bounds | None) -> str
         needed = "a quorum is" if bounds is None else f"{bounds.quorum} are"
         return f"{said} KEEP IT RUNNING until {needed} in epoch {newest}, now {there}: they may need what it has."
     return f"{said} {there} of the set are in epoch {newest}: its operator may stop it, and then delete its key."
+
+
+def _gone(rows: Sequence[Row]) -> list[str]:
+    """What none of those that answer keeps any more."""
+    kept = [row["oldest_block"] for row in rows if row["error"] is None]
+    if not kept or None in kept or (oldest := min(kept)) <= 1:
+        return []
+    return [
+        f"no replica that answers keeps the blocks before {oldest}: what happened there can no more be looked up. "
+        "Where a copy is needed, let one replica keep all (`history.keep_blocks = 0`, `start_from_snapshot = false`)."
+    ]
 
 
 def _unknown(rows: Sequence[Row], bounds: Bounds) -> list[str]:

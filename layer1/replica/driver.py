@@ -50,6 +50,7 @@ from layer1.replica.mempool import check_entry
 from layer1.replica.messages import WIRE_VERSION
 from layer1.replica.numbers import UNNUMBERED, number_in
 from layer1.replica.peers import PeerLinks
+from layer1.replica.pruning import Pruner
 from layer1.replica.rejoining import rejoin
 from layer1.replica.startup import check_journal, come_back
 from layer1.replica.verifying import VerificationQueue
@@ -99,6 +100,7 @@ class Replica:
         self.store = Store.open(config.database_url, self.genesis.chain_id, self._key.public)
         self._journal: Journal | None = None
         self._writer: StoreWriter | None = None
+        self._pruner: Pruner | None = None
         self._servers: list[ApiServer] = []
         """The API's, and that of the metrics if it is another."""
         self._certificate: ServerCertificate | None = None
@@ -148,6 +150,8 @@ class Replica:
             await asyncio.to_thread(finish_install, self.config, self.store)
             await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
             self._writer = StoreWriter(self.store, self._fail_from_thread)
+            self._pruner = Pruner(self.config.history, self.store, self._writer)
+            self._pruner.checkpointed(self.core.checkpoint_height)
             self.link_port = await self._peers.listen()
             await self._serve()
         except OSError as error:
@@ -230,6 +234,8 @@ class Replica:
         for server in self._servers:
             await server.close()
         await self._peers.stop()
+        if self._pruner is not None:
+            self._pruner.end()
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close)
         if self._checkpoint is not None:
@@ -445,9 +451,12 @@ class Replica:
 
     def _take_checkpoint(self, effect: events.TakeCheckpoint) -> None:
         assert self._writer is not None, "started"
+        pruner = self._pruner
+        assert pruner is not None, "as the writer"
 
         def done(height: int) -> None:
             self._step(events.Checkpointed(height))
+            pruner.checkpointed(height)
 
         path = self.config.checkpoint
         self._checkpoint = CheckpointTask(path, effect, self.store, self._writer, done=done, failed=self._fail)
@@ -544,6 +553,7 @@ class Replica:
             "waiting_for_database": 0 if self._writer is None else self._writer.waiting,
             "vote_from": core.consensus.vote_from,
             "checkpoint_height": core.checkpoint_height,
+            "oldest_block": self.store.oldest(),
             "journal_bytes": 0 if self._journal is None else self._journal.size_bytes,
             "misbehaved": sum(self.misbehaved.values()),
             "cut_off": sum(self._peers.cut_off.values()),

@@ -22,7 +22,7 @@ def row(index: int, **changes: Any) -> dict[str, Any]:
         "index": index, "api": f"http://r{index}", "height": 100, "lag": 0, "head_age_ms": 2_000, "view": 7,
         "leader": 1, "peers_connected": 3, "peers": 3, "vote_from": 0, "disk_free_bytes": 2**40,
         "waiting_for_database": 0, "catching_up": False, "disk_low": False, "release": "0.1.0", "marked": False,
-        "unlinked": {}, "error": None, "member": True, "epoch": 0,
+        "unlinked": {}, "error": None, "member": True, "epoch": 0, "oldest_block": 1,
     }  # fmt: skip
     return {**well, **changes}
 
@@ -132,6 +132,16 @@ def test_where_none_may_lie_a_contradiction_is_an_alarm() -> None:
     assert told.state is State.DEGRADED and "this ledger may have forked" in told.findings[0]
     assert not any("forked" in finding for finding in assess(rows, Bounds(3, 3, 10_000, 1_000)).findings)
     assert not assess([row(i) for i in range(3)], Bounds(3, 2, 10_000, 1_000, 1, "omission")).findings
+
+
+def test_what_nobody_keeps_any_more_is_said_and_is_no_trouble() -> None:
+    kept = [900, 950, 900, 1_000]
+    health = assess([row(i, oldest_block=oldest) for i, oldest in enumerate(kept)], BOUNDS)
+    (note,) = health.notes
+    assert health.state is State.HEALTHY and "keeps the blocks before 900" in note
+    assert not assess([row(i, oldest_block=min(i, 1) * 99 + 1) for i in range(4)], BOUNDS).notes, "one keeps all"
+    assert not assess([row(0, oldest_block=None), row(1, oldest_block=9)], BOUNDS).notes, "of an older release"
+    assert assess([row(0, **GONE), row(1, oldest_block=9)], BOUNDS).notes
 
 
 def test_who_left_the_set_is_named_and_is_no_trouble() -> None:
