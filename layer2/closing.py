@@ -55,7 +55,7 @@ def receive_close(group: Group, member: int) -> Step:
 
 
 def propose_final(group: Group) -> Step:
-    """At the primary: sign FINAL once nothing is in flight; send it again if it is signed already."""
+    """At the primary: sign FINAL once nothing is in flight; send it again to whose signature is not here."""
     if not group.closing or group.pending is not None or group.closed or group.lost:
         return group, []
     place, state = group.place, group.state
@@ -110,11 +110,11 @@ def receive_final_accept(group: Group, member: int, message: FinalAccept) -> Ste
     agreement = group.place.agreement
     good = verify_final(agreement.members[member], agreement.chain_id, group.final.final, message.signature)
     require(good, f"member {member}'s signature of FINAL is wrong")
-    return _with_final_signatures(group, {member: message.signature})
+    return with_final_signatures(group, {member: message.signature})
 
 
 def receive_final_ready(group: Group, member: int, message: FinalReady) -> Step:
-    """At a member of a larger group: all signatures of the FINAL."""
+    """At a member that lacks others' signatures: all of the FINAL."""
     agreement = group.place.agreement
     require(group.final is not None, f"member {member} completes a FINAL that this member has not signed")
     assert group.final is not None
@@ -122,7 +122,7 @@ def receive_final_ready(group: Group, member: int, message: FinalReady) -> Step:
     for each, signature in zip(agreement.members, message.signatures, strict=True):
         good = verify_final(each, agreement.chain_id, group.final.final, signature)
         require(good, "a signature of FINAL is wrong")
-    return _with_final_signatures(group, dict(enumerate(message.signatures)))
+    return with_final_signatures(group, dict(enumerate(message.signatures)))
 
 
 def final_payload(group: Group) -> CloseGroup | None:
@@ -169,16 +169,17 @@ def _submit_final(group: Group) -> list[Effect]:
     return [] if payload is None else [Submission(payload)]
 
 
-def _with_final_signatures(group: Group, found: dict[int, Signature]) -> Step:
+def with_final_signatures(group: Group, found: dict[int, Signature]) -> Step:
+    """Remember signatures of the FINAL, verified; with all of them the end goes to layer 1."""
     assert group.final is not None
     signatures = tuple(found.get(i, s) for i, s in enumerate(group.final.signatures))
     if signatures == group.final.signatures:
         return group, []
     group = replace(group, final=FinalSigned(group.final.final, signatures))
     effects: list[Effect] = [Persist(encode(group.final)), *_submit_final(group)]
-    if group.place.is_primary and group.place.size > 2 and None not in signatures:
-        ready = FinalReady(group.group_id, tuple(s for s in signatures if s is not None))
-        effects.extend(Send(member, ready) for member in group.others)
+    payload = final_payload(group)
+    if payload is not None and group.place.is_primary and group.place.primary_relays:
+        effects.extend(Send(member, FinalReady(group.group_id, payload.signatures)) for member in group.others)
     return group, effects
 
 

@@ -40,6 +40,7 @@ from layer2.events import (
     Event,
     Finished,
     Frozen,
+    Inquired,
     LedgerSeen,
     Persist,
     Received,
@@ -64,9 +65,10 @@ from layer2.messages import (
     decode_message,
 )
 from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record
+from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
 
-__all__ = ["Channel", "Contact", "GroupHost", "Observer", "Pending", "Receipt"]
+__all__ = ["Channel", "Contact", "GroupHost", "Observer", "Pending", "Receipt", "Waiting"]
 
 FIRST_BACKOFF_S = 0.1
 """Before a lost link is tried again; doubles with each failure, and each wait is between half and all of it."""
@@ -154,7 +156,7 @@ class GroupHost:
             group_id: Layer 1's name for it.
             index: Ours in the agreement.
             key: Our group key; kept in memory only.
-            contacts: The other members, by index.
+            contacts: Those whom we speak with, by index: at the primary all others, else the primary. Others' are kept.
 
         Raises:
             LocalError: The key or the machine does not fit, or the disk failed.
@@ -204,6 +206,26 @@ class GroupHost:
         self._requests.setdefault(group_id, []).append((command, future))
         self._schedule()
         return await future
+
+    def waiting(self, group_id: Hash) -> Waiting | None:
+        """Whom the group waits for, as far as this member knows; None if for nobody.
+
+        For the time of a round trip that is normal. A member that is not the primary knows what the primary has shown;
+        see :meth:`inquire`.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        return waiting(self._group(group_id))
+
+    def inquire(self, group_id: Hash) -> None:
+        """Ask the primary who has signed; what it shows is in :meth:`waiting` when its answer has come.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        self._group(group_id)
+        self._step(group_id, Inquired())
 
     async def close_cooperatively(self, group_id: Hash) -> CloseGroup:
         """Finish what is in flight and agree on a FINAL (rule 7). Cancel it to stop waiting, and wedge if need be.
@@ -346,7 +368,7 @@ class GroupHost:
         if isinstance(message, Resume) and (group_id, member) in self._bounced:
             self._bounced.discard((group_id, member))
             self._step(group_id, Connected(member))
-        was = self._groups[group_id].in_step
+        was, absent = self._groups[group_id].in_step, self._groups[group_id].told_absent
         try:
             self._step(group_id, Received(member, message, _salt()))
         except RemoteError as error:
@@ -356,6 +378,8 @@ class GroupHost:
             self._charge(link)
         if member in self._groups[group_id].in_step and member not in was:
             self._observer.connected(group_id, member, True)
+        if self._groups[group_id].told_absent - absent:
+            self._leave_open(group_id, "another member is gone")
 
     def _charge(self, link: Channel) -> None:
         """Whoever breaks the protocol too often loses its link, and gets another only after a pause."""
@@ -590,11 +614,14 @@ class GroupHost:
         return machine
 
     def _peers(self, group_id: Hash) -> list[tuple[int, Contact]]:
-        return [(i, contact) for i, contact in enumerate(self._contacts[group_id]) if contact is not None]
+        """Members that this one has sessions with, and where they are found."""
+        contacts, peers = self._contacts[group_id], self._groups[group_id].place.peers
+        return [(i, contact) for i in peers if (contact := contacts[i]) is not None]
 
     def _member(self, group_id: Hash, peer: PublicKey) -> int | None:
         contacts = self._contacts.get(group_id, ())
-        return next((i for i, contact in enumerate(contacts) if contact is not None and contact.key == peer), None)
+        member = next((i for i, contact in enumerate(contacts) if contact is not None and contact.key == peer), None)
+        return member if member is not None and member in self._groups[group_id].place.peers else None
 
     def _contact(self, peer: PublicKey) -> Contact | None:
         found = (c for gid in self._groups for _, c in self._peers(gid) if c.key == peer and c.host)

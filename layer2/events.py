@@ -61,6 +61,11 @@ class WedgeRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquired:
+    """The user wants to know whom the group waits for: what another member may know is asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class DiskFailed:
     """A `Persist` was not confirmed (rule 6)."""
 
@@ -74,7 +79,17 @@ class LedgerSeen:
     group: records.Group
 
 
-Event = Requested | Received | Connected | Disconnected | CloseRequested | WedgeRequested | DiskFailed | LedgerSeen
+Event = (
+    Requested
+    | Received
+    | Connected
+    | Disconnected
+    | CloseRequested
+    | WedgeRequested
+    | Inquired
+    | DiskFailed
+    | LedgerSeen
+)
 
 # --------------------------------------------------------------------------------------------------------- effects
 

@@ -22,7 +22,7 @@ from layer1.codec import decode, encode
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.agreements import DoubleSignature, GroupAgreement
-from layer2 import closing, reconnecting, updating, watcher
+from layer2 import closing, reconnecting, standing, updating, watcher
 from layer2.events import (
     CloseRequested,
     Committed,
@@ -32,6 +32,7 @@ from layer2.events import (
     Effect,
     Event,
     Frozen,
+    Inquired,
     LedgerSeen,
     Received,
     Requested,
@@ -46,8 +47,10 @@ from layer2.messages import (
     FinalAccept,
     FinalProposal,
     FinalReady,
+    Inquiry,
     Propose,
     Resume,
+    Standing,
     Submit,
     require,
 )
@@ -89,11 +92,13 @@ def step(group: Group, event: Event) -> Step:
         case Connected(member):
             return reconnecting.connect(group, member)
         case Disconnected(member):
-            return reconnecting.disconnect(group, member), []
+            return reconnecting.disconnect(group, member)
         case CloseRequested():
             return closing.send_close(group)
         case WedgeRequested():
             return closing.send_wedge(group)
+        case Inquired():
+            return standing.send_inquiry(group)
         case DiskFailed(reason):
             return replace(group, frozen=reason), [Frozen(reason)]
         case LedgerSeen(shown):
@@ -170,13 +175,15 @@ def _step_frozen(group: Group, event: Event) -> Step:
 
 def _receive(group: Group, event: Received) -> Step:
     member, message, salt = event.member, event.message, event.salt
-    require(member in group.others, f"there is no other member {member}")
+    require(member in group.place.peers, f"member {group.place.index} has no session with member {member}")
     require(message.group_id == group.group_id, "a message of another group")
     if isinstance(message, Resume):
         return reconnecting.receive_resume(group, member, message, salt)
     if isinstance(message, Error):
         return group, []
     require(member in group.in_step, f"member {member} sent {type(message).__name__} before its Resume")
+    if isinstance(message, CloseRequest | FinalProposal | FinalAccept | FinalReady):
+        return _receive_end(group, member, message)
     match message:
         case Submit():
             return updating.receive_submit(group, member, message, salt)
@@ -187,6 +194,16 @@ def _receive(group: Group, event: Received) -> Step:
             return _then_close(after, effects)
         case Commit():
             return updating.receive_commit(group, member, message)
+        case Inquiry():
+            return standing.receive_inquiry(group, member)
+        case Standing():
+            return standing.receive_standing(group, member, message)
+        case _ as never:
+            assert_never(never)
+
+
+def _receive_end(group: Group, member: int, message: CloseRequest | FinalProposal | FinalAccept | FinalReady) -> Step:
+    match message:
         case CloseRequest():
             return closing.receive_close(group, member)
         case FinalProposal():

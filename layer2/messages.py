@@ -95,7 +95,7 @@ class Accept(Struct, tag=3):
 
 
 class Commit(Struct, tag=4):
-    """Primary to members: the certificate of s + 1 (rule 3). Members of a group of two hold it already."""
+    """Primary to members: the certificate of s + 1 (rule 3). A member of a pair completes it itself."""
 
     certificate: Certificate
 
@@ -151,6 +151,31 @@ class FinalReady(Struct, tag=9):
     signatures: tuple[Signature, ...]
 
 
+class Inquiry(Struct, tag=14):
+    """Member to primary: whom does the group wait for? Sent when somebody asks."""
+
+    group_id: Hash
+
+
+class Standing(Struct, tag=15):
+    """Primary to members, when who is in step changes, and to an :class:`Inquiry`: whom the group waits for.
+
+    Signatures prove who has signed; that anybody has not, or is absent, is the primary's word, and decides nothing.
+    """
+
+    group_id: Hash
+    absent: tuple[int, ...]
+    """Members that are not in step with the primary."""
+    closing: bool
+    """The primary takes no command any more."""
+    version: int = 0
+    """In flight at the primary; 0 for none."""
+    signatures: tuple[Signature | None, ...] = ()
+    """Of `version`, per member, those that are here; none without a version."""
+    final_signatures: tuple[Signature | None, ...] = ()
+    """Of the FINAL that the primary signed, likewise."""
+
+
 class Error(Struct, tag=10):
     """The last message was refused. For people: nothing is decided by it."""
 
@@ -198,7 +223,18 @@ class Decline(Struct, tag=13):
 
 
 GroupMessage = (
-    Submit | Propose | Accept | Commit | Resume | CloseRequest | FinalProposal | FinalAccept | FinalReady | Error
+    Submit
+    | Propose
+    | Accept
+    | Commit
+    | Resume
+    | CloseRequest
+    | FinalProposal
+    | FinalAccept
+    | FinalReady
+    | Error
+    | Inquiry
+    | Standing
 )
 """Messages that belong to an open group."""
 

@@ -1,11 +1,14 @@
-"""What two members say first on a new link, and the one answer to each of six cases (rule 5).
+"""What the primary and a member say first on a new link, and the one answer to each of six cases (rule 5).
 
 Safety: after any crash and any loss of messages, the members go on from one version, or not at all.
 
 A Resume shows the newest certificate and the signature above it. Either both fit into one chain at most one apart,
 which the certificate itself mends; or a signature exists that its signer does not know of: then it lost data, or lies.
 
-Source: docs/design/groups.md, rule 5 and "Coming back from nothing" [F5].
+Members other than the primary have no session with each other: what one says would race what both say to the primary,
+and an old Resume would pass for lost data.
+
+Source: docs/design/groups.md, rule 5 and "Coming back from nothing" [F5]; decision 025.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from layer2.closing import propose_final
 from layer2.events import Advice, Effect, Persist, Send
 from layer2.messages import Accept, CloseRequest, Resume, Submit, require
 from layer2.records import Lost
+from layer2.standing import tell_all
 from layer2.updating import (
     Step,
     adopt,
@@ -46,15 +50,18 @@ class Case(Enum):
 
 def connect(group: Group, member: int) -> Step:
     """A new link: forget what the old one may have carried, and say where we stand."""
-    require(member in group.others, f"there is no other member {member}")
-    group = disconnect(group, member)
-    return group, [Send(member, resume(group))]
+    group, effects = disconnect(group, member)
+    return group, [*effects, Send(member, resume(group))]
 
 
-def disconnect(group: Group, member: int) -> Group:
+def disconnect(group: Group, member: int) -> Step:
     """The link is gone. A member submits again on the next one, so the primary forgets what it has not signed."""
+    place = group.place
+    require(member in place.peers, f"member {place.index} has no session with member {member}")
+    was = member in group.in_step
     queue = tuple(command for command in group.queue if command.member != member)
-    return replace(group, in_step=group.in_step - {member}, queue=queue)
+    group = replace(group, in_step=group.in_step - {member}, queue=queue, told_absent=frozenset())
+    return group, tell_all(group) if was else []
 
 
 def resume(group: Group) -> Resume:
@@ -72,7 +79,9 @@ def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> S
         RemoteError: It contradicts itself, or what its sender signed before.
     """
     match compare(group, member, message):
-        case Case.IN_STEP | Case.THEY_ARE_BEHIND:  # our own Resume carries the certificate that they miss
+        case (
+            Case.IN_STEP | Case.THEY_ARE_BEHIND
+        ):  # our Resume, or a Commit after it, has the certificate that they miss
             return _go_on(group, member, message, salt)
         case Case.I_AM_BEHIND:
             group, effects = adopt(group, message.certificate)
@@ -84,7 +93,8 @@ def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> S
             return _end_with(group, member, text)
         case Case.I_LOST_DATA:
             group, effects = lose(group, f"member {member} shows version {message.certificate.header.version}")
-            return replace(group, in_step=group.in_step | {member}), effects
+            group = replace(group, in_step=group.in_step | {member})
+            return group, effects + tell_all(group)
         case _ as never:
             assert_never(never)
 
@@ -152,7 +162,7 @@ def _end_with(group: Group, member: int, text: str) -> Step:
     group, effects = drop_unsigned(group, "they_lost_data", text) if group.place.is_primary else (group, [])
     group = replace(group, closing=True, in_step=group.in_step | {member})
     again = propose_final(group)[1] if group.final is not None and group.place.is_primary else []
-    return group, [*effects, *again, Advice("they_lost_data", text)]
+    return group, [*effects, *again, *tell_all(group), Advice("they_lost_data", text)]
 
 
 def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
@@ -163,13 +173,14 @@ def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     pending, highest, signature = group.pending, message.highest, message.signature
     if pending is not None and pending.signatures[member] is None:
         if highest == pending.state.header and signature is not None:
-            return receive_accept(group, member, Accept(group.group_id, highest.version, signature), salt)
-        effects.append(Send(member, pending.propose))  # rule 5: the identical bytes
+            accept = Accept(group.group_id, highest.version, signature)
+            group, effects = receive_accept(group, member, accept, salt)
+        else:
+            effects.append(Send(member, pending.propose))  # rule 5: the identical bytes
     group, more = propose_final(group)
-    if group.final is None:
-        group, after = propose(group, salt)
-        more += after
-    return group, effects + more
+    effects += more
+    group, more = propose(group, salt)
+    return group, effects + more + tell_all(group)
 
 
 def _go_on_as_member(group: Group, member: int, message: Resume) -> Step:

@@ -65,6 +65,19 @@ class Place:
         """Whether this member proposes."""
         return self.index == 0
 
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """With whom this member speaks: the primary with all others, each of these with the primary alone."""
+        return tuple(range(1, self.size)) if self.is_primary else (0,)
+
+    @property
+    def primary_relays(self) -> bool:
+        """Whether the primary has something to pass on from member to member: in a pair there is nobody else.
+
+        A member has the primary's signature from the proposal, and its own; the others' it gets from the primary.
+        """
+        return self.size > 2
+
     def tag(self, number: int, payload: bytes) -> bytes:
         """By which this member, and nobody else, knows a command as its own, even when a crash made it forget."""
         data = number.to_bytes(8, "big") + payload

@@ -5,8 +5,8 @@ Safety: no member ever signs two bodies at one version, and none says committed 
 A member signs version s + 1 only on Cert(s), and remembers the signature before it sends it. A certificate needs every
 member, so a version has at most one. What is committed is certified, and a higher certificate descends from it.
 
-Source: docs/design/groups.md, rules 1 to 4. In a group of two the member's own signature completes the certificate,
-so its record of the signature is its record of the certificate, and no `Commit` is sent.
+Source: docs/design/groups.md, rules 1 to 4. A member whose own signature is the last that it lacked, as always in a
+pair, holds the certificate with it: its record of the signature is that of the certificate, and it needs no `Commit`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import pairwise
 from msgspec.structs import replace
 
 from layer1.codec import encode
+from layer1.crypto import Signature
 from layer1.errors import check
 from layer1.ledger.agreements import Certificate, DoubleSignature, GroupHeader, sign_state, verify_state
 from layer2.events import Committed, Effect, Persist, Rejected, Send
@@ -134,7 +135,7 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
     group = replace(group, pending=Pending(state, message, batch, signatures))
     effects.append(Persist(encode(Signed(message, signature))))
     effects.append(Send(0, Accept(place.group_id, header.version, signature)))
-    if place.size == 2:
+    if None not in signatures:
         group, more = settle_pending(group)
         effects += more
     return group, effects
@@ -159,7 +160,7 @@ def receive_accept(group: Group, member: int, message: Accept, salt: bytes) -> S
 
 
 def receive_commit(group: Group, member: int, message: Commit) -> Step:
-    """At a member of a group of more than two: the certificate of what it signed (rule 3)."""
+    """At a member: the certificate of what it signed (rule 3)."""
     require(member == 0 and not group.place.is_primary, f"member {member} sends a Commit: the primary does")
     certificate = message.certificate
     if certificate == group.certificate:
@@ -177,7 +178,7 @@ def adopt(group: Group, certificate: Certificate) -> Step:
     if pending is None or pending.state.header != certificate.header:
         require(False, f"a certificate of version {certificate.header.version} that this member has not signed")
         return group, []
-    check_certificate(group, certificate)
+    check_certificate(group, certificate, known=pending.signatures)
     return certify(replace(group, pending=replace(pending, signatures=certificate.signatures)), b"")
 
 
@@ -192,7 +193,7 @@ def certify(group: Group, salt: bytes) -> Step:
     if not group.place.is_primary:
         return group, effects
     after, more = propose(group, salt) if salt else (group, [])
-    if group.place.size > 2 and after.pending is None and group.claim is None:
+    if group.place.primary_relays and after.pending is None and group.claim is None:
         effects.extend(Send(member, Commit(group.certificate)) for member in group.others)
     return after, effects + more
 
@@ -245,8 +246,14 @@ def drop_unsigned(group: Group, code: str, text: str) -> Step:
     return replace(group, queue=(), outbox=kept), [Rejected(number, code, text) for number in dead]
 
 
-def check_certificate(group: Group, certificate: Certificate) -> None:
-    """Raise RemoteError unless all members signed it, for this group."""
+def check_certificate(group: Group, certificate: Certificate, known: Sequence[Signature | None] = ()) -> None:
+    """Raise RemoteError unless all members signed it, for this group.
+
+    Args:
+        group: This member's side.
+        certificate: As received.
+        known: Per member, a signature of this header that was verified before; none for no member.
+    """
     members, header = group.place.agreement.members, certificate.header
     ours = group.state.header
     named = (header.chain_id, header.group_id, header.epoch) == (ours.chain_id, ours.group_id, ours.epoch)
@@ -254,7 +261,8 @@ def check_certificate(group: Group, certificate: Certificate) -> None:
     count = len(certificate.signatures)
     require(count == len(members), f"a certificate with {count} signatures of {len(members)}")
     for index, (each, signature) in enumerate(zip(members, certificate.signatures, strict=True)):
-        require(verify_state(each, header, signature), f"member {index}'s signature in the certificate is wrong")
+        good = (known and signature == known[index]) or verify_state(each, header, signature)
+        require(good, f"member {index}'s signature in the certificate is wrong")
 
 
 def known_signature(group: Group, member: int, version: int) -> tuple[GroupHeader, bytes] | None:
@@ -295,7 +303,7 @@ def _accept_again(group: Group, message: Propose) -> Effect | None:
 
 
 def _certify_parent(group: Group, message: Propose) -> Step:
-    """In a larger group the next proposal brings the certificate of the version before it."""
+    """The next proposal brings the certificate of the version before it to who waits for that."""
     pending = group.pending
     if pending is None or message.header.version != pending.state.version + 1:
         return group, []

@@ -41,7 +41,9 @@ class Group(msgspec.Struct, frozen=True):
     next_number: int = 1
     """Of this member's next command."""
     in_step: frozenset[int] = frozenset()
-    """Members whose Resume was heard on the present link, and fits."""
+    """Peers whose Resume was heard on the present link, and fits."""
+    told_absent: frozenset[int] = frozenset()
+    """At a member: who, by the primary's word, is not in step with it. Nothing but our own commands waits for that."""
     foreign_version: int | None = None
     """The one version that may hold commands which a crash made us forget: what the primary had signed when we first
     heard from it after our start, -1 for none. None before that.
@@ -88,8 +90,15 @@ class Group(msgspec.Struct, frozen=True):
 
     @property
     def connected(self) -> bool:
-        """Whether this member can issue commands: the primary needs everybody, the others the primary."""
-        return len(self.in_step) == self.place.size - 1 if self.place.is_primary else 0 in self.in_step
+        """Whether this member can issue commands: everybody is in step, as far as it knows."""
+        wanted = self.place.size - 1 if self.place.is_primary else 1
+        return len(self.in_step) == wanted and not self.told_absent
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Members that are not in step, as far as this one knows."""
+        here = {member for member in self.place.peers if member not in self.in_step}
+        return tuple(sorted(here | self.told_absent))
 
     @property
     def closed(self) -> bool:

@@ -9,8 +9,13 @@ from typing import Any
 
 from layer1.codec import encode
 from layer1.crypto import Domain, SigningKey, digest
-from layer1.errors import LocalError, RemoteError
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.ledger import disputes, settlement
+from layer1.ledger import records as ledger
 from layer1.ledger.agreements import GroupAgreement, Limits, Member, group_id
+from layer1.ledger.genesis import Parameters
+from layer1.ledger.opening import open_group
+from layer1.ledger.transactions import CloseGroup, Payload, Report, Wedge
 from layer2 import group as core
 from layer2.events import (
     Committed,
@@ -128,34 +133,71 @@ class Party:
         self.disk.records = [core.snapshot(self.group)]
 
 
+class Court:
+    """Layer 1 as one group sees it: the ledger's own functions, and a clock."""
+
+    def __init__(self, terms: GroupAgreement) -> None:
+        self.clock_ms = 1_000
+        self.group = open_group(terms, bytes(32), terms.chain_id, Parameters(), self.clock_ms)
+        self.refused: list[Refused] = []
+
+    def bring(self, payload: Payload) -> None:
+        """One transaction, in a block of its own."""
+        self.clock_ms += 1
+        try:
+            match payload:
+                case Wedge():
+                    self.group = disputes.wedge(self.group, payload, self.clock_ms)
+                case Report():
+                    self.group = disputes.report(self.group, payload, self.clock_ms)
+                case CloseGroup():
+                    self.group = settlement.close(self.group, payload, self.clock_ms)
+                case _:
+                    raise AssertionError(f"a member brings a {type(payload).__name__}")
+        except Refused as refusal:
+            self.refused.append(refusal)
+
+    def end(self) -> ledger.Group:
+        """The group after its deadline."""
+        if self.group.status is not ledger.Status.CLOSED:
+            assert self.group.deadline_ms is not None, "nobody wedged it"
+            self.clock_ms = self.group.deadline_ms
+            self.group = settlement.settle(self.group, ledger.Reason.DEADLINE, self.clock_ms)
+        return self.group
+
+
 class Wire:
-    """Ordered, reliable links between parties; a link may be cut, with all that is on it."""
+    """Ordered, reliable links of the primary with each other party; a link may be cut, with all that is on it."""
 
     def __init__(self, *parties: Party) -> None:
         self.parties = parties
         self.lines: dict[tuple[int, int], deque[bytes]] = {}
         self.errors: list[RemoteError] = []
+        self.blamed: list[tuple[int, int]] = []
+        """For each error: who sent what, to whom."""
         self.heard: list[Message] = []
 
-    def connect(self) -> None:
-        for a in self.parties:
-            for b in self.parties:
-                if a is not b:
-                    self.lines[a.index, b.index] = deque()
-        for a in self.parties:
-            a.out.clear()
-            for b in self.parties:
-                if a is not b:
-                    a.step(Connected(b.index))
+    def connect(self, *members: int) -> None:
+        """New links of the primary with these, or with all; what was on the old ones is lost."""
+        self.collect()
+        pairs = [pair for member in members or range(1, len(self.parties)) for pair in ((0, member), (member, 0))]
+        for sender, receiver in pairs:
+            self.lines[sender, receiver] = deque()
+        for party in self.parties:
+            for sender, receiver in pairs:
+                if sender == party.index:
+                    party.step(Connected(receiver))
         self.collect()
 
-    def cut(self) -> None:
-        self.lines.clear()
-        for a in self.parties:
-            a.out.clear()
-            for b in self.parties:
-                if a is not b:
-                    a.step(Disconnected(b.index))
+    def cut(self, *members: int) -> None:
+        """The links of the primary with these, or with all, end; both sides notice."""
+        self.collect()
+        pairs = [pair for member in members or range(1, len(self.parties)) for pair in ((0, member), (member, 0))]
+        for pair in pairs:
+            self.lines.pop(pair, None)
+        for sender, receiver in sorted(pairs):
+            self.parties[sender].step(Disconnected(receiver))
+        self.collect()
 
     def collect(self) -> None:
         for party in self.parties:
@@ -175,6 +217,7 @@ class Wire:
             self.parties[receiver].hear(sender, data)
         except RemoteError as error:
             self.errors.append(error)
+            self.blamed.append((sender, receiver))
         self.collect()
         return True
 

@@ -7,22 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import Phase
 from msgspec.structs import replace
 
 from layer1.errors import Refused
 from layer1.ledger.agreements import verify_state
-from layer2 import closing, group, machine, reconnecting, state, updating, value, watcher
+from layer2 import closing, group, machine, reconnecting, standing, state, updating, value, watcher
 from layer2.events import Persist
 from layer2.records import Signed
 from layer2.state import Pending
+from tests.layer2 import test_any_size as t_any_size
 from tests.layer2 import test_closing as t_closing
 from tests.layer2 import test_disputes as t_disputes
 from tests.layer2 import test_machine as t_machine
 from tests.layer2 import test_reconnecting as t_reconnecting
 from tests.layer2 import test_updating as t_updating
-from tests.layer2.test_stateful import TwoMembers
+from tests.layer2.test_stateful import Members, OneOfThreeLies, ThreeMembers, run_model
 
 MODULES = [module for name, module in sys.modules.items() if name.startswith("layer2.")]
 Mutate = Callable[[pytest.MonkeyPatch], None]
@@ -39,18 +39,17 @@ def put(patch: pytest.MonkeyPatch, original: Any, mutant: Any) -> None:
 
 def stateful() -> None:
     """The property test, always on the same examples."""
-    run_state_machine_as_test(
-        TwoMembers,
-        settings=settings(
-            max_examples=150,
-            stateful_step_count=40,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_model(Members, 150, derandomize=True, database=None, phases=[Phase.generate])
+
+
+def with_three() -> None:
+    """The same, of three members."""
+    run_model(ThreeMembers, 100, derandomize=True, database=None, phases=[Phase.generate])
+
+
+def with_a_liar() -> None:
+    """The same, and one of the three lies."""
+    run_model(OneOfThreeLies, 150, derandomize=True, database=None, phases=[Phase.generate])
 
 
 def reordered(original: Any, last: type) -> Any:
@@ -234,6 +233,75 @@ def sign_while_the_disk_fails(patch: pytest.MonkeyPatch) -> None:
     put(patch, group._step_frozen, lambda before, event: group.step(replace(before, frozen=""), event))
 
 
+def commit_on_ones_own_signature(patch: pytest.MonkeyPatch) -> None:
+    """As if every group were a pair."""
+    original = updating.receive_propose
+
+    def mutant(before: Any, member: int, message: Any) -> Any:
+        after, effects = original(before, member, message)
+        if after.pending is None or after.pending == before.pending:
+            return after, effects
+        after, more = updating.settle_pending(after)
+        return after, effects + more
+
+    put(patch, original, mutant)
+
+
+def certify_without_the_last(patch: pytest.MonkeyPatch) -> None:
+    """The primary goes on when all but one have signed."""
+    original = updating.receive_accept
+
+    def mutant(before: Any, member: int, message: Any, salt: bytes) -> Any:
+        after, effects = original(before, member, message, salt)
+        if after.pending is None or after.pending.signatures.count(None) != 1 or effects:
+            return after, effects
+        return updating.certify(after, salt)
+
+    put(patch, original, mutant)
+
+
+def pass_nothing_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.Place, "primary_relays", False)
+
+
+def speak_with_everybody(patch: pytest.MonkeyPatch) -> None:
+    """Sessions between members that are not the primary."""
+    peers = property(lambda self: tuple(i for i in range(self.size) if i != self.index))
+    patch.setattr(state.Place, "peers", peers)
+
+
+def trust_a_place_once_filled(patch: pytest.MonkeyPatch) -> None:
+    """Where a signature was verified, any other passes."""
+    original = updating.check_certificate
+
+    def mutant(before: Any, certificate: Any, known: Any = ()) -> None:
+        mixed = tuple(k or s for k, s in zip(known, certificate.signatures, strict=False)) or certificate.signatures
+        original(before, replace(certificate, signatures=mixed), known)
+
+    put(patch, original, mutant)
+
+
+def leave_the_parent_open(patch: pytest.MonkeyPatch) -> None:
+    put(patch, updating._certify_parent, lambda before, message: (before, []))
+
+
+def believe_every_signature_told(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(standing, "verify_state", lambda *_: True)
+
+
+def tell_nobody_who_is_gone(patch: pytest.MonkeyPatch) -> None:
+    put(patch, standing.tell_all, lambda _: [])
+
+
+def ask_nobody(patch: pytest.MonkeyPatch) -> None:
+    put(patch, standing.send_inquiry, lambda before: (before, []))
+
+
+def show_a_final_once(patch: pytest.MonkeyPatch) -> None:
+    original = standing.standing
+    patch.setattr(standing, "standing", lambda before: replace(original(before), final_signatures=()))
+
+
 def proposal(name: str) -> Kill:
     """One row of the table of bad proposals."""
     row = next(row for row in t_updating.BAD_PROPOSALS if row[0] == name)
@@ -275,6 +343,31 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     ),
     (report_once, t_disputes.test_a_lost_transaction_is_brought_again),
     (sign_while_the_disk_fails, t_updating.test_rule_6_a_disk_that_does_not_confirm_freezes_the_group),
+    (commit_on_ones_own_signature, lambda: t_any_size.test_rule_3_a_member_commits_only_on_the_certificate(3)),
+    (commit_on_ones_own_signature, with_three),
+    (certify_without_the_last, lambda: t_any_size.test_rule_3_a_member_commits_only_on_the_certificate(5)),
+    (certify_without_the_last, with_three),
+    (pass_nothing_on, lambda: t_any_size.test_all_members_pay_and_all_agree(3)),
+    (pass_nothing_on, lambda: t_any_size.test_rule_7_all_sign_the_end_and_anybody_brings_it(3)),
+    (speak_with_everybody, t_any_size.test_members_have_sessions_with_the_primary_alone),
+    (trust_a_place_once_filled, lambda: t_any_size.test_rule_3_a_commit_is_believed_by_its_signatures(0)),
+    (leave_the_parent_open, lambda: t_any_size.test_rule_3_under_load_the_next_proposal_is_the_commit(3)),
+    (believe_every_signature_told, lambda: t_any_size.test_what_the_primary_tells_is_checked(0)),
+    (tell_nobody_who_is_gone, lambda: t_any_size.test_a_member_that_is_gone_is_named_to_all_and_stops_new_commands(3)),
+    (tell_nobody_who_is_gone, t_any_size.test_one_that_lost_data_ends_the_group_and_all_learn_of_it),
+    (ask_nobody, lambda: t_any_size.test_a_stuck_group_names_the_member_that_has_not_signed(5, 2)),
+    (show_a_final_once, t_any_size.test_rule_7_a_member_that_missed_the_last_signature_gets_it_on_the_next_link),
+    (commit_before_persist, with_three),
+    (send_before_persist, with_three),
+    (propose_before_persist, with_three),
+    (forget_on_restart, with_three),
+    (distrust_own_handwriting, with_three),
+    (report_nothing, with_three),
+    (claim_k_too_low, with_three),
+    (ignore_double_signatures, with_a_liar),
+    (spend_anothers_balance, with_a_liar),
+    (accept_any_signature, with_a_liar),
+    (sign_after_claim, with_a_liar),
 ]
 
 
@@ -282,7 +375,7 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
 @pytest.mark.parametrize(("mutate", "kill"), MUTANTS, ids=[f"{m.__name__}-{k.__name__}" for m, k in MUTANTS])
 def test_the_mutant_dies(mutate: Mutate, kill: Kill) -> None:
     """The test passes on the core as it is, and fails on the mutant."""
-    if kill is not stateful:
+    if kill not in (stateful, with_three, with_a_liar):
         kill()
     with pytest.MonkeyPatch.context() as patch:
         mutate(patch)

@@ -1,28 +1,47 @@
-"""Two members, a link that loses everything at any moment, crashes between any two effects: the safety arguments of
-`layer2.group`, `layer2.updating` and `layer2.reconnecting` as invariants.
+"""Groups of 2, 3, 5 and 8, links that lose everything at any moment, crashes between any two effects, one liar in any
+seat: the safety arguments of `layer2.group`, `layer2.updating` and `layer2.reconnecting` as invariants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from msgspec import structs
+from msgspec.structs import replace
 
-from layer1.codec import decode
-from layer1.errors import Refused
-from layer1.ledger.agreements import GroupHeader
+from layer1.codec import decode, encode
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.ledger.agreements import GroupHeader, sign_claim, verify_state
+from layer1.ledger.records import Reason
+from layer1.ledger.transactions import Payload, Wedge
 from layer2 import group as core
-from layer2.events import CloseRequested, Effect, WedgeRequested
+from layer2.events import CloseRequested, Effect, Inquired, LedgerSeen, Submission, WedgeRequested
 from layer2.machine import Balances
-from layer2.messages import Accept, Propose
+from layer2.messages import Accept, Command, Propose, Standing
 from layer2.payments import pay
 from layer2.records import HostRecord, Signed
-from tests.layer2.harness import Party, Wire, agreement
+from layer2.standing import waiting
+from layer2.state import Pending, follow
+from tests.layer2.harness import Court, Party, Wire, agreement
+from tests.layer2.test_updating import forge
+from tests.simulation.signatures import shared_signature_checks
+
+SEATS = st.integers(0, 839)
+"""Any member: a number that all sizes divide."""
 
 
 class Crash(Exception):
@@ -63,28 +82,42 @@ class Tally:
         return balances, tuple(each + (i == member) for i, each in enumerate(state))
 
 
-class TwoMembers(RuleBasedStateMachine):
-    """Everything that may happen to two honest members; after each step the invariants, in the end convergence."""
+class Members(RuleBasedStateMachine):
+    """Everything that may happen to a group; after each step the invariants of the honest, in the end convergence."""
+
+    size = 2
+    has_liar = False
 
     def __init__(self) -> None:
         super().__init__()
-        terms = agreement(deposits=(100, 100))
-        self.parties = (Fragile(terms, 0), Fragile(terms, 1))
+        self.terms = agreement(deposits=(100,) * self.size)
+        self.court = Court(self.terms)
+        self.parties = tuple(Fragile(self.terms, i) for i in range(self.size))
+        self.liar: int | None = None
         self.wire = Wire(*self.parties)
         self.signed: dict[tuple[int, int], GroupHeader] = {}
-        self.told: list[dict[int, Any]] = [{}, {}]
-        self.issued: list[dict[bytes, int]] = [{}, {}]
+        self.told: list[dict[int, Any]] = [{} for _ in self.parties]
+        self.spent = [0] * self.size
+        self.issued: set[tuple[int, bytes]] = set()
+        self.read = [0] * self.size
+        """Records of each disk that :meth:`watch` has seen."""
         self.serial = 0
-        self.wedged = False
+        self.ending = False
 
-    @initialize()
-    def start(self) -> None:
-        self.reconnect()
+    @property
+    def honest(self) -> list[Fragile]:
+        return [party for party in self.parties if party.index != self.liar]
 
-    def reconnect(self) -> None:
-        """Both notice the end of the old link before the new one; their Resumes arrive, or not."""
-        self.wire.cut()
+    @initialize(seat=SEATS, turns=st.integers(0, 31), first=st.integers(0, 7), calm=st.booleans())
+    def start(self, seat: int, turns: int, first: int, calm: bool) -> None:
+        self.liar = seat % self.size if self.has_liar else None
+        self.last_act = turns, first, calm
         self.wire.connect()
+
+    def reconnect(self, *members: int) -> None:
+        """Both sides notice the end of the old link before the new one; their Resumes arrive, or not."""
+        self.wire.cut(*members)
+        self.wire.connect(*members)
 
     def attempt(self, index: int, action: Callable[[], object]) -> None:
         """One member acts; if it dies on the way it comes back from its disk."""
@@ -92,8 +125,9 @@ class TwoMembers(RuleBasedStateMachine):
             action()
         except Crash:
             self.wire.collect()
-            while self.wire.deliver(index, 1 - index):
-                pass  # what left before the end arrives
+            for peer in self.parties[index].group.place.peers:
+                while self.wire.deliver(index, peer):
+                    pass  # what left before the end arrives
             self.restart(index)
         except Refused:
             pass
@@ -104,65 +138,188 @@ class TwoMembers(RuleBasedStateMachine):
         party = self.parties[index]
         party.effects_left = None
         self.watch()
-        party.restart()
-        self.reconnect()
+        while True:
+            try:
+                party.restart()
+            except LocalError:
+                assert index == self.liar, "an honest member's disk contradicts itself"
+                party.disk.records.pop()
+            else:
+                break
+        self.reconnect(*([index] if index else []))
 
-    @rule(index=st.integers(0, 1), amounts=st.lists(st.integers(1, 60), min_size=1, max_size=3))
-    def request(self, index: int, amounts: list[int]) -> None:
+    @rule(seat=SEATS, step=st.integers(1, 7), amounts=st.lists(st.integers(1, 60), min_size=1, max_size=3))
+    def request(self, seat: int, step: int, amounts: list[int]) -> None:
+        index = seat % self.size
+        payee = (index + 1 + step % (self.size - 1)) % self.size
         payloads = []
         for amount in amounts:
             self.serial += 1
-            payloads.append(pay(1 - index, amount, b"%d" % self.serial))
+            self.spent[index] += amount
+            payloads.append(pay(payee, amount, b"%d" % self.serial))
+        self.issued.update((index, payload) for payload in payloads)
         self.attempt(index, lambda: self.parties[index].request(*payloads))
 
-    @rule(senders=st.lists(st.integers(0, 1), min_size=1, max_size=8))
-    def deliver(self, senders: list[int]) -> None:
-        for sender in senders:
-            self.attempt(1 - sender, partial(self.wire.deliver, sender, 1 - sender))
-
-    @rule(index=st.integers(0, 1), effects=st.integers(0, 3), amount=st.integers(1, 60))
-    def die_while_it_works(self, index: int, effects: int, amount: int) -> None:
-        """The heart of it: the process ends between any two effects, while payments flow both ways."""
-        self.deliver([0, 1, 0, 1, 0, 1])
-        self.parties[index].effects_left = effects
-        for who in (index, 1 - index):
-            self.request(who, [amount])
-        self.deliver([1 - index, index, 1 - index])
-        self.parties[index].effects_left = None
-
-    @rule(index=st.integers(0, 1))
-    def crash(self, index: int) -> None:
-        self.restart(index)
+    @rule(choices=st.lists(SEATS, min_size=1, max_size=8))
+    def deliver(self, choices: list[int]) -> None:
+        for choice in choices:
+            busy = [line for line, content in self.wire.lines.items() if content]
+            if busy:
+                sender, receiver = busy[choice % len(busy)]
+                self.attempt(receiver, partial(self.wire.deliver, sender, receiver))
 
     @rule()
-    def lose_the_link(self) -> None:
-        self.reconnect()
+    def deliver_all(self) -> None:
+        """One message of every line, in turn; long enough to certify a version in a large group too."""
+        for _ in range(6):
+            for sender, receiver in list(self.wire.lines):
+                self.attempt(receiver, partial(self.wire.deliver, sender, receiver))
 
-    @rule(index=st.integers(0, 1))
-    def compact(self, index: int) -> None:
+    @rule(seat=SEATS, effects=SEATS, amount=st.integers(1, 60))
+    def die_while_it_works(self, seat: int, effects: int, amount: int) -> None:
+        """The heart of it: the process ends between any two effects, while payments flow both ways."""
+        index = seat % self.size
+        self.heal()
+        self.deliver_all()
+        self.parties[index].effects_left = effects % (self.size + 3)
+        for who in (index, index + 1):
+            self.request(who, 0, [amount])
+        self.deliver_all()
+        self.parties[index].effects_left = None
+
+    @rule(seat=SEATS)
+    def crash(self, seat: int) -> None:
+        self.restart(seat % self.size)
+
+    @rule(seat=SEATS)
+    def lose_the_link(self, seat: int) -> None:
+        self.reconnect(1 + seat % (self.size - 1))
+
+    @rule(seat=SEATS)
+    def cut_a_link(self, seat: int) -> None:
+        """Until something reconnects it."""
+        self.wire.cut(1 + seat % (self.size - 1))
+
+    @rule()
+    def heal(self) -> None:
+        """All links are there again."""
+        cut = [member for member in range(1, self.size) if (0, member) not in self.wire.lines]
+        if cut:
+            self.wire.connect(*cut)
+
+    @rule(seat=SEATS)
+    def compact(self, seat: int) -> None:
         self.watch()
-        self.parties[index].compact()
+        if seat % self.size != self.liar:  # whose old records are of use to it
+            self.parties[seat % self.size].compact()
+            self.read[seat % self.size] = 0
 
-    @precondition(lambda self: not self.wedged)
-    @rule(index=st.integers(0, 1), chance=st.integers(0, 9))
-    def wedge(self, index: int, chance: int) -> None:
-        if chance == 0:
-            self.wedged = True
-            self.attempt(index, lambda: self.parties[index].step(WedgeRequested()))
+    @rule(seat=SEATS)
+    def inquire(self, seat: int) -> None:
+        self.attempt(seat % self.size, lambda: self.parties[seat % self.size].step(Inquired()))
 
-    @precondition(lambda self: not self.wedged)
-    @rule(index=st.integers(0, 1), chance=st.integers(0, 9))
-    def close(self, index: int, chance: int) -> None:
+    @precondition(lambda self: not self.ending)
+    @rule(seat=SEATS, chance=st.integers(0, 9), event=st.sampled_from([WedgeRequested(), CloseRequested()]))
+    def end(self, seat: int, chance: int, event: Any) -> None:
         if chance == 0:
-            self.attempt(index, lambda: self.parties[index].step(CloseRequested()))
+            self.ending = isinstance(event, WedgeRequested)
+            self.attempt(seat % self.size, lambda: self.parties[seat % self.size].step(event))
+
+    @rule(seat=SEATS, lost=st.booleans())
+    def look_at_layer_1(self, seat: int, lost: bool) -> None:
+        """What a member wants to bring there arrives, or is lost."""
+        party = self.parties[seat % self.size]
+        self.attempt(party.index, lambda: party.step(LedgerSeen(self.court.group)))
+        for payload in self.submissions(party):
+            if not lost:
+                self.court.bring(payload)
+
+    def submissions(self, party: Party) -> list[Payload]:
+        found = [effect.payload for effect in party.others if isinstance(effect, Submission)]
+        party.others.clear()
+        return list(found)
+
+    # ---------------------------------------------------------------------------------------------------- the liar
+
+    @precondition(lambda self: self.liar == 0)
+    @rule(amount=st.integers(1, 50), victim=SEATS, spare=SEATS, steal=st.booleans(), keep=st.booleans())
+    def propose_what_it_likes(self, amount: int, victim: int, spare: int, steal: bool, keep: bool) -> None:
+        """Other bodies at the version that it has the certificate for, to all but one or to all; others' payments."""
+        self.heal()
+        party, member = self.parties[0], 1 + victim % (self.size - 1)
+        payer, payee = (member, 0) if steal else (0, member)
+        number = party.group.state.body.applied[payer] + 1
+        forged = forge(party, party.group, (Command(payer, number, pay(payee, amount), bytes(16) if payer else b""),))
+        self.deliver_all()
+        for other in range(1, self.size):
+            if other != spare % (2 * self.size) and (0, other) in self.wire.lines:
+                self.wire.lines[0, other].append(encode(forged))
+                self.attempt(other, partial(self.wire.deliver, 0, other))
+        if keep:
+            with suppress(RemoteError):
+                state, batch = follow(party.group.place, party.group.state, forged)
+                signatures = (forged.signature, *(None for _ in party.group.others))
+                party.disk.records.append(encode(Signed(forged, b"")))
+                party.group = replace(party.group, pending=Pending(state, forged, batch, signatures))
+
+    @precondition(lambda self: self.liar is not None)
+    @rule(records=st.integers(0, 20), back=st.booleans())
+    def come_back_from_an_old_disk(self, records: int, back: bool) -> None:
+        """Data loss, feigned or not, also of what ended the group for it."""
+        party = self.parties[self.liar or 0]
+        kept = party.disk.records[: len(party.disk.records) - records if back else records]
+        party.disk.records, party.committed = list(kept), {}
+        self.told[party.index].clear()
+        self.restart(party.index)
+
+    @precondition(lambda self: self.liar is not None)
+    @rule(seat=SEATS, what=st.sampled_from(["again", "drop", "swap", "sign", "absent"]))
+    def tamper(self, seat: int, what: str) -> None:
+        """Withhold, repeat and change what it says, while there is a version in flight."""
+        self.heal()
+        self.request(0, 0, [1])
+        for sender, receiver in [line for line in self.wire.lines if line[1] == self.liar]:
+            while self.wire.deliver(sender, receiver):
+                pass
+        lines = [line for line in self.wire.lines if line[0] == self.liar and self.wire.lines[line]]
+        if not lines:
+            return
+        line = self.wire.lines[lines[seat % len(lines)]]
+        if what == "again":
+            line.append(line[0])
+        elif what == "drop":
+            line.popleft()
+        elif what == "swap":
+            line.rotate()
+        else:
+            line[0] = encode(falsified(decode_any(line[0]), what))
+
+    @precondition(lambda self: self.liar is not None)
+    @rule()
+    def forget_the_end(self) -> None:
+        """It signs on after a CLAIM or a FINAL."""
+        party = self.parties[self.liar or 0]
+        party.group = replace(party.group, claim=None, final=None, ledger=None, lost=False, closing=False)
+
+    @precondition(lambda self: self.liar is not None)
+    @rule(chance=st.integers(0, 4))
+    def wedge_with_what_it_has(self, chance: int) -> None:
+        """With the certificate of its disk as of now, which may be an old one."""
+        party = self.parties[self.liar or 0]
+        if chance == 0 and not party.group.closed:
+            claim = sign_claim(party.group.place.key, party.index, party.group.version, party.group.highest)
+            self.court.bring(Wedge(party.group.certificate, party.group.state.body, claim))
+
+    # ----------------------------------------------------------------------------------------------- the invariants
 
     def watch(self) -> None:
         """Note every signature that is on a disk, and everything that was said to be committed."""
-        for party in self.parties:
-            for data in party.disk.records:
+        for party in self.honest:
+            for data in party.disk.records[self.read[party.index] :]:
                 record: Any = decode(data, HostRecord)  # type: ignore[arg-type]
                 if isinstance(record, Signed):
                     self.note(party.index, record.propose.header)
+            self.read[party.index] = len(party.disk.records)
             for version, event in party.committed.items():
                 known = self.told[party.index].setdefault(version, event)
                 assert known == event, "what was committed has changed"
@@ -174,7 +331,7 @@ class TwoMembers(RuleBasedStateMachine):
     @invariant()
     def nothing_is_said_that_is_not_durable(self) -> None:
         for (sender, _), line in self.wire.lines.items():
-            for data in line:
+            for data in line if sender != self.liar else ():
                 message: Any = decode_any(data)
                 if isinstance(message, Propose):
                     assert (sender, message.header.version) in self.signed
@@ -183,58 +340,128 @@ class TwoMembers(RuleBasedStateMachine):
 
     @invariant()
     def nobody_loses_data(self) -> None:
-        assert not any(party.group.lost for party in self.parties)
+        assert not any(party.group.lost for party in self.honest)
 
     @invariant()
     def money_is_conserved(self) -> None:
-        for party in self.parties:
-            assert sum(party.group.state.body.balances) == 200
+        for party in self.honest:
+            assert sum(party.group.state.body.balances) == 100 * self.size
+
+    @invariant()
+    def nobody_pays_what_it_did_not_issue(self) -> None:
+        for party in self.honest:
+            assert party.group.state.body.balances[party.index] + self.spent[party.index] >= 100
 
     @invariant()
     def what_is_committed_is_never_lost(self) -> None:
-        for party in self.parties:
+        for party in self.honest:
             newest = max(self.told[party.index], default=0)
             assert party.group.version >= newest, f"member {party.index} forgot version {newest}"
 
     @invariant()
-    def both_commit_the_same(self) -> None:
-        for version in set(self.told[0]) & set(self.told[1]):
-            assert self.told[0][version] == self.told[1][version]
+    def what_is_committed_has_everybodys_signature(self) -> None:
+        for party in self.honest:
+            header = party.group.state.header
+            for member, signature in zip(self.terms.members, party.group.signatures, strict=header.version > 0):
+                assert verify_state(member, header, signature), f"version {header.version} is certified without one"
 
     @invariant()
-    def nothing_is_paid_twice(self) -> None:
-        for told in self.told:
-            seen = [command.payload for event in told.values() for command in event.batch.commands]
-            assert len(seen) == len(set(seen))
+    def all_commit_the_same(self) -> None:
+        found: dict[int, Any] = {}
+        for party in self.honest:
+            for version, event in self.told[party.index].items():
+                assert found.setdefault(version, event) == event
+
+    @invariant()
+    def nothing_is_paid_twice_or_unasked(self) -> None:
+        for party in self.honest:
+            batches = [event.batch.commands for event in self.told[party.index].values()]
+            paid = [(c.member, c.payload) for commands in batches for c in commands if c.member != self.liar]
+            assert len(paid) == len(set(paid)) and self.issued.issuperset(paid)
 
     @invariant()
     def honest_members_find_no_fault_with_each_other(self) -> None:
-        assert not self.wire.errors, self.wire.errors
+        for pair, error in zip(self.wire.blamed, self.wire.errors, strict=True):
+            assert self.liar in pair, (pair, error)
 
     def teardown(self) -> None:
-        """The network calms down: both go on from one version, unless the group has ended."""
+        """The network calms down: all go on from one version, unless the group has ended or a member lies."""
         for party in self.parties:
             party.effects_left = None
+        if self.last_act[2]:
+            self.calm_down()
+        for party in self.honest:
+            replayed, _ = core.restore(party._blank(), party.disk.records)
+            assert durable(replayed) == durable(party.group)
+        self.settle()
+
+    def calm_down(self) -> None:
         self.wire.cut()
         self.wire.connect()
         self.wire.run()
         self.watch()
         self.honest_members_find_no_fault_with_each_other()
-        a, b = self.parties
-        if a.group.claim is None and b.group.claim is None:
-            assert a.group.state == b.group.state and a.group.pending is None
-            assert b.group.outbox == () and a.group.queue == ()
-        if a.group.final is not None and b.group.claim is None:
-            assert b.group.final is not None and b.group.final.final == a.group.final.final
-        for party in self.parties:
-            replayed, _ = core.restore(party._blank(), party.disk.records)
-            live = party.group
-            assert (replayed.state, replayed.pending, replayed.claim, replayed.final) == (
-                live.state,
-                live.pending,
-                live.claim,
-                live.final,
-            )
+        if self.liar is None:
+            self.check_convergence()
+
+    def check_convergence(self) -> None:
+        groups = [party.group for party in self.parties]
+        if all(group.claim is None and group.ledger is None for group in groups):
+            for group in groups:
+                assert group.state == groups[0].state and group.signatures == groups[0].signatures
+                assert group.pending is None and group.outbox == () == group.queue and waiting(group) is None
+                assert group.final == groups[0].final
+
+    def settle(self) -> None:
+        """Who ends on layer 1 gets what it called committed, or newer, and keeps its bond."""
+        turns, first, _ = self.last_act
+        self.heal()
+        self.request(1, 0, [1])
+        for turn in range(turns):  # in the middle of a version, often
+            sender, receiver = list(self.wire.lines)[turn % len(self.wire.lines)]
+            self.attempt(receiver, partial(self.wire.deliver, sender, receiver))
+        first %= len(self.honest)
+        ranked = self.honest[first:] + self.honest[:first]
+        with suppress(Refused):  # it is closed
+            ranked[0].step(WedgeRequested())
+        for _ in range(4):
+            for party in ranked:
+                party.step(LedgerSeen(self.court.group))
+                for payload in self.submissions(party):
+                    self.court.bring(payload)
+        closed = self.court.end()
+        self.watch()
+        for party in self.honest:
+            party.step(LedgerSeen(closed))
+            bond = self.terms.members[party.index].bond
+            assert closed.version >= max(self.told[party.index], default=0) or closed.reason is Reason.FINAL
+            assert not closed.forfeited[party.index], f"member {party.index} is honest"
+            assert closed.payouts[party.index] + self.spent[party.index] >= 100 + bond
+            if closed.reason is Reason.FINAL:  # on its own newest state, for it signed nothing above
+                assert closed.payouts[party.index] >= party.group.state.body.balances[party.index] + bond
+        assert sum(closed.payouts) == self.terms.funding_units + self.terms.bond_units
+
+
+def durable(group: core.Group) -> tuple[Any, ...]:
+    """What a restart must bring back; others' signatures of what is pending are shown again."""
+    pending = None if group.pending is None else group.pending.propose
+    final = None if group.final is None else group.final.final
+    return group.state, group.signatures, pending, group.claim, final, group.lost
+
+
+def falsified(message: Any, what: str) -> Any:
+    """The same message with a wrong signature, or with other people in it."""
+    if what == "absent" and isinstance(message, Standing):
+        return structs.replace(message, absent=(1, 2), closing=True)
+    for field in ("signature", "parent_signatures", "signatures", "version"):
+        found = getattr(message, field, None)
+        if isinstance(found, bytes):
+            return structs.replace(message, **{field: bytes(64)})
+        if isinstance(found, tuple) and found:
+            return structs.replace(message, **{field: (bytes(64), *found[1:])})
+        if isinstance(found, int) and not isinstance(message, Accept):
+            return structs.replace(message, **{field: found + 1})
+    return message
 
 
 def decode_any(data: bytes) -> Any:
@@ -243,10 +470,61 @@ def decode_any(data: bytes) -> Any:
     return decode_message(data)
 
 
-TestTwoMembers = pytest.mark.slow(TwoMembers.TestCase)
-TestTwoMembers.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class ThreeMembers(Members):
+    size = 3
+
+
+class FiveMembers(Members):
+    size = 5
+
+
+class EightMembers(Members):
+    size = 8
+
+
+class OneOfTwoLies(Members):
+    has_liar = True
+
+
+class OneOfThreeLies(ThreeMembers):
+    has_liar = True
+
+
+class OneOfFiveLies(FiveMembers):
+    has_liar = True
+
+
+class OneOfEightLies(EightMembers):
+    has_liar = True
+
+
+RUNS: list[tuple[type[Members], int]] = [
+    (Members, 100),
+    (ThreeMembers, 60),
+    (FiveMembers, 25),
+    (EightMembers, 12),
+    (OneOfTwoLies, 80),
+    (OneOfThreeLies, 60),
+    (OneOfFiveLies, 25),
+    (OneOfEightLies, 12),
+]
+"""With how many examples each."""
+
+
+def run_model(model: type[Members], examples: int, **how: Any) -> None:
+    """Play a model; signatures are checked once."""
+    common = settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), **how
+    )
+    with shared_signature_checks():
+        run_state_machine_as_test(model, settings=common)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "examples"), RUNS, ids=[model.__name__ for model, _ in RUNS])
+def test_groups_of_any_size(model: type[Members], examples: int) -> None:
+    """No honest member signs two bodies at a version, loses what is committed, its money or its bond."""
+    run_model(model, examples)
 
 
 def test_a_users_own_machine_is_replicated_instead_of_payments() -> None:

@@ -13,10 +13,12 @@ from layer2.messages import (
     FinalAccept,
     FinalProposal,
     FinalReady,
+    Inquiry,
     Message,
     Offer,
     Propose,
     Resume,
+    Standing,
     Submit,
     decode_message,
 )
@@ -51,5 +53,7 @@ def _detail(message: Message) -> str:
             return f" of version {certificate.header.version}"
         case Error(code=code, message=text):
             return f" {code}: {text[:80]}"
-        case CloseRequest() | FinalAccept() | FinalReady() | Offer() | Answer() | Decline():
+        case Standing(absent=absent, version=version):
+            return f" absent {list(absent)}, version {version} in flight"
+        case CloseRequest() | FinalAccept() | FinalReady() | Inquiry() | Offer() | Answer() | Decline():
             return ""
