@@ -8,7 +8,7 @@ which the certificate itself mends; or a signature exists that its signer does n
 Members other than the primary have no session with each other: what one says would race what both say to the primary,
 and an old Resume would pass for lost data.
 
-Source: docs/design/groups.md, rule 5 and "Coming back from nothing" [F5]; decision 025.
+Source: docs/design/groups.md, rule 5 and "Coming back from nothing" [F5]; decision 028.
 """
 
 from __future__ import annotations

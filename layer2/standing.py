@@ -6,7 +6,7 @@ The primary knows who has signed. Another member knows only what it was shown, s
 signatures as proof of who did sign. Who did not is the primary's word: it may keep a signature back, and the one who
 waits cannot tell its silence from the member's. For people, therefore; a wedge needs no culprit (rule 8).
 
-Source: docs/design/groups.md, rules 2, 3 and 7; decision 025.
+Source: docs/design/groups.md, rules 2, 3 and 7; decision 028.
 """
 
 from __future__ import annotations

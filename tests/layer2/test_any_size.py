@@ -1,4 +1,4 @@
-"""What is the same for groups of all sizes, and what only larger ones need (rules 2 to 5, 7, 10; decision 026)."""
+"""What is the same for groups of all sizes, and what only larger ones need (rules 2 to 5, 7, 10; decision 028)."""
 
 from __future__ import annotations
 
