@@ -77,12 +77,14 @@ def _tell(verdict: Verdict, home: Path) -> None:
     for number, finding in enumerate(verdict.findings, 1):
         print(f"DAMAGE {number}: {finding.where}\n  what: {finding.what}\n  remedy: {finding.remedy}")
     count, records = len(verdict.findings), sum(verdict.records.values())
+    compared = f"{verdict.compared_blocks} stored blocks from {verdict.first_block} on compared with their headers, "
     checked = (
-        f"the replica in {home}: {verdict.stored_blocks} stored blocks with {verdict.transactions} "
-        f"transactions executed anew, {records} journal records, checkpoint of block {verdict.checkpoint_height or 0}, "
-        f"head {verdict.height}"
+        f"the replica in {home}: {compared if verdict.compared_blocks else ''}{verdict.stored_blocks} stored blocks "
+        f"with {verdict.transactions} transactions executed anew, {records} journal records, checkpoint of block "
+        f"{verdict.checkpoint_height or 0}, head {verdict.height}"
     )
-    print(f"{'SOUND' if verdict.sound else f'DAMAGED in {count} place' + 's' * (count > 1)}: {checked}")
+    begins = "" if verdict.first_block == 1 else f" as far as blocks are kept, from {verdict.first_block} on"
+    print(f"{f'SOUND{begins}' if verdict.sound else f'DAMAGED in {count} place' + 's' * (count > 1)}: {checked}")
 
 
 @contextmanager
@@ -223,13 +225,17 @@ def _export(
     def work() -> int:
         config = load_config(home)
         with _opened(output) as out:
-            return export(config, what, form, out, first=first, last=last)
+            return export(config, what, form, out, first=first, last=last, tell=_note)
 
     count = guarded(work, json=json)
     if json and output is not None:
         print_json({"lines": count, "file": str(output)})
     elif output is not None:
         print(f"{count} lines are in {output}")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 @contextmanager

@@ -59,9 +59,25 @@ ACCOUNT_COLUMNS = ("address", "balance", "height", "clock")
 
 
 def export(
-    config: ReplicaConfig, what: What, form: Format, out: TextIO, *, first: int = 1, last: int | None = None
+    config: ReplicaConfig,
+    what: What,
+    form: Format,
+    out: TextIO,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> int:
     """Write the lines of blocks `first` to `last`, or of all accounts; how many there were.
+
+    Args:
+        config: Of the replica.
+        what: Which lines.
+        form: How they are written.
+        out: Where.
+        first: Height of the first block.
+        last: Height of the last block; all without it.
+        tell: Told what is missing because it is not kept.
 
     Raises:
         LocalError: The database, or what accounts are reckoned from, cannot be read.
@@ -71,6 +87,8 @@ def export(
     store = Store.open(config.database_url, genesis.chain_id, create=False)
     try:
         last = store.height if last is None else min(last, store.height)
+        if what is not What.ACCOUNTS:
+            first = _first_kept(store, first, last, tell)
         match what:
             case What.BLOCKS:
                 return _write(_per_block(store, first, last, _block_rows), BLOCK_COLUMNS, form, out)
@@ -98,9 +116,20 @@ def _write(rows: Iterator[Row], columns: tuple[str, ...], form: Format, out: Tex
     return count
 
 
+def _first_kept(store: Store, first: int, last: int, tell: Callable[[str], object]) -> int:
+    """Where the lines begin."""
+    kept = store.oldest()
+    if first < kept and first <= last:
+        begin = f"the lines begin with block {kept}" if kept <= last else "no lines"
+        tell(f"blocks {first} to {min(kept - 1, last)} are not kept here: {begin}")
+    return max(first, kept)
+
+
 def _per_block(store: Store, first: int, last: int, rows: Callable[[CommittedBlock], Iterator[Row]]) -> Iterator[Row]:
     height = max(first, 1)
     while height <= last and (blocks := store.blocks(height, min(BULK, last - height + 1))):
+        if blocks[0].header.height != height:
+            raise LocalError(f"block {height} was deleted meanwhile (history.keep_blocks): export again")
         for block in blocks:
             yield from rows(block)
         height = blocks[-1].header.height + 1
@@ -141,6 +170,11 @@ def _state(config: ReplicaConfig, genesis: Genesis, store: Store) -> State:
     if pieces is not None:
         application.resume(*checkpoints.load(genesis, pieces, machine))
     while (floor := application.floor.header).height < height:
+        if floor.height + 1 < store.oldest():
+            raise LocalError(
+                f"block {store.oldest()} in the database follows on block {store.base.height}, and the newest state "
+                f"here is that of block {floor.height}: put the checkpoint back; see layer1 verify"
+            )
         for block in store.blocks(floor.height + 1, BULK):
             try:
                 parts = tuple(part_of(encoded) for encoded in block.batches)

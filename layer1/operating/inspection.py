@@ -16,6 +16,7 @@ from layer1.errors import LocalError, RemoteError
 from layer1.journal import examine, generation_of
 from layer1.release import DATA_FORMAT, RELEASE
 from layer1.replica.checkpoints import read_head
+from layer1.replica.installing import ready_path
 from layer1.replica.records import CheckpointRecord, decode_record
 from layer1.storage.checkpoint import read_checkpoint
 from layer1.storage.database import describe, file_of
@@ -35,7 +36,7 @@ def inspect_home(config: ReplicaConfig) -> Facts:
         "ledger": _told(lambda: _ledger(config)),
         "key": _told(lambda: _key(config)),
         "journal": _told(lambda: _journal(config.journal)),
-        "checkpoint": _told(lambda: _checkpoint(config.checkpoint)),
+        "checkpoint": _told(lambda: _checkpoint(config)),
         "database": _told(lambda: _database(config)),
         "disk": _told(lambda: _disk(config.data)),
     }
@@ -87,10 +88,11 @@ def _journal(directory: Path) -> Facts:
     return facts
 
 
-def _checkpoint(path: Path) -> Facts:
+def _checkpoint(config: ReplicaConfig) -> Facts:
+    path, ready = config.checkpoint, ready_path(config).exists()
     pieces = read_checkpoint(path)
     if pieces is None:
-        return {"path": str(path), "height": None}
+        return {"path": str(path), "height": None, "being_put_in_place": ready}
     header = read_head(pieces).header
     return {
         "path": str(path),
@@ -98,6 +100,7 @@ def _checkpoint(path: Path) -> Facts:
         "clock": header.clock,
         "block": header.id.hex(),
         "bytes": path.stat().st_size,
+        "being_put_in_place": ready,
     }
 
 
@@ -105,7 +108,7 @@ def _database(config: ReplicaConfig) -> Facts:
     facts: Facts = {"place": describe(config.database_url)}
     store = Store.open(config.database_url, create=False)
     try:
-        facts["height"] = store.height
+        facts |= {"height": store.height, "oldest_block": store.oldest()}
     finally:
         store.close()
     if (path := file_of(config.database_url)) is not None:

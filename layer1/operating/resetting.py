@@ -20,6 +20,7 @@ from layer1.dataformat import FORMAT_NAME, check_format
 from layer1.errors import LocalError, Refused
 from layer1.files import sync_directory
 from layer1.journal import held, set_aside
+from layer1.replica.installing import ready_path
 from layer1.storage.database import describe, file_of
 
 
@@ -55,7 +56,8 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
             f"of {len(genesis.replicas)} replicas none may fail, so none can come back without its journal: nobody "
             "could tell what it signed. Reset without --journal, or make a new ledger with `layer1 init`",
         )
-    files = [path for path in (*_database_files(config), config.checkpoint, _new(config.checkpoint)) if path.exists()]
+    states = (config.checkpoint, _new(config.checkpoint), ready_path(config))
+    files = [path for path in (*_database_files(config), *states) if path.exists()]
     kept = [f"key {config.key}", f"genesis {config.genesis}", f"configuration in {config.home}"]
     if file_of(config.database_url) is None:
         kept.append(f"database {describe(config.database_url)}: empty it yourself if you mean to")

@@ -7,6 +7,9 @@ blocks that only the journal holds yet.
 Safety: nothing is changed, and nothing is believed that a quorum did not sign or that does not follow from what it
 signed. The journal is held meanwhile, so no replica runs on it.
 
+Where the database begins above a later block than genesis, what came before cannot be checked, and the verdict says
+so: the checkpoint is then believed as far as a quorum signed it, and blocks below it are compared with their headers.
+
 One damage hides as little as possible: where the blocks in the database end, the journal is executed from the
 checkpoint on, if that is sound.
 
@@ -34,10 +37,12 @@ from layer1.errors import LocalError, Refused, RemoteError
 from layer1.header import BlockId
 from layer1.journal import Damaged, Examined, examine
 from layer1.ledger.genesis import Genesis
+from layer1.operating.keeping import Link
 from layer1.proof import Trust, check_path, trusted_config
 from layer1.replica import checkpoints
 from layer1.replica.application import Application, Floor
 from layer1.replica.evidence import EvidenceBook
+from layer1.replica.installing import ready_path
 from layer1.replica.records import (
     BlockRecord,
     ConsensusRecord,
@@ -62,6 +67,11 @@ WAIT = "verify again when the database's server answers"
 REFILL = "move the database away and start with --rebuild: it is filled anew, from the journal and the peers"
 REBUILD = "delete the checkpoint and start with --rebuild: all blocks are executed anew, and no vote is forgotten"
 
+RESTORE = (
+    "put the checkpoint and the database back that belong together; or move the database away and start with "
+    "--rebuild: then the replica takes its state from its peers; or give it a snapshot with `layer1 snapshot load`"
+)
+
 Progress = Callable[[str, int, int], None]
 """Told what is being checked, how much of it is done, and how much there is (0: not known)."""
 
@@ -84,8 +94,12 @@ class Verdict:
     """Of this replica, in hex; empty if it cannot be read."""
     height: int = 0
     """Of the last final block that was reached."""
+    first_block: int = 1
+    """Height of the first that is kept; nothing is known of those before."""
     stored_blocks: int = 0
     """In the database, checked and executed."""
+    compared_blocks: int = 0
+    """In the database below the checkpoint, certified and compared with their headers, and not executed."""
     transactions: int = 0
     """Executed in them."""
     checkpoint_height: int | None = None
@@ -105,10 +119,16 @@ def verify_home(config: ReplicaConfig, progress: Progress = lambda *_: None) -> 
     """Check everything that a replica keeps.
 
     Raises:
-        LocalError: It runs, a newer release wrote it, or there is no genesis to check against.
+        LocalError: It runs, a newer release wrote it, there is no genesis to check against, or a snapshot is half in
+            place.
     """
     genesis = read_genesis(config.genesis)
     check_format(config.data)
+    if (ready := ready_path(config)).exists():
+        raise LocalError(
+            f"the snapshot {ready} was being put in place when the replica ended, and the next start completes that: "
+            "start the replica, stop it, and verify then"
+        )
     return _Verification(config, genesis, progress).run()
 
 
@@ -238,12 +258,32 @@ class _Verification:
             self._find("the database", str(error), WAIT if isinstance(error.__cause__, Outage) else REFILL)
             return
         try:
-            self._check_blocks(store)
+            if store.oldest() == 1 or self._begin_later(store):
+                self._check_blocks(store)
         finally:
             store.close()
 
+    def _begin_later(self, store: Store) -> bool:
+        """Go on from the checkpoint, where the database lacks the blocks that lead there; False if that cannot be."""
+        checkpoint, first = self._checkpoint, store.oldest()
+        self.verdict.first_block = first
+        height = 0 if checkpoint is None else checkpoint.header.height
+        if checkpoint is None or not first - 1 <= height <= store.height:
+            self._whole = False
+            of = "there is no checkpoint" if checkpoint is None else f"the checkpoint is of block {height}"
+            what = f"it holds blocks {first} to {store.height}, and {of}: nothing of them was checked"
+            self._find("the database", what, RESTORE)
+            return False
+        self._application.resume(self._trust, checkpoint)
+        said = f"blocks 1 to {first - 1} are not kept: neither they were checked, nor that block {height} follows"
+        if first <= height:
+            said += f". Blocks {first} to {height} have their certificates and what these cover, and were not executed"
+        self.verdict.notes.append(f"{said}. The state of block {height} is the one that a quorum signed")
+        return True
+
     def _check_blocks(self, store: Store) -> None:
         checker, height = self._application.trust.checker(0), 0
+        begun, link = self._application.floor, Link(store.base.height, store.base.id)
         try:
             self._progress("database file", 0, 0)
             if faults := store.faults():
@@ -254,10 +294,16 @@ class _Verification:
                     height = block.header.height
                     if checker.epoch != block.header.epoch:
                         checker = self._application.trust.checker(block.header.epoch)
-                    done.append(self._check_block(block, checker))
+                    if height <= begun.header.height:
+                        self._compare_block(block, link, checker, begun)
+                        done.append(block)
+                    else:
+                        link.reaches(begun.header.height)
+                        done.append(self._check_block(block, checker))
                     self._progress("blocks in the database", height, store.height)
                     checker.forget_below(block.header.view)
                 self._check_rows(store, done)
+            link.reaches(begun.header.height)
         except (DatabaseFault, Outage) as error:
             self._whole = False
             remedy = WAIT if isinstance(error, Outage) else REFILL
@@ -281,10 +327,7 @@ class _Verification:
             raise RemoteError(f"it comes after block {floor.header.height}: blocks are missing")
         check_path(header, block.path, block.finalization)
         checker.certificate(block.finalization)
-        if self._final.get(header.height, header.id) != header.id:
-            raise RemoteError(
-                f"it is {header.id.hex()}, but the journal says {self._final[header.height].hex()} is final"
-            )
+        self._compare_journal(block)
         self._application.validate(header, floor.header, tuple(part_of(encoded) for encoded in block.batches))
         (committed,) = self._application.commit([header, *block.path], block.finalization)
         self.verdict.stored_blocks += 1
@@ -293,12 +336,31 @@ class _Verification:
             self._compare_checkpoint(self._checkpoint)
         return replace(committed, finalization=block.finalization, path=block.path)
 
+    def _compare_block(self, block: CommittedBlock, link: Link, checker: Checker, checkpoint: Floor) -> None:
+        """Compare a block with its header, where the state before it is not at hand.
+
+        Raises:
+            RemoteError: See `Link.follow`; or the checkpoint or the journal knows another one.
+        """
+        link.follow(block, checker)
+        self._compare_journal(block)
+        if block.header.height == checkpoint.header.height and block.header.id != checkpoint.id:
+            raise RemoteError(f"it is {block.header.id.hex()}, the checkpoint is of {checkpoint.id.hex()}")
+        self.verdict.compared_blocks += 1
+
+    def _compare_journal(self, block: CommittedBlock) -> None:
+        header = block.header
+        if self._final.get(header.height, header.id) != header.id:
+            raise RemoteError(
+                f"it is {header.id.hex()}, but the journal says {self._final[header.height].hex()} is final"
+            )
+
     def _check_rows(self, store: Store, blocks: Sequence[CommittedBlock]) -> None:
         """What is queried says the same as the blocks."""
         tables = store.differences(blocks)
         if tables:
             span = f"blocks {blocks[0].header.height} to {blocks[-1].header.height}"
-            what = f"{span} were executed anew, and give other rows in {', '.join(tables)}"
+            what = f"{span}, as they are or as they execute, give other rows in {', '.join(tables)}"
             self._find(f"the database, {span}", what, REFILL)
 
     def _compare_checkpoint(self, checkpoint: Floor) -> None:
@@ -415,7 +477,7 @@ def _final_blocks(journal: Examined) -> dict[int, BlockId]:
 
 
 def _bulks(store: Store) -> Iterator[Sequence[CommittedBlock]]:
-    first = 1
+    first = store.oldest()
     while blocks := store.blocks(first, BULK):
         yield blocks
         first = blocks[-1].header.height + 1

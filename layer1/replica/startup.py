@@ -64,6 +64,8 @@ async def come_back(core: ReplicaCore, journal: Journal, store: Store, checkpoin
         LocalError: What is there does not fit together.
     """
     started = time.monotonic()
+    if checkpoint is None and store.oldest() > 1:
+        _check_peers(core, store)
     pieces = None if checkpoint is None else read_checkpoint(checkpoint)
     stored = _stored(store) if checkpoint is None else None
     gc.disable()  # nothing of what comes now is garbage, and the collector would look at all of it again and again
@@ -91,9 +93,28 @@ async def _append(core: ReplicaCore, store: Store, blocks: Sequence[CommittedBlo
     await asyncio.to_thread(store.append, blocks)
 
 
+def _check_peers(core: ReplicaCore, store: Store) -> None:
+    """Where the first blocks are gone, the others must have what a state is made from.
+
+    Raises:
+        LocalError: There are no others.
+    """
+    if len(core.genesis.replicas) == 1:
+        raise LocalError(
+            f"the database begins with block {store.oldest()}: what is before it cannot be executed anew, and no other "
+            "replica has it. Put the checkpoint back, or give this replica a snapshot with `layer1 snapshot load`"
+        )
+    _log.warning(
+        "the database begins with block %d, so no block of it can be executed anew: the state comes from the peers",
+        store.oldest(),
+    )
+
+
 def _stored(store: Store) -> Iterator[CommittedBlock]:
-    """All blocks in storage, from the first on."""
-    first = 1
+    """All blocks in storage, from the first on; none where the first are gone."""
+    first = store.oldest()
+    if first > 1:
+        return
     while blocks := store.blocks(first, REPLAY_BULK):
         yield from blocks
         first += len(blocks)

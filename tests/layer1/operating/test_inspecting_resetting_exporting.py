@@ -159,7 +159,7 @@ def test_a_database_elsewhere_is_left_alone(home: ReplicaConfig, tmp_path: Path)
 
 def exported(home: ReplicaConfig, what: What, **bounds: int) -> list[dict[str, Any]]:
     out = io.StringIO()
-    count = export(home, what, Format.JSONL, out, **bounds)
+    count = export(home, what, Format.JSONL, out, first=bounds.get("first", 1), last=bounds.get("last"))
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert count == len(lines)
     return lines
