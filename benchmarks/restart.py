@@ -33,6 +33,7 @@ from layer1.journal import Journal
 from layer1.ledger.genesis import Allocation
 from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
 from layer1.replica import events
+from layer1.replica.checkpoints import Counted
 from layer1.replica.core import ReplicaCore
 from layer1.storage.checkpoint import CheckpointFile
 from layer1.storage.store import Store
@@ -153,10 +154,11 @@ class _History:
         self._blocks = []
         self._store.make_durable(effect.height)
         file = CheckpointFile(self.config.checkpoint)
-        for piece in effect.pieces:
+        pieces = Counted(effect.pieces)
+        for piece in pieces:
             file.add(piece)
         file.publish()
-        self._step(events.Checkpointed(effect.height))
+        self._step(events.Checkpointed(effect.height, pieces.pieces, pieces.size_bytes))
 
 
 def _restart_ms(home: Path, history: _History) -> float:

@@ -45,7 +45,7 @@ from layer1.console import (
 from layer1.crypto import parse_address
 from layer1.descriptors import raise_limit
 from layer1.devnet import Devnet, Plan, home_of, initialize
-from layer1.errors import Refused, WedgeError
+from layer1.errors import Refused, StartAgain, WedgeError
 from layer1.ledger.genesis import Allocation, Currency, Parameters
 
 if TYPE_CHECKING:
@@ -198,23 +198,32 @@ async def _start(config: ReplicaConfig, under_devnet: bool, json: bool, *, rebui
     from layer1.replica.driver import Replica  # noqa: PLC0415 - the other verbs start faster without it
 
     raise_limit()
-    replica = Replica(config, rebuild=rebuild, rejoin=rejoin)
     stopping = _stop_signals()
-    if replica.config.http.certificate is not None or not sys.stdin.isatty():  # of a terminal it says: stop
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload)
     if under_devnet:
         _stop_at_end_of_input(stopping)
+    replica = Replica(config, rebuild=rebuild, rejoin=rejoin)
+    while await _run(replica, stopping, json):
+        replica = Replica(config)
+
+
+async def _run(replica: Replica, stopping: asyncio.Event, json: bool) -> bool:
+    """Until it is stopped; True if it stopped by itself, to start again from what is on the disk now."""
+    if replica.config.http.certificate is not None or not sys.stdin.isatty():  # of a terminal it says: stop
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload)
     working = asyncio.create_task(_work(replica, json))
     waits = [working, asyncio.create_task(stopping.wait())]
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+    except StartAgain:
+        return not stopping.is_set()
     finally:
         for task in waits:
             task.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
         await replica.stop()
+    return False
 
 
 async def _work(replica: Replica, json: bool) -> None:

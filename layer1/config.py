@@ -173,6 +173,11 @@ class ReplicaConfig:
         """The last checkpoint's file."""
         return self.data / "checkpoint"
 
+    @property
+    def snapshot(self) -> Path:
+        """A peer's checkpoint on its way here."""
+        return self.data / "snapshot"
+
     def peer(self, key: PublicKey) -> Peer | None:
         """The peer with this key."""
         return next((peer for peer in self.peers if peer.key == key), None)

@@ -33,6 +33,10 @@ class LocalError(WedgeError):
     """We broke a rule, or our disk did: the process stops rather than guess."""
 
 
+class StartAgain(WedgeError):
+    """Nothing is wrong: what is on the disk now must be started from. Who runs the process does."""
+
+
 class NotYet(WedgeError):
     """The event may be fine later; the driver retries it with a limit."""
 

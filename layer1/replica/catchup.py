@@ -158,7 +158,7 @@ class CatchUpState:
             self._peers.remove(peer)
             self._peers.appendleft(peer)
 
-    def request(self, floor: Header, now_ms: int) -> tuple[int, BlocksRequest] | None:
+    def request(self, floor: Header, now_ms: int, *, snapshot: bool = False) -> tuple[int, BlocksRequest] | None:
         """What to ask whom now; nothing while an answer is awaited or worked through, or when nothing is missing."""
         if self._retry_ms is None or self._segments:
             return None
@@ -171,7 +171,7 @@ class CatchUpState:
         peer, self._retry_ms = self._peers[0], now_ms + RETRY_MS
         self._asked[peer] += 1
         self._peers.rotate(-1)
-        return peer, BlocksRequest(floor.height + 1)
+        return peer, BlocksRequest(floor.height + 1, snapshot)
 
     def wake_ms(self) -> int | None:
         """Monotonic time of the next question."""
@@ -185,17 +185,32 @@ class CatchUpState:
         Raises:
             RemoteError: Nobody asked it, or the blocks do not follow each other and the floor. Another peer is asked.
         """
-        if not self._asked[sender]:
-            raise RemoteError(f"blocks from replica {sender}, which was not asked")
-        self._asked[sender] -= 1
-        if self._segments or self._retry_ms is None:
+        if not self.answered(sender, now_ms):
             return
-        self._retry_ms, self._empty = now_ms, self._empty + 1
         fresh = [block for block in message.blocks if block.header.height > floor.height]
         if fresh:
             self._segments.extend(_segments(fresh, floor, sender))
             self._prefer(sender)
             self._empty = 0
+
+    def answered(self, sender: int, now_ms: int) -> bool:
+        """A peer answered, with blocks or with a snapshot; whether that is still of use. The next is asked.
+
+        Raises:
+            RemoteError: Nobody asked it.
+        """
+        if not self._asked[sender]:
+            raise RemoteError(f"an answer from replica {sender}, which was not asked for blocks")
+        self._asked[sender] -= 1
+        if self._segments or self._retry_ms is None:
+            return False
+        self._retry_ms, self._empty = now_ms, self._empty + 1
+        return True
+
+    @property
+    def linked(self) -> int:
+        """How many peers can be asked."""
+        return len(self._linked)
 
     def next_block(self, floor: Header) -> tuple[FinalBlock, Segment | None] | None:
         """The next block to execute, its segment checked, and the segment if this is the last block of it.

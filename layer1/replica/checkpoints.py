@@ -39,15 +39,21 @@ FORMAT_VERSION = 3
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPolicy:
-    """When the next checkpoint is due: after so many blocks, or so much journal, whichever comes first."""
+    """When the next checkpoint is due: after so many blocks, or so much journal, whichever comes first.
+
+    And when a peer is offered the last one instead of blocks.
+    """
 
     blocks: int = 5_000
     """After so many blocks: small ones replay in about half a millisecond each."""
     journal_bytes: int = 32 * 2**20
     """Or after so many bytes of journal: large blocks replay at about 10 MiB per second."""
+    offer_blocks: int = 10_000
+    """A peer that lacks so many blocks below a checkpoint is offered it as a snapshot: executing them takes 5 s or
+    more."""
 
     def __post_init__(self) -> None:
-        for name in ("blocks", "journal_bytes"):
+        for name in ("blocks", "journal_bytes", "offer_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"checkpoints.{name} is {getattr(self, name)}; write 1 or more")
 
@@ -68,10 +74,14 @@ class Head(Struct):
 
 def pieces(trust: Trust, floor: Floor) -> Iterator[bytes]:
     """A checkpoint of a final block as it is now, each piece encoded when it is asked for."""
+    return chain((encode(head_of(trust, floor)),), floor.state.image().pieces())
+
+
+def head_of(trust: Trust, floor: Floor) -> Head:
+    """The first piece of a checkpoint of this final block."""
     assert floor.finalization is not None, "genesis needs no checkpoint"
     chain_id, handovers = trust.genesis.chain_id, tuple(trust.handovers)
-    head = Head(FORMAT_VERSION, chain_id, handovers, floor.header, floor.path, floor.finalization)
-    return chain((encode(head),), floor.state.image().pieces())
+    return Head(FORMAT_VERSION, chain_id, handovers, floor.header, floor.path, floor.finalization)
 
 
 def read_head(found: Iterator[bytes]) -> Head:
@@ -91,7 +101,7 @@ def load(genesis: Genesis, found: Iterator[bytes], machine: StateMachine | None 
     """
     try:
         head = read_head(found)
-        trust = _check_head(head, genesis)
+        trust = check_head(head, genesis)
         records, header = collect(found), head.header
     except RemoteError as error:
         raise LocalError(f"the checkpoint cannot be used: {error}") from error
@@ -104,7 +114,21 @@ def load(genesis: Genesis, found: Iterator[bytes], machine: StateMachine | None 
     return trust, Floor(header.id, header, head.finalization, state, head.path)
 
 
-def _check_head(head: Head, genesis: Genesis) -> Trust:
+def fault_of(genesis: Genesis, found: Iterator[bytes], machine: StateMachine | None = None) -> str | None:
+    """What is wrong with somebody's checkpoint; None if one may go on from it."""
+    try:
+        load(genesis, found, machine)
+    except LocalError as error:
+        return str(error)
+    return None
+
+
+def check_head(head: Head, genesis: Genesis) -> Trust:
+    """See that a first piece is of this ledger, and its block certified; the replica sets until then.
+
+    Raises:
+        RemoteError: It is not.
+    """
     if head.format_version != FORMAT_VERSION:
         raise RemoteError(f"it has format {head.format_version}, this version reads {FORMAT_VERSION}")
     if head.chain_id != genesis.chain_id:
@@ -114,14 +138,50 @@ def _check_head(head: Head, genesis: Genesis) -> Trust:
     return trust
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A checkpoint that is durable, as peers are offered it."""
+
+    head: Head
+    pieces: int
+    """Behind the head."""
+    size_bytes: int
+    """Of these."""
+
+    @property
+    def height(self) -> int:
+        """Of its block."""
+        return self.head.header.height
+
+
+class Counted:
+    """Pieces on their way, counted but for the head."""
+
+    def __init__(self, found: Iterator[bytes]) -> None:
+        self.pieces, self.size_bytes = -1, 0
+        self._found = found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = next(self._found)
+        self.pieces += 1
+        if self.pieces:
+            self.size_bytes += len(piece)
+        return piece
+
+
 class Checkpoints:
-    """When the next one is due, and what the journal will be reduced to."""
+    """When the next one is due, what the journal will be reduced to, and which one is there."""
 
     def __init__(self, policy: CheckpointPolicy) -> None:
         self._policy = policy
         self._height = 0
         self._journal_bytes = 0
-        self._pending: int | None = None
+        self._pending: Head | None = None
+        self.published: Published | None = None
+        """The newest; None if there is none, or it was passed over."""
         self._kept: list[bytes] = []
         """Base and tail of the pending checkpoint."""
 
@@ -140,6 +200,11 @@ class Checkpoints:
         if self._pending is not None:
             self._kept.append(record)
 
+    def offered_from(self, first: int) -> Published | None:
+        """The newest, if who lacks the blocks from this height on is far behind it."""
+        far = self.published is not None and self.published.height - first >= self._policy.offer_blocks
+        return self.published if far else None
+
     def is_due(self, height: int) -> bool:
         """Whether to take one of this height now."""
         if self._pending is not None or height <= self._height:
@@ -147,15 +212,16 @@ class Checkpoints:
         long = self._journal_bytes >= self._policy.journal_bytes
         return long or height >= self._height + self._policy.blocks
 
-    def begin(self, height: int, base: Sequence[bytes]) -> None:
-        """One of this height is being taken; the journal will begin with `base`."""
-        self._pending, self._kept = height, list(base)
+    def begin(self, head: Head, base: Sequence[bytes]) -> None:
+        """One with this head is being taken; the journal will begin with `base`."""
+        self._pending, self._kept = head, list(base)
 
-    def finish(self, height: int) -> list[bytes] | None:
+    def finish(self, height: int, pieces: int, size_bytes: int) -> list[bytes] | None:
         """It is durable: what the journal is to hold from now on; None if it is not the one that was asked for."""
-        if height != self._pending:
+        head = self._pending
+        if head is None or height != head.header.height:
             return None
         records, self._kept = self._kept, []
-        self._height, self._pending = height, None
+        self._height, self._pending, self.published = height, None, Published(head, pieces, size_bytes)
         self._journal_bytes = sum(map(len, records))
         return records

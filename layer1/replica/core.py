@@ -40,7 +40,7 @@ from layer1.replica.announcing import MAX_ANNOUNCED, Announcements
 from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Held
 from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
-from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints
+from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints, Counted, Published
 from layer1.replica.events import Effect, Event
 from layer1.replica.evidence import EvidenceBook
 from layer1.replica.fetching import Fetches
@@ -51,9 +51,12 @@ from layer1.replica.messages import (
     BatchData,
     Blocks,
     BlocksRequest,
+    Chunk,
+    ChunkRequest,
     ConsensusMessage,
     FetchBatch,
     LinkMessage,
+    SnapshotOffer,
     Standing,
 )
 from layer1.replica.numbers import FIRST_LOCAL, number_in
@@ -72,6 +75,7 @@ from layer1.replica.rejoin import REJOINING, standing
 from layer1.replica.restart import Replay
 from layer1.replica.serving import Allowances, Loads
 from layer1.replica.shares import PoolLimits
+from layer1.replica.snapshots import FromSnapshot, Snapshots, chunk, offer_of
 from layer1.replica.work import WorkWatch
 from layer1.statemachine import StateMachine
 
@@ -123,6 +127,7 @@ class ReplicaCore:
         policy: CheckpointPolicy | None = None,
         *,
         machine: StateMachine | None = None,
+        from_snapshot: FromSnapshot = FromSnapshot.NEW,
     ) -> None:
         self.genesis = genesis
         self.index = index
@@ -132,10 +137,12 @@ class ReplicaCore:
         self.pool = Mempool(limits or PoolLimits(), genesis.parameters)
         self.batches = BatchStore(genesis.parameters)
         self.catchup = CatchUpState(self.application.trust, index)
+        self.snapshots = Snapshots(genesis)
         self.generations = Generations(self.config.liars)
         self.evidence = EvidenceBook()
         self._key = key
         self._machine = machine
+        self._from_snapshot = from_snapshot
         self._consensus: Consensus | None = None
         self._fence: FenceRecord | None = None
         self._first_epoch = 0
@@ -185,7 +192,11 @@ class ReplicaCore:
             LocalError: What is there does not fit together, or executing it gives other roots than it holds.
         """
         if checkpoint is not None:
-            self.application.resume(*checkpoints.load(self.genesis, checkpoint, self._machine))
+            found = Counted(checkpoint)
+            trust, floor = checkpoints.load(self.genesis, found, self._machine)
+            self.application.resume(trust, floor)
+            head = checkpoints.head_of(trust, floor)
+            self._checkpoints.published = Published(head, found.pieces, found.size_bytes)
         replay = Replay(self.application, self.evidence)
         self._checkpoints.restored(self.application.floor.header.height, 0)
         if stored is not None:
@@ -213,8 +224,9 @@ class ReplicaCore:
         floor = self.application.floor
         height = floor.header.height
         if self._checkpoints.is_due(height) and self.consensus.last_final == floor.header:
-            self._checkpoints.begin(height, [encode(record) for record in self._base()])
-            self._effects.append(events.TakeCheckpoint(height, checkpoints.pieces(self.application.trust, floor)))
+            trust = self.application.trust
+            self._checkpoints.begin(checkpoints.head_of(trust, floor), [encode(record) for record in self._base()])
+            self._effects.append(events.TakeCheckpoint(height, checkpoints.pieces(trust, floor)))
 
     def _base(self) -> list[Record]:
         """All that a restart from the last final block needs from the journal."""
@@ -231,8 +243,8 @@ class ReplicaCore:
             *(ConsensusRecord(record) for record in (*self.consensus.checkpoint(), *self._ahead)),
         ]
 
-    def _on_checkpointed(self, height: int) -> None:
-        records = self._checkpoints.finish(height)
+    def _on_checkpointed(self, event: events.Checkpointed) -> None:
+        records = self._checkpoints.finish(event.height, event.pieces, event.size_bytes)
         if records is not None:
             self._effects.append(events.Shorten(records))
 
@@ -279,7 +291,9 @@ class ReplicaCore:
             case events.Proceed():
                 self._catch_up_one_block(now)
             case events.Checkpointed():
-                self._on_checkpointed(event.height)
+                self._on_checkpointed(event)
+            case events.ChunkLoaded() | events.SnapshotChecked():
+                self._on_snapshot_event(event, now)
             case events.Tick():
                 self._wake_ms = None
                 self._step_consensus(consensus_events.TimerFired(), now)
@@ -293,16 +307,24 @@ class ReplicaCore:
         self._pack(now)
         for peer, digest in self._fetches.due(now.monotonic_ms):
             self._send(peer, FetchBatch(digest))
-        if self._fetches.is_hard() and not self.catchup.active:
-            views = [effect.proposal.header.view for effect in self._validations.values()]
-            self.catchup.aim(max(views, default=0), self.index, now.monotonic_ms)
-        request = self.catchup.request(self.application.floor.header, now.monotonic_ms)
-        if request is not None:
-            self._send(*request)
+        self._catch_up(now)
         self._tell_work(now)
         self._announce(now)
         self._consider_checkpoint()
         self._ask_wake(now)
+
+    def _catch_up(self, now: Now) -> None:
+        """Ask for what is missing: blocks, or the next part of a snapshot."""
+        if self._fetches.is_hard() and not self.catchup.active:
+            views = [effect.proposal.header.view for effect in self._validations.values()]
+            self.catchup.aim(max(views, default=0), self.index, now.monotonic_ms)
+        floor = self.application.floor.header
+        if (question := self.snapshots.request(floor.height, now.monotonic_ms)) is not None:
+            self._send(*question)
+        if not self.snapshots.active:
+            request = self.catchup.request(floor, now.monotonic_ms, snapshot=self._wants_snapshot)
+            if request is not None:
+                self._send(*request)
 
     # -------------------------------------------------------------------------------------------------------- intake
 
@@ -409,14 +431,28 @@ class ReplicaCore:
                         self._send(peer, FetchBatch(digest))
             case FetchBatch():
                 self._on_fetch(peer, message.digest, now)
+            case Standing():
+                self.generations.hear(peer, message)
+            case _:
+                self._on_catch_up_message(peer, message, now)
+
+    def _on_catch_up_message(
+        self, peer: int, message: BlocksRequest | Blocks | SnapshotOffer | ChunkRequest | Chunk, now: Now
+    ) -> None:
+        match message:
             case BlocksRequest():
-                self._on_blocks_request(peer, message.first, now)
+                self._on_blocks_request(peer, message, now)
             case Blocks():
                 self.catchup.receive(peer, message, self.application.floor.header, now.monotonic_ms)
                 if self.catchup.busy:
                     self._effects.append(events.Again())
-            case Standing():
-                self.generations.hear(peer, message)
+            case SnapshotOffer():
+                self._on_offer(peer, message, now)
+            case ChunkRequest():
+                if self._may_ask(peer, now):
+                    self._effects.append(events.LoadChunk(peer, message.height, message.first))
+            case Chunk():
+                self._on_chunk(peer, message, now)
             case _:
                 assert_never(message)
 
@@ -481,11 +517,15 @@ class ReplicaCore:
         if encoded is not None:
             self._serve(peer, BatchData(encoded), now)
 
-    def _on_blocks_request(self, peer: int, first: int, now: Now) -> None:
+    def _on_blocks_request(self, peer: int, message: BlocksRequest, now: Now) -> None:
         if not self._may_ask(peer, now):
             return
+        first = message.first
+        published = self._checkpoints.offered_from(first) if message.snapshot else None
         recent = self._recent.from_height(first)
-        if recent is not None:
+        if published is not None:
+            self._serve(peer, offer_of(published), now)
+        elif recent is not None:
             self._serve(peer, answer(recent, first), now)
         elif self._loads.ask(peer, first):
             self._effects.append(events.LoadBlocks(peer, first))
@@ -493,9 +533,60 @@ class ReplicaCore:
     def _on_loaded(self, event: events.Loaded, now: Now) -> None:
         wanted = self._loads.loaded(event.peer, event.first)
         if wanted == event.first:
-            self._serve(event.peer, answer(event.blocks, event.first), now)
+            self._serve(event.peer, self._answer_loaded(event), now)
         elif wanted is not None:
             self._effects.append(events.LoadBlocks(event.peer, wanted))
+
+    def _answer_loaded(self, event: events.Loaded) -> LinkMessage:
+        """The blocks; or, if they are pruned, what one starts from without them."""
+        blocks, published = event.blocks, self._checkpoints.published
+        pruned = not blocks or blocks[0].header.height > event.first
+        if pruned and published is not None and published.height >= event.first:
+            return offer_of(published)
+        return answer((), event.first) if pruned else answer(blocks, event.first)
+
+    # ----------------------------------------------------------------------------------------------------- snapshots
+
+    @property
+    def _wants_snapshot(self) -> bool:
+        """Whether to start from one even if peers have all blocks."""
+        is_new = self.application.floor.header.height == 0
+        return self._from_snapshot is FromSnapshot.FAR or (self._from_snapshot is FromSnapshot.NEW and is_new)
+
+    def _on_offer(self, peer: int, offer: SnapshotOffer, now: Now) -> None:
+        height = self.application.floor.header.height
+        if not self.catchup.answered(peer, now.monotonic_ms):
+            return
+        self.snapshots.hear(peer, offer, height)
+        needed = 1 if self._wants_snapshot else self.catchup.linked
+        self.snapshots.choose(height, needed, self.config.liars, now.monotonic_ms)
+
+    def _on_chunk(self, peer: int, message: Chunk, now: Now) -> None:
+        pieces = self.snapshots.receive(peer, message, now.monotonic_ms)
+        download = self.snapshots.download
+        if pieces and download is not None:
+            self._effects.append(events.SaveSnapshot(pieces, begins=message.first == 0))
+            if download.complete:
+                self._effects.append(events.CheckSnapshot(download.height))
+
+    def _on_snapshot_event(self, event: events.ChunkLoaded | events.SnapshotChecked, now: Now) -> None:
+        match event:
+            case events.ChunkLoaded():
+                self._serve(event.peer, chunk(event.height, event.first, event.pieces), now)
+            case events.SnapshotChecked():
+                self._on_snapshot_checked(event)
+            case _:
+                assert_never(event)
+
+    def _on_snapshot_checked(self, event: events.SnapshotChecked) -> None:
+        download = self.snapshots.download
+        if download is None or not download.complete or download.height != event.height:
+            return
+        if event.fault is not None:
+            peer = self.snapshots.refuse()
+            self._effects.append(events.Misbehaved(peer, f"its snapshot of height {event.height}: {event.fault}"))
+        else:
+            self._effects.append(events.InstallSnapshot(event.height))
 
     # ----------------------------------------------------------------------------------------------------- consensus
 
@@ -788,7 +879,7 @@ class ReplicaCore:
             self._consensus_wake_ms,
             self.pool.pack_at_ms(),
             self._fetches.wake_ms(),
-            self.catchup.wake_ms(),
+            self.snapshots.wake_ms() if self.snapshots.active else self.catchup.wake_ms(),
             self._work.wake_ms(now),
             self._announcements.at_ms(self._work.oldest_ms),
         )

@@ -18,7 +18,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
@@ -34,7 +34,7 @@ from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash, PublicKey
 from layer1.dataformat import mark_format
-from layer1.errors import LocalError, Refused, RemoteError, WedgeError
+from layer1.errors import LocalError, Refused, RemoteError, StartAgain, WedgeError
 from layer1.journal import Journal
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Transaction
@@ -43,15 +43,18 @@ from layer1.proof import Handover
 from layer1.release import RELEASE
 from layer1.replica import catchup, events, telemetry
 from layer1.replica.checkpointing import CheckpointTask
+from layer1.replica.checkpoints import Counted
 from layer1.replica.core import ReplicaCore
 from layer1.replica.following import BlockSubscription
-from layer1.replica.installing import finish_install
+from layer1.replica.installing import finish_install, make_ready
 from layer1.replica.mempool import check_entry
 from layer1.replica.messages import WIRE_VERSION
 from layer1.replica.numbers import UNNUMBERED, number_in
 from layer1.replica.peers import PeerLinks
-from layer1.replica.pruning import Pruner
+from layer1.replica.pruning import HistoryPolicy, Pruner
 from layer1.replica.rejoining import rejoin
+from layer1.replica.snapshots import FromSnapshot
+from layer1.replica.snapshotting import SnapshotFiles
 from layer1.replica.startup import check_journal, come_back
 from layer1.replica.verifying import VerificationQueue
 from layer1.replica.waiting import Waiting
@@ -92,7 +95,15 @@ class Replica:
         number = self.genesis.replica_set.number_of(self._key.public)
         own = UNNUMBERED if number is None else number
         machine = load_machine(config.machine)
-        self.core = ReplicaCore(self.genesis, self._key, own, config.limits, config.checkpoints, machine=machine)
+        self.core = ReplicaCore(
+            self.genesis,
+            self._key,
+            own,
+            config.limits,
+            config.checkpoints,
+            machine=machine,
+            from_snapshot=_from_snapshot(config.history),
+        )
         self._epoch = 0
         """The last one that links and log know of."""
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,6 +117,7 @@ class Replica:
         self._certificate: ServerCertificate | None = None
         self._peers = PeerLinks(config, self.genesis, self._key, self._generation, self, sets=self._sets)
         self._checkpoint: CheckpointTask | None = None
+        self._snapshots = SnapshotFiles(config.checkpoint, config.snapshot, self.genesis, machine)
         self._loads: set[asyncio.Task[None]] = set()
         self._turn = _Turn()
         self._lazy = False
@@ -149,6 +161,7 @@ class Replica:
             self._journal = check_journal(self.config.journal)
             await asyncio.to_thread(finish_install, self.config, self.store)
             await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
+            self._snapshots.publish()
             self._writer = StoreWriter(self.store, self._fail_from_thread)
             self._pruner = Pruner(self.config.history, self.store, self._writer)
             self._pruner.checkpointed(self.core.checkpoint_height)
@@ -240,6 +253,7 @@ class Replica:
             await asyncio.to_thread(self._writer.close)
         if self._checkpoint is not None:
             self._checkpoint.end()
+        self._snapshots.close()
         if self._journal is not None:
             with suppress(LocalError):
                 self._journal.sync()
@@ -319,7 +333,10 @@ class Replica:
         """Stop at once: nothing of this turn leaves."""
         self._turn.clear()
         if self._failed is not None and not self._failed.done():
-            _log.error("%s stops: %s", self._name, error)
+            if isinstance(error, StartAgain):
+                _log.info("%s starts again: %s", self._name, error)
+            else:
+                _log.error("%s stops: %s", self._name, error)
             self._failed.set_exception(error)
 
     def _fail_from_thread(self, error: LocalError) -> None:
@@ -389,6 +406,10 @@ class Replica:
         | events.Again
         | events.Wake
         | events.TakeCheckpoint
+        | events.LoadChunk
+        | events.SaveSnapshot
+        | events.CheckSnapshot
+        | events.InstallSnapshot
         | events.Misbehaved,
     ) -> None:
         """What promises nothing to anybody need not wait for the sync."""
@@ -410,6 +431,21 @@ class Replica:
                 self._take_checkpoint(effect)
             case events.Misbehaved():
                 self._judge(effect)
+            case _:
+                self._perform_snapshot(effect)
+
+    def _perform_snapshot(
+        self, effect: events.LoadChunk | events.SaveSnapshot | events.CheckSnapshot | events.InstallSnapshot
+    ) -> None:
+        match effect:
+            case events.LoadChunk():
+                asyncio.get_running_loop().call_soon(self._step, self._snapshots.load(effect))
+            case events.SaveSnapshot():
+                self._snapshots.save(effect)
+            case events.CheckSnapshot():
+                self._start_load(self._check_snapshot(effect.height))
+            case events.InstallSnapshot():
+                self._install(effect.height)
             case _:
                 assert_never(effect)
 
@@ -454,12 +490,34 @@ class Replica:
         pruner = self._pruner
         assert pruner is not None, "as the writer"
 
+        counted = Counted(effect.pieces)
+
         def done(height: int) -> None:
-            self._step(events.Checkpointed(height))
+            try:
+                self._snapshots.publish()
+            except LocalError as error:
+                self._fail(error)
+            self._step(events.Checkpointed(height, counted.pieces, counted.size_bytes))
             pruner.checkpointed(height)
 
         path = self.config.checkpoint
+        effect = replace(effect, pieces=counted)
         self._checkpoint = CheckpointTask(path, effect, self.store, self._writer, done=done, failed=self._fail)
+
+    def _install(self, height: int) -> None:
+        """Leave a snapshot ready, and stop: the next start begins with it, and with this journal."""
+        try:
+            make_ready(self.config)
+        except LocalError as error:
+            self._fail(error)
+        else:
+            self._fail(StartAgain(f"a snapshot of height {height} is ready to go on from"))
+
+    async def _check_snapshot(self, height: int) -> None:
+        try:
+            self._step(await self._snapshots.check(height))
+        except LocalError as error:
+            self._fail(error)
 
     def _shorten(self, records: Sequence[bytes]) -> None:
         assert self._journal is not None, "started"
@@ -510,7 +568,10 @@ class Replica:
         self._step(events.PeerDown(peer))
 
     def _load(self, effect: events.LoadBlocks) -> None:
-        task = asyncio.create_task(self._load_blocks(effect))
+        self._start_load(self._load_blocks(effect))
+
+    def _start_load(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._loads.add(task)
         task.add_done_callback(self._loads.discard)
 
@@ -687,8 +748,16 @@ class _Turn:
         self.blocks.clear()
 
 
+def _from_snapshot(history: HistoryPolicy) -> FromSnapshot:
+    """Who keeps all blocks gives none up that it has."""
+    if not history.start_from_snapshot:
+        return FromSnapshot.PRUNED
+    return FromSnapshot.FAR if history.keep_blocks else FromSnapshot.NEW
+
+
 def _settle_memory() -> None:
     """Collect once, then leave alone what lives long: full collections of a large state take too long (limits.md)."""
+    gc.unfreeze()  # what a replica left that ran in this process before
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)

@@ -89,6 +89,29 @@ class Checkpointed:
     """Answer to `TakeCheckpoint`: the checkpoint is durable, and so is every block up to it in storage."""
 
     height: int
+    pieces: int
+    """In it, the head not counted."""
+    size_bytes: int
+    """Of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLoaded:
+    """Answer to `LoadChunk`: pieces from there on, some of them at least; none if that checkpoint is gone."""
+
+    peer: int
+    height: int
+    first: int
+    pieces: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChecked:
+    """Answer to `CheckSnapshot`."""
+
+    height: int
+    fault: str | None
+    """What is wrong with it; None if it can be installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +119,20 @@ class Tick:
     """The time of the last `Wake` has come. Spurious ones are harmless."""
 
 
-Event = Begin | PeerUp | PeerDown | FromPeer | Submit | Verified | Loaded | Proceed | Checkpointed | Tick
+Event = (
+    Begin
+    | PeerUp
+    | PeerDown
+    | FromPeer
+    | Submit
+    | Verified
+    | Loaded
+    | Proceed
+    | Checkpointed
+    | ChunkLoaded
+    | SnapshotChecked
+    | Tick
+)
 
 # --------------------------------------------------------------------------------------------------------- effects
 
@@ -191,6 +227,41 @@ class TakeCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadChunk:
+    """Read pieces of the checkpoint of this height, from number `first` on, for a peer; answer `ChunkLoaded`.
+
+    The one before the newest is kept at hand, too: a peer may be in the middle of it.
+    """
+
+    peer: int
+    height: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """Write these pieces of a snapshot behind those before, or begin a new file with them."""
+
+    pieces: Sequence[bytes]
+    begins: bool
+    """Whether these are the first; a file that was begun before is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSnapshot:
+    """All of the snapshot is saved: put its state together, in a thread, and answer `SnapshotChecked`."""
+
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """Put it in the place of checkpoint and blocks, and start again from there, with the same journal."""
+
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shorten:
     """Replace everything journaled before this effect, synced or not, by these records, wholly or not at all."""
 
@@ -219,6 +290,10 @@ Effect = (
     | Again
     | Wake
     | TakeCheckpoint
+    | LoadChunk
+    | SaveSnapshot
+    | CheckSnapshot
+    | InstallSnapshot
     | Shorten
     | Misbehaved
 )

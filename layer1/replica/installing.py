@@ -57,6 +57,18 @@ def install(config: ReplicaConfig, store: Store, snapshot: Path) -> Head:
     return head
 
 
+def make_ready(config: ReplicaConfig) -> None:
+    """Leave the snapshot that came from peers, durable and checked, to the next start, which completes it.
+
+    Raises:
+        LocalError: The disk failed.
+    """
+    try:
+        _rename(config.snapshot, ready_path(config))
+    except OSError as error:
+        raise LocalError(f"the snapshot {config.snapshot} cannot be made ready: {error}") from error
+
+
 def finish_install(config: ReplicaConfig, store: Store) -> Head | None:
     """Complete what a crash cut off; None if there is nothing. Before anything else is read of this replica.
 

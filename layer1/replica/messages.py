@@ -13,8 +13,9 @@ from layer1.consensus.messages import Certificate, Finalization, Message, View
 from layer1.crypto import Hash
 from layer1.header import Header
 from layer1.proof import Handover
+from layer1.replica.checkpoints import Head
 
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 """Rises with every change that an older replica would not understand."""
 
 
@@ -58,9 +59,14 @@ class FetchBatch(Struct, tag=4):
 
 
 class BlocksRequest(Struct, tag=5):
-    """Ask for final blocks from height `first` on, as many as fit into an answer."""
+    """Ask for final blocks from height `first` on, as many as fit into an answer.
+
+    Where these are pruned, the answer is a `SnapshotOffer`.
+    """
 
     first: int
+    snapshot: bool = False
+    """Whether the sender would rather start from a snapshot, if it is far behind."""
 
 
 class FinalBlock(Struct):
@@ -94,4 +100,42 @@ class Standing(Struct, tag=7):
     """All until now, for a receiver that lost everything; else none."""
 
 
-LinkMessage = ConsensusMessage | BatchData | BatchAnnounce | FetchBatch | BlocksRequest | Blocks | Standing
+class SnapshotOffer(Struct, tag=8):
+    """The sender's newest checkpoint; answers `BlocksRequest`."""
+
+    head: Head
+    pieces: int
+    """Behind the head."""
+    size_bytes: int
+    """Of these."""
+
+
+class ChunkRequest(Struct, tag=9):
+    """Ask for pieces of the snapshot of this height, from number `first` on, as many as fit into an answer."""
+
+    height: int
+    first: int
+    """From 0; the head is not counted."""
+
+
+class Chunk(Struct, tag=10):
+    """Pieces of a snapshot, in order; answers `ChunkRequest`."""
+
+    height: int
+    first: int
+    pieces: tuple[bytes, ...]
+    """Empty if the sender has it no more."""
+
+
+LinkMessage = (
+    ConsensusMessage
+    | BatchData
+    | BatchAnnounce
+    | FetchBatch
+    | BlocksRequest
+    | Blocks
+    | Standing
+    | SnapshotOffer
+    | ChunkRequest
+    | Chunk
+)

@@ -34,7 +34,8 @@ class HistoryPolicy:
     no replica keeps, nobody can look up any more: let some of a ledger's replicas keep all."""
     start_from_snapshot: bool = True
     """When far behind, take the state from a peer, verified against what a quorum signed, and go on from there without
-    the blocks below. false: fetch and execute every block for as long as a peer has them."""
+    the blocks below. A replica that keeps all blocks does so only when it is new. false: fetch and execute every block
+    for as long as a peer has them."""
 
     def __post_init__(self) -> None:
         if self.keep_blocks < 0:

@@ -83,6 +83,57 @@ class CheckpointFile:
         return LocalError(f"the checkpoint {self._new} cannot be written: {error}; make room or look after the disk")
 
 
+class CheckpointReader:
+    """The pieces of one published checkpoint, by number, even when a newer one has its name. Close it when done."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the one that is there, and note where its pieces stand.
+
+        Raises:
+            LocalError: It cannot be read, or is none.
+        """
+        self._path = path
+        self._starts: list[int] = []
+        try:
+            self._file = path.open("rb")
+            self._index()
+        except OSError as error:
+            raise LocalError(f"the checkpoint {path} cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def read(self, first: int, size_bytes: int) -> list[bytes]:
+        """Pieces from number `first` on, until they have so many bytes; none behind the last.
+
+        Raises:
+            LocalError: The disk failed.
+        """
+        pieces, size = list[bytes](), 0
+        try:
+            for start in self._starts[max(first, 0) :]:
+                self._file.seek(start)
+                pieces.append(self._file.read(_LENGTH.unpack(self._file.read(_LENGTH.size))[0]))
+                size += len(pieces[-1])
+                if size >= size_bytes:
+                    break
+        except OSError as error:
+            raise LocalError(f"the checkpoint {self._path} cannot be read: {error}") from error
+        return pieces
+
+    def _index(self) -> None:
+        magic, start = self._file.read(len(_MAGIC)), len(_MAGIC)
+        while magic == _MAGIC and len(length := self._file.read(_LENGTH.size)) == _LENGTH.size:
+            (size,) = _LENGTH.unpack(length)
+            if size == _END:
+                return
+            self._starts.append(start)
+            start += _LENGTH.size + size
+            self._file.seek(start)
+        raise LocalError(f"{self._path} is no checkpoint that this version reads")
+
+
 def read_checkpoint(path: Path) -> Iterator[bytes] | None:
     """The pieces of the checkpoint at `path`, or None if there is none. All of it is checked before the first piece.
 

@@ -22,9 +22,12 @@ from layer1.replica.messages import (
     BatchData,
     Blocks,
     BlocksRequest,
+    Chunk,
+    ChunkRequest,
     ConsensusMessage,
     FetchBatch,
     LinkMessage,
+    SnapshotOffer,
     Standing,
 )
 
@@ -54,6 +57,12 @@ def link_message(data: bytes) -> str:
             return f"wants blocks from {message.first}"
         case Blocks():
             return f"blocks {[block.header.height for block in message.blocks]}"
+        case SnapshotOffer():
+            return f"offers a snapshot of height {message.head.header.height}, {message.pieces} pieces"
+        case ChunkRequest():
+            return f"wants pieces of snapshot {message.height} from {message.first}"
+        case Chunk():
+            return f"pieces {message.first} to {message.first + len(message.pieces)} of snapshot {message.height}"
         case Standing():
             return f"stands in view {message.view}, knows generation {message.generation}"
 

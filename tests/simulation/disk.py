@@ -22,6 +22,10 @@ class Disk:
     generation: int = 1
     checkpoint: list[bytes] | None = None
     """The pieces of the last one."""
+    before: list[bytes] | None = None
+    """Those of the one before, which a peer may be fetching."""
+    snapshot: list[bytes] = field(default_factory=list)
+    """On its way from a peer."""
     is_lost: bool = False
     """It is a new one: what was on the old one is gone for good."""
 

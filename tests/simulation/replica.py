@@ -24,12 +24,12 @@ from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.replicas import ReplicaSet
 from layer1.replica import catchup, events
-from layer1.replica.checkpoints import CheckpointPolicy
+from layer1.replica.checkpoints import CheckpointPolicy, Counted, fault_of, read_head
 from layer1.replica.core import ReplicaCore, consensus_config
 from layer1.replica.mempool import check_entry
 from layer1.replica.messages import LinkMessage, Standing
 from layer1.replica.rejoin import REJOINING, Rejoining
-from layer1.replica.shares import PoolLimits
+from layer1.replica.snapshots import FromSnapshot
 from tests.simulation import describe
 from tests.simulation.byzantine.role import Role
 from tests.simulation.checkers.base import Checker
@@ -55,11 +55,16 @@ CHECKPOINT_US = 300 * MS
 """Longest time from the moment a checkpoint is taken until it is durable, if the database keeps up."""
 
 OnRefused = Callable[[Refused | None], None]
-MakeCore = Callable[[Genesis, SigningKey, int, PoolLimits | None, CheckpointPolicy | None], ReplicaCore]
+MakeCore = Callable[..., ReplicaCore]
+"""Takes what `ReplicaCore` takes."""
 
 
 class _KilledError(Exception):
     """The process is gone, in the middle of what it did."""
+
+
+class _InstalledError(Exception):
+    """The process has put a snapshot in place, and starts again from it."""
 
 
 @dataclass
@@ -124,6 +129,9 @@ class Replica:
         """Strikes once, in the middle of the next sync."""
         self.away = False
         """Nobody starts it."""
+        self.kept_blocks = 0
+        """In storage, below a checkpoint; 0 for all."""
+        self.from_snapshot = FromSnapshot.NEW
         self.slow_disk = 0.0
         """Part of the syncs that take long."""
         self.life: _Life | None = None
@@ -187,7 +195,8 @@ class Replica:
         if self.disk.is_lost:
             self._rejoin()
             return
-        core, journal = self._make_core(self.genesis, self.key, self.index, None, self._policy), Journal(self.disk)
+        core = self._make_core(self.genesis, self.key, self.index, None, self._policy, from_snapshot=self.from_snapshot)
+        journal = Journal(self.disk)
         try:
             checkpoint = None if self.disk.checkpoint is None else iter(self.disk.checkpoint)
             blocks = list(core.restore(journal.replay(), checkpoint))
@@ -386,6 +395,10 @@ class Replica:
         except _KilledError:
             self.kill()
             return
+        except _InstalledError:
+            self.kill()
+            self.start()
+            return
         self._computed(partial(self._begin_sync if life.must_sync else self._end_turn, life))
 
     def _computed(self, follows: Callable[[], None]) -> None:
@@ -472,6 +485,16 @@ class Replica:
                 self._set_timer(life, effect.monotonic_ms)
             case events.TakeCheckpoint():
                 self.world.after(self._random.randint(1, CHECKPOINT_US), partial(self._checkpoint, life, effect))
+            case events.LoadChunk():
+                self._later(life, 2 * MS, partial(self._load_chunk, effect))
+            case events.SaveSnapshot():
+                self._boundary()
+                self.disk.snapshot = [*([] if effect.begins else self.disk.snapshot), *effect.pieces]
+            case events.CheckSnapshot():
+                self._later(life, self._random.randint(1, CHECKPOINT_US), partial(self._check_snapshot, effect.height))
+            case events.InstallSnapshot():
+                self._install(life, effect.height)
+                raise _InstalledError
             case events.Shorten():
                 self._boundary()
                 self._sync(life)
@@ -490,8 +513,31 @@ class Replica:
             return
         self.world.note(self.name, f"has a checkpoint of height {effect.height}")
         self.world.stats["checkpoints"] += 1
-        self.disk.checkpoint = list(effect.pieces)
-        self._put(events.Checkpointed(effect.height))
+        found = Counted(effect.pieces)
+        self.disk.before, self.disk.checkpoint = self.disk.checkpoint, list(found)
+        if self.kept_blocks:
+            self.store.prune(effect.height - self.kept_blocks)
+        self._put(events.Checkpointed(effect.height, found.pieces, found.size_bytes))
+
+    def _load_chunk(self, effect: events.LoadChunk) -> events.ChunkLoaded:
+        for pieces in (self.disk.checkpoint, self.disk.before):
+            if pieces is not None and read_head(iter(pieces)).header.height == effect.height:
+                return events.ChunkLoaded(effect.peer, effect.height, effect.first, pieces[1:][effect.first :])
+        return events.ChunkLoaded(effect.peer, effect.height, effect.first, ())
+
+    def _check_snapshot(self, height: int) -> events.SnapshotChecked:
+        return events.SnapshotChecked(height, fault_of(self.genesis, iter(self.disk.snapshot)))
+
+    def _install(self, life: _Life, height: int) -> None:
+        """It stops cleanly, and starts again from the snapshot; a kill may strike before each step."""
+        self._boundary()
+        self._sync(life)
+        self._boundary()
+        self.store.begin_at(height)
+        self._boundary()
+        self.disk.checkpoint, self.disk.before = self.disk.snapshot, None
+        self.world.stats["snapshots"] += 1
+        self.world.note(self.name, f"goes on from a snapshot of height {height}")
 
     def _end_turn(self, life: _Life) -> None:
         """One sync, then everything that waited for it."""

@@ -20,6 +20,7 @@ from layer1.ledger.genesis import Genesis
 from layer1.replica.catchup import RECENT_BLOCKS
 from layer1.replica.checkpoints import CheckpointPolicy
 from layer1.replica.core import ReplicaCore
+from layer1.replica.snapshots import FromSnapshot
 from tests.simulation.byzantine import ROLES
 from tests.simulation.checkers import all_checkers
 from tests.simulation.checkers.base import Checker, Checkers
@@ -39,6 +40,11 @@ LOOK_US = 50 * MS
 """How often the liveness phase looks whether it is over."""
 LATE = 0.05
 """Part of the seeds that have a late replica: their blocks take time."""
+POISONING = "poisoning"
+GENERAL = sorted(set(ROLES) - {POISONING})
+"""Roles that can do harm in any run."""
+SNAPSHOTS = 0.3
+"""Part of the runs in which replicas forget old blocks, and who is far behind starts from a snapshot."""
 CHANGING = 0.3
 """Part of the seeds in which the replica set changes."""
 NEWCOMERS = 2
@@ -71,6 +77,10 @@ class Options:
     fault_model: FaultModel = "byzantine"
     changes: int = 0
     """Of the replica set, that operators try to make."""
+    offer_blocks: int = 10_000
+    """A replica that lacks so many blocks below a checkpoint is offered it."""
+    kept_blocks: int = 0
+    """In the storage of most replicas, below a checkpoint; 0 for all."""
 
     @classmethod
     def from_seed(cls, seed: int) -> Options:
@@ -89,13 +99,33 @@ class Options:
             duration_ms=random.randint(2_000, 8_000),
             profile=random.choice(PROFILES),
             faults=tuple(kinds),
-            roles=tuple((index, random.choice(sorted(ROLES))) for index in sorted(byzantine)),
+            roles=tuple((index, random.choice(GENERAL)) for index in sorted(byzantine)),
             checkpoint_blocks=random.choice((3, 10, 5_000)),
             lost=(random.choice(others),) if may_lose else (),
             pause_ms=random.choice((150, 300, 800)),
         )
         options = options.with_a_late_one(random) if random.random() < LATE else options
-        return options.with_changes(Random(f"{seed}/joining and leaving"))
+        return options.with_changes(Random(f"{seed}/joining and leaving")).with_snapshots(Random(f"{seed}/snapshots"))
+
+    def with_snapshots(self, random: Random) -> Options:
+        """In some of the runs replicas forget old blocks, and start from snapshots."""
+        if random.random() >= SNAPSHOTS:
+            return self
+        options = replace(
+            self,
+            checkpoint_blocks=random.choice((3, 10)),
+            offer_blocks=random.choice((1, 5, 20)),
+            kept_blocks=random.choice((0, 1, 5, 20)),
+            roles=tuple((index, POISONING if random.random() < 0.5 else role) for index, role in self.roles),
+        )
+        return options if options.lost or options.late is not None else options.with_an_empty_disk(random)
+
+    def with_an_empty_disk(self, random: Random) -> Options:
+        """Somebody loses its disk, if it may, or is new."""
+        others = sorted(set(range(self.replicas)) - {index for index, _ in self.roles})
+        if self.fault_model == "byzantine" and self.replicas - len(others) >= (self.replicas - 1) // 3:
+            return replace(self, changes=max(1, self.changes), duration_ms=max(self.duration_ms, 4_000))
+        return replace(self, lost=() if self.gone else (random.choice(others),))
 
     def with_changes(self, random: Random) -> Options:
         """In some of the runs operators change the replica set; of the newcomers, one may be Byzantine."""
@@ -103,7 +133,7 @@ class Options:
             return self
         changes = random.choice((1, 2, 3))
         newcomer = self.replicas + random.randrange(NEWCOMERS * changes)
-        liar = ((newcomer, random.choice(sorted(ROLES))),) if random.random() < 0.2 else ()
+        liar = ((newcomer, random.choice(GENERAL)),) if random.random() < 0.2 else ()
         return replace(self, changes=changes, roles=self.roles + liar, duration_ms=max(self.duration_ms, 4_000))
 
     @classmethod
@@ -127,7 +157,8 @@ class Options:
             pause_ms=random.choice((150, 300, 800)),
             fault_model="omission",
         )
-        return options.with_a_late_one(random) if random.random() < LATE else options
+        options = options.with_a_late_one(random) if random.random() < LATE else options
+        return options.with_snapshots(Random(f"{seed}/omission snapshots"))
 
     def with_a_late_one(self, random: Random) -> Options:
         """Busy enough that it comes back further behind than the memory of its peers reaches; it counts towards f."""
@@ -152,6 +183,8 @@ class Options:
         roles += "".join(f", {index} crashes for good" for index in self.gone)
         roles += "" if self.late is None else f", {self.late} comes late"
         roles += f", {self.changes} changes of the set" if self.changes else ""
+        if self.offer_blocks < self.duration_ms:
+            roles += f", snapshots for who lacks {self.offer_blocks}, {self.kept_blocks or 'all'} blocks kept"
         return (
             f"seed {self.seed}: {self.replicas} replicas, {self.fault_model} faults, terms of {self.term_views}, "
             f"{self.profile.name} network, {self.duration_ms} ms, checkpoints every {self.checkpoint_blocks} blocks, "
@@ -180,13 +213,14 @@ class Scenario:
                 replica_key(index),
                 index,
                 self.checkers,
-                policy=CheckpointPolicy(blocks=options.checkpoint_blocks),
+                policy=CheckpointPolicy(blocks=options.checkpoint_blocks, offer_blocks=options.offer_blocks),
                 make_core=make_core,
             )
             for index in everybody
         ]
         for replica in self.replicas[options.replicas :]:
             replica.away = True
+        self._choose_histories()
         self.network = Network(self.world, self.replicas, options.profile)
         for replica in self.replicas:
             replica.network = self.network
@@ -196,6 +230,12 @@ class Scenario:
         self.workload = Workload(self.world, self.genesis, self.replicas, self.checkers, pause_us=options.pause_ms * MS)
         faulty = {*byzantine, *options.lost, *options.gone, *(() if options.late is None else (options.late,))}
         self.operators = Operators(self.world, self.genesis, self.replicas, self.workload, faulty)
+
+    def _choose_histories(self) -> None:
+        random = self.world.random("histories")
+        for replica in self.replicas if self.options.offer_blocks < 10_000 else ():
+            replica.from_snapshot = random.choice(list(FromSnapshot))
+            replica.kept_blocks = random.choice((0, self.options.kept_blocks, self.options.kept_blocks))
 
     def make_genesis(self, options: Options) -> Genesis:
         """Of the ledger."""

@@ -16,10 +16,11 @@ from layer1.errors import LocalError, Refused
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters
 from layer1.ledger.transactions import Transaction, Transfer, sign_transaction
 from layer1.replica import events
-from layer1.replica.checkpoints import CheckpointPolicy
+from layer1.replica.checkpoints import CheckpointPolicy, fault_of
 from layer1.replica.core import ReplicaCore
 from layer1.replica.mempool import check_entry
 from layer1.replica.shares import PoolLimits
+from layer1.replica.snapshots import FromSnapshot
 from layer1.statemachine import StateMachine
 
 EPOCH_MS = 1_700_000_000_000
@@ -82,6 +83,12 @@ class Node:
         """What is in storage."""
         self.checkpoint: list[bytes] | None = None
         self.taking: events.TakeCheckpoint | None = None
+        self.saving: list[bytes] = []
+        """A snapshot on its way."""
+        self.installed: list[int] = []
+        """Heights of the snapshots that it began anew from."""
+        self.chunks: dict[int, list[bytes]] = {}
+        """By height, the checkpoints that peers may be fetching."""
         self.rejected: dict[Hash, Refused] = {}
         self.misbehaved: list[events.Misbehaved] = []
         self.verified = 0
@@ -89,18 +96,42 @@ class Node:
         self.wake_ms: int | None = None
         self.failed: LocalError | None = None
         self.alive = False
+        self.kept_blocks = 0
+        """Below a checkpoint; 0: all."""
+        self.from_snapshot = FromSnapshot.NEW
         self.core: ReplicaCore
 
     def restart(self, *, rebuild: bool = False) -> None:
         """A new core from what is durable."""
         self.buffer, self.wake_ms, self.alive, self.taking = [], None, True, None
         self.core = ReplicaCore(
-            self.genesis, KEYS[self.index], self.index, self.limits, self.policy, machine=self.machine
+            self.genesis,
+            KEYS[self.index],
+            self.index,
+            self.limits,
+            self.policy,
+            machine=self.machine,
+            from_snapshot=self.from_snapshot,
         )
         found = None if self.checkpoint is None or rebuild else iter(self.checkpoint)
         replayed = list(self.core.restore(list(self.durable), found, self.delivered if rebuild else None))
         before = self.core.application.floor.header.height - len(replayed) if rebuild else self.core.checkpoint_height
-        self.delivered = self.delivered[:before] + replayed
+        self.delivered = [block for block in self.delivered if block.header.height <= before] + replayed
+
+    def prune(self, height: int) -> None:
+        """A checkpoint of this height is there."""
+        if self.kept_blocks:
+            self.delivered = [b for b in self.delivered if b.header.height > height - self.kept_blocks]
+
+    def install(self, height: int) -> None:
+        """Go on from the snapshot that is here: in the place of checkpoint and blocks, beside the same journal."""
+        self.durable, self.checkpoint, self.delivered = self.durable + self.buffer, self.saving, []
+        self.installed.append(height)
+
+
+def checkpointed(height: int, pieces: Sequence[bytes]) -> events.Checkpointed:
+    """As a driver tells it."""
+    return events.Checkpointed(height, len(pieces) - 1, sum(map(len, pieces[1:])))
 
 
 class Network:
@@ -121,6 +152,8 @@ class Network:
         self.genesis = genesis
         self.lost: Callable[[int, int, bytes], bool] = lambda _sender, _receiver, _data: False
         """Whether a message is lost; changed by tests."""
+        self.rewritten: Callable[[int, bytes], bytes] = lambda _sender, data: data
+        """What a sender says instead; changed by tests."""
         self.liars = False
         """Whether a test speaks in the name of replicas; otherwise nobody may blame anybody."""
         self.delay_ms: Callable[[], int] = lambda: 1
@@ -170,12 +203,20 @@ class Network:
         if isinstance(event, events.Checkpointed):
             assert node.taking is not None
             node.checkpoint, node.taking = list(node.taking.pieces), None
+            node.chunks = {**dict(list(node.chunks.items())[-1:]), event.height: node.checkpoint[1:]}
+            node.prune(event.height)
+            event = checkpointed(event.height, node.checkpoint)
         try:
             effects = node.core.step(event, now)
         except LocalError as error:
             node.failed, node.alive = error, False
             return
         for effect in effects:
+            if isinstance(effect, events.InstallSnapshot):
+                node.install(effect.height)
+                self.crash(index)
+                self.start(index)
+                return
             if isinstance(effect, events.Journal):
                 node.buffer.append(effect.record)
                 node.history.append(effect.record)
@@ -215,7 +256,15 @@ class Network:
                 node.wake_ms = effect.monotonic_ms
             case events.TakeCheckpoint():
                 node.taking = effect
-                self._put(self.now_ms + self.checkpoint_ms(), node.index, events.Checkpointed(effect.height))
+                self._put(self.now_ms + self.checkpoint_ms(), node.index, checkpointed(effect.height, ()))
+            case events.LoadChunk():
+                pieces = node.chunks.get(effect.height, [])[effect.first :]
+                self._put(self.now_ms, node.index, events.ChunkLoaded(effect.peer, effect.height, effect.first, pieces))
+            case events.SaveSnapshot():
+                node.saving = [*([] if effect.begins else node.saving), *effect.pieces]
+            case events.CheckSnapshot():
+                fault = fault_of(self.genesis, iter(node.saving), node.machine)
+                self._put(self.now_ms + self.checkpoint_ms(), node.index, events.SnapshotChecked(effect.height, fault))
             case events.Misbehaved():
                 node.misbehaved.append(effect)
             case _:
@@ -232,7 +281,8 @@ class Network:
 
     def _send(self, sender: int, receiver: int, data: bytes) -> None:
         if self.nodes[receiver].alive and not self.lost(sender, receiver, data):
-            self._put(self.now_ms + self.delay_ms(), receiver, events.FromPeer(sender, data))
+            said = self.rewritten(sender, data)
+            self._put(self.now_ms + self.delay_ms(), receiver, events.FromPeer(sender, said))
 
     def _put(self, at_ms: int, index: int, event: events.Event) -> None:
         heapq.heappush(self._queue, (at_ms, next(self._order), index, event))

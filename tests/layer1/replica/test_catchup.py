@@ -116,7 +116,7 @@ def test_only_who_was_asked_answers(blocks: list[CommittedBlock]) -> None:
     late = state()
     late.aim(blocks[-1].header.view, 0, 0)
     late.request(FLOOR, 0)
-    with pytest.raises(RemoteError, match="1, which was not asked"):
+    with pytest.raises(RemoteError, match="1, which was not asked for blocks"):
         late.receive(1, answer(blocks, 1), FLOOR, 1)
     assert not late.busy
     late.receive(0, answer(blocks, 1), FLOOR, 1)

@@ -16,7 +16,7 @@ from layer1.consensus.votes import Pool
 from layer1.errors import LocalError
 from layer1.ledger.image import Balances, collect
 from layer1.replica import events
-from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints, Head
+from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints, Head, read_head
 from layer1.replica.core import ReplicaCore
 from layer1.replica.records import CheckpointRecord, ConsensusRecord, PeerRecord, decode_record
 from tests.layer1.replica.network import GENESIS, KEYS, Network, Node, transfer
@@ -283,11 +283,14 @@ def test_a_checkpoint_is_due_after_blocks_or_bytes() -> None:
     checkpoints.note(bytes(1))
     assert checkpoints.is_due(1)
     assert not checkpoints.is_due(0)  # genesis needs none
-    checkpoints.begin(1, [b"base"])
+    found = ran().nodes[0].checkpoint
+    assert found is not None
+    head = read_head(iter(found))
+    checkpoints.begin(msgspec.structs.replace(head, header=msgspec.structs.replace(head.header, height=1)), [b"base"])
     assert not checkpoints.is_due(50)  # one at a time
     checkpoints.note(b"tail")
-    assert checkpoints.finish(7) is None
-    assert checkpoints.finish(1) == [b"base", b"tail"]
+    assert checkpoints.finish(7, 1, 1) is None
+    assert checkpoints.finish(1, 1, 1) == [b"base", b"tail"]
     assert (checkpoints.height, checkpoints.is_due(5), checkpoints.is_due(6)) == (1, False, True)
 
 

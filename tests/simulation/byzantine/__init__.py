@@ -11,6 +11,7 @@ from tests.simulation.byzantine.equivocating import Equivocating
 from tests.simulation.byzantine.lying_about_floor import LyingAboutFloor
 from tests.simulation.byzantine.nullifying import Nullifying
 from tests.simulation.byzantine.old_copy import OldCopy
+from tests.simulation.byzantine.poisoning import Poisoning
 from tests.simulation.byzantine.replaying import Replaying
 from tests.simulation.byzantine.role import Role
 from tests.simulation.byzantine.silent import Silent
@@ -30,5 +31,6 @@ ROLES: dict[str, type[Role]] = {
     "lying about its floor": LyingAboutFloor,
     "censoring": Censoring,
     "old copy": OldCopy,
+    "poisoning": Poisoning,
 }
 """By name."""

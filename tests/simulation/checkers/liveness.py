@@ -67,6 +67,9 @@ class Liveness(Checker):
         self._promised: dict[Hash, Transaction] = {}
         self._final: dict[int, set[Hash]] = {index: set() for index in self.honest}
         self._clock: dict[int, int] = dict.fromkeys(self.honest, 0)
+        self._blocks: dict[int, CommittedBlock] = {}
+        """By height, as somebody delivered them."""
+        self._heights: dict[int, int] = dict.fromkeys(self.honest, 0)
         self._healed_us: int | None = None
 
     def healed(self, now_us: int, timeout_ms: int, faulty: int, ahead_ms: int = 0) -> None:
@@ -84,10 +87,17 @@ class Liveness(Checker):
         self._promised.pop(transaction_id, None)
 
     def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
+        for below in range(self._heights[replica] + 1, height - len(blocks) + 1):
+            self._take(replica, self._blocks[below])  # it starts from a snapshot, which has what these did
         for block in blocks:
             self.delivered(process, replica, block)
 
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
+        self._blocks.setdefault(block.header.height, block)
+        self._take(replica, block)
+
+    def _take(self, replica: int, block: CommittedBlock) -> None:
+        self._heights[replica] = max(self._heights[replica], block.header.height)
         self._clock[replica] = max(self._clock[replica], block.header.clock)
         self._final[replica].update(output.transaction_id for output in block.outputs)
 

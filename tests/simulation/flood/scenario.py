@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from layer1.block import CommittedBlock
 from layer1.crypto import Hash
@@ -188,9 +188,9 @@ class Flood:
         self.checkers = Checkers([kind(self.genesis, range(REPLICAS)) for kind in kinds])
         limits, self.meter = limits_of(options.scale), Meter(options.scale)
 
-        def make_core(*arguments: object) -> ReplicaCore:
+        def make_core(*arguments: Any, **options: Any) -> ReplicaCore:
             genesis, key, index, _, policy = arguments
-            return ReplicaCore(genesis, key, index, limits, policy)  # type: ignore[arg-type]
+            return ReplicaCore(genesis, key, index, limits, policy, **options)
 
         self.replicas = [
             BusyReplica(self.world, self.genesis, replica_key(index), index, self.checkers, make_core=make_core)

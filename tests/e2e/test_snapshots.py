@@ -1,0 +1,57 @@
+"""Real replica processes that start from a snapshot: nothing below it is executed, and nothing is believed unproven."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from layer1.devnet import Plan, home_of, initialize
+from layer1.ledger.genesis import Allocation, Parameters
+from tests.e2e.cluster import ALICE, FUNDS, Ledger, ledger
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+LATE, BLOCKS, KEPT = 3, 5, 3
+
+
+def prepare(directory: Path) -> None:
+    """A ledger whose replicas take checkpoints often, offer them soon, and keep little."""
+    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=2_000, term_views=4)
+    initialize(directory, Plan(allocations=(Allocation(ALICE.public, FUNDS),), parameters=parameters))
+    for index in range(4):
+        path = home_of(directory, index) / "replica.toml"
+        text = path.read_text()
+        for key, old, new in (("blocks", 5000, BLOCKS), ("offer_blocks", 10000, 2 * BLOCKS), ("keep_blocks", 0, KEPT)):
+            assert f"# {key} = {old}\n" in text
+            text = text.replace(f"# {key} = {old}\n", f"{key} = {new}\n")
+        path.write_text(text)
+
+
+async def pay(net: Ledger, blocks: int) -> None:
+    for _ in range(blocks):
+        await net.submit(0, [net.transfer()])
+
+
+async def test_a_replica_that_lost_everything_starts_from_a_snapshot_and_is_needed(tmp_path: Path) -> None:
+    """Where all peers have forgotten the first blocks; then its vote counts, and others could start from it."""
+    prepare(tmp_path)
+    async with ledger(tmp_path) as net:
+        await pay(net, 5)
+        await net.net.kill(LATE)
+        shutil.rmtree(home_of(tmp_path, LATE) / "data")
+        await pay(net, 30)
+        await net.net.start([LATE], options=["--rejoin"])
+        await net.all_have(35)
+        status = await net.status(LATE)
+        assert status["oldest_block"] > 15, "below the snapshot it has nothing"
+        async with net.http.get(f"{net.net.urls[LATE]}/blocks/1") as answer:
+            assert answer.status == 410
+        await pay(net, 10)
+        await net.net.kill(0)
+        await net.submit(1, [net.transfer() for _ in range(5)])
+        await net.all_have(50, [1, 2, LATE])
+        await net.net.start([0])
+        await net.all_have(50)
+        await net.same_heads()
+        assert "a snapshot of height" in net.net.log_path(LATE).read_text()
