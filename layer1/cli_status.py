@@ -19,6 +19,7 @@ from layer1.console import (
     DEFAULT_API,
     EXIT_FAILED,
     EXIT_UNREACHABLE,
+    UNTRUSTED,
     ApiOption,
     CaOption,
     JsonOption,
@@ -81,7 +82,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for name in ("API", "state"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        state = row["error"] or ("catching up" if row["catching_up"] else "marked" if row["marked"] else "ok")
+        state = "certificate not trusted" if row["untrusted"] else row["error"]
+        state = state or ("catching up" if row["catching_up"] else "marked" if row["marked"] else "ok")
         state = state if row["member"] else f"{row['error'] or 'listens'}: not in the replica set"
         peers = f"{row['peers_connected']}/{row['peers']}" if row["error"] is None else "-"
         begins = row["oldest_block"]
@@ -138,6 +140,7 @@ async def _row(http: aiohttp.ClientSession, api: str) -> tuple[dict[str, Any], d
         "marks": [index for index, item in others.items() if item.get("marked")],
         "unlinked": {i: str(item.get("problem") or "") for i, item in others.items() if item.get("connected") is False},
         "error": None if head else str(found.get("error") or found.get("detail") or "no status"),
+        "untrusted": str(found.get("error")).startswith(UNTRUSTED),
     }
     return row, {i: str(item["api"]).rstrip("/") for i, item in others.items() if item.get("api")}
 

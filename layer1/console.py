@@ -30,6 +30,8 @@ EXIT_UNREACHABLE = 3
 EXIT_ATTACKED = 4
 EXIT_INTERRUPTED = 130
 ANSWER_TIMEOUT_S = 3.0
+UNTRUSTED = "its certificate is not to be trusted"
+"""How the word for a replica begins that answers, and cannot be asked from here."""
 DEFAULT_API = "http://127.0.0.1:7001"
 """Who is asked when nobody says otherwise: replica 0 of `layer1 init --base-port 7000`."""
 
@@ -122,7 +124,7 @@ async def get_json(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
             found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
             return found
     except aiohttp.ClientConnectorCertificateError as error:
-        return {"error": f"its certificate is not to be trusted: {error.certificate_error}; see --ca"}
+        return {"error": f"{UNTRUSTED}: {error.certificate_error}; see --ca"}
     except (aiohttp.ClientConnectionError, TimeoutError):
         return {"error": "no answer"}
     except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:

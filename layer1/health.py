@@ -106,8 +106,9 @@ def _assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
     if bounds.fault_model == "omission" and any(row["marked"] for row in answering):
         findings.insert(0, FORKED)
     voting = [row for row in answering if not _is_out(row)]
+    unseen = sum(row["untrusted"] for row in rows)
     count = f"{len(voting)} of {bounds.replicas} replicas take part"
-    if len(voting) < bounds.quorum:
+    if len(voting) + unseen < bounds.quorum:
         why = f"{count}, {bounds.quorum} are needed: nothing becomes final until more are back."
         return Health(State.STOPPED, why, tuple(findings))
     age_ms = min((row["head_age_ms"] for row in answering if row["head_age_ms"] is not None), default=0)
@@ -116,7 +117,9 @@ def _assess(rows: Sequence[Row], bounds: Bounds | None) -> Health:
         return Health(State.STOPPED, why, tuple(findings))
     height = max(row["height"] or 0 for row in answering)
     spare = len(voting) - bounds.quorum
-    more = f"{spare} more may fail" if spare else "none may fail besides"
+    more = f"{spare} more may fail" if spare > 0 else "none may fail besides"
+    if unseen:
+        more = f"{unseen} cannot be asked from here"
     if findings:
         return Health(State.DEGRADED, f"{count}; {more}. Block {height} is {_ago(age_ms)}.", tuple(findings))
     return Health(State.HEALTHY, f"all {bounds.replicas} replicas take part. Block {height} is {_ago(age_ms)}.", ())
@@ -179,7 +182,9 @@ def _waits_to_vote(row: Row) -> bool:
 def _missing(rows: Sequence[Row]) -> list[str]:
     """Who does not answer."""
     return [
-        f"{_name(row)} does not answer at {row['api']} ({row['error']}): start it, or see the end of its log."
+        f"{_name(row)} cannot be asked at {row['api']}: {row['error']}."
+        if row["untrusted"]
+        else f"{_name(row)} does not answer at {row['api']} ({row['error']}): start it, or see the end of its log."
         for row in rows
         if row["error"] is not None
     ]

@@ -802,10 +802,10 @@ class Consensus:
 
     def _give_up(self, why: Why) -> bool:
         """Rule 6; False if this replica may not."""
-        leader = self.leader  # our vote may end the view
+        leader, view = self.leader, self.view  # our vote may end the view
         nullified = self._nullify()
         if nullified:
-            self.seen.nullified[why, leader] += 1
+            self.seen.give_up(why, leader, view)
         return nullified
 
     def _nullify(self) -> bool:

@@ -48,6 +48,8 @@ class Observations:
         """By replica, the sum of their delays."""
         self.nullified: Counter[tuple[Why, int]] = Counter()
         """Own nullify votes, by reason and the leader of the view."""
+        self.nullified_view: dict[tuple[Why, int], View] = {}
+        """The newest view of each of them."""
         self.nullifications: Counter[int] = Counter()
         """Terms that a quorum nullified, by their leader."""
         self._views: dict[View, tuple[int, set[int]]] = {}
@@ -56,6 +58,11 @@ class Observations:
     def hear(self, replica: int, now_ms: int) -> None:
         """It said something."""
         self.heard_ms[replica] = now_ms
+
+    def give_up(self, why: Why, leader: int, view: View) -> None:
+        """We cast a nullify vote from this view on."""
+        self.nullified[why, leader] += 1
+        self.nullified_view[why, leader] = view
 
     def vote(self, replica: int, view: View, current: View, now_ms: int) -> None:
         """Its notarize vote came, or was cast."""

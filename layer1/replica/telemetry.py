@@ -1,8 +1,8 @@
 """The replica's metrics with labels, made from the counters of its parts when somebody asks.
 
 Which replica is slow: ``peer_vote_delay_seconds`` beside ``peer_votes``; which is silent: ``peer_silence_seconds``;
-which view ended, and why: ``nullify_votes`` by reason and leader, ``nullifications`` by leader; whose disk is slow:
-``journal_sync_seconds`` beside ``journal_syncs``, on that replica.
+which view ended, and why: ``nullify_votes`` and ``nullify_view`` by reason and leader, ``nullifications`` by leader;
+whose disk is slow: ``journal_sync_seconds`` beside ``journal_syncs``, on that replica.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ def series(
     }
     connected: Values = {(str(peer),): float(peer in links) for peer in peers}
     reasons: Values = {(why.value, str(leader)): float(seen.nullified[why, i]) for why in Why for i, leader in leaders}
+    given_up: Values = {
+        (why.value, str(leader)): float(view)
+        for (why, i), view in seen.nullified_view.items()
+        for leader in [numbers[i]]
+    }
     ends: Values = {(str(leader),): float(seen.nullifications[i]) for i, leader in leaders}
     return [
         Series("peer_connected", "Whether there is a link with this peer.", ("peer",), connected, counts=False),
@@ -73,6 +78,7 @@ def series(
         Series("peer_votes", "Its notarize votes that came, one a view.", ("peer",), votes),
         Series("peer_vote_delay_seconds", "Sum of delays behind the first vote of each view.", ("peer",), delays),
         Series("nullify_votes", "Own votes to give up on a leader, by reason.", ("reason", "leader"), reasons),
+        Series("nullify_view", "The newest view of these votes.", ("reason", "leader"), given_up, counts=False),
         Series("nullifications", "Terms that a quorum gave up, by leader.", ("leader",), ends),
         Series("journal_syncs", "Turns that waited for the disk.", (), {(): float(syncs.count)}),
         Series("journal_sync_seconds", "How long they waited.", (), {(): syncs.seconds}),

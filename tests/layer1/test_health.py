@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from layer1.cli_status import _collect
+from layer1.console import UNTRUSTED
 from layer1.health import ACT, Bounds, Health, State, assess
 from tests.layer1.test_cli import run
 
@@ -22,7 +23,7 @@ def row(index: int, **changes: Any) -> dict[str, Any]:
         "index": index, "api": f"http://r{index}", "height": 100, "lag": 0, "head_age_ms": 2_000, "view": 7,
         "leader": 1, "peers_connected": 3, "peers": 3, "vote_from": 0, "disk_free_bytes": 2**40,
         "waiting_for_database": 0, "catching_up": False, "disk_low": False, "release": "0.1.0", "marked": False,
-        "unlinked": {}, "error": None, "member": True, "epoch": 0, "oldest_block": 1,
+        "unlinked": {}, "error": None, "member": True, "epoch": 0, "oldest_block": 1, "untrusted": False,
     }  # fmt: skip
     return {**well, **changes}
 
@@ -39,6 +40,16 @@ CASES: list[tuple[str, Health, State, list[str]]] = [
     ("one is gone", four(_2=GONE), State.DEGRADED,
      ["3 of 4 replicas take part; none may fail besides", "replica 2 does not answer at http://r2 (no answer): start"]),
     ("two are gone", four(_1=GONE, _2=GONE), State.STOPPED, ["2 of 4 replicas take part, 3 are needed", "replica 1"]),
+    ("one has a certificate that is not trusted", four(_2={**GONE, "error": UNTRUSTED, "untrusted": True}),
+     State.DEGRADED, ["3 of 4 replicas take part; 1 cannot be asked from here", "replica 2 cannot be asked at http://r2"]),
+    ("two have", four(**{f"_{i}": {**GONE, "error": UNTRUSTED, "untrusted": True} for i in (1, 2)}),
+     State.DEGRADED, ["2 of 4 replicas take part; 2 cannot be asked from here"]),
+    ("two have, and nobody makes blocks", assess([
+        *(row(i, head_age_ms=31_000) for i in (0, 1)),
+        *(row(i, **{**GONE, "error": UNTRUSTED, "untrusted": True}) for i in (2, 3))], BOUNDS),
+     State.STOPPED, ["no block for 31 s"]),
+    ("one has, two are gone", four(_1=GONE, _3=GONE, _2={**GONE, "error": UNTRUSTED, "untrusted": True}),
+     State.STOPPED, ["1 of 4 replicas take part, 3 are needed"]),
     ("one catches up", four(_3={"catching_up": True, "lag": 500}), State.DEGRADED,
      ["500 blocks behind and catches up"]),
     ("two catch up", four(_3={"catching_up": True}, _2={"catching_up": True}), State.STOPPED, ["3 are needed"]),
@@ -70,7 +81,7 @@ def test_each_trouble_is_said_in_words_and_nothing_else(health: Health, state: S
     assert health.state is state
     assert all(words in text for words in said), text
     assert health.act == ACT[state]
-    assert len(health.findings) <= 2
+    assert len(health.findings) <= 3
 
 
 def test_a_ledger_of_one_and_a_short_silence_are_well() -> None:

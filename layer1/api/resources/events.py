@@ -153,9 +153,13 @@ def _start(request: web.Request, api: Api) -> Place:
     if text is None:
         return api.backend.head().header.height, EVERYTHING
     height, dash, number = text.partition("-")
-    position = parameters.number(height, "after"), EVERYTHING
-    if dash:
-        position = position[0], parameters.number(number, "after", most=EVERYTHING)
+    try:
+        position = parameters.number(height, "after"), EVERYTHING
+        if dash:
+            position = position[0], parameters.number(number, "after", most=EVERYTHING)
+    except Refused:
+        said = f"an event is named by height-number, such as 12-3, or by a height alone, not {text[:80]!r}"
+        raise Refused("bad_parameter", said) from None
     return position if position[0] > 0 else (0, EVERYTHING)
 
 

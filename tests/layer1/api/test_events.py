@@ -147,7 +147,8 @@ async def test_an_idle_stream_shows_that_it_lives(served: Served) -> None:
     ],
 )
 async def test_a_bad_filter_is_refused(served: Served, query: str, code: str) -> None:
-    await served.problem(f"/events{query}", 400, code)
+    problem = await served.problem(f"/events{query}", 400, code)
+    assert ("an event is named by height-number" in problem["detail"]) is query.startswith("?after")
 
 
 @pytest.fixture

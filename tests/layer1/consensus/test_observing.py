@@ -76,7 +76,10 @@ REASONS: list[tuple[Why, Callable[[], Bench], int]] = [
 def test_each_reason_to_give_up_is_counted_with_its_leader(why: Why, scenario: Callable[[], Bench], view: int) -> None:
     """Rules 3, 6 and 8: "which view timed out why"."""
     bench = scenario()
-    assert bench.core.seen.nullified == Counter({(why, bench.config.leader(view)): 1})
+    leader = bench.config.leader(view)
+    assert bench.core.seen.nullified == Counter({(why, leader): 1})
+    given_up = bench.core.seen.nullified_view[why, leader]
+    assert bench.config.leader(given_up) == leader and given_up <= bench.core.view
 
 
 def test_every_reason_has_a_scenario() -> None:
