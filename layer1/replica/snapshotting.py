@@ -58,7 +58,10 @@ class SnapshotFiles:
         if not self._ours.exists():
             return
         newest = CheckpointReader(self._ours)
-        self._readers[read_head(iter(newest.read(0, 1))).header.height] = newest
+        height = read_head(iter(newest.read(0, 1))).header.height
+        if height in self._readers:
+            self._readers[height].close()
+        self._readers[height] = newest
         while len(self._readers) > KEPT:
             self._readers.pop(min(self._readers)).close()
 

@@ -96,7 +96,11 @@ class CheckpointReader:
         self._starts: list[int] = []
         try:
             self._file = path.open("rb")
-            self._index()
+            try:
+                self._index()
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as error:
             raise LocalError(f"the checkpoint {path} cannot be read: {error}") from error
 
