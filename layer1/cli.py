@@ -29,6 +29,7 @@ from layer1.cli_hosts import register as register_hosts
 from layer1.cli_light import light_app
 from layer1.cli_operating import register as register_operating
 from layer1.cli_replica import register as register_replica
+from layer1.cli_snapshot import snapshot_app
 from layer1.cli_status import register as register_status
 from layer1.config import ReplicaConfig, load_config, name_of, secrets_of
 from layer1.console import (
@@ -62,6 +63,7 @@ app = typer.Typer(
 
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(light_app, name="light")
+app.add_typer(snapshot_app, name="snapshot")
 register_hosts(app)
 register_operating(app)
 register_replica(app)

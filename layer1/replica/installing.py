@@ -126,7 +126,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
 def _check_newer(config: ReplicaConfig, head: Head) -> None:
     if not config.checkpoint.exists():
         return
-    newest, height = head_of(config.checkpoint).header, head.header.height
+    try:
+        newest, height = head_of(config.checkpoint).header, head.header.height
+    except LocalError:
+        return  # a damaged one is none
     if newest.height >= height and newest != head.header:
         raise LocalError(
             f"the snapshot is of block {height}, and the newest checkpoint here of block {newest.height}: there is "
