@@ -37,9 +37,10 @@ from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Transaction
 from layer1.replica import checkpoints, events
 from layer1.replica.announcing import MAX_ANNOUNCED, Announcements
+from layer1.replica.answering import Answering
 from layer1.replica.application import Application, Executed, Part
 from layer1.replica.batches import BatchStore, Held
-from layer1.replica.catchup import CatchUpState, RecentBlocks, answer, parts_of
+from layer1.replica.catchup import CatchUpState, RecentBlocks, parts_of
 from layer1.replica.checkpoints import CheckpointPolicy, Checkpoints, Counted, Published
 from layer1.replica.events import Effect, Event
 from layer1.replica.evidence import EvidenceBook
@@ -73,9 +74,8 @@ from layer1.replica.records import (
 )
 from layer1.replica.rejoin import REJOINING, standing
 from layer1.replica.restart import Replay
-from layer1.replica.serving import Allowances, Loads
 from layer1.replica.shares import PoolLimits
-from layer1.replica.snapshots import FromSnapshot, Snapshots, chunk, offer_of
+from layer1.replica.snapshots import FromSnapshot, Snapshots
 from layer1.replica.work import WorkWatch
 from layer1.statemachine import StateMachine
 
@@ -154,7 +154,6 @@ class ReplicaCore:
         self._members = genesis.replica_set
         """The set of `config`."""
         self._fetches = Fetches()
-        self._allowances = Allowances()
         self._validations: dict[BlockId, consensus_events.Validate] = {}
         self._missing: dict[BlockId, set[Hash]] = {}
         """By block to validate, its batches that are not here, or not verified."""
@@ -163,7 +162,7 @@ class ReplicaCore:
         self._next_job = 0
         self._recent = RecentBlocks()
         self._checkpoints = Checkpoints(policy or CheckpointPolicy())
-        self._loads = Loads()
+        self.answering = Answering(self.application, self.batches, self._recent, self._checkpoints)
         self._work = WorkWatch(self.application, self.batches)
         self._announcements = Announcements(self.batches)
         self._consensus_wake_ms: int | None = None
@@ -286,14 +285,14 @@ class ReplicaCore:
                 self._on_submit(event, now)
             case events.Verified():
                 self._on_verified(event, now)
-            case events.Loaded():
-                self._on_loaded(event, now)
+            case events.Loaded() | events.ChunkLoaded():
+                self._effects += self.answering.on_read(event, now)
             case events.Proceed():
                 self._catch_up_one_block(now)
             case events.Checkpointed():
                 self._on_checkpointed(event)
-            case events.ChunkLoaded() | events.SnapshotChecked():
-                self._on_snapshot_event(event, now)
+            case events.SnapshotChecked():
+                self._effects += self.snapshots.on_checked(event)
             case events.Tick():
                 self._wake_ms = None
                 self._step_consensus(consensus_events.TimerFired(), now)
@@ -325,6 +324,12 @@ class ReplicaCore:
             request = self.catchup.request(floor, now.monotonic_ms, snapshot=self._wants_snapshot)
             if request is not None:
                 self._send(*request)
+
+    @property
+    def _wants_snapshot(self) -> bool:
+        """Whether to start from one even if peers have all blocks."""
+        is_new = self.application.floor.header.height == 0
+        return self._from_snapshot is FromSnapshot.FAR or (self._from_snapshot is FromSnapshot.NEW and is_new)
 
     # -------------------------------------------------------------------------------------------------------- intake
 
@@ -396,7 +401,7 @@ class ReplicaCore:
 
     def _on_peer_up(self, event: events.PeerUp) -> None:
         """Tell a peer what it may have missed: our batches, and how far the chain is."""
-        self._loads.reconnected(event.peer)
+        self.answering.loads.reconnected(event.peer)
         self.catchup.meet(event.peer)
         if event.peer < FIRST_LOCAL and self.generations.greet(event.peer, event.generation):
             self._journal(PeerRecord(event.peer, event.generation), lazy=False)
@@ -419,7 +424,7 @@ class ReplicaCore:
     def _dispatch(self, peer: int, message: LinkMessage, now: Now) -> None:
         match message:
             case ConsensusMessage():
-                if isinstance(message.message, Fetch) and not self._may_ask(peer, now):
+                if isinstance(message.message, Fetch) and not self.answering.may_ask(peer, now):
                     return
                 self._on_consensus_message(peer, message, now)
             case BatchData():
@@ -430,7 +435,7 @@ class ReplicaCore:
                     if self.batches.get(digest) is None and self.batches.why_bad(digest) is None:
                         self._send(peer, FetchBatch(digest))
             case FetchBatch():
-                self._on_fetch(peer, message.digest, now)
+                self._effects += self.answering.on_fetch(peer, message.digest, now)
             case Standing():
                 self.generations.hear(peer, message)
             case _:
@@ -441,18 +446,21 @@ class ReplicaCore:
     ) -> None:
         match message:
             case BlocksRequest():
-                self._on_blocks_request(peer, message, now)
+                self._effects += self.answering.on_blocks_request(peer, message, now)
             case Blocks():
                 self.catchup.receive(peer, message, self.application.floor.header, now.monotonic_ms)
                 if self.catchup.busy:
                     self._effects.append(events.Again())
             case SnapshotOffer():
-                self._on_offer(peer, message, now)
+                if self.catchup.answered(peer, now.monotonic_ms):
+                    needed = 1 if self._wants_snapshot else self.catchup.linked
+                    height, liars = self.application.floor.header.height, self.config.liars
+                    self.snapshots.hear(peer, message, height)
+                    self.snapshots.choose(height, needed, liars, now.monotonic_ms)
             case ChunkRequest():
-                if self._may_ask(peer, now):
-                    self._effects.append(events.LoadChunk(peer, message.height, message.first))
+                self._effects += self.answering.on_chunk_request(peer, message, now)
             case Chunk():
-                self._on_chunk(peer, message, now)
+                self._effects += self.snapshots.on_chunk(peer, message, now.monotonic_ms)
             case _:
                 assert_never(message)
 
@@ -494,99 +502,6 @@ class ReplicaCore:
         self._job_of[held.digest] = job = self._verify(held, unknown)
         if wanted or held.is_dispute:
             self._effects.append(events.Hurry(job))
-
-    def _may_ask(self, peer: int, now: Now) -> bool:
-        """Count a question; False if this peer has asked so much lately that it stays unanswered."""
-        if not self._allowances.has(peer, now.monotonic_ms):
-            return False
-        self._allowances.use(peer, 0, now.monotonic_ms)
-        return True
-
-    def _serve(self, peer: int, message: LinkMessage, now: Now) -> None:
-        """Answer a question; it counts towards what this peer may ask for."""
-        data = encode(message)
-        self._allowances.use(peer, len(data), now.monotonic_ms)
-        self._effects.append(events.Transmit(peer, data))
-
-    def _on_fetch(self, peer: int, digest: Hash, now: Now) -> None:
-        if not self._may_ask(peer, now):
-            return
-        held = self.batches.get(digest)
-        good = held.encoded if held is not None and held.good else None
-        encoded = good or self._recent.batch(digest) or self.application.batch(digest)
-        if encoded is not None:
-            self._serve(peer, BatchData(encoded), now)
-
-    def _on_blocks_request(self, peer: int, message: BlocksRequest, now: Now) -> None:
-        if not self._may_ask(peer, now):
-            return
-        first = message.first
-        published = self._checkpoints.offered_from(first) if message.snapshot else None
-        recent = self._recent.from_height(first)
-        if published is not None:
-            self._serve(peer, offer_of(published), now)
-        elif recent is not None:
-            self._serve(peer, answer(recent, first), now)
-        elif self._loads.ask(peer, first):
-            self._effects.append(events.LoadBlocks(peer, first))
-
-    def _on_loaded(self, event: events.Loaded, now: Now) -> None:
-        wanted = self._loads.loaded(event.peer, event.first)
-        if wanted == event.first:
-            self._serve(event.peer, self._answer_loaded(event), now)
-        elif wanted is not None:
-            self._effects.append(events.LoadBlocks(event.peer, wanted))
-
-    def _answer_loaded(self, event: events.Loaded) -> LinkMessage:
-        """The blocks; or, if they are pruned, what one starts from without them."""
-        blocks, published = event.blocks, self._checkpoints.published
-        pruned = not blocks or blocks[0].header.height > event.first
-        if pruned and published is not None and published.height >= event.first:
-            return offer_of(published)
-        return answer((), event.first) if pruned else answer(blocks, event.first)
-
-    # ----------------------------------------------------------------------------------------------------- snapshots
-
-    @property
-    def _wants_snapshot(self) -> bool:
-        """Whether to start from one even if peers have all blocks."""
-        is_new = self.application.floor.header.height == 0
-        return self._from_snapshot is FromSnapshot.FAR or (self._from_snapshot is FromSnapshot.NEW and is_new)
-
-    def _on_offer(self, peer: int, offer: SnapshotOffer, now: Now) -> None:
-        height = self.application.floor.header.height
-        if not self.catchup.answered(peer, now.monotonic_ms):
-            return
-        self.snapshots.hear(peer, offer, height)
-        needed = 1 if self._wants_snapshot else self.catchup.linked
-        self.snapshots.choose(height, needed, self.config.liars, now.monotonic_ms)
-
-    def _on_chunk(self, peer: int, message: Chunk, now: Now) -> None:
-        pieces = self.snapshots.receive(peer, message, now.monotonic_ms)
-        download = self.snapshots.download
-        if pieces and download is not None:
-            self._effects.append(events.SaveSnapshot(pieces, begins=message.first == 0))
-            if download.complete:
-                self._effects.append(events.CheckSnapshot(download.height))
-
-    def _on_snapshot_event(self, event: events.ChunkLoaded | events.SnapshotChecked, now: Now) -> None:
-        match event:
-            case events.ChunkLoaded():
-                self._serve(event.peer, chunk(event.height, event.first, event.pieces), now)
-            case events.SnapshotChecked():
-                self._on_snapshot_checked(event)
-            case _:
-                assert_never(event)
-
-    def _on_snapshot_checked(self, event: events.SnapshotChecked) -> None:
-        download = self.snapshots.download
-        if download is None or not download.complete or download.height != event.height:
-            return
-        if event.fault is not None:
-            peer = self.snapshots.refuse()
-            self._effects.append(events.Misbehaved(peer, f"its snapshot of height {event.height}: {event.fault}"))
-        else:
-            self._effects.append(events.InstallSnapshot(event.height))
 
     # ----------------------------------------------------------------------------------------------------- consensus
 
@@ -673,7 +588,8 @@ class ReplicaCore:
                     if (held := self.batches.get(digest)) is not None:
                         self._make_durable(held, lazy=False)
             case consensus_events.Send():
-                self._serve(self._number(effect.receiver), ConsensusMessage(self.config.epoch, effect.message), now)
+                message = ConsensusMessage(self.config.epoch, effect.message)
+                self._effects.append(self.answering.serve(self._number(effect.receiver), message, now))
             case consensus_events.Broadcast():
                 self._effects.append(events.TransmitAll(encode(ConsensusMessage(self.config.epoch, effect.message))))
             case consensus_events.WakeAt():

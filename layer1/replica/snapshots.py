@@ -26,6 +26,7 @@ from layer1.codec import encode
 from layer1.errors import RemoteError, Untimely
 from layer1.ledger.genesis import Genesis
 from layer1.replica.checkpoints import Published, check_head
+from layer1.replica.events import CheckSnapshot, Effect, InstallSnapshot, Misbehaved, SaveSnapshot, SnapshotChecked
 from layer1.replica.messages import Chunk, ChunkRequest, SnapshotOffer
 from layer1.replica.serving import BYTES_PER_S
 
@@ -140,6 +141,27 @@ class Snapshots:
         download.attempts += 1
         download.ask_at_ms = now_ms + RETRY_MS
         return download.peer, ChunkRequest(download.height, download.taken)
+
+    def on_chunk(self, peer: int, message: Chunk, now_ms: int) -> Sequence[Effect]:
+        """Save what came, and have it checked when all of it is here.
+
+        Raises:
+            RemoteError: See :meth:`receive`.
+        """
+        pieces = self.receive(peer, message, now_ms)
+        if not pieces or self.download is None:
+            return ()
+        save = SaveSnapshot(pieces, begins=message.first == 0)
+        return (save, CheckSnapshot(self.download.height)) if self.download.complete else (save,)
+
+    def on_checked(self, event: SnapshotChecked) -> Sequence[Effect]:
+        """It is the ledger, and we go on from it; or its sender lied."""
+        download = self.download
+        if download is None or not download.complete or download.height != event.height:
+            return ()
+        if event.fault is None:
+            return (InstallSnapshot(event.height),)
+        return (Misbehaved(self.refuse(), f"its snapshot of height {event.height}: {event.fault}"),)
 
     def wake_ms(self) -> int | None:
         """Monotonic time of the next question."""

@@ -218,7 +218,7 @@ async def test_a_flood_of_questions_is_answered_up_to_an_allowance(
         served = siege.victim._peers.links[LIAR]
         assert not served.is_over
         assert served._outbox.size_bytes < 300_000
-        assert not siege.victim.core._allowances.has(LIAR, 0)
+        assert not siege.victim.core.answering.allowances.has(LIAR, 0)
         assert siege.victim._peers.cut_off == {}
         await link.close()
         heard = await listening

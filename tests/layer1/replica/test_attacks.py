@@ -229,10 +229,10 @@ async def test_a_peer_whose_blocks_cannot_be_read_is_answered(tmp_path: Path, mo
             raise OSError(5, "Input/output error")
 
         monkeypatch.setattr(replica.store, "blocks", fail)
-        assert replica.core._loads.ask(0, 1)
+        assert replica.core.answering.loads.ask(0, 1)
         replica._load(events.LoadBlocks(0, 1))
         await asyncio.gather(*replica._loads)
-        assert 0 not in replica.core._loads
+        assert 0 not in replica.core.answering.loads
 
 
 @pytest.mark.slow

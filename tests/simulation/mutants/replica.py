@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from layer1.consensus.events import Now
 from layer1.errors import check
-from layer1.replica import application, core, mempool
+from layer1.replica import application, core, events, mempool
 from layer1.replica.announcing import Announcements
+from layer1.replica.answering import Answering
 from layer1.replica.batches import BatchStore, Held
 from layer1.replica.catchup import CatchUpState
 from layer1.replica.core import ReplicaCore
@@ -102,4 +104,9 @@ def catches_up_without_certificates(patch: pytest.MonkeyPatch) -> None:
 @mutant("Catching up: fetches finalized blocks, however far behind", FAR_BEHIND, 10)
 def serves_only_what_it_remembers(patch: pytest.MonkeyPatch) -> None:
     """What was loaded from storage for a late replica is not sent to it."""
-    patch.setattr(ReplicaCore, "_on_loaded", lambda self, event, now: self._loads.loaded(event.peer, event.first))
+
+    def silent(self: Answering, event: events.Loaded, _now: Now) -> tuple[()]:
+        self.loads.loaded(event.peer, event.first)
+        return ()
+
+    patch.setattr(Answering, "on_loaded", silent)
