@@ -56,7 +56,7 @@ def plan_reset(config: ReplicaConfig, *, journal: bool) -> ResetPlan:
             f"of {len(genesis.replicas)} replicas none may fail, so none can come back without its journal: nobody "
             "could tell what it signed. Reset without --journal, or make a new ledger with `layer1 init`",
         )
-    states = (config.checkpoint, _new(config.checkpoint), ready_path(config))
+    states = (config.checkpoint, _new(config.checkpoint), ready_path(config), config.snapshot, _new(config.snapshot))
     files = [path for path in (*_database_files(config), *states) if path.exists()]
     kept = [f"key {config.key}", f"genesis {config.genesis}", f"configuration in {config.home}"]
     if file_of(config.database_url) is None:

@@ -161,7 +161,8 @@ class Replica:
             self._journal = check_journal(self.config.journal)
             await asyncio.to_thread(finish_install, self.config, self.store)
             await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
-            self._snapshots.publish()
+            if not self._rebuild:  # it may be damaged: whoever rebuilds passes over it
+                self._snapshots.publish()
             self._writer = StoreWriter(self.store, self._fail_from_thread)
             self._pruner = Pruner(self.config.history, self.store, self._writer)
             self._pruner.checkpointed(self.core.checkpoint_height)

@@ -79,6 +79,9 @@ def finish_install(config: ReplicaConfig, store: Store) -> Head | None:
     ready = ready_path(config)
     if not ready.exists():
         return None
+    if _is_over(config, ready):
+        ready.unlink()
+        return None
     try:
         head, state = verified(config, ready)
     except LocalError as error:
@@ -135,6 +138,14 @@ def _check_newer(config: ReplicaConfig, head: Head) -> None:
             f"the snapshot is of block {height}, and the newest checkpoint here of block {newest.height}: there is "
             "nothing to be gained, so nothing was changed"
         )
+
+
+def _is_over(config: ReplicaConfig, ready: Path) -> bool:
+    """Whether the replica has come further by itself: its journal goes on from a later checkpoint then."""
+    try:
+        return head_of(config.checkpoint).header.height > head_of(ready).header.height
+    except LocalError:  # one of them is missing or damaged
+        return False
 
 
 def _complete(config: ReplicaConfig, store: Store, head: Head, state: State) -> None:

@@ -55,3 +55,25 @@ async def test_a_replica_that_lost_everything_starts_from_a_snapshot_and_is_need
         await net.all_have(50)
         await net.same_heads()
         assert "a snapshot of height" in net.net.log_path(LATE).read_text()
+
+
+async def test_a_replica_that_forgot_its_first_blocks_and_lost_its_state_rebuilds_it_from_its_peers(
+    tmp_path: Path,
+) -> None:
+    """Its database cannot be executed from genesis on: it keeps its votes, and the others have a state."""
+    prepare(tmp_path)
+    data = home_of(tmp_path, LATE) / "data"
+    async with ledger(tmp_path) as net:
+        await pay(net, 25)
+        await net.all_have(25)
+        assert (await net.status(LATE))["oldest_block"] > 1
+        await net.net.kill(LATE)
+        (data / "checkpoint").write_bytes(b"lost")
+        await pay(net, 15)
+        await net.net.start([LATE], options=["--rebuild"])
+        await net.all_have(40)
+        await net.net.kill(0)
+        await net.submit(1, [net.transfer()])
+        await net.all_have(41, [1, 2, LATE])
+        log = net.net.log_path(LATE).read_text()
+        assert "the state comes from the peers" in log and "a snapshot of height" in log

@@ -175,6 +175,17 @@ def test_a_file_that_was_damaged_while_it_waited_is_told_apart(config: ReplicaCo
     store.close()
 
 
+def test_a_file_that_is_over_goes_away(homes: Homes, config: ReplicaConfig) -> None:
+    """A checkpoint goes forward only: the journal begins where the newest one ends."""
+    store = opened(config)
+    shutil.copy(config.checkpoint, ready_path(config))
+    shutil.copy(homes.late / "data" / "checkpoint", config.checkpoint)
+    newest = head_of(config.checkpoint)
+    assert finish_install(config, store) is None
+    assert (head_of(config.checkpoint), ready_path(config).exists(), store.oldest()) == (newest, False, 1)
+    store.close()
+
+
 def test_blocks_that_lead_up_to_it_stay(homes: Homes, config: ReplicaConfig) -> None:
     """The database of an archive that has them: nothing is thrown away that nobody asked to throw away."""
     shutil.rmtree(config.data)
