@@ -124,20 +124,33 @@ def collect(pieces: Iterable[bytes]) -> Records:
         piece: Piece = decode(data, Piece)  # type: ignore[arg-type]  # a union is not a type
         match piece:
             case Balances():
+                _check_names(piece.balances)
                 records.accounts.update(piece.balances)
             case Groups():
+                _check_names(group.group_id for group in piece.groups)
                 records.groups.update((group.group_id, group) for group in piece.groups)
             case Remembered():
+                if piece.lot < 0 or not piece.ids:
+                    raise RemoteError(
+                        f"lot {piece.lot} with {len(piece.ids)} bytes of ids; they count from 0, and hold some"
+                    )
                 records.lots.setdefault(piece.lot, []).extend(_hashes(piece.ids))
             case Marks():
                 records.marks.update((mark.replica, mark) for mark in piece.marks)
             case Replicas():
                 records.replica_set = piece.replica_set
             case Values():
+                _check_names(piece.values)
                 records.values.update(piece.values)
             case _:
                 assert_never(piece)
     return records
+
+
+def _check_names(names: Iterable[bytes]) -> None:
+    """See that none is short: a small piece of many short ones would fill the memory."""
+    for size in set(map(len, names)) - {HASH_BYTES}:
+        raise RemoteError(f"a record is named by {size} bytes; each has {HASH_BYTES}")
 
 
 def _hashes(joined: bytes) -> list[Hash]:

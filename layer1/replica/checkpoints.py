@@ -106,6 +106,11 @@ def load(genesis: Genesis, found: Iterator[bytes], machine: StateMachine | None 
     except RemoteError as error:
         raise LocalError(f"the checkpoint cannot be used: {error}") from error
     state = State.assemble(genesis, records, (header.height, header.clock, header.wall_time), machine)
+    if state.replica_set != trust.replica_set:
+        raise LocalError(
+            f"the handovers of the checkpoint of block {header.height} lead to the set of epoch "
+            f"{trust.replica_set.epoch}, its state holds that of epoch {state.replica_set.epoch}"
+        )
     if state.root != header.state_root:
         raise LocalError(
             f"the checkpoint of block {header.height} holds a state with root {state.root.hex()}, but "
@@ -120,11 +125,16 @@ def fault_of(genesis: Genesis, found: Iterator[bytes], machine: StateMachine | N
         load(genesis, found, machine)
     except LocalError as error:
         return str(error)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return f"its records are those of no state: {error!r}"
     return None
 
 
 def check_head(head: Head, genesis: Genesis) -> Trust:
     """See that a first piece is of this ledger, and its block certified; the replica sets until then.
+
+    No root covers what it says. So it says no more than an honest one: each handover until this block and none after
+    it, and filler behind a boundary alone. Filler itself is certified, too, and holds the boundary's root.
 
     Raises:
         RemoteError: It is not.
@@ -133,8 +143,19 @@ def check_head(head: Head, genesis: Genesis) -> Trust:
         raise RemoteError(f"it has format {head.format_version}, this version reads {FORMAT_VERSION}")
     if head.chain_id != genesis.chain_id:
         raise RemoteError(f"it is of chain {head.chain_id.hex()}, this is {genesis.chain_id.hex()}")
+    for epoch, handover in enumerate(head.handovers):  # before any signature is checked: thousands fit into a message
+        if handover.replica_set.epoch != epoch + 1:
+            raise RemoteError(f"handover {handover.replica_set.epoch - 1} stands where that of epoch {epoch} belongs")
+    header, count = head.header, len(head.handovers)
+    if count > header.epoch + 1:
+        raise RemoteError(f"{count} handovers lead beyond block {header.height} of epoch {header.epoch}")
     trust = Trust(genesis, head.handovers)
-    verify_head(trust, HeadProof(head.header, head.path, head.finalization))
+    verify_head(trust, HeadProof(header, head.path, head.finalization))
+    boundary = trust.boundary(header.epoch)
+    if boundary is not None and boundary != header:
+        raise RemoteError(f"{count} handovers lead beyond block {header.height} of epoch {header.epoch}")
+    if boundary is None and head.path:
+        raise RemoteError(f"{len(head.path)} headers behind block {header.height}, which ends no epoch")
     return trust
 
 

@@ -519,6 +519,9 @@ class Replica:
             self._step(await self._snapshots.check(height))
         except LocalError as error:
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - unseen, it would be awaited for ever
+            _log.exception("%s cannot go on", self._name)
+            self._fail(LocalError(f"a fault of this program while it checked a snapshot: {error!r}"))
 
     def _shorten(self, records: Sequence[bytes]) -> None:
         assert self._journal is not None, "started"
