@@ -62,6 +62,13 @@ def test_what_was_found_once_is_mended(seed: int) -> None:
 
 
 @pytest.mark.slow
+def test_a_block_counts_that_a_replica_was_killed_before_it_delivered() -> None:
+    """Seed 6241 found it, of the simulator: it came back with the block, which nobody else had delivered yet."""
+    result = run_omission(6241)
+    assert not result.error, f"{result.options}: {result.error}"
+
+
+@pytest.mark.slow
 def test_whatever_may_fail_does() -> None:
     """Links, disks, clocks and processes: a run in which nothing breaks finds nothing either."""
     stats: Counter[str] = Counter()

@@ -74,7 +74,12 @@ class Checker:
         """An honest replica sent this to one or all of its peers."""
 
     def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
-        """An honest replica came back at this height; these are the last final blocks, as far as it replayed them."""
+        """An honest replica came back at this height; these are the last final blocks, as far as it replayed them.
+
+        They count as delivered: it may have been killed before anybody delivered them.
+        """
+        for block in blocks:
+            self.delivered(process, replica, block)
 
     def entered(self, process: str, replica: int, sets: Sequence[ReplicaSet]) -> None:
         """An honest replica knows these sets, by epoch; the last is in office for it."""
@@ -122,10 +127,7 @@ class Checkers(Checker):
         super().__init__(first.genesis, first.honest, first.reference)
         self.all = tuple(checkers)
         for hook in _HOOKS:
-            listeners = [
-                getattr(one, hook) for one in checkers if getattr(type(one), hook) is not getattr(Checker, hook)
-            ]
-            setattr(self, hook, _fan_out(listeners))
+            setattr(self, hook, _fan_out([getattr(one, hook) for one in checkers if _hears(one, hook)]))
 
 
 _HOOKS = (
@@ -144,6 +146,11 @@ _HOOKS = (
     "excused",
     "finish",
 )
+
+
+def _hears(checker: Checker, hook: str) -> bool:
+    hooks = (hook, "delivered") if hook == "restored" else (hook,)
+    return any(getattr(type(checker), name) is not getattr(Checker, name) for name in hooks)
 
 
 def _fan_out(listeners: Sequence[object]) -> object:

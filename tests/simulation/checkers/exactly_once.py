@@ -21,15 +21,15 @@ class ExactlyOnce(Checker):
     def __init__(self, genesis: Genesis, honest: Iterable[int], reference: Reference | None = None) -> None:
         super().__init__(genesis, honest, reference)
         self._height_of: dict[Hash, int] = {}
-        self._height = 0
+        self._heights: set[int] = set()
         self._dead: set[Hash] = set()
         self._told: list[Write] = []
 
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         height = block.header.height
-        if height <= self._height:
+        if height in self._heights:
             return
-        self._height = height
+        self._heights.add(height)
         for output in block.outputs:
             name = output.transaction_id
             before = self._height_of.setdefault(name, height)

@@ -5,7 +5,7 @@ Source: docs/design/consensus.md, "Execution and state"; architecture.md, "Time"
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from layer1.block import CommittedBlock
 from layer1.consensus.messages import Finalization
@@ -25,10 +25,6 @@ class CertifiedRoots(Checker):
         super().__init__(genesis, honest, reference)
         self._checked: set[tuple[BlockId, Finalization]] = set()
         self._trust = Trust(genesis)
-
-    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
-        for block in blocks:
-            self.delivered(process, replica, block)
 
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         header, point = block.header, self.reference.take(block)

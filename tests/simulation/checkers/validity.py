@@ -8,7 +8,7 @@ Source: docs/design/consensus.md, "Mempool and batches".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from layer1.block import CommittedBlock
 from layer1.codec import encode
@@ -36,10 +36,6 @@ class Validity(Checker):
         self._submitted[transaction.id] = transaction
         if not signers(transaction.payload):
             self._payloads.add(encode(transaction.payload))
-
-    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
-        for block in blocks:
-            self.delivered(process, replica, block)
 
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         if block.header.id in self._checked:

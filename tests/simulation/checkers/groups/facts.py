@@ -151,10 +151,6 @@ class Facts(Checker):
 
     # ------------------------------------------------------------------------------------------------------- layer 1
 
-    def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
-        for block in blocks:
-            self.delivered(process, replica, block)
-
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         if block.header.height != self._height + 1 or self.reference.take(block) is None:
             return
