@@ -62,6 +62,7 @@ from layer2.messages import (
     Offer,
     OpeningMessage,
     Resume,
+    Standing,
     decode_message,
 )
 from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record
@@ -125,6 +126,7 @@ class GroupHost:
         self._requests: dict[Hash, list[tuple[bytes, _Waiting]]] = {}
         self._waiting: dict[Hash, dict[int, _Waiting]] = {}
         self._closing: dict[Hash, list[asyncio.Future[CloseGroup]]] = {}
+        self._inquiries: dict[Hash, list[asyncio.Future[None]]] = {}
         self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
         self._durable: deque[_Due] = deque()
@@ -218,14 +220,18 @@ class GroupHost:
         """
         return waiting(self._group(group_id))
 
-    def inquire(self, group_id: Hash) -> None:
-        """Ask the primary who has signed; what it shows is in :meth:`waiting` when its answer has come.
+    async def inquire(self, group_id: Hash) -> Waiting | None:
+        """As :meth:`waiting`, after the primary has shown what it has, if it may have more. Cancel it to stop waiting.
 
         Raises:
             Refused: ``unknown_group``.
         """
         self._group(group_id)
-        self._step(group_id, Inquired())
+        if self._step(group_id, Inquired()):
+            answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._inquiries.setdefault(group_id, []).append(answered)
+            await answered
+        return self.waiting(group_id)
 
     async def close_cooperatively(self, group_id: Hash) -> CloseGroup:
         """Finish what is in flight and agree on a FINAL (rule 7). Cancel it to stop waiting, and wedge if need be.
@@ -378,13 +384,31 @@ class GroupHost:
             self._charge(link)
         if member in self._groups[group_id].in_step and member not in was:
             self._observer.connected(group_id, member, True)
-        if self._groups[group_id].told_absent - absent:
+        if isinstance(message, Standing):
+            self._tell_absent(group_id, absent)
+
+    def _tell_absent(self, group_id: Hash, before: frozenset[int]) -> None:
+        """By the primary's word somebody came, or is gone; or it answers an inquiry."""
+        now = self._groups[group_id].told_absent
+        for member in sorted(before ^ now):
+            self._observer.connected(group_id, member, member in before)
+        if now - before:
             self._leave_open(group_id, "another member is gone")
+        self._answer_inquiries(group_id)
+
+    def _answer_inquiries(self, group_id: Hash) -> None:
+        for answered in self._inquiries.pop(group_id, []):
+            if not answered.done():
+                answered.set_result(None)
 
     def _charge(self, link: Channel) -> None:
         """Whoever breaks the protocol too often loses its link, and gets another only after a pause."""
         if self._conduct.charge(link.peer, asyncio.get_running_loop().time()):
             link.cut("it broke the protocol too often")
+
+    def knows(self, peer: PublicKey) -> bool:
+        """Whether this wallet is one that a group here speaks with."""
+        return any(self._member(group_id, peer) is not None for group_id in self._groups)
 
     def shuts_out(self, peer: PublicKey) -> bool:
         """Whether this wallet broke the protocol so often that it must wait before it gets a link."""
@@ -399,6 +423,7 @@ class GroupHost:
             was = member in self._groups[group_id].in_step
             self._step(group_id, Connected(member) if up else Disconnected(member))
             self._leave_open(group_id, "the link broke")
+            self._answer_inquiries(group_id)
             if was:
                 self._observer.connected(group_id, member, False)
 

@@ -168,7 +168,7 @@ def _end_with(group: Group, member: int, text: str) -> Step:
 def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     group = replace(group, in_step=group.in_step | {member})
     if not group.place.is_primary:
-        return _go_on_as_member(group, member, message)
+        return _go_on_as_member(group, message)
     effects: list[Effect] = []
     pending, highest, signature = group.pending, message.highest, message.signature
     if pending is not None and pending.signatures[member] is None:
@@ -183,10 +183,9 @@ def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     return group, effects + more + tell_all(group)
 
 
-def _go_on_as_member(group: Group, member: int, message: Resume) -> Step:
-    if member != 0:
-        return group, []
+def _go_on_as_member(group: Group, message: Resume) -> Step:
     highest = message.highest
+    group = replace(group, told_absent=frozenset(group.others) - {0})  # until the primary tells who is there
     if group.foreign_version is None:  # what we forgot and it has not signed is dead from here on
         group = replace(group, foreign_version=highest.version if highest is not None else -1)
     effects: list[Effect] = []

@@ -43,7 +43,9 @@ class Group(msgspec.Struct, frozen=True):
     in_step: frozenset[int] = frozenset()
     """Peers whose Resume was heard on the present link, and fits."""
     told_absent: frozenset[int] = frozenset()
-    """At a member: who, by the primary's word, is not in step with it. Nothing but our own commands waits for that."""
+    """At a member: who, by the primary's word, is not in step with it; everybody until it has said so on a new link.
+    Nothing but our own commands waits for that.
+    """
     foreign_version: int | None = None
     """The one version that may hold commands which a crash made us forget: what the primary had signed when we first
     heard from it after our start, -1 for none. None before that.

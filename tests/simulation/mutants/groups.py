@@ -109,13 +109,13 @@ def issues_again(patch: pytest.MonkeyPatch) -> None:
     """A command that waits is issued on the next link under another number, too."""
     original = reconnecting._go_on_as_member
 
-    def _go_on_as_member(group: Group, member: int, message: Resume) -> Step:
+    def _go_on_as_member(group: Group, message: Resume) -> Step:
         again = tuple(
             replace(command, number=number, tag=group.place.tag(number, command.payload))
             for number, command in enumerate(group.outbox, group.next_number)
         )
         grown = replace(group, outbox=group.outbox + again, next_number=group.next_number + len(again))
-        return original(grown, member, message)
+        return original(grown, message)
 
     put(patch, original, _go_on_as_member)
 

@@ -1,0 +1,210 @@
+"""A seat in groups that run a machine of one's own: keys, journal, links and watcher of one member, in one object.
+
+*Safety:* the seat signs commands and states as any member does; an opening only when its user calls :meth:`Seat.sign`.
+
+For programs that bring their own :class:`~layer2.machine.StateMachine`. Everybody makes a seat and tells the others its
+`contact` and its `member` for a common salt; all sign one opening; layer 1 opens the group; each seat joins it. The
+seat of the first member is the primary, and the others need no address of each other.
+
+*Source:* docs/design/groups.md, "Objects" and rules 1 to 11; architecture.md, "The layout".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from layer1.client import LedgerClient
+from layer1.crypto import Hash, PublicKey, Signature, SigningKey
+from layer1.errors import Refused, WedgeError
+from layer1.journal import Journal
+from layer1.ledger.agreements import GroupAgreement, Member
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Report, Transaction, Wedge, sign_transaction
+from layer1.link_server import LinkServer
+from layer2 import events
+from layer2.driver import Contact, GroupHost, Observer, Receipt, Waiting
+from layer2.machine import Balances, StateMachine
+from layer2.value import Group
+
+LIFE_MS = 120_000
+"""Of a transaction that brings something to layer 1, on the ledger clock; what still matters then is brought again."""
+
+
+class Seat(Observer):
+    """One member of any number of groups with one machine. An asynchronous context: links live as long as it."""
+
+    def __init__(self, folder: Path, key: SigningKey, chain_id: Hash, machine: StateMachine) -> None:
+        """Restore what the journal in `folder` holds.
+
+        Args:
+            folder: Of this seat alone. Never go on from an old copy: it has forgotten signatures.
+            key: Identity of the links; funds openings and is paid. Keys for groups are derived from it.
+            chain_id: The ledger's.
+            machine: What the groups replicate.
+
+        Raises:
+            LocalError: The journal is damaged, in use, or of another machine or key.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._key, self._chain_id = key, chain_id
+        self._journal = Journal.open(folder / "groups.journal")
+        self._unsubmitted: list[CloseGroup | Wedge | Report] = []
+        self._moved = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.machine = machine
+        self.contact = Contact(key.public)
+        """Where others reach this seat, once the context is entered."""
+        self.host = GroupHost(
+            self._journal, key, chain_id, machines={machine.name: machine}, observer=self,
+            group_key=lambda agreement, _: self._group_key(agreement.salt),
+        )  # fmt: skip
+
+    async def __aenter__(self) -> Self:
+        """Listen on a free port of 127.0.0.1, and keep links to the primaries."""
+        self._server = LinkServer(self._key, self._chain_id, self._admits, self.host.attach)
+        self.contact = Contact(self._key.public, "127.0.0.1", await self._server.start())
+        self._tasks.append(asyncio.create_task(self.host.run()))
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, traceback: TracebackType | None) -> None:
+        """End all links; what was signed is in the journal."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
+        self.discard()
+
+    def discard(self) -> None:
+        """Close the journal of a seat whose context is not entered, or was left."""
+        self._journal.close()
+
+    # ---------------------------------------------------------------------------------------------------- opening
+
+    def member(self, salt: bytes, deposit: int, bond: int = 0) -> Member:
+        """Our part of an agreement with this salt, in minor units."""
+        return Member(self._group_key(salt).public, self._key.public, self._key.public, deposit, bond)
+
+    def sign(self, opening: Transaction) -> Signature:
+        """Sign an opening: it locks our deposit and bond, by rules that all members signed. Read it first.
+
+        Raises:
+            Refused: ``bad_opening``: it is none, or of another machine, or we are not in it.
+        """
+        payload = opening.payload
+        if not isinstance(payload, OpenGroup) or payload.agreement.machine != self.machine.name:
+            raise Refused("bad_opening", f"this is no opening of a group with the machine {self.machine.name}")
+        self._index(payload.agreement)
+        return sign_transaction(opening, self._chain_id, self._key)
+
+    def join(self, agreement: GroupAgreement, group_id: Hash, contacts: Sequence[Contact]) -> None:
+        """Take our seat in a group that layer 1 has opened; durable on return.
+
+        Args:
+            agreement: As layer 1 holds it.
+            group_id: Layer 1's name for it.
+            contacts: Of all members, in the agreement's order. Who is not the primary connects to it; were both to try,
+                the second link would end the first, and what was under way on it would be pending.
+
+        Raises:
+            Refused: ``bad_opening``: we are not in it.
+        """
+        index, key = self._index(agreement), self._group_key(agreement.salt)
+        others = {i: each if i == 0 else Contact(each.key) for i, each in enumerate(contacts) if i != index}
+        self.host.add(agreement, group_id, index, key, others)
+
+    # ------------------------------------------------------------------------------------------------------- using
+
+    def group(self, group_id: Hash) -> Group:
+        """Our side of a group."""
+        return self.host.groups[group_id]
+
+    def state(self, group_id: Hash) -> Any:
+        """The machine's newest committed state."""
+        return self.group(group_id).state.machine_state
+
+    def balances(self, group_id: Hash) -> Balances:
+        """Minor units per member, newest committed."""
+        return self.group(group_id).state.body.balances
+
+    async def ready(self, group_id: Hash) -> None:
+        """Wait until everybody is in step, as far as this member knows."""
+        await self.until(lambda: self.group(group_id).connected)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition()` holds, looking at each change of a group of this seat."""
+        while not condition():
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def submit(self, group_id: Hash, command: bytes) -> Receipt:
+        """Issue a command; on return it is committed, signed by all and durable here. Raises as `GroupHost.submit`."""
+        return await self.host.submit(group_id, command)
+
+    async def waiting(self, group_id: Hash, patience_s: float = 5.0) -> Waiting | None:
+        """Whom the group waits for; None for nobody. A primary that does not answer in time is asked in vain."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                return await self.host.inquire(group_id)
+        return self.host.waiting(group_id)
+
+    async def close(self, group_id: Hash) -> CloseGroup:
+        """End a group together with all others (rule 7); :meth:`watch` brings what is returned to layer 1."""
+        return await self.host.close_cooperatively(group_id)
+
+    def wedge(self, group_id: Hash) -> Wedge:
+        """Stop a group and let layer 1 decide (rule 8); :meth:`watch` brings it there."""
+        return self.host.wedge(group_id)
+
+    async def watch(self, ledger: LedgerClient, every_s: float = 1.0) -> None:
+        """Look after our groups on layer 1, until cancelled: answer stale reports, bring what is to be brought.
+
+        Run it whenever money is in a group, with `every_s` far below the challenge period (rule 18).
+        """
+        while True:
+            for group_id in [name for name, group in self.host.groups.items() if not group.closed]:
+                with suppress(WedgeError):  # looked at again
+                    await self._look(ledger, group_id)
+            await asyncio.sleep(every_s)
+
+    async def _look(self, ledger: LedgerClient, group_id: Hash) -> None:
+        shown = (await ledger.group(group_id)).value
+        report = None if shown is None else self.host.observe(shown)
+        payloads, self._unsubmitted = self._unsubmitted, []
+        until_ms = await ledger.clock() + min(LIFE_MS, ledger.genesis.parameters.max_valid_ms)
+        for payload in [*payloads, *([report] if report is not None else [])]:
+            with suppress(Refused):  # another member was faster
+                await ledger.submit(Transaction(payload, until_ms, os.urandom(16)))
+        self._moved.set()
+
+    # -------------------------------------------------------------------------------------------- what the host tells
+
+    def committed(self, group_id: Hash, event: events.Committed) -> None:
+        """See :class:`~layer2.hosting.Observer`."""
+        self._moved.set()
+
+    def connected(self, group_id: Hash, member: int, up: bool) -> None:
+        """See :class:`~layer2.hosting.Observer`."""
+        self._moved.set()
+
+    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
+        """See :class:`~layer2.hosting.Observer`."""
+        self._unsubmitted.append(payload)
+        self._moved.set()
+
+    def _admits(self, peer: PublicKey, greeting: bytes) -> bool:
+        return self.host.knows(peer) and not self.host.shuts_out(peer)
+
+    def _group_key(self, salt: bytes) -> SigningKey:
+        return SigningKey(hashlib.blake2b(salt, key=self._key.seed(), digest_size=32, person=b"wedge.seat").digest())
+
+    def _index(self, agreement: GroupAgreement) -> int:
+        index = agreement.index_of(self._group_key(agreement.salt).public)
+        if index is None:
+            raise Refused("bad_opening", "none of its members has our key for its salt: ask for our `member` again")
+        return index
