@@ -172,7 +172,12 @@ def _name(row: Row) -> str:
 
 def _is_out(row: Row) -> bool:
     """Whether its votes do not count just now."""
-    return bool(row["catching_up"]) or _waits_to_vote(row)
+    return bool(row["catching_up"]) or _waits_to_vote(row) or _is_alone(row)
+
+
+def _is_alone(row: Row) -> bool:
+    """Whether it has peers, and a link with none of them."""
+    return row["peers_connected"] == 0 and (row["peers"] or 0) > 0
 
 
 def _waits_to_vote(row: Row) -> bool:
@@ -214,18 +219,23 @@ def _of_one(row: Row) -> list[str]:
 
 
 def _links(answering: Sequence[Row]) -> list[str]:
-    """Pairs that both answer and have no link; told once."""
-    here = {row["index"] for row in answering}
+    """Pairs that both answer and have no link, and who has none at all; told once."""
+    alone = {row["index"]: next(filter(None, row["unlinked"].values()), "") for row in answering if _is_alone(row)}
+    here = {row["index"] for row in answering} - alone.keys()
     told: dict[tuple[int, int], str] = {}
     for row in answering:
         for peer, problem in row["unlinked"].items():
-            if peer in here:
+            if peer in here and row["index"] in here:
                 pair = min(row["index"], peer), max(row["index"], peer)
                 told[pair] = told.get(pair) or problem
-    return [
-        f"replicas {one} and {other} have no link{f' ({problem})' if problem else ''}: see the network between them."
-        for (one, other), problem in sorted(told.items())
-    ]
+    apart = [f"replicas {pair[0]} and {pair[1]} have no link{_why(problem)}" for pair, problem in sorted(told.items())]
+    return [*(f"replica {index} has no link with any other{_why(problem)}" for index, problem in alone.items()), *apart]
+
+
+def _why(problem: str) -> str:
+    """Why there is no link, and what helps, unless the problem says that itself."""
+    helps = "" if "upgrade" in problem else ": see the network between them"
+    return (f" ({problem})" if problem else "") + f"{helps}."
 
 
 def _releases(answering: Sequence[Row]) -> list[str]:

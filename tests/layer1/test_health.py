@@ -61,6 +61,12 @@ CASES: list[tuple[str, Health, State, list[str]]] = [
      ["replica 1 was shown to have contradicted itself", "`layer1 replica rotate 1 KEY`"]),
     ("a link", four(_1={"unlinked": {3: "no route"}}, _3={"unlinked": {1: ""}}), State.DEGRADED,
      ["replicas 1 and 3 have no link (no route)"]),
+    ("one without any link", four(
+        _3={"unlinked": {0: "", 1: "it speaks wire version 3: upgrade"}, "peers_connected": 0}, _0={"unlinked": {3: "x"}}),
+     State.DEGRADED,
+     ["3 of 4 replicas take part; none may fail", "replica 3 has no link with any other (it speaks wire version 3: upgrade)."]),
+    ("two without any link", four(_3={"peers_connected": 0}, _0={"peers_connected": 0}), State.STOPPED,
+     ["2 of 4 replicas take part, 3 are needed", "replica 0 has no link with any other: see the network", "replica 3"]),
     ("a link with who is gone", four(_1={"unlinked": {2: "x"}}, _2=GONE), State.DEGRADED, ["replica 2 does not"]),
     ("an upgrade", four(_1={"release": "0.2.0"}), State.DEGRADED, ["different releases (0.1.0: 0, 2, 3; 0.2.0: 1)"]),
     ("who left listens, or is stopped", assess(
