@@ -62,9 +62,9 @@ CASES: list[tuple[str, Health, State, list[str]]] = [
     ("a link", four(_1={"unlinked": {3: "no route"}}, _3={"unlinked": {1: ""}}), State.DEGRADED,
      ["replicas 1 and 3 have no link (no route)"]),
     ("one without any link", four(
-        _3={"unlinked": {0: "", 1: "it speaks wire version 3: upgrade"}, "peers_connected": 0}, _0={"unlinked": {3: "x"}}),
+        _3={"unlinked": {0: "", 1: "wire version 3: upgrade"}, "peers_connected": 0}, _0={"unlinked": {3: "x"}}),
      State.DEGRADED,
-     ["3 of 4 replicas take part; none may fail", "replica 3 has no link with any other (it speaks wire version 3: upgrade)."]),
+     ["3 of 4 replicas take part; none may fail", "replica 3 has no link with any other (wire version 3: upgrade)."]),
     ("two without any link", four(_3={"peers_connected": 0}, _0={"peers_connected": 0}), State.STOPPED,
      ["2 of 4 replicas take part, 3 are needed", "replica 0 has no link with any other: see the network", "replica 3"]),
     ("a link with who is gone", four(_1={"unlinked": {2: "x"}}, _2=GONE), State.DEGRADED, ["replica 2 does not"]),
