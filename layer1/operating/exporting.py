@@ -181,7 +181,7 @@ def _state(config: ReplicaConfig, genesis: Genesis, store: Store) -> State:
                 application.validate(block.header, application.floor.header, parts)
             except RemoteError as error:
                 raise LocalError(f"block {block.header.height} in the database: {error}; see layer1 verify") from error
-            application.commit([block.header, *block.path], block.finalization)
+            application.commit_alone(block)
     return application.floor.state
 
 

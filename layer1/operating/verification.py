@@ -23,8 +23,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from layer1.block import CommittedBlock
 from layer1.config import ReplicaConfig, load_machine, read_genesis, read_key
 from layer1.consensus.certificates import Checker, votes_of
@@ -329,12 +327,12 @@ class _Verification:
         checker.certificate(block.finalization)
         self._compare_journal(block)
         self._application.validate(header, floor.header, tuple(part_of(encoded) for encoded in block.batches))
-        (committed,) = self._application.commit([header, *block.path], block.finalization)
+        committed = self._application.commit_alone(block)
         self.verdict.stored_blocks += 1
         self.verdict.transactions += len(committed.transactions)
         if self._checkpoint is not None and self._checkpoint.header.height == header.height:
             self._compare_checkpoint(self._checkpoint)
-        return replace(committed, finalization=block.finalization, path=block.path)
+        return committed
 
     def _compare_block(self, block: CommittedBlock, link: Link, checker: Checker, checkpoint: Floor) -> None:
         """Compare a block with its header, where the state before it is not at hand.

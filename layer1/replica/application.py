@@ -226,6 +226,16 @@ class Application:
             self._forget_siblings()
         return committed
 
+    def commit_alone(self, block: CommittedBlock) -> CommittedBlock:
+        """Make an executed block final again, as it was stored; the blocks of its path come by themselves.
+
+        Raises:
+            LocalError: As :meth:`commit`.
+        """
+        committed = self._commit(block.header, block.finalization, block.path)
+        self._forget_siblings()
+        return committed
+
     def describe_refusals(self) -> str:
         """The newest refusal, for the report of whoever finds that a refused block is final."""
         if not self._refused:

@@ -21,7 +21,7 @@ from layer1.operating.exporting import Format, What, export
 from layer1.operating.resetting import plan_reset, reset_home
 from layer1.operating.verification import verify_home
 from layer1.storage.store import Store
-from tests.layer1.operating.homes import PAID
+from tests.layer1.operating.homes import PAID, finalize_together
 from tests.layer1.operating.test_verification import database, fingerprint
 from tests.layer1.replica.network import ALICE, BOB
 from tests.layer1.replica.test_checkpointing import BLOCKS, pay, started
@@ -178,6 +178,8 @@ def test_every_block_and_transaction_is_exported_once(home: ReplicaConfig) -> No
 @pytest.mark.parametrize("checkpoint", [True, False])
 def test_accounts_are_those_after_the_last_block(home: ReplicaConfig, checkpoint: bool) -> None:
     """From the checkpoint on, or from genesis: the same."""
+    finalize_together(home, 1, 3)
+    finalize_together(home, PAID - 2, PAID)
     if not checkpoint:
         home.checkpoint.unlink()
     rows = {row["address"]: row for row in exported(home, What.ACCOUNTS)}

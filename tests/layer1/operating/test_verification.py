@@ -24,7 +24,7 @@ from layer1.operating.verification import REBUILD, REFILL, REJOIN, verify_home
 from layer1.replica.core import consensus_config
 from layer1.replica.records import ConsensusRecord
 from layer1.storage.checkpoint import CheckpointFile, read_checkpoint
-from tests.layer1.operating.homes import PAID
+from tests.layer1.operating.homes import PAID, finalize_together
 from tests.layer1.replica.network import BOB
 from tests.layer1.replica.test_checkpointing import BLOCKS, checkpointed, new_home, pay, started
 from tests.layer1.test_cli import invoke
@@ -225,6 +225,16 @@ def test_a_ledger_that_never_ran_is_sound(tmp_path: Path) -> None:
     verdict = verify_home(load_config(new_home(tmp_path)))
     assert verdict.sound
     assert "there is no database" in verdict.notes[0]
+
+
+def test_blocks_that_one_certificate_made_final_are_sound(home: ReplicaConfig) -> None:
+    """Such as the first two of a ledger of four: the path of the one is the other, which is executed after it."""
+    finalize_together(home, 1, 3)
+    finalize_together(home, BLOCKS - 1, BLOCKS + 2)
+    finalize_together(home, 2 * BLOCKS - 1, 2 * BLOCKS + 1)
+    verdict = verify_home(home)
+    assert (verdict.findings, verdict.sound) == ([], True)
+    assert verdict.stored_blocks >= PAID
 
 
 @pytest.mark.parametrize("name", ["a bit of the checkpoint", "a forgotten id"])
