@@ -205,7 +205,7 @@ async def _start(config: ReplicaConfig, under_devnet: bool, json: bool, *, rebui
         _stop_at_end_of_input(stopping)
     replica = Replica(config, rebuild=rebuild, rejoin=rejoin)
     while await _run(replica, stopping, json):
-        replica = Replica(config)
+        replica = Replica(replica.config)  # which may have been loaded again
 
 
 async def _run(replica: Replica, stopping: asyncio.Event, json: bool) -> bool:

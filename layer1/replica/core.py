@@ -292,7 +292,7 @@ class ReplicaCore:
             case events.Checkpointed():
                 self._on_checkpointed(event)
             case events.SnapshotChecked():
-                self._effects += self.snapshots.on_checked(event)
+                self._effects += self.snapshots.on_checked(event, self.application.floor.header.height)
             case events.Tick():
                 self._wake_ms = None
                 self._step_consensus(consensus_events.TimerFired(), now)

@@ -159,8 +159,10 @@ class Replica:
             if self._rejoin:
                 await rejoin(self.config, self.genesis, self._key)
             self._journal = check_journal(self.config.journal)
-            await asyncio.to_thread(finish_install, self.config, self.store)
-            await come_back(self.core, self._journal, self.store, None if self._rebuild else self.config.checkpoint)
+            installed = await asyncio.to_thread(finish_install, self.config, self.store)
+            self._snapshots.clear()
+            checkpoint = None if self._rebuild else self.config.checkpoint
+            await come_back(self.core, self._journal, self.store, checkpoint, may_lag=installed is not None)
             if not self._rebuild:  # it may be damaged: whoever rebuilds passes over it
                 self._snapshots.publish()
             self._writer = StoreWriter(self.store, self._fail_from_thread)
@@ -199,6 +201,8 @@ class Replica:
 
     def reload(self) -> None:
         """Go on with the certificate and the peers that are in their files now, or with those before."""
+        if self._is_over:
+            return
         self._reload_certificate()
         try:
             peers = load_config(self.config.home).peers

@@ -7,8 +7,9 @@ A snapshot is a replica's newest checkpoint (`layer1.replica.checkpoints`), piec
 from a height on gets an *offer* instead if it is far behind and wants one, or if these blocks are pruned. The offer's
 head is verified at once, by handovers from the genesis; its size is believed only up to twice the largest that not
 just liars state: with l liars, the (l+1)-th largest of at least l+1 offers is at most an honest one. Pieces come one
-chunk after the other from one peer, paced below what it serves; a peer that stops answering, or has a newer snapshot
-meanwhile, gives way to the next. What fails the check names its sender, for offers are signed by nobody, but links are.
+chunk after the other from one peer, paced below what it serves; a peer that stops answering, answers too slowly, or has
+a newer snapshot meanwhile, gives way to all others that offer one. What fails the check names its sender, for offers
+are signed by nobody, but links are.
 
 A replica that keeps its history asks for blocks as long as any peer has them: it takes a snapshot only when
 every peer that it has a link with offers one instead.
@@ -18,6 +19,7 @@ Source: docs/design/consensus.md, "Catching up, joining, leaving"; decision 027.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +40,8 @@ RETRY_MS = 2_000
 """After which the same chunk is asked for again."""
 ATTEMPTS = 5
 """For one chunk, before another peer's snapshot is fetched."""
+SLOWEST_BYTES_PER_S = 1_000 * CHUNK_BYTES // (ATTEMPTS * RETRY_MS)
+"""Of a whole download: as fast as chunks that all come at the last moment. Who sends a byte at a time is slower."""
 SLACK_BYTES = 2**20
 """Added to what is believed of a size: small states differ by more than half."""
 
@@ -64,6 +68,7 @@ class Download:
     taken_bytes: int = 0
     attempts: int = 0
     ask_at_ms: int = 0
+    begun_ms: int = 0
 
     @property
     def height(self) -> int:
@@ -75,6 +80,12 @@ class Download:
         """Whether all of it is here, so that only its check is awaited."""
         return self.taken == self.offer.pieces
 
+    def is_hopeless(self, now_ms: int) -> bool:
+        """Whether its peer does not answer, or so slowly that another one is worth a try."""
+        taken_ms = 1_000 * self.taken_bytes // SLOWEST_BYTES_PER_S
+        too_slow = now_ms > self.begun_ms + ATTEMPTS * RETRY_MS + taken_ms
+        return too_slow or (self.attempts >= ATTEMPTS and now_ms >= self.ask_at_ms)
+
 
 class Snapshots:
     """What peers offer, and what of it is being fetched."""
@@ -85,6 +96,8 @@ class Snapshots:
         """By peer."""
         self._liars: set[int] = set()
         """Peers whose snapshot was not what they said."""
+        self._failures: Counter[int] = Counter()
+        """By peer, downloads that came to nothing: who promises most gets no second turn before the others."""
         self.download: Download | None = None
 
     @property
@@ -125,15 +138,15 @@ class Snapshots:
             return
         most = 2 * sorted((o.size_bytes for o in self._offers.values()), reverse=True)[unknown] + SLACK_BYTES
         fitting = {peer: offer for peer, offer in self._offers.items() if offer.size_bytes <= most}
-        peer = max(fitting, key=lambda peer: (fitting[peer].head.header.height, -peer))
-        self.download = Download(peer, fitting[peer], ask_at_ms=now_ms)
+        peer = max(fitting, key=lambda peer: (-self._failures[peer], fitting[peer].head.header.height, -peer))
+        self.download = Download(peer, fitting[peer], ask_at_ms=now_ms, begun_ms=now_ms)
 
     def request(self, height: int, now_ms: int) -> tuple[int, ChunkRequest] | None:
         """What to ask whom now."""
         download = self.download
         if download is None or download.complete:
             return None
-        if download.height <= height or (download.attempts >= ATTEMPTS and now_ms >= download.ask_at_ms):
+        if download.height <= height or download.is_hopeless(now_ms):
             self._give_up()
             return None
         if now_ms < download.ask_at_ms:
@@ -154,13 +167,16 @@ class Snapshots:
         save = SaveSnapshot(pieces, begins=message.first == 0)
         return (save, CheckSnapshot(self.download.height)) if self.download.complete else (save,)
 
-    def on_checked(self, event: SnapshotChecked) -> Sequence[Effect]:
-        """It is the ledger, and we go on from it; or its sender lied."""
+    def on_checked(self, event: SnapshotChecked, height: int) -> Sequence[Effect]:
+        """It is the ledger, and we go on from it, unless we have come as far by ourselves; or its sender lied."""
         download = self.download
         if download is None or not download.complete or download.height != event.height:
             return ()
-        if event.fault is None:
+        if event.fault is None and event.height > height:
             return (InstallSnapshot(event.height),)
+        if event.fault is None:
+            self._give_up()  # blocks were on their way; installed, it would lie below what our journal goes on from
+            return ()
         return (Misbehaved(self.refuse(), f"its snapshot of height {event.height}: {event.fault}"),)
 
     def wake_ms(self) -> int | None:
@@ -171,7 +187,8 @@ class Snapshots:
         """The new pieces in an answer, to be saved behind those before; the first ones with the head before them.
 
         Raises:
-            RemoteError: They are more than what was offered. That snapshot is not fetched any further.
+            RemoteError: They are more than what was offered, or than what one answer holds. That snapshot is not
+                fetched any further.
         """
         download = self.download
         if download is None or (peer, chunk.height, chunk.first) != (download.peer, download.height, download.taken):
@@ -179,7 +196,11 @@ class Snapshots:
         if not chunk.pieces:
             self._give_up()  # it has a newer one
             return ()
-        taken, size = download.taken + len(chunk.pieces), download.taken_bytes + sum(map(len, chunk.pieces))
+        fresh = sum(map(len, chunk.pieces))
+        if len(chunk.pieces) > 1 and fresh > CHUNK_BYTES:
+            self._give_up(false=True)
+            raise RemoteError(f"{fresh} bytes of a snapshot in one answer; more than {CHUNK_BYTES} only as one piece")
+        taken, size = download.taken + len(chunk.pieces), download.taken_bytes + fresh
         pieces, size_bytes = download.offer.pieces, download.offer.size_bytes
         if taken > pieces or size > size_bytes or (taken == pieces and size != size_bytes):
             self._give_up(false=True)
@@ -202,6 +223,7 @@ class Snapshots:
         assert self.download is not None
         peer, self.download = self.download.peer, None
         self._offers.pop(peer, None)
+        self._failures[peer] += 1
         if false:
             self._liars.add(peer)
 

@@ -49,6 +49,11 @@ class SnapshotFiles:
         self._readers.clear()
         self._drop()
 
+    def clear(self) -> None:
+        """Drop what a crash left of a peer's; before anything is fetched."""
+        for path in (self._theirs, self._theirs.with_name(self._theirs.name + ".new")):
+            path.unlink(missing_ok=True)
+
     def publish(self) -> None:
         """There is a new checkpoint, or one from before the start: let peers fetch it.
 

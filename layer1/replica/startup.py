@@ -51,7 +51,9 @@ def check_journal(directory: Path) -> Journal:
     return journal
 
 
-async def come_back(core: ReplicaCore, journal: Journal, store: Store, checkpoint: Path | None) -> None:
+async def come_back(
+    core: ReplicaCore, journal: Journal, store: Store, checkpoint: Path | None, *, may_lag: bool = False
+) -> None:
     """Restore a core, and bring the database up to it.
 
     Args:
@@ -59,6 +61,8 @@ async def come_back(core: ReplicaCore, journal: Journal, store: Store, checkpoin
         journal: Just opened.
         store: The database.
         checkpoint: Where the last one is, if there is one; None to execute all blocks anew.
+        may_lag: Whether the journal may go on from a later block than the checkpoint's, which is a snapshot: it was
+            needed since what the journal goes on from was lost. The peers have what is between.
 
     Raises:
         LocalError: What is there does not fit together.
@@ -67,7 +71,7 @@ async def come_back(core: ReplicaCore, journal: Journal, store: Store, checkpoin
     if checkpoint is None and store.oldest() > 1:
         _check_peers(core, store)
     pieces = None if checkpoint is None else read_checkpoint(checkpoint)
-    stored = _stored(store) if checkpoint is None else None
+    stored = _stored(store) if checkpoint is None else () if may_lag else None
     gc.disable()  # nothing of what comes now is garbage, and the collector would look at all of it again and again
     try:
         blocks: list[CommittedBlock] = []

@@ -196,3 +196,29 @@ def test_blocks_that_lead_up_to_it_stay(homes: Homes, config: ReplicaConfig) -> 
     install(config, store, snapshot_of(config))
     assert (store.oldest(), store.height) == (1, height)
     store.close()
+
+
+async def test_who_lost_what_its_journal_goes_on_from_may_start_from_an_earlier_snapshot(
+    homes: Homes, tmp_path: Path
+) -> None:
+    """`--rebuild` took what peers offered: the start that puts it in place asks for no other, and knows its votes."""
+    shutil.copytree(homes.late, tmp_path / "home")
+    config = load_config(tmp_path / "home")
+    shutil.move(config.checkpoint, config.data / "snapshot")
+    shutil.copy(load_config(homes.early).checkpoint, config.checkpoint)
+    with pytest.raises(LocalError, match=r"the journal goes on from block \d+, whose state was in a checkpoint"):
+        async with started(config.home):
+            pass
+    shutil.move(config.checkpoint, ready_path(config))
+    async with started(config.home) as replica:
+        assert replica.head().header.height == BLOCKS
+        assert replica.core.consensus.vote_from > replica.head().header.view
+
+
+async def test_what_a_crash_left_of_a_download_is_gone_after_a_start(config: ReplicaConfig) -> None:
+    left = (config.snapshot, config.snapshot.with_name("snapshot.new"))
+    left[1].write_bytes(b"half of it")
+    assert left[0].exists()
+    async with started(config.home) as replica:
+        assert replica.head().header.height >= BLOCKS + 2
+    assert not any(path.exists() for path in left)

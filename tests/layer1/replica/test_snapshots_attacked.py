@@ -11,6 +11,9 @@ from layer1.errors import RemoteError
 from layer1.ledger.image import Balances, Remembered, Values
 from layer1.replica import checkpoints
 from layer1.replica.checkpoints import FORMAT_VERSION, CheckpointPolicy, Head, check_head, fault_of
+from layer1.replica.events import InstallSnapshot, SnapshotChecked
+from layer1.replica.messages import Chunk, SnapshotOffer
+from layer1.replica.snapshots import ATTEMPTS, CHUNK_BYTES, PACE_MS, RETRY_MS, Snapshots
 from tests.layer1.replica.network import GENESIS, Network
 from tests.layer1.replica.test_epochs import carry_out, change, pay
 from tests.layer1.replica.test_epochs_attacked import make_filler
@@ -122,3 +125,66 @@ def test_filler_is_no_snapshot(tells: bool) -> None:
 )
 def test_records_that_no_ledger_has_are_a_fault_and_break_nothing(heads: list[Head], piece: object) -> None:
     assert fault_of(GENESIS, iter([encode(heads[0]), encode(piece)]))
+
+
+# ------------------------------------------------------------------------------------------- who keeps one from them
+
+
+def started(head: Head, size: int = 1_000_000, peers: int = 3) -> Snapshots:
+    """A download from the peer with the lowest number; all offer the same."""
+    found = Snapshots(GENESIS)
+    for peer in range(peers):
+        found.hear(peer, SnapshotOffer(head, size, size), 0)
+    found.choose(0, 1, 1, 0)
+    assert found.download is not None
+    assert found.download.peer == 0
+    return found
+
+
+def test_who_sends_a_byte_at_a_time_is_left(heads: list[Head]) -> None:
+    """Each answer comes in time; all of them would take weeks."""
+    found, now_ms, height = started(heads[0]), 0, heads[0].header.height
+    while found.active:
+        if (question := found.request(0, now_ms)) is not None:
+            found.receive(0, Chunk(height, question[1].first, (b"x",)), now_ms)
+        now_ms += RETRY_MS
+        assert now_ms < 60_000
+    found.hear(0, SnapshotOffer(heads[0], 1_000_000, 1_000_000), 0)
+    found.choose(0, 1, 1, now_ms)
+    assert found.download is not None
+    assert found.download.peer == 1, "it promises as much as before, and has its turn behind the others"
+
+
+def test_who_is_as_slow_as_chunks_may_be_is_not_left(heads: list[Head]) -> None:
+    height, chunks = heads[0].header.height, 20
+    found, now_ms = Snapshots(GENESIS), 0
+    for peer in range(2):
+        found.hear(peer, SnapshotOffer(heads[0], chunks, chunks * CHUNK_BYTES), 0)
+    found.choose(0, 1, 1, 0)
+    for number in range(chunks):
+        assert found.request(0, now_ms) is not None
+        now_ms += ATTEMPTS * RETRY_MS - PACE_MS
+        found.receive(0, Chunk(height, number, (bytes(CHUNK_BYTES),)), now_ms)
+        now_ms += PACE_MS
+    assert found.download is not None
+    assert found.download.complete
+
+
+def test_an_answer_of_more_than_a_chunk_is_a_lie(heads: list[Head]) -> None:
+    """Hundreds of thousands of tiny pieces in one message would hold up the loop."""
+    found, height = started(heads[0], 2 * CHUNK_BYTES), heads[0].header.height
+    assert found.receive(0, Chunk(height, 0, (bytes(CHUNK_BYTES + 5),)), 1), "a large one alone is none"
+    found = started(heads[0], 2 * CHUNK_BYTES)
+    with pytest.raises(RemoteError, match="in one answer; more than"):
+        found.receive(0, Chunk(height, 0, (bytes(CHUNK_BYTES), b"x")), 1)
+    assert not found.active
+
+
+def test_a_snapshot_that_was_overtaken_while_it_was_checked_is_not_installed(heads: list[Head]) -> None:
+    """A checkpoint of our own may have shortened the journal meanwhile, to what lies above it."""
+    height = heads[0].header.height
+    for own, expected in ((height - 1, [InstallSnapshot(height)]), (height, []), (height + 1, [])):
+        found = started(heads[0], 1)
+        found.receive(0, Chunk(height, 0, (b"x",)), 1)
+        assert list(found.on_checked(SnapshotChecked(height, None), own)) == expected
+        assert found.active == bool(expected)
