@@ -24,7 +24,7 @@ from layer2.closing import propose_final
 from layer2.events import Advice, Effect, Persist, Send
 from layer2.messages import Accept, CloseRequest, Resume, Submit, require
 from layer2.records import Lost
-from layer2.standing import tell_all
+from layer2.standing import tell_news
 from layer2.updating import (
     Step,
     adopt,
@@ -58,10 +58,9 @@ def disconnect(group: Group, member: int) -> Step:
     """The link is gone. A member submits again on the next one, so the primary forgets what it has not signed."""
     place = group.place
     require(member in place.peers, f"member {place.index} has no session with member {member}")
-    was = member in group.in_step
     queue = tuple(command for command in group.queue if command.member != member)
-    group = replace(group, in_step=group.in_step - {member}, queue=queue, told_absent=frozenset())
-    return group, tell_all(group) if was else []
+    after = replace(group, in_step=group.in_step - {member}, queue=queue, told_absent=frozenset())
+    return after, tell_news(group, after, member) if member in group.in_step else []
 
 
 def resume(group: Group) -> Resume:
@@ -78,10 +77,13 @@ def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> S
     Raises:
         RemoteError: It contradicts itself, or what its sender signed before.
     """
+    after, effects = _answer(group, member, message, salt)
+    return after, effects + tell_news(group, after, member)
+
+
+def _answer(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     match compare(group, member, message):
-        case (
-            Case.IN_STEP | Case.THEY_ARE_BEHIND
-        ):  # our Resume, or a Commit after it, has the certificate that they miss
+        case Case.IN_STEP | Case.THEY_ARE_BEHIND:  # our Resume, or a Commit after it, shows the certificate they miss
             return _go_on(group, member, message, salt)
         case Case.I_AM_BEHIND:
             group, effects = adopt(group, message.certificate)
@@ -93,8 +95,7 @@ def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> S
             return _end_with(group, member, text)
         case Case.I_LOST_DATA:
             group, effects = lose(group, f"member {member} shows version {message.certificate.header.version}")
-            group = replace(group, in_step=group.in_step | {member})
-            return group, effects + tell_all(group)
+            return replace(group, in_step=group.in_step | {member}), effects
         case _ as never:
             assert_never(never)
 
@@ -162,7 +163,7 @@ def _end_with(group: Group, member: int, text: str) -> Step:
     group, effects = drop_unsigned(group, "they_lost_data", text) if group.place.is_primary else (group, [])
     group = replace(group, closing=True, in_step=group.in_step | {member})
     again = propose_final(group)[1] if group.final is not None and group.place.is_primary else []
-    return group, [*effects, *again, *tell_all(group), Advice("they_lost_data", text)]
+    return group, [*effects, *again, Advice("they_lost_data", text)]
 
 
 def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
@@ -180,7 +181,7 @@ def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     group, more = propose_final(group)
     effects += more
     group, more = propose(group, salt)
-    return group, effects + more + tell_all(group)
+    return group, effects + more
 
 
 def _go_on_as_member(group: Group, message: Resume) -> Step:

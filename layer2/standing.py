@@ -49,13 +49,13 @@ def waiting(group: Group) -> Waiting | None:
         return None
     if final is not None and None in final.signatures:
         return Waiting(version, _lacking(final.signatures), group.absent, final=True)
-    if final is not None:
-        return None  # layer 1 has what it needs, or soon will
+    if final is not None or group.stopped is not None:
+        return None  # layer 1 has what it needs to end it, or decides; or our own disk is what is missing
     if pending is not None and None in pending.signatures:
         return Waiting(version + 1, _lacking(pending.signatures), group.absent)
     if group.absent:
         return Waiting(version, (), group.absent)
-    if group.outbox and group.pending is None and group.stopped is None:
+    if group.outbox and group.pending is None:
         return Waiting(version + 1, (0,), ())  # our commands are there, and no proposal came
     return None
 
@@ -84,12 +84,16 @@ def standing(group: Group) -> Standing:
     return Standing(group.group_id, group.absent, group.closing, version, signatures, told)
 
 
-def tell_all(group: Group) -> list[Effect]:
-    """At the primary: what the others cannot know of each other, whenever who is in step has changed."""
+def tell_news(before: Group, group: Group, member: int) -> list[Effect]:
+    """At the primary, after a Resume of `member` or the end of its link: what the others cannot know of each other.
+
+    Who says its Resume gets an answer. The others hear of changes only: one that repeats itself costs them nothing.
+    """
     if not group.place.is_primary or not group.place.primary_relays:
         return []
+    same = (before.in_step, before.closing) == (group.in_step, group.closing)
     message = standing(group)
-    return [Send(member, message) for member in sorted(group.in_step)]
+    return [Send(each, message) for each in ([member] if same else sorted(group.in_step))]
 
 
 def receive_standing(group: Group, member: int, message: Standing) -> Step:

@@ -123,6 +123,9 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
     for name, lost in (("our bond", view.forfeited), ("the peer's bond", view.peer_forfeited)):
         if lost:
             rows.append((name, "forfeited for a provable lie"))
+    if view.waiting is not None and view.waiting.unsigned:
+        what = "the end of the channel" if view.waiting.final else f"version {view.waiting.version}"
+        rows.append(("waits for", f"{', '.join(map(_short, view.waiting.unsigned))} to sign {what}"))
     if note := _note(view):
         rows.append(("note", note))
     _print_rows(console, rows)

@@ -97,6 +97,19 @@ class WalletView(View, frozen=True, kw_only=True):
 ChannelState = Literal["opening", "open", "closing", "disputed", "closed", "failed"]
 
 
+class WaitingView(View, frozen=True, kw_only=True):
+    """Whom a channel waits for. Normal for the time of a round trip; a stuck channel stays so."""
+
+    version: int
+    """The state that lacks signatures; the newest one if somebody is only absent."""
+    unsigned: tuple[str, ...]
+    """Addresses of members that have not signed it."""
+    absent: tuple[str, ...]
+    """Addresses of members that are not connected, as far as this wallet knows."""
+    final: bool
+    """Whether it is the end of the channel that they have not signed."""
+
+
 class ChannelView(View, frozen=True, kw_only=True):
     """One channel, seen from this wallet."""
 
@@ -140,6 +153,8 @@ class ChannelView(View, frozen=True, kw_only=True):
     """What the user should do, if the channel cannot go on by itself."""
     watching: str | None
     """What this wallet's watcher last did for this channel."""
+    waiting: WaitingView | None = None
+    """Who has not signed, or is not there."""
 
 
 class ChannelsView(View, frozen=True, kw_only=True):

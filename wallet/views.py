@@ -12,10 +12,11 @@ from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
 from layer2.messages import Command
 from layer2.payments import Pay
+from layer2.standing import waiting
 from layer2.value import Group
 from wallet.book import ChannelRecord, Stage
 from wallet.contacts import format_endpoint
-from wallet.requests import ChannelState, ChannelView, CurrencyView
+from wallet.requests import ChannelState, ChannelView, CurrencyView, WaitingView
 
 
 def currency_view(currency: Currency) -> CurrencyView:
@@ -83,6 +84,7 @@ def channel_view(
         reason=record.reason or None,
         advice=notes.get("advice") if record.live else None,
         watching=notes.get("watching"),
+        waiting=_waiting(record, group) if record.live else None,
     )
 
 
@@ -101,6 +103,14 @@ def _state(record: ChannelRecord, group: Group | None, shown: LedgerGroup | None
     if group is not None and group.claim is not None:
         return "disputed"
     return "closing" if group is not None and (group.closing or group.final is not None) else "open"
+
+
+def _waiting(record: ChannelRecord, group: Group | None) -> WaitingView | None:
+    found = None if group is None else waiting(group)
+    if found is None:
+        return None
+    unsigned, absent = (tuple(format_address(record.peer) for _ in part) for part in (found.unsigned, found.absent))
+    return WaitingView(version=found.version, unsigned=unsigned, absent=absent, final=found.final)
 
 
 def _disputed_units(record: ChannelRecord, shown: LedgerGroup | None, ours: int) -> int:

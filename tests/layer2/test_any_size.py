@@ -205,6 +205,10 @@ def test_a_stuck_group_names_the_member_that_has_not_signed(size: int, seat: int
     for party in parties:
         if party.index != seat:
             assert waiting(party.group) == Waiting(1, (seat,), ())
+    stopped = parties[0].group
+    parties[0].step(WedgeRequested())
+    assert waiting(parties[0].group) is None, "layer 1 decides now"
+    parties[0].group = stopped
     wire.run()
     assert all(waiting(party.group) is None for party in parties) and {p.group.version for p in parties} == {1}
 
@@ -237,6 +241,32 @@ def test_a_member_that_is_gone_is_named_to_all_and_stops_new_commands(size: int)
     parties[1].request(pay(0, 5))
     wire.run()
     assert {party.group.version for party in parties} == {1}
+
+
+def test_nobody_counts_as_there_before_the_primary_has_said_so() -> None:
+    """On a new link a command was taken that could not be signed, and waited."""
+    (a, b, _), wire = group_of(3)
+    wire.cut()
+    wire.connect(1)
+    wire.deliver(0, 1)
+    assert b.group.in_step == {0} and waiting(b.group) == Waiting(0, (), (2,))
+    with pytest.raises(Refused, match="not connected"):
+        b.request(pay(0, 5))
+    wire.run()
+    assert b.group.absent == a.group.absent == (2,)
+    wire.connect(2)
+    wire.run()
+    b.request(pay(0, 5))
+
+
+def test_a_member_that_repeats_itself_costs_the_others_nothing() -> None:
+    """Each Resume of one member was told to all."""
+    (a, b, _), wire = group_of(3)
+    before = a.group
+    for _ in range(3):
+        effects = a.step(Received(1, resume(b.group), SALT))
+        assert [effect.member for effect in effects if isinstance(effect, Send)] == [1]
+    assert a.group == before and not wire.errors
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -290,7 +290,23 @@ def believe_every_signature_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def tell_nobody_who_is_gone(patch: pytest.MonkeyPatch) -> None:
-    put(patch, standing.tell_all, lambda _: [])
+    put(patch, standing.tell_news, lambda *_: [])
+
+
+def tell_everybody_everything(patch: pytest.MonkeyPatch) -> None:
+    original = standing.tell_news
+    put(patch, original, lambda before, after, member: original(replace(before, in_step=frozenset()), after, member))
+
+
+def think_everybody_is_there(patch: pytest.MonkeyPatch) -> None:
+    """Until the primary says who is not."""
+    original = reconnecting._go_on_as_member
+
+    def mutant(before: Any, message: Any) -> Any:
+        after, effects = original(before, message)
+        return replace(after, told_absent=frozenset()), effects
+
+    put(patch, original, mutant)
 
 
 def ask_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -355,6 +371,8 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (believe_every_signature_told, lambda: t_any_size.test_what_the_primary_tells_is_checked(0)),
     (tell_nobody_who_is_gone, lambda: t_any_size.test_a_member_that_is_gone_is_named_to_all_and_stops_new_commands(3)),
     (tell_nobody_who_is_gone, t_any_size.test_one_that_lost_data_ends_the_group_and_all_learn_of_it),
+    (tell_everybody_everything, t_any_size.test_a_member_that_repeats_itself_costs_the_others_nothing),
+    (think_everybody_is_there, t_any_size.test_nobody_counts_as_there_before_the_primary_has_said_so),
     (ask_nobody, lambda: t_any_size.test_a_stuck_group_names_the_member_that_has_not_signed(5, 2)),
     (show_a_final_once, t_any_size.test_rule_7_a_member_that_missed_the_last_signature_gets_it_on_the_next_link),
     (commit_before_persist, with_three),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from layer1.ledger.genesis import Currency
 from wallet.render import render
-from wallet.requests import AccountView, ChannelsView, ChannelView, CurrencyView, View, WalletView
+from wallet.requests import AccountView, ChannelsView, ChannelView, CurrencyView, View, WaitingView, WalletView
 from wallet.texts import folded
 
 CURRENCY = Currency("WDG", 2)
@@ -60,6 +60,17 @@ def test_what_is_copied_stays_in_one_piece() -> None:
     lines = shown(CHANNEL)
     assert any(line.endswith(CHANNEL.id) for line in lines)
     assert any(line.endswith(CONTACT) for line in lines)
+
+
+@pytest.mark.parametrize(("final", "text"), [(False, "version 5"), (True, "the end of the channel")])
+def test_a_stuck_channel_names_who_has_not_signed(final: bool, text: str) -> None:
+    """Somebody who is only not connected is no news: a wallet that looks makes no link."""
+    stuck = WaitingView(version=5, unsigned=(ADDRESS,), absent=(), final=final)
+    lines = shown(msgspec.structs.replace(CHANNEL, waiting=stuck))
+    assert any("waits for" in line and ADDRESS[:12] in line and line.endswith(f"to sign {text}") for line in lines)
+    away = WaitingView(version=5, unsigned=(), absent=(ADDRESS,), final=False)
+    for quiet in (None, away):
+        assert not any("waits" in line for line in shown(msgspec.structs.replace(CHANNEL, waiting=quiet)))
 
 
 def test_nothing_stands_under_an_account_of_unknown_balance() -> None:
