@@ -109,7 +109,8 @@ def list_replicas(
         connected = "yes" if row["connected"] else "no"
         table.add_row(*cells((row["number"], row["position"], role(row), connected, row["link"], row["key"])))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    print(*advice(found["replicas"]), sep="\n", end="")
+    for said in advice(found["replicas"]):
+        print(said)
 
 
 async def _list(genesis: Path, apis: list[str], ca: Path | None) -> dict[str, Any]:

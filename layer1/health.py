@@ -131,9 +131,9 @@ def _of_listener(row: Row, members: Sequence[Row], bounds: Bounds | None) -> str
     What ended its epochs may be on its disk and few others. Once q of the new set have come so far, whatever f of them
     do, the rest serves it (docs/design/consensus.md, "Catching up, joining, leaving").
     """
-    said = f"{_name(row)} at {row['api']} listens: not in the replica set."
     if row["index"] is None:
-        return f"{said} Once it has caught up, have its key added: `layer1 replica add`."
+        return f"{_name(row)} listens: not in the replica set. Once it has caught up: `layer1 replica add` its key."
+    said = f"{_name(row)} at {row['api']} listens: not in the replica set."
     newest = max((each["epoch"] or 0 for each in (row, *members)), default=0)
     there = sum(each["error"] is None and (each["epoch"] or 0) >= newest for each in members)
     if bounds is None or there < bounds.quorum:

@@ -307,9 +307,8 @@ def describe(
     elif running - following.quorum < following.faults:
         yield f"WARNING: {running} of the new set are up: {running - following.quorum} of them may fail until more are"
     yield f"It may be brought until {(change.expires_ms - clock_ms) / DAY_MS:.1f} days from now."
-    yield f"Signed by replicas: {', '.join(map(str, sorted(proposal.approvals))) or 'none'}. " + (
-        f"{Missing.of(proposal, members).words}."
-    )
+    missing = Missing.of(proposal, members).words
+    yield f"Signed by replicas: {', '.join(map(str, sorted(proposal.approvals))) or 'none'}; {missing}."
 
 
 def _sizes(replicas: ReplicaSet) -> str:

@@ -189,7 +189,7 @@ def test_who_left_runs_on_until_a_quorum_has_the_boundary(epochs: tuple[int | No
     (note,) = assess([row(0), row(4, member=False)], None).notes
     assert "KEEP IT RUNNING until a quorum is" in note
     (note,) = assess([*rows, {**row(4, member=False), "index": None}], BOUNDS).notes
-    assert "have its key added" in note
+    assert note.startswith("the replica at http://r4 listens") and "`layer1 replica add` its key" in note
 
 
 def replica_says(number: int, api: str, marked: Sequence[int]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def test_what_changes_is_shown_in_words() -> None:
     assert "Before: n = 4 (0, 1, 2, 3), f = 1, q = 3" in told
     assert "After:  n = 5 (0, 1, 2, 3, 4), f = 1, q = 4" in told
     assert not any(line.startswith("WARNING") for line in told)
-    assert told[-1].startswith("Signed by replicas: 1. signatures are missing: 2 of the replicas 0, 2, 3 and the new")
+    assert told[-1].startswith("Signed by replicas: 1; signatures are missing: 2 of the replicas 0, 2, 3 and the new")
     fewer = words(proposal(add=(), remove=(3,)), everybody)
     assert f"  - replica 3, key {KEYS[3].public.hex()}" in fewer
     assert "WARNING: of the new set 0 may fail, of the old one 1" in fewer
