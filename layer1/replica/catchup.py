@@ -112,6 +112,8 @@ class CatchUpState:
         """Of the next block in the first segment."""
         self._empty = 0
         """Answers in a row that held nothing new."""
+        self._fruitless = 0
+        """Questions since the last blocks that came."""
 
     @property
     def active(self) -> bool:
@@ -170,6 +172,7 @@ class CatchUpState:
             return None
         peer, self._retry_ms = self._peers[0], now_ms + RETRY_MS
         self._asked[peer] += 1
+        self._fruitless += 1
         self._peers.rotate(-1)
         return peer, BlocksRequest(floor.height + 1, snapshot)
 
@@ -191,7 +194,7 @@ class CatchUpState:
         if fresh:
             self._segments.extend(_segments(fresh, floor, sender))
             self._prefer(sender)
-            self._empty = 0
+            self._empty = self._fruitless = 0
 
     def answered(self, sender: int, now_ms: int) -> bool:
         """A peer answered, with blocks or with a snapshot; whether that is still of use. The next is asked.
@@ -208,9 +211,9 @@ class CatchUpState:
         return True
 
     @property
-    def linked(self) -> int:
-        """How many peers can be asked."""
-        return len(self._linked)
+    def is_fruitless(self) -> bool:
+        """Whether every peer was asked twice since one last had blocks for us; some may lie, some may be away."""
+        return self._fruitless >= 2 * len(self._peers)
 
     def next_block(self, floor: Header) -> tuple[FinalBlock, Segment | None] | None:
         """The next block to execute, its segment checked, and the segment if this is the last block of it.

@@ -292,7 +292,7 @@ class ReplicaCore:
             case events.Checkpointed():
                 self._on_checkpointed(event)
             case events.SnapshotChecked():
-                self._effects += self.snapshots.on_checked(event, self.application.floor.header.height)
+                self._on_snapshot_checked(event)
             case events.Tick():
                 self._wake_ms = None
                 self._step_consensus(consensus_events.TimerFired(), now)
@@ -333,7 +333,17 @@ class ReplicaCore:
 
     # -------------------------------------------------------------------------------------------------------- intake
 
+    def _on_snapshot_checked(self, event: events.SnapshotChecked) -> None:
+        """Before the restart that follows, nobody is left to believe that we still have what is in no batch."""
+        effects = self.snapshots.on_checked(event, self.application.floor.header.height)
+        if any(isinstance(effect, events.InstallSnapshot) for effect in effects) and (left := self.pool.give_back()):
+            again = Refused("stopping", "this replica starts again from a snapshot; bring it to another one")
+            self._effects.append(events.Reject(tuple(left), again))
+        self._effects += effects
+
     def _on_submit(self, event: events.Submit, now: Now) -> None:
+        if self.snapshots.active:
+            raise Refused("catching_up", "this replica is far behind and fetches a snapshot; ask another one")
         state = self.application.floor.state
         unknown = [item for item in event.transactions if not self.batches.is_on_its_way(*item)]
         entries = self.pool.take(unknown, state, event.source, now.monotonic_ms)
@@ -453,10 +463,10 @@ class ReplicaCore:
                     self._effects.append(events.Again())
             case SnapshotOffer():
                 if self.catchup.answered(peer, now.monotonic_ms):
-                    needed = 1 if self._wants_snapshot else self.catchup.linked
-                    height, liars = self.application.floor.header.height, self.config.liars
+                    height = self.application.floor.header.height
                     self.snapshots.hear(peer, message, height)
-                    self.snapshots.choose(height, needed, liars, now.monotonic_ms)
+                    if self._wants_snapshot or self.catchup.is_fruitless:
+                        self.snapshots.choose(height, self.config.liars, now.monotonic_ms)
             case ChunkRequest():
                 self._effects += self.answering.on_chunk_request(peer, message, now)
             case Chunk():

@@ -167,7 +167,7 @@ class Replica:
                 self._snapshots.publish()
             self._writer = StoreWriter(self.store, self._fail_from_thread)
             self._pruner = Pruner(self.config.history, self.store, self._writer)
-            self._pruner.checkpointed(self.core.checkpoint_height)
+            self._pruner.checkpointed(self._snapshots.oldest() or self.core.checkpoint_height)
             self.link_port = await self._peers.listen()
             await self._serve()
         except OSError as error:
@@ -503,7 +503,7 @@ class Replica:
             except LocalError as error:
                 self._fail(error)
             self._step(events.Checkpointed(height, counted.pieces, counted.size_bytes))
-            pruner.checkpointed(height)
+            pruner.checkpointed(self._snapshots.oldest() or height)
 
         path = self.config.checkpoint
         effect = replace(effect, pieces=counted)

@@ -196,6 +196,19 @@ class Mempool:
             for waiting in tuple(self._names.get(name, ())):
                 self.reject(self._waiting[waiting])
 
+    def give_back(self) -> list[Hash]:
+        """Drop what is in no batch yet. Returns the ids."""
+        left = [*self._waiting.values(), *self._disputes.values(), *self._ready.values()]
+        for entry in self._waiting.values():
+            self._shares.leave(entry)
+        for lane in (self._disputes, self._ready):
+            for entry in lane.values():
+                self._shares.leave(entry, signed=True)
+            lane.clear()
+        self._waiting.clear()
+        self._names.clear()
+        return [entry.id for entry in left]
+
     def expire(self, clock_ms: int) -> list[Hash]:
         """Drop what can never be executed any more at this ledger clock. Returns the ids."""
         dead = [

@@ -30,8 +30,9 @@ class HistoryPolicy:
     """How many blocks stay on the disk, and what a replica does that is far behind."""
 
     keep_blocks: int = 0
-    """How many blocks stay in the database below the newest checkpoint; older ones are deleted, for good. 0: all. What
-    no replica keeps, nobody can look up any more: let some of a ledger's replicas keep all."""
+    """How many blocks stay in the database below the last checkpoints, which peers may be fetching; older ones are
+    deleted, for good. 0: all. What no replica keeps, nobody can look up any more: let some of a ledger's replicas keep
+    all."""
     start_from_snapshot: bool = True
     """When far behind, take the state from a peer, verified against what a quorum signed, and go on from there without
     the blocks below. A replica that keeps all blocks does so only when it is new. false: fetch and execute every block
@@ -59,7 +60,7 @@ class Pruner:
         self._running = False
 
     def checkpointed(self, height: int) -> None:
-        """There is a durable checkpoint of this height."""
+        """There is a durable checkpoint of this height, and nobody fetches an older one."""
         self._first_kept = max(self._first_kept, self._policy.first_kept(height))
         if not self._running and self._first_kept > self._store.oldest():
             self._running = True

@@ -12,7 +12,7 @@ a newer snapshot meanwhile, gives way to all others that offer one. What fails t
 are signed by nobody, but links are.
 
 A replica that keeps its history asks for blocks as long as any peer has them: it takes a snapshot only when
-every peer that it has a link with offers one instead.
+it has asked everybody twice in vain. So a peer that is silent, or lies that it has none, does not keep it from that.
 
 Source: docs/design/consensus.md, "Catching up, joining, leaving"; decision 027.
 """
@@ -121,12 +121,11 @@ class Snapshots:
         else:
             self._offers.pop(peer, None)
 
-    def choose(self, height: int, needed: int, liars: int, now_ms: int) -> None:
-        """Begin a download if enough peers offer one above this height.
+    def choose(self, height: int, liars: int, now_ms: int) -> None:
+        """Begin a download if enough peers offer a snapshot above this height for a size to be believed.
 
         Args:
             height: Of our last final block.
-            needed: How many peers must offer one; raised to what makes sizes believable.
             liars: How many replicas may lie.
             now_ms: Monotonic time.
         """
@@ -134,7 +133,7 @@ class Snapshots:
             return
         self._offers = {p: offer for p, offer in self._offers.items() if offer.head.header.height > height}
         unknown = max(0, liars - len(self._liars))
-        if len(self._offers) < max(needed, unknown + 1):
+        if len(self._offers) <= unknown:
             return
         most = 2 * sorted((o.size_bytes for o in self._offers.values()), reverse=True)[unknown] + SLACK_BYTES
         fitting = {peer: offer for peer, offer in self._offers.items() if offer.size_bytes <= most}

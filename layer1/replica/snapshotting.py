@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 from layer1.ledger.genesis import Genesis
@@ -20,6 +21,10 @@ from layer1.storage.checkpoint import CheckpointFile, CheckpointReader, read_che
 
 KEPT = 2
 """Our checkpoints that peers can fetch: one may be in the middle of the last one when the next is there."""
+MOST_KEPT = 4
+"""With those that are older and in use: so many files of old states at most can liars keep on the disk."""
+IN_USE_S = 60.0
+"""After a peer read of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +45,8 @@ class SnapshotFiles:
         self._genesis, self._machine = genesis, machine
         self._readers: dict[int, CheckpointReader] = {}
         """By height."""
+        self._read_s: dict[int, float] = {}
+        """By height, when a peer read of it last."""
         self._writing: CheckpointFile | None = None
 
     def close(self) -> None:
@@ -67,8 +74,14 @@ class SnapshotFiles:
         if height in self._readers:
             self._readers[height].close()
         self._readers[height] = newest
-        while len(self._readers) > KEPT:
-            self._readers.pop(min(self._readers)).close()
+        for old in sorted(self._readers)[:-KEPT]:
+            if len(self._readers) > MOST_KEPT or time.monotonic() - self._read_s.get(old, -IN_USE_S) >= IN_USE_S:
+                self._readers.pop(old).close()
+                self._read_s.pop(old, None)
+
+    def oldest(self) -> int | None:
+        """Height of the oldest that peers can fetch: they need the blocks above it next."""
+        return min(self._readers, default=None)
 
     def load(self, effect: LoadChunk) -> ChunkLoaded:
         """Read what a peer asks for.
@@ -77,6 +90,8 @@ class SnapshotFiles:
             LocalError: The disk failed.
         """
         reader = self._readers.get(effect.height)
+        if reader is not None:
+            self._read_s[effect.height] = time.monotonic()
         head = 1  # piece 0, which the peer has from the offer
         pieces = [] if reader is None else reader.read(max(effect.first, 0) + head, CHUNK_BYTES)
         return ChunkLoaded(effect.peer, effect.height, effect.first, pieces)

@@ -396,6 +396,9 @@ class Replica:
             self.kill()
             return
         except _InstalledError:
+            for _, answer in life.inbox:
+                if answer is not None:
+                    answer(Refused("stopping", "it starts again from a snapshot"))
             self.kill()
             self.start()
             return

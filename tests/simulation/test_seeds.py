@@ -18,6 +18,7 @@ FOUND = {
     142: "what became final while its signatures were verified was packed again, and then called dead",
     186: "answers to a late replica that came late were dropped and held against their sender",
     4825: "an answer to a question from before a restart went to the new life of who asked, and was held against it",
+    658: "a replica that started again from a snapshot lost what it had taken in",
     364: "a batch that one replica held alone did not spread under a steady leader",
 }
 """Seeds that found a fault, each mended in layer 1 with a test of its own there. What a seed stands for may change with
@@ -65,6 +66,13 @@ def test_what_was_found_once_is_mended(seed: int) -> None:
 def test_a_block_counts_that_a_replica_was_killed_before_it_delivered() -> None:
     """Seed 6241 found it, of the simulator: it came back with the block, which nobody else had delivered yet."""
     result = run_omission(6241)
+    assert not result.error, f"{result.options}: {result.error}"
+
+
+@pytest.mark.slow
+def test_no_snapshot_takes_a_replica_back() -> None:
+    """Seed 1357: it had caught up meanwhile, and its journal began above the snapshot."""
+    result = run_omission(1357)
     assert not result.error, f"{result.options}: {result.error}"
 
 

@@ -35,9 +35,12 @@ from tests.simulation.replica import Replica
 PATIENCE_US = 3_000 * MS
 """How long a client waits for one replica before it asks another."""
 TRIES = 30
+RETRY_US = 100 * MS
+"""After which a client asks another replica than one that starts from a snapshot."""
 """After which a client gives up; never in the liveness phase."""
 
-NOT_NOW = {"pool_full", "share_full", "stopping"}
+ELSEWHERE = {"stopping", "catching_up"}
+NOT_NOW = {"pool_full", "share_full", *ELSEWHERE}
 """Refusals that say nothing of the transaction: a replica that refuses all that is brought to it is not live."""
 
 
@@ -86,6 +89,7 @@ class Workload:
         self._parties = 0
         self._openings: dict[Hash, tuple[int, Party]] = {}
         self._stopped = False
+        self._others: list[Replica] = []
         self._indexes = {replica.name: Index() for replica in replicas}
         for replica in replicas:
             replica.on_final.append(self._on_final)
@@ -123,7 +127,8 @@ class Workload:
         return pending
 
     def bring_again(self, replicas: Sequence[Replica]) -> None:
-        """All transactions of unknown fate go to one of these replicas."""
+        """All transactions of unknown fate go to one of these replicas; if it starts from a snapshot, to another."""
+        self._others = list(replicas)
         for pending in list(self.pending.values()):
             pending.tries = 0
             self.checkers.promised(pending.transaction)
@@ -139,9 +144,16 @@ class Workload:
     def _on_submitted(self, pending: Pending, replica: Replica, refusal: Refused | None) -> None:
         if refusal is not None and refusal.code not in NOT_NOW:
             self.checkers.excused(pending.id)
+        elif refusal is not None and refusal.code in ELSEWHERE and self._stopped:
+            self.world.after(RETRY_US, partial(self._bring_elsewhere, pending, replica))
         found = self._indexes[replica.name].blocks.get(pending.id)
         if found is not None:
             self._prove(pending, replica, *found)
+
+    def _bring_elsewhere(self, pending: Pending, replica: Replica) -> None:
+        others = [other for other in self._others if other is not replica and other.is_running]
+        if pending.id in self.pending and others:
+            self._bring(pending, self._random.choice(others))
 
     def _on_rejected(self, transaction_id: Hash, _refusal: Refused) -> None:
         """Taken in, and then found bad: a dispute that the ledger would refuse."""

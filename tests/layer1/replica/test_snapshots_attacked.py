@@ -135,7 +135,7 @@ def started(head: Head, size: int = 1_000_000, peers: int = 3) -> Snapshots:
     found = Snapshots(GENESIS)
     for peer in range(peers):
         found.hear(peer, SnapshotOffer(head, size, size), 0)
-    found.choose(0, 1, 1, 0)
+    found.choose(0, 1, 0)
     assert found.download is not None
     assert found.download.peer == 0
     return found
@@ -150,7 +150,7 @@ def test_who_sends_a_byte_at_a_time_is_left(heads: list[Head]) -> None:
         now_ms += RETRY_MS
         assert now_ms < 60_000
     found.hear(0, SnapshotOffer(heads[0], 1_000_000, 1_000_000), 0)
-    found.choose(0, 1, 1, now_ms)
+    found.choose(0, 1, now_ms)
     assert found.download is not None
     assert found.download.peer == 1, "it promises as much as before, and has its turn behind the others"
 
@@ -160,7 +160,7 @@ def test_who_is_as_slow_as_chunks_may_be_is_not_left(heads: list[Head]) -> None:
     found, now_ms = Snapshots(GENESIS), 0
     for peer in range(2):
         found.hear(peer, SnapshotOffer(heads[0], chunks, chunks * CHUNK_BYTES), 0)
-    found.choose(0, 1, 1, 0)
+    found.choose(0, 1, 0)
     for number in range(chunks):
         assert found.request(0, now_ms) is not None
         now_ms += ATTEMPTS * RETRY_MS - PACE_MS

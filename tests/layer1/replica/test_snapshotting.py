@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from layer1.ledger.image import Balances
 from layer1.replica.checkpoints import Head
 from layer1.replica.events import ChunkLoaded, LoadChunk, SaveSnapshot
 from layer1.replica.snapshots import CHUNK_BYTES
-from layer1.replica.snapshotting import KEPT, SnapshotFiles
+from layer1.replica.snapshotting import IN_USE_S, KEPT, MOST_KEPT, SnapshotFiles
 from layer1.storage.checkpoint import CheckpointFile, CheckpointReader, read_checkpoint
 from tests.layer1.replica.network import GENESIS, Network
 from tests.layer1.replica.test_checkpoints import ran
@@ -69,6 +70,33 @@ def test_a_peer_goes_on_with_a_snapshot_whose_name_a_newer_one_has(
     found = [files.load(LoadChunk(3, height, 0)).pieces for height in range(1, KEPT + 2)]
     assert found == [[], *[pieces[1:]] * KEPT]
     assert files.load(LoadChunk(3, KEPT, 1)) == ChunkLoaded(3, KEPT, 1, pieces[2:])
+
+
+def test_what_is_being_fetched_stays_but_not_for_ever_and_not_without_bound(
+    tmp_path: Path, files: SnapshotFiles, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load there is a checkpoint a minute, and a large state takes longer than two."""
+    now_s = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+
+    def publish(height: int) -> None:
+        write(tmp_path / "checkpoint", at_height(pieces, height))
+        files.publish()
+
+    for height in range(1, 6):
+        publish(height)
+        kept = range(max(1, height - MOST_KEPT + 1), height + 1)
+        assert all(files.load(LoadChunk(3, older, 0)).pieces for older in kept)
+        assert files.oldest() == kept[0]
+        now_s[0] += IN_USE_S / 2
+    assert files.load(LoadChunk(3, 1, 0)).pieces == []
+    now_s[0] += IN_USE_S / 2
+    assert files.load(LoadChunk(3, 3, 0)).pieces
+    publish(6)
+    assert files.oldest() == 3
+    now_s[0] += IN_USE_S
+    publish(7)
+    assert files.oldest() == 6
 
 
 @pytest.mark.parametrize("first", [1_000, 2**62, -1, -(2**62)])
