@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from msgspec import structs
 
+from layer1.codec import decode, encode
 from layer1.config import ReplicaConfig
+from layer1.consensus.messages import Finalization
 from layer1.errors import LocalError
+from layer1.ledger.transactions import Output
 from layer1.operating.exporting import Format, What, export
 from layer1.operating.verification import REBUILD, REFILL, RESTORE, verify_home
 from layer1.replica.installing import ready_path
@@ -74,6 +80,26 @@ def test_a_store_that_begins_right_above_its_checkpoint_is_sound(home: ReplicaCo
     assert "were not executed" not in verdict.notes[0]
 
 
+def rewrite(table: str, column: str, kind: type[Any], change: Callable[[Any], Any]) -> Callable[[ReplicaConfig], None]:
+    """Of block 9, in a way that decodes."""
+
+    def damage(home: ReplicaConfig) -> None:
+        connection = sqlite3.connect(database(home))
+        (found,) = connection.execute(f"SELECT {column} FROM {table} WHERE height = 9").fetchone()
+        changed = encode(change(decode(found, kind)))
+        assert changed != found
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE height = 9", (changed,))
+        connection.commit()
+        connection.close()
+
+    return damage
+
+
+def forged(certificate: Finalization) -> Finalization:
+    (place, signature), *rest = certificate.signatures
+    return structs.replace(certificate, signatures=((place, bytes([signature[0] ^ 1]) + signature[1:]), *rest))
+
+
 DAMAGES: dict[str, tuple[Callable[[ReplicaConfig], None], str, str, str]] = {
     "no checkpoint": (
         lambda home: home.checkpoint.unlink(), "the database", "there is no checkpoint: nothing of them was", RESTORE
@@ -106,6 +132,13 @@ DAMAGES: dict[str, tuple[Callable[[ReplicaConfig], None], str, str, str]] = {
     "an output": (
         sql("UPDATE transactions SET output = (SELECT output FROM transactions WHERE height = 10) WHERE height = 9"),
         "block 9 in the database", "has the output of", REFILL,
+    ),
+    "a signature": (
+        rewrite("blocks", "finalization", Finalization, forged), "block 9 in the database", "signature", REFILL
+    ),
+    "an outcome": (
+        rewrite("transactions", "output", Output, lambda output: structs.replace(output, message="never mind")),
+        "block 9 in the database", "outputs root", REFILL,
     ),
     "a transaction and its output": (
         sql("UPDATE transactions SET (body, output) = (SELECT body, output FROM transactions WHERE height = 10) "
