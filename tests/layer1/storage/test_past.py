@@ -16,7 +16,7 @@ from layer1.ledger.transactions import CloseGroup, Transaction
 from layer1.storage import past, tables
 from layer1.storage.past import Base
 from layer1.storage.store import Store
-from tests.layer1.api.stand_in import ALICE_KEY, BOB, BOB_KEY, CAROL, Chain, make_genesis, signed
+from tests.layer1.api.stand_in import ALICE, ALICE_KEY, BOB, BOB_KEY, CAROL, Chain, make_genesis, signed
 
 EMPTIED = (tables.blocks, tables.transactions, tables.history)
 GROUPS = (tables.groups, tables.members)
@@ -24,10 +24,13 @@ GROUPS = (tables.groups, tables.members)
 
 @pytest.fixture
 def chain() -> Chain:
-    """Ten blocks with everything in them: block 2 opens a group, block 6 closes it, 4 has no transaction."""
+    """Ten blocks with everything in them: block 2 opens a group, block 6 closes it, 4 has no transaction.
+
+    Carol is concerned by the closing alone.
+    """
     chain = Chain(make_genesis())
     for height in range(1, 11):
-        transactions = [chain.transfer(height), chain.transfer(10**9), chain.transfer(1, BOB, CAROL.public)]
+        transactions = [chain.transfer(height), chain.transfer(10**9), chain.transfer(1, BOB, ALICE.public)]
         if height == 2:
             transactions.append(chain.opening())
         if height == 6:
@@ -270,6 +273,7 @@ def test_a_crash_while_blocks_go_leaves_a_store_that_goes_on(
     assert len(rows(again, tables.blocks)["blocks"]) == 10, "nothing was deleted yet"
     assert (again.oldest(), again.height) == (7, 10)
     assert [block.header.height for block in again.blocks(1, 100)] == [7, 8, 9, 10]
+    assert [block.header.height for block in again.blocks(1, 2)] == [7, 8], "what is left over takes no room"
     assert again.summaries(100)[-1].header.height == 7
     again.append([chain.commit()])
     assert again.prune(1, 2) == 2, "what is left over goes, whoever asks for whatever"
