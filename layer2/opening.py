@@ -147,6 +147,8 @@ def answer_offer(
     member = Member(key, funding.public, payout, offer.deposit, offer.bond)
     opening = opening_of(offer, member)
     check(key != offer.proposer.key, "bad_offer", "both members would have the same group key")
+    own = funding.public != offer.proposer.funding
+    check(own, "bad_offer", "our account would pay the initiator's deposit and bond too")
     signature = sign_transaction(opening.transaction, chain_id, funding)
     return Answer(opening.agreement.hash, member, signature), opening
 

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from layer1.client import LedgerClient
 from layer1.crypto import Hash, PublicKey, Signature, SigningKey
-from layer1.errors import Refused, WedgeError
+from layer1.errors import Refused, WedgeError, check
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, Member
 from layer1.ledger.transactions import CloseGroup, OpenGroup, Report, Transaction, Wedge, sign_transaction
@@ -90,16 +90,31 @@ class Seat(Observer):
         """Our part of an agreement with this salt, in minor units."""
         return Member(self._group_key(salt).public, self._key.public, self._key.public, deposit, bond)
 
-    def sign(self, opening: Transaction) -> Signature:
-        """Sign an opening: it locks our deposit and bond, by rules that all members signed. Read it first.
+    def sign(self, opening: Transaction, deposit: int, bond: int = 0) -> Signature:
+        """Sign an opening, which locks our deposit and bond. Read the rest of its agreement first.
+
+        Args:
+            opening: As all will sign it.
+            deposit: Minor units that we put in; no other amount is signed.
+            bond: Minor units that we post.
 
         Raises:
-            Refused: ``bad_opening``: it is none, or of another machine, or we are not in it.
+            Refused: ``bad_opening``: it is none, of another ledger or machine, without us, or takes more from us.
         """
         payload = opening.payload
         if not isinstance(payload, OpenGroup) or payload.agreement.machine != self.machine.name:
             raise Refused("bad_opening", f"this is no opening of a group with the machine {self.machine.name}")
-        self._index(payload.agreement)
+        agreement = payload.agreement
+        check(agreement.chain_id == self._chain_id, "bad_opening", "the group would be opened on another ledger")
+        ours = self.member(agreement.salt, deposit, bond)
+        found = agreement.members[self._index(agreement)]
+        right = found == ours
+        asked, given = (found.deposit, found.bond), (deposit, bond)
+        check(
+            right, "bad_opening", f"our part is {asked} of deposit and bond, {given} was said, or other keys are named"
+        )
+        paying = sum(member.funding == self._key.public for member in agreement.members)
+        check(paying == 1, "bad_opening", f"our account would pay for {paying} members; it pays for us alone")
         return sign_transaction(opening, self._chain_id, self._key)
 
     def join(self, agreement: GroupAgreement, group_id: Hash, contacts: Sequence[Contact]) -> None:

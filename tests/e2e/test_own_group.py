@@ -12,20 +12,25 @@ from msgspec import structs
 from examples.auction import Auction
 from examples.table import join_all, opening_of
 from layer1.client import LedgerClient
-from layer1.crypto import Hash
+from layer1.crypto import Hash, Signature
 from layer1.devnet import Devnet, Plan, initialize
 from layer1.ledger.genesis import Allocation
 from layer1.ledger.records import Reason
 from layer2.seat import Seat
 from tests.layer2.harness import key
 
+DEPOSITS = (0, 100, 100)
 KEYS = [key(f"seat {i}") for i in range(3)]
 
 
 async def open_auction(ledger: LedgerClient, seats: list[Seat]) -> Hash:
     """All sign, layer 1 opens, all join."""
-    opening = opening_of(seats, (0, 100, 100), ledger.genesis.chain_id, await ledger.clock())
-    signed = structs.replace(opening, signatures=tuple(seat.sign(opening) for seat in seats))
+
+    def sign(seat: Seat, deposit: int) -> Signature:
+        return seat.sign(opening, deposit, bond=10)
+
+    opening = opening_of(seats, DEPOSITS, ledger.genesis.chain_id, await ledger.clock())
+    signed = structs.replace(opening, signatures=tuple(map(sign, seats, DEPOSITS)))
     output = await ledger.submit(signed)
     assert output.code == "ok", output.message
     name = join_all(seats, opening)

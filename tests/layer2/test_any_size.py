@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from layer1.codec import encode
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import Certificate, sign_state, verify_state
+from layer1.ledger.genesis import MAX_MONEY, REPORT_ROOM_BYTES, Parameters
 from layer1.ledger.records import Reason, Status
 from layer1.ledger.settlement import shares
+from layer1.ledger.transactions import Transaction
 from layer2 import updating
 from layer2.events import (
     CloseRequested,
@@ -404,6 +407,21 @@ def test_rule_10_layer_1_settles_when_the_last_member_has_claimed(size: int) -> 
         assert court.group.status is Status.WEDGED
         look(court, party)
     assert court.group.reason is Reason.CLAIMS and court.group.version == 1 and not any(court.group.forfeited)
+
+
+def test_what_the_largest_group_brings_to_layer_1_fits_there() -> None:
+    """Its wedge takes most room: certificate, body and claim."""
+    parties, wire = group_of(Parameters().max_members, deposits=(MAX_MONEY // 20,) * Parameters().max_members)
+    for party in parties:
+        party.request(pay((party.index + 1) % len(parties), 2**40))
+    wire.run()
+    parties[-1].step(WedgeRequested())
+    (wedge,) = [effect.payload for effect in parties[-1].others if isinstance(effect, Submission)]
+    size = len(encode(Transaction(wedge, MAX_MONEY, bytes(16)))) - len(parties[-1].group.state.body.machine_state)
+    assert 64 * len(parties) < size <= REPORT_ROOM_BYTES
+    court = Court(parties[0].terms)
+    court.bring(wedge)
+    assert court.group.version > 0 and not court.refused
 
 
 @pytest.mark.parametrize(("size", "liar"), pairs([3, 5]))

@@ -77,6 +77,7 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
     ({"proposer": structs.replace(offer().proposer, payout=b"")}, "bad_offer"),
     ({"proposer": structs.replace(offer().proposer, deposit=0), "deposit": 0}, "bad_offer"),
     ({"proposer": structs.replace(offer().proposer, key=key("group 1").public)}, "bad_offer"),
+    ({"proposer": structs.replace(offer().proposer, funding=key("funding 1").public)}, "bad_offer"),
 ]
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from examples.shared_counter import Counter
 from examples.table import CHAIN, join_all, opening_of
@@ -130,14 +131,27 @@ def test_only_an_opening_that_names_it_is_signed(tmp_path: Path) -> None:
     ann, bob = (Seat(tmp_path / name, key(name), CHAIN, Counter()) for name in ("ann", "bob"))
     payments = Seat(tmp_path / "payments", key("ann"), CHAIN, Payments())
     good = opening_of([ann, bob], (5, 5), CHAIN, 0)
-    assert len(ann.sign(good)) == 64 and ann.sign(good) != bob.sign(good)
+    assert len(ann.sign(good, 5, 10)) == 64 and ann.sign(good, 5, 10) != bob.sign(good, 5, 10)
     stranger = Seat(tmp_path / "cid", key("cid"), CHAIN, Counter())
     transfer = Transaction(Transfer(key("ann").public, key("bob").public, 1), 1, bytes(16))
     for seat, opening in ((stranger, good), (payments, good), (ann, transfer)):
         with pytest.raises(Refused) as refusal:
-            seat.sign(opening)
+            seat.sign(opening, 5, 10)
         assert refusal.value.code == "bad_opening"
     assert isinstance(good.payload, OpenGroup)
+    agreement = good.payload.agreement
+    ours, theirs = agreement.members
+    for members, text in [
+        ((structs.replace(ours, deposit=6), theirs), r"\(6, 10\) of deposit and bond, \(5, 10\) was said"),
+        ((structs.replace(ours, payout=theirs.payout), theirs), "other keys"),
+        ((ours, structs.replace(theirs, funding=ours.funding)), "would pay for 2 members"),
+    ]:
+        bad = structs.replace(good, payload=OpenGroup(structs.replace(agreement, members=members)))
+        with pytest.raises(Refused, match=text):
+            ann.sign(bad, 5, 10)
+    elsewhere = structs.replace(good, payload=OpenGroup(structs.replace(agreement, chain_id=bytes(32))))
+    with pytest.raises(Refused, match="another ledger"):
+        ann.sign(elsewhere, 5, 10)
     with pytest.raises(Refused):
         stranger.join(good.payload.agreement, bytes(32), [])
     for seat in (ann, bob, payments, stranger):
