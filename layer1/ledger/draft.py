@@ -141,7 +141,7 @@ class Draft:
     def mark(self, request: Accusation, transaction_id: Hash) -> None:
         """Mark a replica that contradicted itself, once. Whether it is marked is looked at before any signature.
 
-        Votes of an epoch that is over count, too, if their key is in the set of today (decision 027).
+        Votes of an epoch that is over count, too, if their key is in the set of today (decision 029).
         """
         evidence, voters = request.evidence, self.parent.voters
         place = evidence.replica
