@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -36,8 +37,14 @@ LIFE_MS = 120_000
 """Of a transaction that brings something to layer 1, on the ledger clock; what still matters then is brought again."""
 
 
+_log = logging.getLogger(__name__)
+
+
 class Seat(Observer):
-    """One member of any number of groups with one machine. An asynchronous context: links live as long as it."""
+    """One member of any number of groups with one machine. An asynchronous context: links live as long as it.
+
+    The journal keeps the history; `host.compact()` leaves of it what is needed to go on.
+    """
 
     def __init__(self, folder: Path, key: SigningKey, chain_id: Hash, machine: StateMachine) -> None:
         """Restore what the journal in `folder` holds.
@@ -58,12 +65,22 @@ class Seat(Observer):
         self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.machine = machine
+        self.trouble: dict[Hash, WedgeError] = {}
+        """By group, why the last look at layer 1 was in vain; no entry while all is well."""
         self.contact = Contact(key.public)
         """Where others reach this seat, once the context is entered."""
-        self.host = GroupHost(
-            self._journal, key, chain_id, machines={machine.name: machine}, observer=self,
-            group_key=lambda agreement, _: self._group_key(agreement.salt),
-        )  # fmt: skip
+        try:
+            self.host = GroupHost(
+                self._journal,
+                key,
+                chain_id,
+                machines={machine.name: machine},
+                observer=self,
+                group_key=lambda agreement, _: self._group_key(agreement.salt),
+            )
+        except WedgeError:
+            self._journal.close()
+            raise
 
     async def __aenter__(self) -> Self:
         """Listen on a free port of 127.0.0.1, and keep links to the primaries."""
@@ -179,12 +196,18 @@ class Seat(Observer):
     async def watch(self, ledger: LedgerClient, every_s: float = 1.0) -> None:
         """Look after our groups on layer 1, until cancelled: answer stale reports, bring what is to be brought.
 
-        Run it whenever money is in a group, with `every_s` far below the challenge period (rule 18).
+        Run it whenever money is in a group, with `every_s` far below the challenge period (rule 18). What goes wrong
+        with one group stands in `trouble`, and does not keep it from looking after the others, and again.
         """
         while True:
             for group_id in [name for name, group in self.host.groups.items() if not group.closed]:
-                with suppress(WedgeError):  # looked at again
+                try:
                     await self._look(ledger, group_id)
+                except WedgeError as error:
+                    _log.warning("group %s is not watched: %s", group_id.hex()[:12], error)
+                    self.trouble[group_id] = error
+                else:
+                    self.trouble.pop(group_id, None)
             await asyncio.sleep(every_s)
 
     async def _look(self, ledger: LedgerClient, group_id: Hash) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -12,7 +13,8 @@ from msgspec import structs
 from examples.shared_counter import Counter
 from examples.table import CHAIN, join_all, opening_of
 from layer1.crypto import Hash, SigningKey
-from layer1.errors import Refused
+from layer1.errors import LocalError, Refused
+from layer1.failover import LedgerUnreachable
 from layer1.ledger.transactions import OpenGroup, Transaction, Transfer
 from layer1.link import LinkClosed, connect
 from layer2.driver import Pending, Waiting
@@ -124,6 +126,38 @@ async def test_strangers_get_no_link(tmp_path: Path) -> None:
             with pytest.raises(LinkClosed):
                 await knock(seat, stranger)
         await bob.submit(name, b"+1")
+
+
+class Unreachable:
+    """A ledger that nobody can ask."""
+
+    asked = 0
+
+    async def group(self, group_id: Hash) -> Any:
+        self.asked += 1
+        raise LedgerUnreachable("no replica answers")
+
+
+async def test_a_watch_in_vain_is_told_and_goes_on(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        (ann, bob, _), name = await seats(stack, tmp_path, 3)
+        ledger: Any = Unreachable()
+        watching = asyncio.create_task(bob.watch(ledger, every_s=0))
+        while ledger.asked < 3:  # noqa: ASYNC110 - each look is a turn of the loop
+            await asyncio.sleep(0)
+        assert not watching.done() and isinstance(bob.trouble[name], LedgerUnreachable) and not ann.trouble
+        watching.cancel()
+
+
+def test_a_seat_of_another_machine_leaves_the_journal_alone(tmp_path: Path) -> None:
+    ann = Seat(tmp_path, key("ann"), CHAIN, Counter())
+    join_all([ann], opening_of([ann], (5,), CHAIN, 0))
+    ann.discard()
+    with pytest.raises(LocalError, match="machine"):
+        Seat(tmp_path, key("ann"), CHAIN, Payments())
+    again = Seat(tmp_path, key("ann"), CHAIN, Counter())
+    assert len(again.host.groups) == 1
+    again.discard()
 
 
 def test_only_an_opening_that_names_it_is_signed(tmp_path: Path) -> None:
