@@ -487,8 +487,17 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 
 def has_segments(directory: Path) -> bool:
-    """Whether there is a journal, sound or not: opening one where there is none would begin a new one."""
-    return any(directory.glob("segment-*"))
+    """Whether there is a journal, sound or not: opening one where there is none would begin a new one.
+
+    Raises:
+        LocalError: Nobody knows, for the directory cannot be read.
+    """
+    try:
+        return any(map(_NAME.fullmatch, os.listdir(directory)))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LocalError(f"cannot read the journal {directory}: {error}; check path, owner and mode") from error
 
 
 def generation_of(directory: Path) -> int:

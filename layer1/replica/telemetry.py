@@ -66,11 +66,7 @@ def series(
     }
     connected: Values = {(str(peer),): float(peer in links) for peer in peers}
     reasons: Values = {(why.value, str(leader)): float(seen.nullified[why, i]) for why in Why for i, leader in leaders}
-    given_up: Values = {
-        (why.value, str(leader)): float(view)
-        for (why, i), view in seen.nullified_view.items()
-        for leader in [numbers[i]]
-    }
+    given_up: Values = {(why.value, str(numbers[i])): float(view) for (why, i), view in seen.nullified_view.items()}
     ends: Values = {(str(leader),): float(seen.nullifications[i]) for i, leader in leaders}
     return [
         Series("peer_connected", "Whether there is a link with this peer.", ("peer",), connected, counts=False),

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from layer1 import journal as journal_module
 from layer1.errors import LocalError
-from layer1.journal import HEADER_BYTES, Journal
+from layer1.journal import HEADER_BYTES, Journal, has_segments
 
 SMALL = 2 * HEADER_BYTES
 records_strategy = st.lists(st.binary(max_size=300), max_size=8)
@@ -520,3 +520,25 @@ def test_the_generation_of_a_damaged_journal_is_read_where_it_can_be(tmp_path: P
     for path in directory.glob("segment-*"):
         path.write_bytes(b"")
     assert journal_module.generation_of(directory) == 0
+
+
+def test_whether_there_is_a_journal_is_said_or_refused_never_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty directory is none, and so is a lock alone; who may not look must not be told that it is lost."""
+    assert not has_segments(tmp_path / "none")
+    (tmp_path / "file").touch()
+    assert not has_segments(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "lock").touch()
+    assert not has_segments(tmp_path / "empty")
+    write(tmp_path / "a", [b"x"])
+    flip(segment_path(tmp_path / "a"), 3)
+    assert has_segments(tmp_path / "a"), "a damaged one is one"
+
+    def refuse(_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(LocalError, match=r"Permission denied.*check path, owner and mode"):
+        has_segments(tmp_path / "a")
