@@ -88,6 +88,8 @@ class Liveness(Checker):
 
     def restored(self, process: str, replica: int, blocks: Sequence[CommittedBlock], height: int) -> None:
         for below in range(self._heights[replica] + 1, height - len(blocks) + 1):
+            if below not in self._blocks:
+                self.fail(f"replica {replica} comes back at height {height}, and nobody has delivered block {below}")
             self._take(replica, self._blocks[below])  # it starts from a snapshot, which has what these did
         for block in blocks:
             self.delivered(process, replica, block)

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from layer1.codec import encode
 from layer1.errors import LocalError
-from layer1.replica.messages import Blocks, FinalBlock
+from layer1.replica.messages import Blocks, Chunk, ChunkRequest, FinalBlock, SnapshotOffer
 from tests.layer1.consensus.network import SafetyError
 from tests.layer1.consensus.scenarios import LivenessError, chaos
 from tests.simulation.byzantine.role import Role, read
@@ -158,6 +158,42 @@ def _on_the_word_of_one(seed: int) -> str:
     return Forgotten(replace(Options.with_omission(seed), **changes)).run().error
 
 
+def _snapshots(**changes: Any) -> dict[str, Any]:
+    """Four replicas that keep little, offer snapshots soon, and are joined by newcomers who need them."""
+    few = {"checkpoint_blocks": 3, "offer_blocks": 1, "kept_blocks": 1}
+    return _four(changes=2, duration_ms=5_000, pause_ms=150, **few, **changes)
+
+
+class Prophet(Role):
+    """Offers its snapshot as that of a block which nobody has made yet, and serves it so."""
+
+    AHEAD = 1_000
+
+    def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
+        message = read(data)
+        if isinstance(message, SnapshotOffer):
+            header = structs.replace(message.head.header, height=message.head.header.height + self.AHEAD)
+            return (encode(structs.replace(message, head=structs.replace(message.head, header=header))),)
+        if isinstance(message, Chunk):
+            return (encode(structs.replace(message, height=message.height + self.AHEAD)),)
+        return (data,)
+
+    def incoming(self, peer: int, data: bytes) -> Iterable[bytes]:
+        message = read(data)
+        if isinstance(message, ChunkRequest):
+            return (encode(structs.replace(message, height=message.height - self.AHEAD)),)
+        return (data,)
+
+
+def _with_a_prophet(seed: int) -> str:
+    class Promised(Scenario):
+        def safety_phase(self) -> None:
+            self.replicas[0].corrupt(Prophet)
+            super().safety_phase()
+
+    return Promised(replace(Options.from_seed(seed), **_snapshots(roles=((0, "silent"),)))).run().error
+
+
 WHOLE = whole()
 DISPUTES = whole("whole replicas, busy", **_four(pause_ms=100, duration_ms=5_000))
 CRASHES = whole(
@@ -191,6 +227,8 @@ FILLER = whole(
     **_four(changes=3, profile=AWFUL, duration_ms=6_000, pause_ms=150),
 )
 LATE = Ground("whole replicas, one late, one forges", _with_a_late_one)
+POISONED = whole("whole replicas, snapshots, the set changes, one poisons", **_snapshots(roles=((0, "poisoning"),)))
+PROMISED = Ground("whole replicas, snapshots, the set changes, one promises a later one", _with_a_prophet)
 TWINS = Ground("twins", _twins)
 OMISSION = Ground("whole replicas, omission faults", _omission)
 FORGOTTEN = Ground("whole replicas, one of three lost its disk, one is behind, one is cut off", _on_the_word_of_one)
