@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
@@ -12,11 +14,12 @@ from layer1.ledger.image import Balances, Remembered, Values
 from layer1.replica import checkpoints
 from layer1.replica.checkpoints import FORMAT_VERSION, CheckpointPolicy, Head, check_head, fault_of
 from layer1.replica.events import InstallSnapshot, SnapshotChecked
-from layer1.replica.messages import Chunk, SnapshotOffer
-from layer1.replica.snapshots import ATTEMPTS, CHUNK_BYTES, PACE_MS, RETRY_MS, Snapshots
+from layer1.replica.messages import Blocks, Chunk, LinkMessage, SnapshotOffer
+from layer1.replica.snapshots import ATTEMPTS, CHUNK_BYTES, PACE_MS, RETRY_MS, FromSnapshot, Snapshots
 from tests.layer1.replica.network import GENESIS, Network
 from tests.layer1.replica.test_epochs import carry_out, change, pay
 from tests.layer1.replica.test_epochs_attacked import make_filler
+from tests.layer1.replica.test_snapshots import LATE, altered, join, ran
 
 # ---------------------------------------------------------------------------- heads: no state root covers what they say
 
@@ -128,6 +131,27 @@ def test_records_that_no_ledger_has_are_a_fault_and_break_nothing(heads: list[He
 
 
 # ------------------------------------------------------------------------------------------- who keeps one from them
+
+
+def gives_nothing(message: LinkMessage) -> LinkMessage | None:
+    """Links, and answers no question for blocks."""
+    return None if isinstance(message, Blocks | SnapshotOffer) else message
+
+
+def says_it_has_none(message: LinkMessage) -> LinkMessage:
+    return Blocks(()) if isinstance(message, Blocks | SnapshotOffer) else message
+
+
+@pytest.mark.parametrize("lie", [gives_nothing, says_it_has_none], ids=lambda lie: lie.__name__)
+def test_one_that_offers_nothing_keeps_nobody_from_a_snapshot(
+    lie: Callable[[LinkMessage], LinkMessage | None],
+) -> None:
+    """Who keeps its history takes one as soon as no peer gives blocks: it does not wait for a liar's word."""
+    network = ran(kept=2)
+    network.nodes[LATE].from_snapshot = FromSnapshot.PRUNED
+    altered(network, lie, 1)
+    join(network)
+    assert len(network.nodes[LATE].installed) == 1
 
 
 def started(head: Head, size: int = 1_000_000, peers: int = 3) -> Snapshots:
