@@ -63,8 +63,7 @@ def propose_final(group: Group) -> Step:
     if group.final is None:
         final = Final(group.group_id, state.header.epoch, state.header.hash, state.version, state.body.balances)
         if not _pays_enough(group, final):
-            text = "another outcome of this dispute pays us more than what FINAL would: wait for layer 1"
-            return replace(group, closing=False), [Advice("close_declined", text)]
+            return replace(group, closing=False), [_declined()]
         signature = sign_final(place.key, place.agreement.chain_id, final)
         group = replace(group, final=FinalSigned(final, (signature, *(None for _ in group.others))))
         group, effects = drop_unsigned(group, "group_closing", "the group is being closed: open another")
@@ -93,6 +92,8 @@ def receive_final_proposal(group: Group, member: int, message: FinalProposal) ->
     require(good, "the primary's signature of FINAL is wrong")
     group, effects = _reach_base(group, message)
     _check_final(group, message)
+    if not _pays_enough(group, message.final):  # who proposes it may not have seen yet what a third member claimed
+        return group, [*effects, _declined()]
     mine = sign_final(place.key, place.agreement.chain_id, message.final)
     signatures = tuple({0: message.signature, place.index: mine}.get(i) for i in range(place.size))
     group = replace(group, closing=True, final=FinalSigned(message.final, signatures))
@@ -203,7 +204,11 @@ def _check_final(group: Group, message: FinalProposal) -> None:
     ours = (header.group_id, header.epoch, header.hash, header.version)
     require(base == ours, f"FINAL on version {final.base_version}, our newest is {header.version}")
     require(final.payout == group.state.body.balances, f"FINAL pays {final.payout}, not {group.state.body.balances}")
-    require(_pays_enough(group, final), "in this dispute another outcome pays us more than FINAL")
+
+
+def _declined() -> Advice:
+    text = "another outcome of this dispute pays us more than what FINAL would: wait for layer 1"
+    return Advice("close_declined", text)
 
 
 def _pays_enough(group: Group, final: Final) -> bool:

@@ -16,6 +16,7 @@ from layer1.ledger.settlement import shares
 from layer1.ledger.transactions import Transaction
 from layer2 import updating
 from layer2.events import (
+    Advice,
     CloseRequested,
     Committed,
     Connected,
@@ -448,6 +449,30 @@ def test_rule_14_and_15_a_stale_wedge_by_any_member_loses_and_pays_all_others(si
     expected = tuple(units + (0 if i == liar else BOND + gains[i]) for i, units in enumerate(balances))
     assert (closed.version, closed.payouts) == (4, expected)
     assert closed.forfeited == tuple(i == liar for i in range(size))
+
+
+def test_rule_7_who_declines_a_final_blames_nobody() -> None:
+    """A third member lied on layer 1, and the primary has not seen it yet: it was charged with a fault."""
+    (a, b, c), wire = group_of(3)
+    for _ in range(3):
+        a.request(pay(1, 7))
+        wire.run()
+    liar = Party(c.terms, 2)
+    liar.disk.records = c.disk.records[:2]
+    liar.restart()
+    liar.step(WedgeRequested())
+    court = Court(a.terms)
+    bring(court, liar)
+    b.step(LedgerSeen(court.group))
+    records = len(b.disk.records)
+    a.step(CloseRequested())
+    wire.run()
+    assert a.group.final is not None and b.group.final is None and not wire.errors
+    assert [effect.code for effect in b.others if isinstance(effect, Advice)] == ["close_declined"]
+    assert len(b.disk.records) == records
+    bring(court, b)
+    look(court, a, b)
+    assert court.end().forfeited == (False, False, True) and court.group.version == 3
 
 
 def test_rule_15_two_that_were_shown_different_bodies_lose_nothing() -> None:

@@ -350,6 +350,7 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (claim_from_an_old_store, t_disputes.test_f5_a_member_shown_its_own_signature_claims_nothing),
     (final_with_a_version_in_flight, t_closing.test_rule_7_only_with_nothing_in_flight),
     (final_that_gives_a_forfeit_away, t_disputes.test_rule_7_in_a_dispute_only_if_no_outcome_pays_more),
+    (final_that_gives_a_forfeit_away, t_any_size.test_rule_7_who_declines_a_final_blames_nobody),
     (two_versions_in_flight, t_updating.test_rule_1_it_signs_the_next_only_while_holding_the_certificate),
     (accept_any_signature, t_updating.test_rule_2_the_signature_must_be_the_primarys),
     (accept_any_signature, t_updating.test_rule_3_a_wrong_accept_changes_nothing),

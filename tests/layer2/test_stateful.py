@@ -499,13 +499,13 @@ class OneOfEightLies(EightMembers):
 
 
 RUNS: list[tuple[type[Members], int]] = [
-    (Members, 100),
-    (ThreeMembers, 60),
-    (FiveMembers, 25),
+    (Members, 80),
+    (ThreeMembers, 50),
+    (FiveMembers, 20),
     (EightMembers, 12),
-    (OneOfTwoLies, 80),
-    (OneOfThreeLies, 60),
-    (OneOfFiveLies, 25),
+    (OneOfTwoLies, 60),
+    (OneOfThreeLies, 50),
+    (OneOfFiveLies, 20),
     (OneOfEightLies, 12),
 ]
 """With how many examples each."""
