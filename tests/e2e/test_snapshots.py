@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,15 @@ async def pay(net: Ledger, blocks: int) -> None:
         await net.submit(0, [net.transfer()])
 
 
+async def verified(home: Path) -> None:
+    """`layer1 verify` finds nothing wrong in a stopped replica's data."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "layer1.cli", "verify", str(home), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, said.decode()
+
+
 async def test_a_replica_that_lost_everything_starts_from_a_snapshot_and_is_needed(tmp_path: Path) -> None:
     """Where all peers have forgotten the first blocks; then its vote counts, and others could start from it."""
     prepare(tmp_path)
@@ -41,6 +52,9 @@ async def test_a_replica_that_lost_everything_starts_from_a_snapshot_and_is_need
         await net.net.kill(LATE)
         shutil.rmtree(home_of(tmp_path, LATE) / "data")
         await pay(net, 30)
+        for peer in range(LATE):  # what is in their memory they would give, block by block
+            await net.net.kill(peer)
+            await net.net.start([peer])
         await net.net.start([LATE], options=["--rejoin"])
         await net.all_have(35)
         status = await net.status(LATE)
@@ -55,6 +69,8 @@ async def test_a_replica_that_lost_everything_starts_from_a_snapshot_and_is_need
         await net.all_have(50)
         await net.same_heads()
         assert "a snapshot of height" in net.net.log_path(LATE).read_text()
+    for index in range(4):
+        await verified(home_of(tmp_path, index))
 
 
 async def test_a_replica_that_forgot_its_first_blocks_and_lost_its_state_rebuilds_it_from_its_peers(
