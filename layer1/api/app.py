@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from layer1.api import problems
-from layer1.api.backend import Backend
+from layer1.api.backend import NO_DATABASE, Backend
 from layer1.api.context import API, Api, api_of
 from layer1.api.feed import Feed
 from layer1.api.limits import ApiLimits
@@ -28,6 +28,7 @@ from layer1.api.rates import RateLimit, Rates
 from layer1.api.resources import accounts, blocks, events, evidence, groups, handovers, ledger, machine, transactions
 from layer1.api.routes import Route
 from layer1.errors import NotYet, Refused, RemoteError
+from layer1.storage.database import Outage
 
 ROUTES = (
     *ledger.ROUTES,
@@ -149,6 +150,8 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         return problems.of_refused(refusal)
     except RemoteError as error:
         return problems.problem(400, "bad_encoding", str(error))
+    except Outage:  # where the database is, is not for strangers
+        return problems.problem(503, "busy", NO_DATABASE)
     except NotYet as error:
         return problems.problem(503, "busy", str(error))
     except web.HTTPException as error:

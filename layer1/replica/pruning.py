@@ -77,7 +77,7 @@ class Pruner:
         self._loop.call_soon_threadsafe(self._after, count)
 
     def _after(self, count: int) -> None:
-        if count:
+        if count or self._first_kept > self._store.oldest():  # or there was another checkpoint meanwhile
             self._timer = self._loop.call_later(REST_S, self._writer.then, self._slice)
             return
         self._running = False

@@ -398,7 +398,16 @@ def _stored() -> list[Target]:
         "tuple[Header, ...]": tuple[Header, ...],
         "tuple[bytes, ...]": tuple[bytes, ...],
     }
-    return [_codec(f"stored {name}", kind, f"layer1/storage/store.py: {name}") for name, kind in kinds.items()]
+    to_delete = {"GroupAgreement", "Header", "Output"}
+    return [
+        _codec(
+            f"stored {name}",
+            kind,
+            f"layer1/storage/store.py: {name}",
+            *([f"layer1/storage/past.py: {name}"] if name in to_delete else []),
+        )
+        for name, kind in kinds.items()
+    ]
 
 
 def _layer1() -> list[Target]:
@@ -407,6 +416,7 @@ def _layer1() -> list[Target]:
             "transaction",
             Transaction,
             "layer1/api/resources/transactions.py: Transaction",
+            "layer1/storage/past.py: Transaction",
             "layer1/storage/store.py: Transaction",
             "wallet/local.py: Transaction",
             then=_use_transaction,
