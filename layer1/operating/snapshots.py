@@ -21,9 +21,9 @@ from layer1.files import sync_directory
 from layer1.journal import examine, held
 from layer1.ledger.state import State
 from layer1.replica.checkpoints import Head
-from layer1.replica.installing import head_of, install, verified
+from layer1.replica.installing import head_of, install, pieces_of, verified
 from layer1.replica.records import CheckpointRecord, decode_record
-from layer1.storage.checkpoint import CheckpointFile, read_checkpoint
+from layer1.storage.checkpoint import CheckpointFile
 from layer1.storage.store import Store
 
 Facts = dict[str, Any]
@@ -117,9 +117,7 @@ def _facts(config: ReplicaConfig, head: Head, state: State) -> Facts:
 
 def _copy(found: Path, to: Path) -> None:
     """Durably, with its checksum made anew."""
-    pieces = read_checkpoint(found)
-    if pieces is None:
-        raise LocalError(f"there is no snapshot {found}")
+    pieces = pieces_of(found)
     copy = CheckpointFile(to)
     try:
         for piece in pieces:

@@ -101,7 +101,7 @@ def verified(config: ReplicaConfig, path: Path) -> tuple[Head, State]:
     """
     genesis, machine = read_genesis(config.genesis), load_machine(config.machine)
     head = head_of(path)
-    _, floor = checkpoints.load(genesis, _pieces(path), machine)
+    _, floor = checkpoints.load(genesis, pieces_of(path), machine)
     if floor.header != head.header:
         raise LocalError(f"the snapshot {path} was replaced by another one while it was read; try again")
     return head, floor.state
@@ -114,12 +114,17 @@ def head_of(path: Path) -> Head:
         LocalError: It is missing, damaged, or no snapshot.
     """
     try:
-        return checkpoints.read_head(_pieces(path))
+        return checkpoints.read_head(pieces_of(path))
     except RemoteError as error:
         raise LocalError(f"{path} is no snapshot that this version reads: {error}") from error
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """What a snapshot holds, not judged.
+
+    Raises:
+        LocalError: It is missing or damaged.
+    """
     pieces = read_checkpoint(path)
     if pieces is None:
         raise LocalError(f"there is no snapshot {path}")

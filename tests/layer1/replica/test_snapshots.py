@@ -14,7 +14,7 @@ from layer1.errors import Refused, RemoteError, Untimely
 from layer1.ledger.image import Balances, Remembered
 from layer1.replica import events, snapshots
 from layer1.replica.checkpoints import CheckpointPolicy, Head, Published
-from layer1.replica.messages import Blocks, Chunk, ChunkRequest, LinkMessage, SnapshotOffer
+from layer1.replica.messages import Chunk, ChunkRequest, LinkMessage, SnapshotOffer
 from layer1.replica.serving import BYTES_PER_S
 from layer1.replica.snapshots import ATTEMPTS, CHUNK_BYTES, PACE_MS, RETRY_MS, FromSnapshot, Snapshots, chunk, offer_of
 from tests.layer1.replica.network import ALICE, BOB, FUNDS, GENESIS, Network, named, transfer
@@ -222,27 +222,6 @@ def test_a_liar_costs_time_and_nothing_else(lie: Callable[[LinkMessage], LinkMes
     network.run_until(lambda: network.heights()[LATE] == network.heights()[other.index], limit_ms=60_000)
     assert late.core.application.floor.state.root == other.core.application.floor.state.root
     assert late.failed is None
-
-
-def nothing_here(message: LinkMessage) -> LinkMessage:
-    """As if it had neither blocks nor a snapshot."""
-    return Blocks(()) if isinstance(message, Blocks | SnapshotOffer) else message
-
-
-def nothing_said(message: LinkMessage) -> LinkMessage | None:
-    return None if isinstance(message, Blocks | SnapshotOffer) else message
-
-
-@pytest.mark.parametrize("lie", [nothing_here, nothing_said], ids=lambda lie: lie.__name__)
-def test_one_who_denies_everything_does_not_keep_an_archive_behind(
-    lie: Callable[[LinkMessage], LinkMessage | None],
-) -> None:
-    """It would rather have the blocks, but the others have pruned them, and this one will not say so."""
-    network = ran(kept=2)
-    network.nodes[LATE].from_snapshot = FromSnapshot.PRUNED
-    altered(network, lie, 0)
-    join(network)
-    assert len(network.nodes[LATE].installed) == 1
 
 
 def test_nothing_is_taken_in_that_the_restart_would_lose() -> None:

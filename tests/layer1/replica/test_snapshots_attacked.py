@@ -142,14 +142,15 @@ def says_it_has_none(message: LinkMessage) -> LinkMessage:
     return Blocks(()) if isinstance(message, Blocks | SnapshotOffer) else message
 
 
+@pytest.mark.parametrize("liar", [0, 1])
 @pytest.mark.parametrize("lie", [gives_nothing, says_it_has_none], ids=lambda lie: lie.__name__)
 def test_one_that_offers_nothing_keeps_nobody_from_a_snapshot(
-    lie: Callable[[LinkMessage], LinkMessage | None],
+    lie: Callable[[LinkMessage], LinkMessage | None], liar: int
 ) -> None:
     """Who keeps its history takes one as soon as no peer gives blocks: it does not wait for a liar's word."""
     network = ran(kept=2)
     network.nodes[LATE].from_snapshot = FromSnapshot.PRUNED
-    altered(network, lie, 1)
+    altered(network, lie, liar)
     join(network)
     assert len(network.nodes[LATE].installed) == 1
 
