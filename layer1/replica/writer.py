@@ -30,6 +30,11 @@ MAX_WAITING = 100_000
 """Transactions and blocks that wait in an outage: about 200 MB, or 20 s under the highest load that was measured."""
 FIRST_PAUSE_S = 0.1
 """Before the second try; twice as long before each further one."""
+GATHER_S = 0.04
+"""From the first block that waits to its transaction: whoever waits for that block is answered first, and the next
+ones come along. Where the writers of four replicas on two cores began at once, they took 4 ms of the 12 of a lone
+transfer.
+"""
 LONGEST_PAUSE_S = 5.0
 """Between two tries: how late it is noticed that the database is back."""
 
@@ -46,6 +51,7 @@ class StoreWriter:
         store: Store,
         on_error: Callable[[LocalError], None],
         *,
+        gather_s: float = GATHER_S,
         first_pause_s: float = FIRST_PAUSE_S,
         max_waiting: int = MAX_WAITING,
     ) -> None:
@@ -54,11 +60,13 @@ class StoreWriter:
         Args:
             store: Where they go.
             on_error: Told, in any thread and once, that no more is stored.
+            gather_s: See `GATHER_S`.
             first_pause_s: See `FIRST_PAUSE_S`.
             max_waiting: See `MAX_WAITING`.
         """
         self._store = store
         self._on_error = on_error
+        self._gather_s = gather_s
         self._first_pause_s = first_pause_s
         self._max_waiting = max_waiting
         self._queue: queue.SimpleQueue[Sequence[CommittedBlock] | Work | None] = queue.SimpleQueue()
@@ -118,10 +126,11 @@ class StoreWriter:
             self._on_error(LocalError(f"storing blocks failed: {error!r}"))
 
     def _take(self) -> Sequence[CommittedBlock] | Work | None:
-        """What to do next; blocks with all that wait behind them, up to a bound."""
+        """What to do next; blocks with all that come soon after them, up to a bound."""
         item = self._ahead.pop() if self._ahead else self._queue.get()
         if item is None or callable(item):
             return item
+        self._ending.wait(self._gather_s)
         blocks, count = list(item), _weigh(item)
         while count < MAX_TRANSACTIONS and not self._queue.empty():
             more = self._queue.get()

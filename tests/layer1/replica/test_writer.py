@@ -19,8 +19,10 @@ class FakeStore:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.appended: list[CommittedBlock] = []
+        self.calls = 0
 
     def append(self, blocks: Sequence[CommittedBlock]) -> None:
+        self.calls += 1
         if self.error is not None:
             raise self.error
         self.appended += blocks
@@ -43,6 +45,19 @@ def test_everything_is_stored_in_order_before_it_closes() -> None:
     writer.close()
     assert store.appended == all_blocks
     assert errors == []
+
+
+def test_blocks_that_follow_soon_come_along_in_one_transaction() -> None:
+    """While one gathers, whoever waits for that block is answered: nobody waits for the database."""
+    store: Any = FakeStore()
+    errors: list[LocalError] = []
+    writer, all_blocks = StoreWriter(store, errors.append, gather_s=60), blocks()
+    for block in all_blocks:
+        writer.put([block])
+    assert not store.appended
+    writer.close()
+    assert store.appended == all_blocks
+    assert store.calls == 1 < len(all_blocks)
 
 
 def test_a_failure_stops_the_replica() -> None:
