@@ -14,7 +14,7 @@ import asyncio
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import assert_never
 
@@ -51,7 +51,7 @@ from layer2.events import (
     WedgeRequested,
 )
 from layer2.group import Group
-from layer2.hosting import Channel, Observer, Pending, Receipt
+from layer2.hosting import Caller, Channel, Observer, Outcome, Pending, Receipt
 from layer2.machine import StateMachine
 from layer2.messages import (
     MAX_COMMAND_BYTES,
@@ -69,7 +69,7 @@ from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
 
-__all__ = ["Channel", "Contact", "GroupHost", "Observer", "Pending", "Receipt", "Waiting"]
+__all__ = ["Channel", "Contact", "GroupHost", "Observer", "Outcome", "Pending", "Receipt", "Waiting"]
 
 FIRST_BACKOFF_S = 0.1
 """Before a lost link is tried again; doubles with each failure, and each wait is between half and all of it."""
@@ -77,9 +77,6 @@ LAST_BACKOFF_S = 30.0
 """The longest wait between two tries."""
 MESSAGES_PER_TURN = 64
 """Of one link, before the others have their turn."""
-
-_Waiting = asyncio.Future[Receipt]
-
 
 _Due = tuple[Hash, Effect, Channel | None]
 """Of which group, what, and by which link if it is a message."""
@@ -123,8 +120,8 @@ class GroupHost:
         self._links: dict[PublicKey, Channel] = {}
         self._bounced: set[tuple[Hash, int]] = set()
         """Members that did not know the group when our Resume came: say it again when they do."""
-        self._requests: dict[Hash, list[tuple[bytes, _Waiting]]] = {}
-        self._waiting: dict[Hash, dict[int, _Waiting]] = {}
+        self._requests: dict[Hash, list[tuple[tuple[bytes, ...], Caller]]] = {}
+        self._waiting: dict[Hash, dict[int, Caller]] = {}
         self._closing: dict[Hash, list[asyncio.Future[CloseGroup]]] = {}
         self._inquiries: dict[Hash, list[asyncio.Future[None]]] = {}
         self._effects: list[_Due] = []
@@ -201,11 +198,24 @@ class GroupHost:
             Pending: The link broke, or the group was wedged, before the fate was known: the observer is told it later.
                 A caller that is cancelled knows as little.
         """
+        outcome = await self.submit_many(group_id, (command,))
+        if outcome.last is not None:
+            return outcome.last
+        raise (*outcome.refused, *outcome.pending)[0]
+
+    async def submit_many(self, group_id: Hash, commands: Sequence[bytes]) -> Outcome:
+        """Issue commands together, and wait until the fate of each is known. They share versions, as many as fit.
+
+        Raises:
+            Refused: None was issued: ``too_large`` or ``unknown_group``.
+        """
         self._group(group_id)
-        size = len(command)
+        size = max(map(len, commands), default=0)
         check(size <= MAX_COMMAND_BYTES, "too_large", f"a command of {size} bytes; at most {MAX_COMMAND_BYTES}")
-        future: _Waiting = asyncio.get_running_loop().create_future()
-        self._requests.setdefault(group_id, []).append((command, future))
+        if not commands:
+            return Outcome(0, None)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._requests.setdefault(group_id, []).append((tuple(commands), Caller(len(commands), future)))
         self._schedule()
         return await future
 
@@ -482,20 +492,20 @@ class GroupHost:
             self._freeze(str(error))
             raise
 
-    def _issue(self, group_id: Hash, batch: list[tuple[bytes, _Waiting]]) -> None:
-        wanted = [(command, future) for command, future in batch if not future.done()]
+    def _issue(self, group_id: Hash, requests: list[tuple[tuple[bytes, ...], Caller]]) -> None:
+        wanted = [(commands, caller) for commands, caller in requests if not caller.is_gone]
+        callers = [caller for commands, caller in wanted for _ in commands]
         first = 0
         try:
             first = self._group(group_id).next_number
-            self._step(group_id, Requested(tuple(command for command, _ in wanted), _salt()))
-            waiting = self._waiting.setdefault(group_id, {})
-            waiting.update((number, future) for number, (_, future) in enumerate(wanted, first))
+            self._step(group_id, Requested(tuple(c for commands, _ in wanted for c in commands), _salt()))
+            self._waiting.setdefault(group_id, {}).update(enumerate(callers, first))
         except Refused as refusal:
-            for _, future in wanted:
-                future.set_exception(Refused(refusal.code, refusal.message))
+            for caller in callers:
+                caller.refused(Refused(refusal.code, refusal.message))
         except LocalError as error:  # everything is frozen by now; they have no number, so nobody else tells them
-            for number, (_, future) in enumerate(wanted, first):
-                future.set_exception(Pending(group_id, number, f"the disk failed: {error}"))
+            for number, caller in enumerate(callers, first):
+                caller.pending(Pending(group_id, number, f"the disk failed: {error}"))
 
     def _link_of(self, group_id: Hash, effect: Effect) -> Channel | None:
         """By which a message is to leave: that of its session, for on a newer one a Resume must come first."""
@@ -519,9 +529,9 @@ class GroupHost:
             case Committed():
                 self._commit(group_id, effect)
             case Rejected(number, code, text):
-                future = self._waiting.get(group_id, {}).pop(number, None)
-                if future is not None and not future.done():
-                    future.set_exception(Refused(code, text))
+                caller = self._waiting.get(group_id, {}).pop(number, None)
+                if caller is not None:
+                    caller.refused(Refused(code, text))
                 self._observer.rejected(group_id, effect)
             case Submission(payload):
                 if not (isinstance(payload, CloseGroup) and self._closed_together(group_id, payload)):
@@ -543,9 +553,9 @@ class GroupHost:
             for command in event.batch.commands:
                 if command.member != me:
                     continue
-                future = waiting.pop(command.number, None)
-                if future is not None and not future.done():
-                    future.set_result(Receipt(command.number, event.version))
+                caller = waiting.pop(command.number, None)
+                if caller is not None:
+                    caller.committed(command.number, event.version)
         self._observer.committed(group_id, event)
 
     def _closed_together(self, group_id: Hash, payload: CloseGroup) -> bool:
@@ -576,10 +586,9 @@ class GroupHost:
     def _leave_open(self, group_id: Hash, why: str) -> None:
         """Whoever waits learns that the fate of its command is not known."""
         self._end_turn()
-        for number, future in self._waiting.pop(group_id, {}).items():
-            if not future.done():
-                text = f"command {number} is pending: {why}; do not retry it before its fate is known"
-                future.set_exception(Pending(group_id, number, text))
+        for number, caller in self._waiting.pop(group_id, {}).items():
+            text = f"command {number} is pending: {why}; do not retry it before its fate is known"
+            caller.pending(Pending(group_id, number, text))
 
     def _freeze(self, reason: str) -> None:
         """Rule 6: nothing of this turn leaves, and no group signs any more."""
@@ -589,9 +598,8 @@ class GroupHost:
             self._groups[group_id], effects = core.step(self._groups[group_id], DiskFailed(reason))
             for effect in effects:
                 self._perform(group_id, effect, None)
-            for number, future in self._waiting.pop(group_id, {}).items():
-                if not future.done():
-                    future.set_exception(Pending(group_id, number, f"the disk failed: {reason}"))
+            for number, caller in self._waiting.pop(group_id, {}).items():
+                caller.pending(Pending(group_id, number, f"the disk failed: {reason}"))
 
     # --------------------------------------------------------------------------------------------------- records
 

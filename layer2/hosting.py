@@ -5,11 +5,12 @@ Source: docs/design/architecture.md, "Packages and the direction of imports".
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
 from layer1.crypto import Hash, PublicKey
-from layer1.errors import RemoteError, WedgeError
+from layer1.errors import Refused, RemoteError, WedgeError
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer2 import events
 from layer2.messages import OpeningMessage
@@ -23,6 +24,20 @@ class Receipt:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of commands that were issued together."""
+
+    committed: int
+    """How many are."""
+    last: Receipt | None
+    """Of the last one that is; None for none."""
+    refused: tuple[Refused, ...] = ()
+    """One for each that was not applied and never will be."""
+    pending: tuple[Pending, ...] = ()
+    """One for each whose fate is not known yet."""
+
+
 class Pending(WedgeError):
     """The fate of our command is not known yet. Do not retry it; the observer is told what becomes of it."""
 
@@ -30,6 +45,48 @@ class Pending(WedgeError):
         super().__init__(message)
         self.group_id = group_id
         self.number = number
+
+
+class Caller:
+    """Somebody who waits for commands of ours, all of one call: counts them until the last fate is known."""
+
+    __slots__ = ("_committed", "_future", "_last", "_left", "_pending", "_refused")
+
+    def __init__(self, count: int, future: asyncio.Future[Outcome]) -> None:
+        self._left = count
+        self._future = future
+        self._committed = 0
+        self._last: tuple[int, int] | None = None
+        self._refused: list[Refused] = []
+        self._pending: list[Pending] = []
+
+    @property
+    def is_gone(self) -> bool:
+        """Nobody waits any more."""
+        return self._future.done()
+
+    def committed(self, number: int, version: int) -> None:
+        """One is."""
+        self._committed += 1
+        self._last = (number, version)
+        self._count()
+
+    def refused(self, refusal: Refused) -> None:
+        """One never will be."""
+        self._refused.append(refusal)
+        self._count()
+
+    def pending(self, pending: Pending) -> None:
+        """One may yet be."""
+        self._pending.append(pending)
+        self._count()
+
+    def _count(self) -> None:
+        self._left -= 1
+        if not self._left and not self._future.done():
+            last = None if self._last is None else Receipt(*self._last)
+            outcome = Outcome(self._committed, last, tuple(self._refused), tuple(self._pending))
+            self._future.set_result(outcome)
 
 
 class Channel(Protocol):

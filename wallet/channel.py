@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layer1.crypto import Hash, format_address
 from layer1.errors import Refused
 from layer1.ledger.transactions import CloseGroup, Wedge
-from layer2.driver import Pending, Receipt
+from layer2.driver import Outcome, Receipt
 from layer2.payments import MAX_MEMO_BYTES, pay
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
@@ -29,8 +30,10 @@ CLOSE_S = 30.0
 """How long a cooperative close waits for the peer's signature."""
 LEDGER_S = 60.0
 """How long a close waits for the ledger to take it."""
-WINDOW = 1_000
-"""Payments of one request that are under way at a time; they share versions."""
+PART = 2_000
+"""Payments of one request that are issued together; they share a version."""
+PARTS = 2
+"""Of them under way at a time: while one is being signed, the next waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,7 @@ class Channel:
         await self._connect()
         started = time.perf_counter()
         series = _Series(count, report)
-        workers = min(count, WINDOW)
-        await asyncio.gather(*(self._work(series, command) for _ in range(workers)))
+        await asyncio.gather(*(self._work(series, command) for _ in range(PARTS)))
         paid = Paid(series.committed, series.pending, series.refused, series.refusal, time.perf_counter() - started)
         if paid.refusal is not None and paid.refused == count:
             raise paid.refusal
@@ -215,15 +217,9 @@ class Channel:
         return pay(1 - self.record.index, amount, data)
 
     async def _work(self, series: _Series, command: bytes) -> None:
-        while series.take():
-            try:
-                await self._parts.host.submit(self.id, command)
-            except Pending:
-                series.end(pending=1)
-            except Refused as error:
-                series.end(refused=1, refusal=self._in_money(error))
-            else:
-                series.end(committed=1)
+        while part := series.take():
+            outcome = await self._parts.host.submit_many(self.id, [command] * part)
+            series.end(outcome, [self._in_money(refusal) for refusal in outcome.refused[:1]])
 
     def _in_money(self, error: Refused) -> Refused:
         """A refusal that counts minor units, as people count."""
@@ -264,15 +260,17 @@ class _Series:
     refused: int = 0
     refusal: Refused | None = None
 
-    def take(self) -> bool:
-        if self.taken >= self.count or self.pending or self.refused:
-            return False
-        self.taken += 1
-        return True
+    def take(self) -> int:
+        """How many to issue next."""
+        if self.pending or self.refused:
+            return 0
+        part = min(PART, self.count - self.taken)
+        self.taken += part
+        return part
 
-    def end(self, committed: int = 0, pending: int = 0, refused: int = 0, refusal: Refused | None = None) -> None:
-        self.committed += committed
-        self.pending += pending
-        self.refused += refused
-        self.refusal = self.refusal or refusal
+    def end(self, outcome: Outcome, why: Sequence[Refused]) -> None:
+        self.committed += outcome.committed
+        self.pending += len(outcome.pending)
+        self.refused += len(outcome.refused)
+        self.refusal = next(filter(None, (self.refusal, *why)), None)
         self.report(Progress("paying", self.committed, self.count))

@@ -5,7 +5,8 @@ PostgreSQL.
 
 Every entry has a `reference` that names its event for good, and an entry that is there already is left alone. The
 layers below repeat their news after a crash (`layer2.driver.Observer`), so what was not written in time is written
-then, once. Entries are collected and written in bulk: a wallet under load commits some hundred payments at a time.
+then, once. Entries are collected and written in bulk, and the payments of one version are one row, which holds the
+batch as it was signed: a wallet under load commits thousands at a time, and they are told apart when somebody looks.
 
 Source: docs/design/architecture.md, "Two kinds of storage".
 """
@@ -14,15 +15,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from layer1.codec import decode, encode
 from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, check
+from layer2.messages import Command
+from layer2.payments import Pay
 from wallet.contacts import Contact, format_endpoint
 from wallet.requests import EntryView
 
@@ -39,6 +44,8 @@ entries_table = sa.Table(
     sa.Column("peer", sa.String),
     sa.Column("memo", sa.String),
     sa.Column("version", sa.BigInteger),
+    sa.Column("member", sa.Integer),
+    sa.Column("commands", sa.LargeBinary),
     sa.Index("versions", "channel", "version", postgresql_ops={"channel": "text_pattern_ops"}),
 )
 contacts_table = sa.Table(
@@ -49,8 +56,11 @@ contacts_table = sa.Table(
 )
 
 
+PAYMENTS = "payments"
+"""Kind of a row that stands for all payments of a version."""
+
 Entry = dict[str, Any]
-"""A row of the table, without its id."""
+"""A row of the table, without its id. Of payments it has our index as `member`, and `commands`: theirs, encoded."""
 
 
 def now_ms() -> int:
@@ -74,7 +84,8 @@ class History:
         self._engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(self._engine, "connect", _configure)
         try:
-            tables.create_all(self._engine)
+            with self._engine.begin() as connection:
+                prepare(connection)
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
             raise LocalError(
@@ -82,32 +93,28 @@ class History:
             ) from None
 
     def add(
-        self,
-        reference: str,
-        kind: str,
-        amount: int,
-        *,
-        channel: str | None = None,
-        peer: str | None = None,
-        memo: str | None = None,
-        version: int | None = None,
+        self, reference: str, kind: str, amount: int, *, channel: str | None = None, peer: str | None = None
     ) -> None:
-        """Take an entry, to be written by the next :meth:`flush`; `version` is of a payment's state.
+        """Take an entry, to be written by the next :meth:`flush`."""
+        self._take(_entry(reference, kind, amount=amount, channel=channel, peer=peer))
 
-        A memo is whatever its payer wrote, and no text column of PostgreSQL takes a NUL.
+    def add_payments(self, channel: str, peer: str, version: int, member: int, commands: Sequence[Command]) -> None:
+        """Take the payments of one version, to be written together.
+
+        Args:
+            channel: Its id, hex.
+            peer: Address of the other member.
+            version: Of the state that they led to.
+            member: Our index in the agreement.
+            commands: Of ``payments/1``, in order.
         """
+        batch = encode(tuple(commands))
         self._take(
-            {
-                "reference": reference,
-                "time_ms": now_ms(),
-                "kind": kind,
-                "amount": amount,
-                "channel": channel,
-                "peer": peer,
-                "memo": None if memo is None else memo.replace("\0", "\ufffd"),
-                "version": version,
-            }
-        )
+            _entry(
+                f"{channel}:{version}", PAYMENTS, channel=channel, peer=peer, version=version, member=member,
+                commands=batch,
+            )
+        )  # fmt: skip
 
     def _take(self, entry: Entry) -> None:
         with self._queueing:
@@ -178,13 +185,38 @@ class History:
             self._engine.dispose()
 
 
+def prepare(connection: sa.Connection) -> None:
+    """Make the tables, and the columns that an earlier release did not have."""
+    tables.create_all(connection)
+    known = {column["name"] for column in sa.inspect(connection).get_columns(entries_table.name)}
+    for column in entries_table.columns:
+        if column.name not in known:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {entries_table.name} ADD COLUMN {column.name} {kind}")
+
+
 def read_newest(connection: sa.Connection, limit: int, channel: str | None) -> tuple[EntryView, ...]:
     """See :meth:`History.newest`."""
     query = sa.select(entries_table).order_by(entries_table.c.id.desc()).limit(limit)
     if channel is not None:
         query = query.where(entries_table.c.channel.startswith(channel.strip().lower(), autoescape=True))
-    rows: Sequence[Any] = connection.execute(query).mappings().all()
-    return tuple(EntryView(**{name: row[name] for name in EntryView.__struct_fields__}) for row in rows)
+    with connection.execution_options(yield_per=10).execute(query) as rows:
+        return tuple(islice((view for row in rows.mappings() for view in _views(row)), limit))
+
+
+def _views(row: Any) -> Iterator[EntryView]:
+    """What one row stands for, newest first."""
+    common = {name: row[name] for name in EntryView.__struct_fields__}
+    if row["commands"] is None:
+        yield EntryView(**common)
+        return
+    commands = decode(row["commands"], tuple[Command, ...])
+    for place in range(len(commands) - 1, -1, -1):
+        command = commands[place]
+        pay, ours = decode(command.payload, Pay), command.member == row["member"]
+        paid = {"kind": "paid", "amount": -pay.amount} if ours else {"kind": "received", "amount": pay.amount}
+        memo = pay.memo.decode(errors="replace").replace("\0", "\ufffd") or None
+        yield EntryView(**common | paid | {"memo": memo, "reference": f"{row['reference']}:{place}"})
 
 
 def read_versions(connection: sa.Connection) -> dict[str, int]:
@@ -205,6 +237,31 @@ def check_known(entries: Sequence[EntryView], channel: str | None) -> None:
         "unknown_channel",
         f"nothing is of a channel whose id starts with {(channel or '')[:64]!r}: `wallet channel list` shows all",
     )
+
+
+def _entry(
+    reference: str,
+    kind: str,
+    *,
+    amount: int = 0,
+    channel: str | None = None,
+    peer: str | None = None,
+    version: int | None = None,
+    member: int | None = None,
+    commands: bytes | None = None,
+) -> Entry:
+    return {
+        "reference": reference,
+        "time_ms": now_ms(),
+        "kind": kind,
+        "amount": amount,
+        "channel": channel,
+        "peer": peer,
+        "memo": None,
+        "version": version,
+        "member": member,
+        "commands": commands,
+    }
 
 
 def _configure(connection: Any, _: Any) -> None:

@@ -10,16 +10,14 @@ import logging
 import time
 from collections.abc import Callable
 
-from layer1.codec import decode
 from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer2.driver import Observer
 from layer2.events import Advice, Committed, Rejected
-from layer2.messages import Command, OpeningMessage
-from layer2.payments import Pay
-from wallet.book import ChannelBook, ChannelRecord
+from layer2.messages import OpeningMessage
+from wallet.book import ChannelBook
 from wallet.history import History
 from wallet.signals import Signals
 
@@ -53,8 +51,8 @@ class WalletObserver(Observer):
         """Enter the payments of a version, unless they are there from before a restart."""
         record = self._book.get(group_id)
         if record is not None and event.version > self._written.get(group_id.hex(), 0):
-            for place, command in enumerate(event.batch.commands):
-                self._enter(record, group_id.hex(), event.version, place, command)
+            peer, commands = format_address(record.peer), event.batch.commands
+            self._history.add_payments(group_id.hex(), peer, event.version, record.index, commands)
             self._flush_soon()
         self._signals.notify()
 
@@ -101,19 +99,6 @@ class WalletObserver(Observer):
     def opening(self, peer: PublicKey, message: OpeningMessage) -> None:
         """Pass on what is said about a channel to be."""
         self.on_opening(peer, message)
-
-    def _enter(self, record: ChannelRecord, channel: str, version: int, place: int, command: Command) -> None:
-        pay = decode(command.payload, Pay)
-        ours = command.member == record.index
-        self._history.add(
-            f"{channel}:{version}:{place}",
-            "paid" if ours else "received",
-            -pay.amount if ours else pay.amount,
-            channel=channel,
-            peer=format_address(record.peer),
-            memo=pay.memo.decode(errors="replace") or None,
-            version=version,
-        )
 
     def _flush_soon(self) -> None:
         if self._flushing is None:

@@ -34,16 +34,19 @@ from wallet.history import (
     History,
     contacts_table,
     entries_table,
+    prepare,
     read_newest,
     read_versions,
 )
 from wallet.home import Home
 from wallet.requests import EntryView
 
-MAX_QUEUED = 50_000
-"""Entries that wait: about 50 MB in memory."""
-BULK = 1_000
-"""Entries in one database transaction."""
+MAX_QUEUED_BYTES = 50 * 2**20
+"""Of entries that wait; beyond it no payment is taken."""
+ENTRY_BYTES = 1_000
+"""What an entry takes in memory beside its payments."""
+BULK_BYTES = 2**20
+"""Of entries in one database transaction."""
 FIRST_PAUSE_S = 0.2
 """Before the second try; twice as long before each further one."""
 LONGEST_PAUSE_S = 10.0
@@ -88,7 +91,8 @@ class ServerHistory(History):
         self._engine = open_engine(url)
         self._identity = format_address(owner)
         self._waiting = waiting
-        self._queue = kept.entries
+        self._queue = [dict.fromkeys(entries_table.columns.keys()[1:]) | entry for entry in kept.entries]
+        self._queued_bytes = sum(map(_size, self._queue))
         self._contacts = dict(kept.contacts)
         self._unsaved = kept.contacts
         self._lossy = False
@@ -116,12 +120,13 @@ class ServerHistory(History):
     def _take(self, entry: Entry) -> None:
         is_payment = entry["version"] is not None
         with self._queueing:
-            if is_payment and (self._lossy or len(self._queue) >= MAX_QUEUED):
+            if is_payment and (self._lossy or self._queued_bytes + _size(entry) > MAX_QUEUED_BYTES):
                 if not self._lossy:
                     _log.error("%s", _misses_payments())
                 self._lossy = True
                 return
             self._queue.append(entry)
+            self._queued_bytes += _size(entry)
             if not is_payment:
                 self._try_to_keep()
         if not is_payment:
@@ -244,13 +249,14 @@ class ServerHistory(History):
                 self._prepare()
             while True:
                 with self._queueing:
-                    entries, contacts = self._queue[:BULK], dict(self._unsaved)
+                    entries, contacts = _bulk(self._queue), dict(self._unsaved)
                     if not entries and not contacts:
                         self._drop_waiting()
                         return
                 self._insert(entries, contacts)
                 with self._queueing:
                     del self._queue[: len(entries)]
+                    self._queued_bytes -= sum(map(_size, entries))
                     self._unsaved = {a: e for a, e in self._unsaved.items() if contacts.get(a) != e}
 
     def _insert(self, entries: list[Entry], contacts: dict[str, str]) -> None:
@@ -275,7 +281,7 @@ class ServerHistory(History):
         with explained("the history cannot be opened", remedy), self._engine.begin() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_OPENING})")
             _owner.metadata.create_all(connection)
-            entries_table.metadata.create_all(connection)
+            prepare(connection)
             self._check_owner(connection)
             known = {row.address: row.endpoint for row in connection.execute(sa.select(contacts_table))}
         with self._queueing:
@@ -320,8 +326,23 @@ def _read(path: Path) -> _Waiting:
         ) from None
 
 
+def _size(entry: Entry) -> int:
+    return ENTRY_BYTES + len(entry["commands"] or b"")
+
+
+def _bulk(queue: list[Entry]) -> list[Entry]:
+    """The first ones, as many as one database transaction takes; at least one, if there is any."""
+    size = count = 0
+    for entry in queue:
+        size += _size(entry)
+        if count and size > BULK_BYTES:
+            break
+        count += 1
+    return queue[:count]
+
+
 def _misses_payments() -> str:
     return (
-        f"the history's database was away for so long that {MAX_QUEUED} entries wait, and no payment is entered any "
-        "more. No money depends on it: start the wallet again once the database answers, and all of them are"
+        f"the history's database was away for so long that {MAX_QUEUED_BYTES} bytes wait for it, and no payment is "
+        "entered any more. No money depends on it: start the wallet again once the database answers, and all are"
     )

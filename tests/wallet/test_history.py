@@ -12,6 +12,8 @@ import pytest
 
 from layer1.errors import LocalError, Refused
 from layer1.storage.database import file_of
+from layer2.messages import Command
+from layer2.payments import pay as encode_payment
 from tests.postgres import PASSWORD, Server
 from wallet import server_history
 from wallet.contacts import Contact
@@ -43,7 +45,8 @@ def reopen(database_url: str, tmp_path: Path) -> Iterator[Open]:
 
 
 def pay(history: History, version: int, amount: int = -5, memo: str | None = None) -> None:
-    history.add(f"a:{version}:0", "paid", amount, channel="a", memo=memo, version=version)
+    command = Command(0 if amount < 0 else 1, version, encode_payment(1, abs(amount), (memo or "").encode()), b"")
+    history.add_payments("a", "bob", version, 0, [command])
 
 
 def test_history_takes_each_event_once(reopen: Open) -> None:
@@ -57,6 +60,40 @@ def test_history_takes_each_event_once(reopen: Open) -> None:
     assert history.versions() == {"a": 2}
     assert history.newest(10, "b") == ()
     assert len(history.newest(10, "A")) == 2
+
+
+def test_the_payments_of_a_version_are_told_apart_newest_first(reopen: Open) -> None:
+    history = reopen()
+    history.add("opening", "opened", -100, channel="a")
+    made = [(0, 5, b"tea"), (1, 7, b""), (0, 9, b"cake")]
+    commands = [Command(member, n, encode_payment(1 - member, units, memo), b"") for n, (member, units, memo) in
+                enumerate(made, 1)]  # fmt: skip
+    history.add_payments("a", "bob", 4, 1, commands)
+    history.flush()
+    entries = [(e.reference, e.kind, e.amount, e.memo, e.peer) for e in history.newest(10)]
+    assert entries == [
+        ("a:4:2", "received", 9, "cake", "bob"),
+        ("a:4:1", "paid", -7, None, "bob"),
+        ("a:4:0", "received", 5, "tea", "bob"),
+        ("opening", "opened", -100, None, None),
+    ]
+    assert [entry.reference for entry in history.newest(2)] == ["a:4:2", "a:4:1"]
+
+
+def test_a_history_of_an_earlier_release_is_taken_over(reopen: Open, database_url: str) -> None:
+    """It had a row for each payment, and none for the payments of a version."""
+    history = reopen()
+    with history._engine.begin() as connection:
+        for column in ("member", "commands"):
+            connection.exec_driver_sql(f"ALTER TABLE entries DROP COLUMN {column}")
+        connection.exec_driver_sql(
+            "INSERT INTO entries (reference, time_ms, kind, amount, channel, memo, version)"
+            " VALUES ('a:1:0', 1, 'paid', -5, 'a', 'tea', 1)"
+        )
+    history = reopen()
+    pay(history, 2, -6)
+    assert [(e.reference, e.amount, e.memo) for e in history.newest(9)] == [("a:2:0", -6, None), ("a:1:0", -5, "tea")]
+    assert history.versions() == {"a": 2}
 
 
 def test_history_remembers_where_a_peer_was(reopen: Open) -> None:
@@ -184,7 +221,7 @@ def test_nothing_waits_for_the_next_payment(postgres: Server, tmp_path: Path) ->
 
 def test_too_much_that_waits_is_left_to_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first payment that is not taken on none is, so that a restart tells all after the last one written."""
-    monkeypatch.setattr(server_history, "MAX_QUEUED", 3)
+    monkeypatch.setattr(server_history, "MAX_QUEUED_BYTES", 3 * server_history.ENTRY_BYTES + 100)
     history = ServerHistory(AWAY, ALICE, tmp_path / "waiting", first_pause_s=3_600)
     for version in range(1, 6):
         pay(history, version)
