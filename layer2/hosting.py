@@ -5,7 +5,6 @@ Source: docs/design/architecture.md, "Packages and the direction of imports".
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,14 +46,26 @@ class Pending(WedgeError):
         self.number = number
 
 
+class Waiter(Protocol):
+    """What is needed of a future."""
+
+    def done(self) -> bool:
+        """Whether it has its result, or nobody waits any more."""
+        ...
+
+    def set_result(self, result: Outcome, /) -> None:
+        """Wake whoever waits."""
+        ...
+
+
 class Caller:
     """Somebody who waits for commands of ours, all of one call: counts them until the last fate is known."""
 
-    __slots__ = ("_committed", "_future", "_last", "_left", "_pending", "_refused")
+    __slots__ = ("_committed", "_last", "_left", "_pending", "_refused", "_waiter")
 
-    def __init__(self, count: int, future: asyncio.Future[Outcome]) -> None:
+    def __init__(self, count: int, waiter: Waiter) -> None:
         self._left = count
-        self._future = future
+        self._waiter = waiter
         self._committed = 0
         self._last: tuple[int, int] | None = None
         self._refused: list[Refused] = []
@@ -63,7 +74,7 @@ class Caller:
     @property
     def is_gone(self) -> bool:
         """Nobody waits any more."""
-        return self._future.done()
+        return self._waiter.done()
 
     def committed(self, number: int, version: int) -> None:
         """One is."""
@@ -83,10 +94,10 @@ class Caller:
 
     def _count(self) -> None:
         self._left -= 1
-        if not self._left and not self._future.done():
+        if not self._left and not self._waiter.done():
             last = None if self._last is None else Receipt(*self._last)
             outcome = Outcome(self._committed, last, tuple(self._refused), tuple(self._pending))
-            self._future.set_result(outcome)
+            self._waiter.set_result(outcome)
 
 
 class Channel(Protocol):
