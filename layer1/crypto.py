@@ -52,6 +52,7 @@ class Domain(Enum):
     REPLICA_SET = b"wedge.replicas"
     GROUP = b"wedge.group"
     AGREEMENT = b"wedge.agreement"
+    SUCCESSOR = b"wedge.successor"
     GROUP_HEADER = b"wedge.gheader"
     BODY = b"wedge.body"
     LOG = b"wedge.log"
@@ -75,6 +76,11 @@ class Kind(Enum):
     FINAL = b"FINAL"
     CLAIM = b"CLAIM"
     ACK = b"ACK"
+    CONCUR = b"CONCUR"
+    PLEA = b"PLEA"
+    RESIZE = b"RESIZE"
+    RECONFIGURE = b"RECONFIGURE"
+    DELEGATE = b"DELEGATE"
     CHANGE = b"CHANGE"
 
 

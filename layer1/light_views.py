@@ -41,8 +41,9 @@ def group_text(answer: Answer, currency: Currency) -> str:
     found = answer["group"]
     if found is None:
         return f"There is no group {answer['id']}."
-    balances = ", ".join(_money(member["balance"], currency) for member in found["members"])
-    return f"Group {answer['id']} is {found['status']}, at version {found['version']}: {balances}"
+    units = [member["balance"] for member in found["members"]]
+    balances = "not revealed" if None in units else ", ".join(_money(each, currency) for each in units)
+    return f"Group {answer['id']} is {found['status']}, at version {found['version']}: {balances}\n  {found['next']}"
 
 
 def transaction_text(answer: Answer, _: Currency) -> str:

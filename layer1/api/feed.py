@@ -25,7 +25,7 @@ from layer1.crypto import Hash, PublicKey
 from layer1.errors import Refused
 from layer1.ledger import events as ledger_events
 from layer1.ledger.events import GroupClosed, GroupOpened, GroupReported, GroupWedged, ReplicaMarked
-from layer1.ledger.transactions import Command, OpenGroup, Output, Transaction, Transfer
+from layer1.ledger.transactions import Appoint, ChangeGroup, Command, OpenGroup, Output, Transaction, Transfer
 from layer1.proof import HeadProof
 
 RENDERED = 16
@@ -138,6 +138,10 @@ def _accounts(transaction: Transaction) -> tuple[PublicKey, ...]:
             return (sender, recipient)
         case Command(sender):
             return (sender,)
+        case Appoint(account):
+            return (account,)
+        case ChangeGroup(successor):
+            return tuple(payment.account for payment in (*successor.deposits, *successor.withdrawals))
         case OpenGroup(agreement):
             return tuple(member.funding for member in agreement.members)
         case _:

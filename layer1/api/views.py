@@ -7,6 +7,8 @@ verifies it; the readable fields beside it are a courtesy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from layer1.codec import encode
@@ -15,17 +17,23 @@ from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Nullify
 from layer1.crypto import format_address
 from layer1.header import Header
+from layer1.ledger.agreements import Payment
 from layer1.ledger.genesis import Genesis
+from layer1.ledger.outlook import what_comes_next
 from layer1.ledger.records import Account, Group, Mark
 from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import (
     Accusation,
+    Appoint,
+    ChangeGroup,
     CloseGroup,
     Command,
     OpenGroup,
     Output,
     Payload,
+    Plea,
     Report,
+    Reveal,
     Transfer,
     Wedge,
 )
@@ -282,7 +290,55 @@ class ReportView(View, frozen=True, tag_field="kind", tag="report"):
     group: str
     version: int | None
     claims: list[int]
-    """Members whose claims it brings."""
+    """Places whose claims it brings: members count first, then witnesses."""
+    concurs: list[int]
+    """Members who agree to the highest accepted version."""
+    delegate_of: int | None
+    """The member for whom a watchtower brings it."""
+    accuses: int | None
+    """The member of whom it shows two signatures at one version."""
+
+
+class PleaView(View, frozen=True, tag_field="kind", tag="plea"):
+    """A member that may have lost data: the others must report."""
+
+    group: str
+    member: int
+
+
+class RevealView(View, frozen=True, tag_field="kind", tag="reveal"):
+    """The body of the highest accepted version."""
+
+    group: str
+
+
+class PaymentView(View, frozen=True):
+    """Money of an account that goes into a group, or comes out of it."""
+
+    account: str
+    units: int
+
+
+class ChangeGroupView(View, frozen=True, tag_field="kind", tag="change"):
+    """Another allocation of an open group, or other members or witnesses."""
+
+    group: str
+    epoch: int
+    """That it ends."""
+    members: list[str]
+    """Group keys of the next epoch, the primary's first."""
+    funding: int
+    """Sum of the new allocation."""
+    deposits: list[PaymentView]
+    withdrawals: list[PaymentView]
+
+
+class AppointView(View, frozen=True, tag_field="kind", tag="appoint"):
+    """Which process acts for an account."""
+
+    account: str
+    term: int
+    head: str
 
 
 class AccusationView(View, frozen=True, tag_field="kind", tag="evidence"):
@@ -318,7 +374,18 @@ class CommandView(View, frozen=True, tag_field="kind", tag="command"):
 
 
 PayloadView = (
-    TransferView | OpenView | CloseView | WedgeView | ReportView | AccusationView | ChangeReplicasView | CommandView
+    TransferView
+    | OpenView
+    | CloseView
+    | WedgeView
+    | ReportView
+    | PleaView
+    | RevealView
+    | ChangeGroupView
+    | AppointView
+    | AccusationView
+    | ChangeReplicasView
+    | CommandView
 )
 
 
@@ -371,12 +438,32 @@ class MemberView(View, frozen=True):
     payout: str
     deposit: int
     bond: int
-    balance: int
-    """In the highest state that the ledger has seen; members move on without it."""
+    contact: str
+    """``host:port`` where it listened when the agreement was made; may be empty."""
+    balance: int | None
+    """In the highest state that the ledger has seen; null while nobody has revealed it. Members move on without it."""
     claimed: bool
+    pleaded: bool
+    """It may have lost data: the others must report."""
+    concurred: bool
+    """It agreed to the highest version."""
+    delegate: str | None
+    """The account of the watchtower that reported for it."""
     forfeited: bool
+    forfeit: str | None
+    """Why its bond is not returned: lie, silent or hidden."""
+    bounty: int | None
+    """What its watchtower got out of its gain; null without one, and until the group is closed."""
     paid: int | None
     """What it got; null until the group is closed."""
+
+
+class WitnessView(View, frozen=True):
+    """One witness of a group."""
+
+    key: str
+    contact: str
+    claimed: bool
 
 
 class GroupView(View, frozen=True):
@@ -393,10 +480,17 @@ class GroupView(View, frozen=True):
     opened_clock: int
     wedged_by: int | None
     deadline: int | None
-    """Ledger clock; null until it is wedged."""
+    """Ledger clock at which a block does something by itself; null while none will."""
+    revealing: str | None
+    """Why the dispute ended, if the group waits for the body of its highest version; else null."""
+    next: str
+    """What happens next, by itself or by whom."""
     reason: str | None
     closed_clock: int | None
     members: list[MemberView]
+    witnesses: list[WitnessView]
+    witness_timeout: int
+    """Milliseconds after which a clock settles a witnessed group; 0 if none does."""
 
 
 class GroupAnswer(View, frozen=True):
@@ -501,8 +595,28 @@ def payload_view(payload: Payload) -> PayloadView:
         case Report():
             version = None if payload.certificate is None else payload.certificate.header.version
             return ReportView(
-                group=payload.group_id.hex(), version=version, claims=[claim.member for claim in payload.claims]
+                group=payload.group_id.hex(),
+                version=version,
+                claims=[claim.member for claim in payload.claims],
+                concurs=[concur.member for concur in payload.concurs],
+                delegate_of=None if payload.delegation is None else payload.delegation.member,
+                accuses=None if payload.double is None else payload.double.member,
             )
+        case Plea(plea):
+            return PleaView(group=plea.group_id.hex(), member=plea.member)
+        case Reveal(group_id):
+            return RevealView(group=group_id.hex())
+        case ChangeGroup(successor):
+            return ChangeGroupView(
+                group=successor.group_id.hex(),
+                epoch=successor.epoch,
+                members=[m.key.hex() for m in successor.agreement.members],
+                funding=successor.agreement.funding_units,
+                deposits=_payments(successor.deposits),
+                withdrawals=_payments(successor.withdrawals),
+            )
+        case Appoint(account, term, head):
+            return AppointView(account=address(account), term=term, head=head.hex())
         case Accusation(evidence):
             return AccusationView(
                 replica=evidence.replica, contradiction=evidence.kind.value, evidence=evidence.id.hex()
@@ -516,6 +630,10 @@ def payload_view(payload: Payload) -> PayloadView:
             )
         case Command(sender, data):
             return CommandView(sender=address(sender), data=data.hex())
+
+
+def _payments(payments: Sequence[Payment]) -> list[PaymentView]:
+    return [PaymentView(account=address(payment.account), units=payment.units) for payment in payments]
 
 
 def evidence_view(evidence: Evidence, key: bytes, mark: Mark | None) -> EvidenceView:
@@ -576,22 +694,39 @@ def group_view(group: Group) -> GroupView:
         opened_clock=group.opened_clock_ms,
         wedged_by=group.wedged_by,
         deadline=group.deadline_ms,
+        revealing=None if group.revealing is None else group.revealing.value,
+        next=what_comes_next(group),
         reason=None if group.reason is None else group.reason.value,
         closed_clock=group.closed_clock_ms,
-        members=[
-            MemberView(
-                key=member.key.hex(),
-                funding=address(member.funding),
-                payout=address(member.payout),
-                deposit=member.deposit,
-                bond=member.bond,
-                balance=group.body.balances[i],
-                claimed=group.claims[i] is not None,
-                forfeited=group.forfeited[i],
-                paid=group.payouts[i] if group.payouts else None,
+        members=[_member_view(group, i) for i in range(len(group.agreement.members))],
+        witnesses=[
+            WitnessView(key=witness.key.hex(), contact=witness.contact, claimed=claim is not None)
+            for witness, claim in zip(
+                group.agreement.witnesses, group.claims[len(group.agreement.members) :], strict=True
             )
-            for i, member in enumerate(group.agreement.members)
         ],
+        witness_timeout=group.agreement.witness_timeout_ms,
+    )
+
+
+def _member_view(group: Group, i: int) -> MemberView:
+    member, delegate, forfeit = group.agreement.members[i], group.delegates[i], group.forfeits[i]
+    return MemberView(
+        key=member.key.hex(),
+        funding=address(member.funding),
+        payout=address(member.payout),
+        deposit=member.deposit,
+        bond=member.bond,
+        contact=member.contact,
+        balance=None if group.body is None else group.body.balances[i],
+        claimed=group.claims[i] is not None,
+        pleaded=group.pleas[i],
+        concurred=group.concurs[i],
+        delegate=None if delegate is None else address(delegate.account),
+        forfeited=forfeit is not None,
+        forfeit=None if forfeit is None else forfeit.value,
+        bounty=next((bounty.units for bounty in group.bounties if bounty.member == i), None),
+        paid=group.payouts[i] if group.payouts else None,
     )
 
 

@@ -37,6 +37,17 @@ class Member(Struct):
     """Minor units that become the member's balance at version 0."""
     bond: int
     """Minor units forfeited to the other members for a provable lie (rule 15), else returned."""
+    contact: str = ""
+    """``host:port`` of its wallet when this was signed, for others who have only a phrase; empty if it has none."""
+
+
+class Witness(Struct):
+    """One of the further signers of a witnessed group: it holds no money in it and posts no bond [F4]."""
+
+    key: PublicKey
+    """The identity of its links, which is the same in all its groups; signs ACK and CLAIM."""
+    contact: str = ""
+    """``host:port`` where it listens."""
 
 
 class Limits(Struct):
@@ -62,6 +73,20 @@ class GroupAgreement(Struct):
     salt: bytes
     """16 random bytes: two agreements of the same members differ."""
     limits: Limits = Limits()
+    witnesses: tuple[Witness, ...] = ()
+    """None, or f of them: one less than there are members, so that all are 2f + 1."""
+    witness_timeout_ms: int = 0
+    """Of a witnessed group: from wedge to settlement, on the ledger clock; 0 for no clock at all."""
+
+    @property
+    def places(self) -> int:
+        """Who may claim: members count first, then witnesses."""
+        return len(self.members) + len(self.witnesses)
+
+    @property
+    def window_ms(self) -> int | None:
+        """From wedge to settlement; None where no clock settles: in a witnessed group without a timeout."""
+        return (self.witness_timeout_ms or None) if self.witnesses else self.challenge_period_ms
 
     @property
     def hash(self) -> Hash:
@@ -77,6 +102,11 @@ class GroupAgreement(Struct):
     def bond_units(self) -> int:
         """What all bonds add up to; locked beside the funding, never part of a state."""
         return sum(member.bond for member in self.members)
+
+    def key_of(self, place: int) -> PublicKey:
+        """Whose CLAIM counts for this place."""
+        members = len(self.members)
+        return self.members[place].key if place < members else self.witnesses[place - members].key
 
     def index_of(self, key: PublicKey) -> int | None:
         """Position of the member with this group key."""
@@ -133,11 +163,11 @@ class Claim(Struct):
     group_id: Hash
     epoch: int
     member: int
-    """Index in the agreement."""
+    """Place in the agreement: members count first, then witnesses."""
     version: int
     """s."""
     highest: GroupHeader
-    """header_k; its version k is s or s + 1."""
+    """header_k; its version k is s or s + 1. A witness signs no state: its k is s."""
     signature: Signature
     """Kind CLAIM, over :meth:`statement`."""
 
@@ -158,6 +188,85 @@ class Final(Struct):
     """Minor units per member, their sum the funding; bonds are settled besides: returned, unless already forfeited."""
 
 
+class Concur(Struct):
+    """A member that may make no claim says "settle on `version`" (rules 10 and 13, [F5])."""
+
+    group_id: Hash
+    epoch: int
+    member: int
+    version: int
+    """The highest accepted version; when a higher one is accepted, this falls."""
+    signature: Signature = b""
+    """Kind CONCUR, over :meth:`statement`."""
+
+    def statement(self) -> bytes:
+        """The signed bytes."""
+        return encode((self.group_id, self.epoch, self.member, self.version))
+
+
+class PleaForData(Struct):
+    """A member says "I may have lost data": the others must report (rule 13)."""
+
+    group_id: Hash
+    epoch: int
+    member: int
+    signature: Signature = b""
+    """Kind PLEA, over :meth:`statement`."""
+
+    def statement(self) -> bytes:
+        """The signed bytes."""
+        return encode((self.group_id, self.epoch, self.member))
+
+
+class Delegation(Struct):
+    """DELEGATE: a member lets a watchtower report for it, and promises a bounty (rule 17)."""
+
+    group_id: Hash
+    epoch: int
+    member: int
+    payout: PublicKey
+    """The delegate's account."""
+    bounty: int
+    """Minor units, paid out of what the member gains from others' forfeited bonds, and never more than that."""
+    signature: Signature = b""
+    """Kind DELEGATE, over :meth:`statement`."""
+
+    def statement(self) -> bytes:
+        """The signed bytes."""
+        return encode((self.group_id, self.epoch, self.member, self.payout, self.bounty))
+
+
+class Payment(Struct):
+    """Money of an account that goes into a group, or comes out of it."""
+
+    account: PublicKey
+    units: int
+    """Minor units, at least 1."""
+
+
+class Successor(Struct):
+    """What an open group becomes: its next epoch (rules 24 and 25)."""
+
+    chain_id: Hash
+    group_id: Hash
+    epoch: int
+    """The one that it ends."""
+    base: Hash
+    """Hash of the newest certified header."""
+    base_version: int
+    agreement: GroupAgreement
+    """Of the next epoch; its deposits are the new allocation, its `open_before_ms` is when this expires."""
+    machine_state: bytes
+    """What the machine goes on from."""
+    deposits: tuple[Payment, ...] = ()
+    withdrawals: tuple[Payment, ...] = ()
+
+    @property
+    def hash(self) -> Hash:
+        """What it is called by."""
+        return digest(Domain.SUCCESSOR, encode(self))
+
+
 class DoubleSignature(Struct):
     """Two STATE signatures of one member on different headers at one version (rule 15)."""
 
@@ -173,20 +282,30 @@ def group_id(agreement: GroupAgreement, transaction_id: Hash) -> Hash:
     return digest(Domain.GROUP, agreement.hash + transaction_id)
 
 
-def initial_body(agreement: GroupAgreement) -> Body:
-    """Version 0: the agreement's own allocation, and no machine state.
+def initial_body(agreement: GroupAgreement, machine_state: bytes = b"") -> Body:
+    """Version 0: the agreement's own allocation, and no machine state, or in a later epoch the one that came with it.
 
     The agreement names only the machine, so every machine derives its first state from empty bytes: layer 1 can then
     tell what version 0 is without interpreting any machine.
     """
     members = agreement.members
-    return Body(tuple(m.deposit for m in members), b"", (0,) * len(members), bytes(16))
+    return Body(tuple(m.deposit for m in members), machine_state, (0,) * len(members), bytes(16))
 
 
-def initial_certificate(agreement: GroupAgreement, group: Hash) -> Certificate:
-    """The certificate of version 0. It carries no signature, so it proves nothing against a claim (rule 15)."""
-    body = initial_body(agreement)
-    header = GroupHeader(agreement.chain_id, group, 0, 0, ZERO_HASH, ZERO_HASH, body.hash)
+def initial_certificate(
+    agreement: GroupAgreement, group: Hash, epoch: int = 0, base: Hash = ZERO_HASH, machine_state: bytes = b""
+) -> Certificate:
+    """The certificate of version 0. It carries no signature, so it proves nothing against a claim (rule 15).
+
+    Args:
+        agreement: Of the epoch.
+        group: The group's id.
+        epoch: Its number.
+        base: Hash of the header on which the epoch before ended.
+        machine_state: What the machine goes on from.
+    """
+    body = initial_body(agreement, machine_state)
+    header = GroupHeader(agreement.chain_id, group, epoch, 0, base, ZERO_HASH, body.hash)
     return Certificate(header, ())
 
 
@@ -206,9 +325,59 @@ def sign_claim(key: SigningKey, member: int, version: int, highest: GroupHeader)
     return structs.replace(claim, signature=key.sign(Kind.CLAIM, highest.chain_id, claim.statement()))
 
 
-def verify_claim(member: Member, chain_id: Hash, claim: Claim) -> bool:
-    """Whether `claim` is signed by `member`; what it says is another matter."""
-    return verify(member.key, claim.signature, Kind.CLAIM, chain_id, claim.statement())
+def verify_claim(place: Member | Witness, chain_id: Hash, claim: Claim) -> bool:
+    """Whether `claim` is signed by this member or witness; what it says is another matter."""
+    return verify(place.key, claim.signature, Kind.CLAIM, chain_id, claim.statement())
+
+
+def sign_concur(key: SigningKey, chain_id: Hash, concur: Concur) -> Concur:
+    """The same with the member's signature: settle on its version."""
+    return structs.replace(concur, signature=key.sign(Kind.CONCUR, chain_id, concur.statement()))
+
+
+def verify_concur(member: Member, chain_id: Hash, concur: Concur) -> bool:
+    """Whether `concur` is signed by `member`."""
+    return verify(member.key, concur.signature, Kind.CONCUR, chain_id, concur.statement())
+
+
+def sign_plea(key: SigningKey, chain_id: Hash, plea: PleaForData) -> PleaForData:
+    """The same with the member's signature: it may have lost data."""
+    return structs.replace(plea, signature=key.sign(Kind.PLEA, chain_id, plea.statement()))
+
+
+def verify_plea(member: Member, chain_id: Hash, plea: PleaForData) -> bool:
+    """Whether `plea` is signed by `member`."""
+    return verify(member.key, plea.signature, Kind.PLEA, chain_id, plea.statement())
+
+
+def sign_delegation(key: SigningKey, chain_id: Hash, delegation: Delegation) -> Delegation:
+    """The same with the member's signature: its delegate gets a bounty for reporting in time."""
+    return structs.replace(delegation, signature=key.sign(Kind.DELEGATE, chain_id, delegation.statement()))
+
+
+def verify_delegation(member: Member, chain_id: Hash, delegation: Delegation) -> bool:
+    """Whether `delegation` is signed by `member`."""
+    return verify(member.key, delegation.signature, Kind.DELEGATE, chain_id, delegation.statement())
+
+
+def change_kind(before: GroupAgreement, after: GroupAgreement) -> Kind:
+    """RESIZE if the keys of members and witnesses stay the same ones in the same order, else RECONFIGURE."""
+    same = [_keys(agreement) for agreement in (before, after)]
+    return Kind.RESIZE if same[0] == same[1] else Kind.RECONFIGURE
+
+
+def sign_successor(key: SigningKey, kind: Kind, successor: Successor) -> Signature:
+    """A member's RESIZE or RECONFIGURE signature, see :func:`change_kind`."""
+    return key.sign(kind, successor.chain_id, encode(successor))
+
+
+def verify_successor(member: Member, kind: Kind, successor: Successor, signature: Signature) -> bool:
+    """Whether `signature` is the member's on `successor`, of this kind."""
+    return verify(member.key, signature, kind, successor.chain_id, encode(successor))
+
+
+def _keys(agreement: GroupAgreement) -> tuple[tuple[PublicKey, ...], tuple[PublicKey, ...]]:
+    return tuple(m.key for m in agreement.members), tuple(w.key for w in agreement.witnesses)
 
 
 def sign_final(key: SigningKey, chain_id: Hash, final: Final) -> Signature:

@@ -27,12 +27,11 @@ from layer1.ledger.agreements import (
     Claim,
     DoubleSignature,
     GroupHeader,
-    initial_certificate,
     verify_claim,
     verify_state,
 )
 from layer1.ledger.genesis import MAX_MONEY
-from layer1.ledger.records import Group, Reason, Status
+from layer1.ledger.records import Forfeit, Group, Reason, Status
 from layer1.ledger.settlement import check_amounts, check_live, settle, short
 from layer1.ledger.transactions import Report, Wedge
 
@@ -52,14 +51,17 @@ def wedge(group: Group, request: Wedge, clock_ms: int) -> Group:
     if group.status is Status.WEDGED:
         return report(group, Report(group.group_id, certificate, request.body, (claim,)), clock_ms)
     check_claim(group, claim)
-    check_certificate(group, certificate, request.body)
+    body = request.body
+    if body is None:
+        raise Refused("not_supported", "the wedge has no body; this release needs it")
+    check_certificate(group, certificate, body)
     return structs.replace(
         group,
         status=Status.WEDGED,
         wedged_by=claim.member,
         deadline_ms=clock_ms + group.agreement.challenge_period_ms,  # rule 8: fixed from here on
         certificate=certificate,
-        body=request.body,
+        body=body,
         claims=_put(group.claims, claim.member, claim),
     )
 
@@ -139,9 +141,9 @@ def with_double(group: Group, double: DoubleSignature | None) -> Group:
 
 def forfeit(group: Group, member: int) -> Group:
     """Rule 15: at most one forfeit per member and epoch."""
-    if group.forfeited[member]:
+    if group.forfeits[member] is not None:
         return group
-    return structs.replace(group, forfeited=_put(group.forfeited, member, True))
+    return structs.replace(group, forfeits=_put(group.forfeits, member, Forfeit.LIE))
 
 
 def check_certificate(group: Group, certificate: Certificate, body: Body) -> None:
@@ -149,7 +151,7 @@ def check_certificate(group: Group, certificate: Certificate, body: Body) -> Non
     header, agreement = certificate.header, group.agreement
     _check_header(group, header, "bad_certificate")
     if header.version == 0:
-        genuine = certificate == initial_certificate(agreement, group.group_id)
+        genuine = certificate == Certificate(group.origin, ())
         check(genuine, "bad_certificate", "version 0 is the agreement's own allocation, without signatures")
     else:
         _check_signatures(group, certificate)
@@ -177,8 +179,7 @@ def check_claim(group: Group, claim: Claim) -> None:
     s, k = claim.version, claim.highest.version
     check(s >= 0 and k in {s, s + 1}, "bad_claim", f"the claim is of s = {s} and k = {k}; k is s or s + 1")
     if k == 0:
-        genuine = claim.highest == initial_certificate(agreement, group.group_id).header
-        check(genuine, "bad_claim", "k is 0, but the header is not the one of version 0")
+        check(claim.highest == group.origin, "bad_claim", "k is 0, but the header is not the one of version 0")
     good = verify_claim(members[claim.member], agreement.chain_id, claim)
     check(
         good,
@@ -232,6 +233,7 @@ def _check_report(request: Report) -> None:
     something = certificate is not None or request.claims or request.double is not None
     check(bool(something), "empty_report", "the report has 0 certificates, claims and proofs; bring at least 1")
     check((certificate is None) == (body is None), "bad_body", "a certificate and its body come together, or neither")
+    check(not request.concurs and request.delegation is None, "not_supported", "this release takes no such report yet")
 
 
 def _nothing_new(group: Group, request: Report) -> Refused:

@@ -253,7 +253,7 @@ def _wedged(group: Group, transaction_id: Hash | None) -> GroupWedged:
 
 def _reported(before: Group, after: Group, transaction_id: Hash | None) -> GroupReported | None:
     claimed = tuple(i for i, claim in enumerate(after.claims) if claim is not before.claims[i])
-    forfeited = tuple(i for i, lost in enumerate(after.forfeited) if lost is not before.forfeited[i])
+    forfeited = tuple(i for i, why in enumerate(after.forfeits) if why is not before.forfeits[i])
     if transaction_id is None or not (claimed or forfeited or after.version > before.version):
         return None
     return GroupReported(after.group_id, transaction_id, after.version, claimed, forfeited)

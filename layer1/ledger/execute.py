@@ -27,11 +27,15 @@ from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.state import Changes, State
 from layer1.ledger.transactions import (
     Accusation,
+    Appoint,
+    ChangeGroup,
     CloseGroup,
     Command,
     OpenGroup,
     Output,
+    Plea,
     Report,
+    Reveal,
     Transaction,
     Transfer,
     Wedge,
@@ -165,6 +169,8 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Has
             return "", draft.wedge(payload, name)
         case Report() as payload:
             return "", draft.report(payload, name)
+        case Plea() | Reveal() | ChangeGroup() | Appoint() as payload:
+            raise Refused("not_supported", f"this release does not take a {type(payload).__name__} yet")
         case Accusation() as payload:
             draft.mark(payload, name)
             return _DONE

@@ -15,7 +15,15 @@ from collections.abc import Mapping
 
 from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
 from layer1.errors import check
-from layer1.ledger.agreements import GroupAgreement, Member, group_id, initial_body, initial_certificate
+from layer1.ledger.agreements import (
+    Body,
+    Certificate,
+    GroupAgreement,
+    Member,
+    group_id,
+    initial_body,
+    initial_certificate,
+)
 from layer1.ledger.genesis import MAX_MONEY, REPORT_ROOM_BYTES, SALT_BYTES, Parameters
 from layer1.ledger.records import Group, Status
 from layer1.ledger.settlement import short
@@ -32,17 +40,34 @@ def open_group(
     """
     _check_members(agreement.members, parameters.max_members)
     _check_terms(agreement, chain_id, parameters, clock_ms)
-    name, count = group_id(agreement, transaction_id), len(agreement.members)
+    name = group_id(agreement, transaction_id)
+    return fresh(agreement, clock_ms, initial_certificate(agreement, name), initial_body(agreement))
+
+
+def fresh(agreement: GroupAgreement, opened_clock_ms: int, first: Certificate, body: Body) -> Group:
+    """The record of an open group at version 0 of an epoch, in which nobody said anything yet.
+
+    Args:
+        agreement: Of the epoch.
+        opened_clock_ms: Ledger clock of the group's opening.
+        first: Certificate of version 0; names group and epoch.
+        body: The state behind it.
+    """
+    count = len(agreement.members)
     return Group(
-        group_id=name,
+        group_id=first.header.group_id,
         agreement=agreement,
-        epoch=0,
+        epoch=first.header.epoch,
         status=Status.OPEN,
-        opened_clock_ms=clock_ms,
-        certificate=initial_certificate(agreement, name),
-        body=initial_body(agreement),
-        claims=(None,) * count,
-        forfeited=(False,) * count,
+        opened_clock_ms=opened_clock_ms,
+        origin=first.header,
+        certificate=first,
+        body=body,
+        claims=(None,) * agreement.places,
+        forfeits=(None,) * count,
+        pleas=(False,) * count,
+        concurs=(False,) * count,
+        delegates=(None,) * count,
     )
 
 
@@ -81,6 +106,15 @@ def _check_terms(agreement: GroupAgreement, chain_id: Hash, parameters: Paramete
     check(clock_ms < before, "agreement_expired", f"open before {before}, clock is {clock_ms}; sign a new agreement")
     check(before <= MAX_MONEY, "bad_agreement", f"open_before_ms is {before}; at most {MAX_MONEY} may be")
     _check_form(agreement, parameters)
+    _check_witnesses(agreement, parameters)
+
+
+def _check_witnesses(agreement: GroupAgreement, parameters: Parameters) -> None:
+    count, faults, timeout = len(agreement.witnesses), len(agreement.members) - 1, agreement.witness_timeout_ms
+    check(not count, "not_supported", f"the agreement names {count} witnesses; this release opens none")
+    check(timeout == 0 or count > 0, "bad_witnesses", f"a timeout of {timeout} ms without witnesses; leave it at 0")
+    check(count in {0, faults}, "bad_witnesses", f"{count} witnesses beside {faults + 1} members; 0 or {faults} may be")
+    del parameters
 
 
 def _check_form(agreement: GroupAgreement, parameters: Parameters) -> None:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from layer1.codec import Struct, encode
 from layer1.consensus.evidence import EvidenceKind
 from layer1.crypto import Domain, Hash, PublicKey, digest
-from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement
+from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement, GroupHeader
 
 
 class Status(StrEnum):
@@ -36,9 +36,20 @@ class Reason(StrEnum):
     FINAL = "final"
     """All members signed the payout (rule 7)."""
     CLAIMS = "claims"
-    """All members claimed (rule 10)."""
+    """All members claimed or concurred (rule 10); of a witnessed group, f + 1 of all places claimed."""
     DEADLINE = "deadline"
     """The challenge period ended (rule 11)."""
+
+
+class Forfeit(StrEnum):
+    """Why a member's bond is not returned."""
+
+    LIE = "lie"
+    """A signature of its own proves its claim false, or it signed twice (rule 15)."""
+    SILENT = "silent"
+    """It did not answer a plea (rule 13)."""
+    HIDDEN = "hidden"
+    """It signed the winning header, and neither revealed the body nor pleaded (rule 12)."""
 
 
 class Account(Struct):
@@ -48,34 +59,71 @@ class Account(Struct):
     """Minor units, >= 0."""
 
 
+class Delegate(Struct):
+    """Who reported for a member (rule 17)."""
+
+    account: PublicKey
+    bounty: int
+    """Minor units at most: promised by the member, 0 if the report brought nothing higher."""
+
+
+class Bounty(Struct):
+    """What a delegate got."""
+
+    member: int
+    """Out of whose gain."""
+    account: PublicKey
+    units: int
+    """Minor units."""
+
+
 class Group(Struct):
     """A group as layer 1 knows it. Members update theirs without layer 1: until a dispute this is version 0."""
 
     group_id: Hash
     agreement: GroupAgreement
     epoch: int
-    """0: nothing changes an open group yet."""
+    """0 at first; each change of the open group begins the next one, with an agreement of its own."""
     status: Status
     opened_clock_ms: int
     """Ledger clock of the opening block."""
+    origin: GroupHeader
+    """Version 0 of this epoch: what needs no signatures."""
     certificate: Certificate
     """The highest accepted one (rule 14)."""
-    body: Body
-    """The state behind `certificate`; what settlement pays."""
+    body: Body | None
+    """The state behind `certificate`, what settlement pays; None while nobody has revealed it (rule 12)."""
     claims: tuple[Claim | None, ...]
-    """Per member, the first claim that counted (rule 8)."""
-    forfeited: tuple[bool, ...]
-    """Per member, whether its bond goes to the others (rule 15)."""
+    """Per place, members first, the first claim that counted (rule 8)."""
+    forfeits: tuple[Forfeit | None, ...]
+    """Per member, why its bond is not returned; None if it is."""
+    pleas: tuple[bool, ...]
+    """Per member, whether it has pleaded (rule 13)."""
+    concurs: tuple[bool, ...]
+    """Per member, whether it concurred with the highest accepted version (rule 10)."""
+    delegates: tuple[Delegate | None, ...]
+    """Per member, who reported for it (rule 17)."""
     wedged_by: int | None = None
-    """Index of the member whose claim wedged the group."""
+    """Index of the member whose claim or plea wedged the group."""
     deadline_ms: int | None = None
-    """Ledger clock; a block at or past it settles the group. Fixed when wedged."""
+    """Ledger clock; a block at or past it settles the group, or ends the wait for its body. None if no clock does."""
+    revealing: Reason | None = None
+    """Why the dispute ended, if it did before the body was known: the group waits for it (rule 12)."""
     payouts: tuple[int, ...] = ()
-    """Per member, what its payout account got: balance, bond, and its share of forfeited bonds. Empty until closed."""
+    """Per member, what its payout account got: balance, bond, and its part of forfeited bonds, less the bounty that it
+    promised. Empty until closed.
+    """
+    bounties: tuple[Bounty, ...] = ()
+    """What delegates got, by member; beside the payouts."""
     reason: Reason | None = None
     """Why it is closed; None until then."""
     closed_clock_ms: int | None = None
     """Ledger clock of the closing block."""
+
+    @property
+    def forfeited(self) -> tuple[bool, ...]:
+        """Per member, whether its bond is not returned."""
+        return tuple(why is not None for why in self.forfeits)
 
     @property
     def version(self) -> int:
@@ -88,6 +136,16 @@ class Group(Struct):
         if self.status is Status.CLOSED:
             return 0
         return self.agreement.funding_units + self.agreement.bond_units
+
+
+class Head(Struct):
+    """Which process acts for an account: the account's own word, and layer 1 makes nothing else of it."""
+
+    account: PublicKey
+    term: int
+    """How many were appointed so far."""
+    head: Hash
+    """Names the process."""
 
 
 class Mark(Struct):
@@ -122,6 +180,11 @@ def mark_key(replica: PublicKey) -> Hash:
     return digest(Domain.STATE_KEY, b"mark" + replica)
 
 
+def head_key(account: PublicKey) -> Hash:
+    """Where the head of an account stands in the tree."""
+    return digest(Domain.STATE_KEY, b"head" + account)
+
+
 def machine_key(key: bytes) -> Hash:
     """Where the value of the state machine's `key` stands in the tree."""
     return digest(Domain.STATE_KEY, b"machine" + key)
@@ -133,7 +196,7 @@ REMEMBERED_KEY: Hash = digest(Domain.STATE_KEY, b"remembered")
 """Where the hash over all remembered transactions stands, see `layer1.ledger.remembered`."""
 
 
-def leaf_hash(record: Account | Group | Mark | bytes | None) -> Hash | None:
+def leaf_hash(record: Account | Group | Mark | Head | bytes | None) -> Hash | None:
     """What a proof must lead to: the record's hash, or None (proven absent) for no record and for an account of 0.
 
     A value of the state machine is a record as it is, bytes.

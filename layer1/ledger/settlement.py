@@ -47,6 +47,7 @@ def entitlements(agreement: GroupAgreement, balances: Sequence[int], forfeited: 
 
 def settle(group: Group, reason: Reason, clock_ms: int) -> Group:
     """Close on the highest accepted state (rules 10 and 11)."""
+    assert group.body is not None, "no certificate comes without its body yet"
     return _closed(group, group.body.balances, reason, clock_ms)
 
 

@@ -307,7 +307,7 @@ class State:
         return self._store.values.get(place)
 
     def groups_of(self, key: PublicKey, after: Hash = b"", limit: int = PAGE) -> list[Group]:
-        """Groups with this member key or funding account, in order of id, from the first id above `after`."""
+        """Groups with this key of a member or witness, or this account, in order of id, above `after`."""
         names = list(self._store.by_key.get(key, ()))
         for view in self._path():
             names += view._opened.get(key, ())

@@ -153,6 +153,7 @@ def member_name(member: Member) -> bytes:
 
 
 def index_keys(group: Group) -> Iterable[bytes]:
-    """What a group is found by: its members' keys, their funding accounts, and their names; each once, in order."""
-    members = group.agreement.members
-    return dict.fromkeys(key for member in members for key in (member.key, member.funding, member_name(member)))
+    """What a group is found by: its members' keys, accounts and names, its witnesses' keys; each once, in order."""
+    members, witnesses = group.agreement.members, group.agreement.witnesses
+    own = [key for m in members for key in (m.key, m.funding, m.payout, member_name(m))]
+    return dict.fromkeys((*own, *(witness.key for witness in witnesses)))

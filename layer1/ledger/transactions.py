@@ -3,7 +3,7 @@
 A transaction carries no nonce: it is valid until `valid_until_ms` on the ledger clock, its salt makes it unique, and
 the ledger remembers its id until then, so it executes at most once and after that is known to be dead.
 
-Source: docs/design/consensus.md, "Mempool and batches"; groups.md, rules 7 to 15.
+Source: docs/design/consensus.md, "Mempool and batches"; groups.md, rules 7 to 17, 24 and 25; decision 030.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ from __future__ import annotations
 from layer1.codec import Struct, encode
 from layer1.consensus.evidence import Evidence
 from layer1.crypto import Domain, Hash, Kind, PublicKey, Signature, SigningKey, digest
-from layer1.ledger.agreements import Body, Certificate, Claim, DoubleSignature, Final, GroupAgreement
+from layer1.ledger.agreements import (
+    Body,
+    Certificate,
+    Claim,
+    Concur,
+    Delegation,
+    DoubleSignature,
+    Final,
+    GroupAgreement,
+    PleaForData,
+    Successor,
+)
 from layer1.ledger.replicas import ChangeReplicas
 
 
@@ -42,20 +53,60 @@ class Wedge(Struct, tag="wedge"):
     """Stop a group: its member's newest certificate and claim start the challenge period (rule 8)."""
 
     certificate: Certificate
-    body: Body
-    """The certified state; its hash is in the certificate."""
+    body: Body | None
+    """The certified state, whose hash is in the certificate; None to reveal it later (rule 12)."""
     claim: Claim
 
 
 class Report(Struct, tag="report"):
-    """A newer certificate, claims of further members, or proof of a double signature, for a wedged group (rule 9)."""
+    """What there is to say about a wedged group: a newer certificate, claims and the like, proof of a lie (rule 9)."""
 
     group_id: Hash
     certificate: Certificate | None
     body: Body | None
-    """With a certificate: the state behind it."""
+    """With a certificate: the state behind it; None if who reports does not know it, or reveals it later (rule 12)."""
     claims: tuple[Claim, ...] = ()
+    """Of members, and of witnesses."""
     double: DoubleSignature | None = None
+    concurs: tuple[Concur, ...] = ()
+    delegation: Delegation | None = None
+    """With a certificate: for whom it is brought, if a watchtower brings it (rule 17)."""
+
+
+class Plea(Struct, tag="plea"):
+    """Stop a group, or join its dispute, as a member that may have lost data (rule 13)."""
+
+    plea: PleaForData
+
+
+class Reveal(Struct, tag="reveal"):
+    """The body of the highest accepted certificate, while layer 1 knows its header alone (rule 12)."""
+
+    group_id: Hash
+    body: Body
+
+
+class ChangeGroup(Struct, tag="change"):
+    """Let an open group go on with another allocation, or with others (rules 24 and 25).
+
+    Signed by the accounts that pay in, in the order of the successor's deposits.
+    """
+
+    successor: Successor
+    signatures: tuple[Signature, ...]
+    """By all members of the ending epoch, in their order, of :func:`~layer1.ledger.agreements.change_kind`."""
+    joining: tuple[Signature, ...] = ()
+    """By members whose keys are new, in the new order, of the same kind."""
+
+
+class Appoint(Struct, tag="appoint"):
+    """Say which process acts for an account. Signed by the account."""
+
+    account: PublicKey
+    term: int
+    """One more than the last one's; the first is 1."""
+    head: Hash
+    """Names the process, 32 bytes."""
 
 
 class Accusation(Struct, tag="evidence"):
@@ -74,7 +125,20 @@ class Command(Struct, tag="command"):
     """What the machine makes of it, is its own; layer 1 never interprets it."""
 
 
-Payload = Transfer | OpenGroup | CloseGroup | Wedge | Report | Accusation | ChangeReplicas | Command
+Payload = (
+    Transfer
+    | OpenGroup
+    | CloseGroup
+    | Wedge
+    | Report
+    | Plea
+    | Reveal
+    | ChangeGroup
+    | Appoint
+    | Accusation
+    | ChangeReplicas
+    | Command
+)
 
 
 class Transaction(Struct):
@@ -102,7 +166,7 @@ class Output(Struct):
     message: str
     """Empty, or which numbers disagree; of an accepted command, the machine's answer."""
     group_id: Hash | None = None
-    """The group that it opened, closed, wedged or reported on; None for all else and for a refusal."""
+    """The group that it opened, closed, changed, wedged or spoke about; None for all else and for a refusal."""
 
     @property
     def hash(self) -> Hash:
@@ -117,6 +181,10 @@ def signers(payload: Payload) -> tuple[PublicKey, ...]:
             return (payload.sender,)
         case OpenGroup():
             return tuple(member.funding for member in payload.agreement.members)
+        case ChangeGroup():
+            return tuple(payment.account for payment in payload.successor.deposits)
+        case Appoint():
+            return (payload.account,)
         case _:
             return ()
 

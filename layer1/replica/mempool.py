@@ -21,7 +21,7 @@ from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.execute import rehearse
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.state import State
-from layer1.ledger.transactions import CloseGroup, Report, Transaction, Wedge, signers
+from layer1.ledger.transactions import CloseGroup, Plea, Report, Reveal, Transaction, Wedge, signers
 from layer1.replica.shares import PoolLimits, Shares
 from layer1.replica.weight import block_weight, bound, weight
 
@@ -265,7 +265,7 @@ def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehea
 
 def is_dispute(transaction: Transaction) -> bool:
     """Whether a transaction has a deadline to meet: everything on an existing group."""
-    return isinstance(transaction.payload, CloseGroup | Wedge | Report)
+    return isinstance(transaction.payload, CloseGroup | Wedge | Report | Plea | Reveal)
 
 
 def _check_weight(transaction: Transaction, most: int) -> None:

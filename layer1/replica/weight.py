@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.replicas import MAX_CHANGE_SIGNATURES, ChangeReplicas
-from layer1.ledger.transactions import Accusation, CloseGroup, Command, Report, Transaction, Wedge
+from layer1.ledger.transactions import (
+    Accusation,
+    ChangeGroup,
+    CloseGroup,
+    Command,
+    Plea,
+    Report,
+    Transaction,
+    Wedge,
+)
 
 BUILD_WEIGHT = 1_600
 """Most that a leader of ours puts into one block: about 80 ms of transfers, 150 of disputes, so that views stay short
@@ -40,8 +49,11 @@ def total_weight(transactions: Iterable[Transaction]) -> int:
 
 
 def heaviest(parameters: Parameters) -> int:
-    """Most that a transaction about a group may weigh: a report of the largest one, with all that it can be about."""
-    return 2 * parameters.max_members + DOUBLE_SIGNATURES
+    """Most that a transaction about a group may weigh: a report of the largest one, with all that it can be about.
+
+    A certificate, claims of members and witnesses, of whom there is one less, concurs, and a delegation.
+    """
+    return 4 * parameters.max_members + DOUBLE_SIGNATURES
 
 
 def bound(transaction: Transaction, parameters: Parameters) -> int:
@@ -93,15 +105,24 @@ class Filling:
         self.weight += weight
 
 
+def _of_report(report: Report) -> int:
+    proof = 0 if report.double is None else DOUBLE_SIGNATURES
+    certified = 0 if report.certificate is None else len(report.certificate.signatures)
+    return certified + len(report.claims) + proof + len(report.concurs) + (report.delegation is not None)
+
+
 def _inner(transaction: Transaction) -> int:
     match transaction.payload:
         case CloseGroup(_, signatures):
             return len(signatures)
         case Wedge(certificate):
             return len(certificate.signatures) + 1
-        case Report(_, certificate, _, claims, double):
-            proof = 0 if double is None else DOUBLE_SIGNATURES
-            return (0 if certificate is None else len(certificate.signatures)) + len(claims) + proof
+        case Report() as report:
+            return _of_report(report)
+        case Plea():
+            return 1
+        case ChangeGroup(_, signatures, joining):
+            return len(signatures) + len(joining)
         case Accusation():
             return DOUBLE_SIGNATURES
         case ChangeReplicas(_, approvals, acceptances):

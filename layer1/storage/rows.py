@@ -22,12 +22,16 @@ from layer1.ledger.events import AccountChanged
 from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import (
     Accusation,
+    Appoint,
+    ChangeGroup,
     CloseGroup,
     Command,
     OpenGroup,
     Output,
     Payload,
+    Plea,
     Report,
+    Reveal,
     Transaction,
     Transfer,
     Wedge,
@@ -100,6 +104,7 @@ class Rows:
         """Enter a group into the index, as opened there."""
         self.groups.append((group_id, height, position, encode(agreement)))
         keys = {key for member in agreement.members for key in (member.key, member.funding, member.payout)}
+        keys |= {witness.key for witness in agreement.witnesses}
         self.members.extend((key, height, position, group_id) for key in keys)
 
     def _enter(self, addresses: set[PublicKey], height: int, position: int) -> None:
@@ -116,7 +121,11 @@ def concerned(payload: Payload, *, accepted: bool) -> set[PublicKey]:
             return {sender}
         case OpenGroup(agreement):
             return {member.funding for member in agreement.members}
-        case CloseGroup() | Wedge() | Report() | Accusation() | ChangeReplicas():
+        case Appoint(account):
+            return {account}
+        case ChangeGroup(successor):
+            return {payment.account for payment in (*successor.deposits, *successor.withdrawals)}
+        case CloseGroup() | Wedge() | Report() | Plea() | Reveal() | Accusation() | ChangeReplicas():
             return set()
         case _:
             assert_never(payload)

@@ -16,7 +16,18 @@ from layer1.consensus.evidence import EvidenceKind
 from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters, genesis_header
-from layer1.ledger.records import REPLICA_SET_KEY, Account, account_key, group_key, mark_key
+from layer1.ledger.records import (
+    REPLICA_SET_KEY,
+    Account,
+    Bounty,
+    Delegate,
+    Forfeit,
+    Reason,
+    Status,
+    account_key,
+    group_key,
+    mark_key,
+)
 from layer1.proof import (
     MAX_PATH,
     AccountProof,
@@ -270,17 +281,33 @@ def test_outputs_left_out_added_or_reordered_are_refused() -> None:
 def test_every_field_of_a_group_is_proven() -> None:
     group = CHAIN.state.group(GROUP_ID)
     assert group is not None
+    assert group.body is not None
     changes: dict[str, Any] = {
-        "epoch": 1,
-        "opened_clock_ms": 0,
-        "deadline_ms": 5,
-        "wedged_by": 0,
-        "payouts": (1, 2),
-        "claims": (None,),
-        "forfeited": (True, False),
-        "body": replace(group.body, balances=(150, 0)),
+        "group_id": None,  # another group's record is refused before its place in the tree is looked at
         "agreement": replace(group.agreement, challenge_period_ms=1),
+        "epoch": 1,
+        "status": Status.WEDGED,
+        "opened_clock_ms": 0,
+        "origin": replace(group.origin, epoch=1),
+        "certificate": replace(group.certificate, signatures=(bytes(64),)),
+        "body": replace(group.body, balances=(150, 0)),
+        "claims": (None,),
+        "forfeits": (Forfeit.LIE, None),
+        "pleas": (True, False),
+        "concurs": (True, False),
+        "delegates": (Delegate(ALICE.public, 1), None),
+        "wedged_by": 0,
+        "deadline_ms": 5,
+        "revealing": Reason.CLAIMS,
+        "payouts": (1, 2),
+        "bounties": (Bounty(0, ALICE.public, 1),),
+        "reason": Reason.FINAL,
+        "closed_clock_ms": 5,
     }
+    assert set(changes) == set(group.__struct_fields__)
+    with pytest.raises(RemoteError, match="the record is of group"):
+        verify_group(Trust(GENESIS), GROUP_ID, replace(_group(), group=replace(group, group_id=bytes(32))))
+    del changes["group_id"]
     for field, value in changes.items():
         with pytest.raises(RemoteError, match="does not lead"):
             verify_group(Trust(GENESIS), GROUP_ID, replace(_group(), group=replace(group, **{field: value})))

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from layer1.crypto import ZERO_HASH, Hash
 from layer1.errors import RemoteError
 from layer1.ledger.agreements import Body, Certificate, initial_body, initial_certificate
+from layer1.ledger.opening import fresh
+from layer1.ledger.records import Forfeit, Reason, Status
 from layer1.ledger.records import Group as LedgerGroup
-from layer1.ledger.records import Reason, Status
 from layer1.ledger.settlement import entitlements
 from layer1.ledger.transactions import OpenGroup, Transaction
 from layer2.events import CloseRequested, Rejected, WedgeRequested
@@ -85,12 +86,10 @@ def story() -> Story:
     """Three versions: "0-1" and "1-1" are paid both ways, then "0-2"."""
     a, b, wire = pair()
     facts = Facts(GENESIS, (0, 1, 2), Reference(GENESIS), {}, (0, 1))
-    opened = LedgerGroup(
-        a.name, a.terms, 0, Status.OPEN, 0, initial_certificate(a.terms, a.name), initial_body(a.terms),
-        (None, None), (False, False),
-    )  # fmt: skip
+    first, body = initial_certificate(a.terms, a.name), initial_body(a.terms)
+    opened = fresh(a.terms, 0, first, body)
     facts.groups[a.name] = GroupFacts(opened, {0: Member(0, 0), 1: Member(1, 1)})
-    told = Story(a, b, wire, facts, {0: (opened.certificate, opened.body)})
+    told = Story(a, b, wire, facts, {0: (first, body)})
     for party, command in ((a, pay(1, 5, b"0-1")), (b, pay(0, 3, b"1-1")), (a, pay(1, 7, b"0-2"))):
         party.request(command)
         wire.run()
@@ -162,7 +161,7 @@ def test_final_state_finds_what_is_committed_after_the_end(story: Story) -> None
 def test_bonds_finds_an_honest_forfeit(story: Story) -> None:
     checker, group = Bonds(story.facts), story.facts.groups[story.name].ledger
     with expect(checker, "wallet 1 is honest and forfeits"):
-        checker.on_ledger(group, structs.replace(group, forfeited=(False, True)))
+        checker.on_ledger(group, structs.replace(group, forfeits=(None, Forfeit.LIE)))
 
 
 def test_bonds_finds_a_liar_that_keeps_its_own(story: Story) -> None:
@@ -173,7 +172,7 @@ def test_bonds_finds_a_liar_that_keeps_its_own(story: Story) -> None:
     checker = Bonds(story.facts)
     with expect(checker, "member 0 .* keeps its bond"):
         checker.on_ledger(None, story.closed(3, Reason.DEADLINE, claims=(old, None)))
-    checker.on_ledger(None, story.closed(3, Reason.DEADLINE, claims=(old, None), forfeited=(True, False)))
+    checker.on_ledger(None, story.closed(3, Reason.DEADLINE, claims=(old, None), forfeits=(Forfeit.LIE, None)))
 
 
 # -------------------------------------------------------------------------------------------------------- closes, books
@@ -220,7 +219,7 @@ def test_books_finds_a_wrong_payout(story: Story) -> None:
     with expect(checker, "deposits, payments and bonds add up"):
         checker.on_ledger(None, story.closed(3, Reason.DEADLINE, payouts=(first + 1, second - 1)))
     with expect(checker, "add up"):  # the bond is forfeited, and paid back all the same
-        checker.on_ledger(None, story.closed(3, Reason.DEADLINE, forfeited=(True, False)))
+        checker.on_ledger(None, story.closed(3, Reason.DEADLINE, forfeits=(Forfeit.LIE, None)))
 
 
 def test_books_finds_money_that_is_missing(story: Story) -> None:

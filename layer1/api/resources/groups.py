@@ -17,7 +17,7 @@ from layer1.proof import GroupProof
 
 
 async def groups(request: web.Request) -> web.Response:
-    """A page of groups, the newest first; with ``member``, only those whose agreement names that key."""
+    """A page of groups, the newest first; with ``member``, only those whose agreement names that key or account."""
     api = api_of(request)
     query = parameters.only(request, "limit", "cursor", "member")
     limit, before = parameters.limit(query, api.limits), parameters.cursor(query)
@@ -65,7 +65,7 @@ def _key(text: str) -> PublicKey:
 
 
 ID = Parameter("id", HASH, "The group's id.")
-MEMBER = Parameter("member", KEY, "A group key in hex, or a funding or payout address.")
+MEMBER = Parameter("member", KEY, "The key of a member or witness in hex, or a funding or payout address.")
 
 ROUTES = (
     Route("GET", "/groups", groups, "Groups, the newest first", {200: GroupPage}, (MEMBER, LIMIT, CURSOR)),

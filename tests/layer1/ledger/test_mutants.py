@@ -18,7 +18,7 @@ from layer1.crypto import Hash, PublicKey, verify
 from layer1.errors import LocalError, Refused, check
 from layer1.ledger import disputes, draft, execute, opening, settlement, state
 from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement, verify_state
-from layer1.ledger.records import Group, Reason
+from layer1.ledger.records import Forfeit, Group, Reason
 from layer1.ledger.state import State
 from layer1.ledger.store import Store
 from layer1.ledger.transactions import Transfer, Wedge
@@ -185,7 +185,7 @@ def wedge_restarts_the_period(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("double_signature_forfeits_once")
 def bond_forfeited_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     def forfeit(group: Group, member: int) -> Group:
-        return structs.replace(group, forfeited=disputes._put(group.forfeited, member, True))
+        return structs.replace(group, forfeits=disputes._put(group.forfeits, member, Forfeit.LIE))
 
     monkeypatch.setattr(disputes, "forfeit", forfeit)
 
@@ -217,7 +217,7 @@ def final_pardons(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def pardon(group: Group, balances: Sequence[int], reason: Reason, clock_ms: int) -> Group:
         if reason is Reason.FINAL:
-            group = structs.replace(group, forfeited=(False,) * len(balances))
+            group = structs.replace(group, forfeits=(None,) * len(balances))
         return closed(group, balances, reason, clock_ms)
 
     monkeypatch.setattr(settlement, "_closed", pardon)

@@ -17,6 +17,7 @@ from layer1.codec import decode, encode
 from layer1.consensus.evidence import EvidenceKind
 from layer1.errors import Refused
 from layer1.ledger.admission import verify_transaction
+from layer1.ledger.agreements import Concur
 from layer1.ledger.execute import execute
 from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer
 from tests.layer1.ledger.world import (
@@ -198,6 +199,7 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "group_id": "unknown_group",
             "certificate.header.version": "bad_signature",
             "claims.len": "bad_claim",
+            "concurs.len": "not_supported",
         },
     ),
     (
@@ -211,6 +213,7 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "claims.0.version": "bad_signature",
             "claims.0.highest.version": "bad_claim",
             "claims.0.signature": "bad_signature",
+            "concurs.len": "not_supported",
         },
     ),
     (
@@ -220,6 +223,7 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             **header("double.second", "bad_proof", "bad_signature", "bad_signature"),
             "group_id": "unknown_group",
             "claims.len": "bad_claim",
+            "concurs.len": "not_supported",
             "double.member": "bad_signature",
             "double.first.version": "bad_proof",
             "double.second.version": "bad_proof",
@@ -246,6 +250,7 @@ HARMLESS = {
     "certificate": "absent",
     "body": "absent",
     "double": "absent",
+    "delegation": "absent",
 }
 """Leaves that the walk finds, but whose change is no fault or no change of a value."""
 
@@ -259,7 +264,9 @@ def test_each_altered_field_is_refused(start: Start, codes: Mapping[str, str]) -
     assert set(paths) - set(HARMLESS) == set(codes) - set(HARMLESS)
     root = records_root(world.state)
     for name, code in codes.items():
-        if name == "claims.len":
+        if name == "concurs.len":
+            wrong = structs.replace(payload, concurs=(Concur(party.id, 0, 0, 1),))
+        elif name == "claims.len":
             stranger = structs.replace(party.claim(0, 0, party.state(0)[0].header), member=7)
             wrong = structs.replace(payload, claims=(stranger,))
         else:

@@ -113,7 +113,7 @@ def test_an_emptied_account_leaves_no_leaf() -> None:
     assert world.state.account(stranger.public) == Account(0)
 
 
-def test_groups_are_found_by_member_key_and_funding_account_in_pages() -> None:
+def test_groups_are_found_by_keys_and_accounts_in_pages() -> None:
     world = World()
     parties = [world.opened(name=f"g{i}") for i in range(5)]
     pending = make_party(world.chain_id, (BOB, CAROL), name="new")
@@ -127,7 +127,8 @@ def test_groups_are_found_by_member_key_and_funding_account_in_pages() -> None:
         g.group_id for g in view.groups()[2:]
     ]
     assert len(world.state.groups_of(parties[0].keys[0].public)) == 1
-    assert world.state.groups_of(payout("g0", 0).public) == []
+    assert [g.group_id for g in world.state.groups_of(payout("g0", 0).public)] == [parties[0].id]
+    assert world.state.groups_of(key("stranger").public) == []
     assert world.state.group(bytes(32)) is None
 
 

@@ -16,7 +16,7 @@ from layer1.consensus.events import Event as ConsensusEvent
 from layer1.consensus.events import Now, Validate
 from layer1.consensus.messages import Proposal
 from layer1.errors import Refused, RemoteError
-from layer1.ledger.agreements import Claim
+from layer1.ledger.agreements import Claim, Concur
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import OpenGroup, Report, Transaction, sign_transaction
 from layer1.link import Link
@@ -122,13 +122,16 @@ def test_a_peer_cannot_hand_over_a_batch_that_no_block_holds() -> None:
 
 
 def test_a_report_stuffed_with_claims_is_refused_at_once(world: World, crowd: Party) -> None:
-    """No report needs more signatures than one certificate, one claim of each member and one proof have."""
+    """No report needs more signatures than one certificate, one claim of each place, one concur of each member,
+    a delegation and one proof have.
+    """
     claim: Claim = crowd.claim(1, 0, crowd.state(0)[0].header)
-    stuffed = world.sign(Report(crowd.id, None, None, (claim,) * 45))
+    concurs = (Concur(crowd.id, 0, 0, 0, bytes(64)),) * 30
+    stuffed = world.sign(Report(crowd.id, None, None, (claim,) * 40, None, concurs))
     assert weight(stuffed) > heaviest(world.genesis.parameters)
-    with pytest.raises(Refused, match="carries 45 signatures; at most 34"):
+    with pytest.raises(Refused, match="carries 70 signatures; at most 66"):
         Mempool(PoolLimits()).take(named([stuffed]), world.state, "", 0)
-    with pytest.raises(RemoteError, match="45 in one transaction"):
+    with pytest.raises(RemoteError, match="70 in one transaction"):
         BatchStore(world.genesis.parameters).add(encode(Batch(0, (stuffed,))), 1, 0, wanted=True)
 
 
