@@ -81,6 +81,7 @@ class Kind(Enum):
     RESIZE = b"RESIZE"
     RECONFIGURE = b"RECONFIGURE"
     DELEGATE = b"DELEGATE"
+    RECEIPT = b"RECEIPT"
     CHANGE = b"CHANGE"
 
 
