@@ -193,7 +193,7 @@ def _reach_base(group: Group, message: FinalProposal) -> Step:
         check_certificate(group, certificate)
         require(message.body.hash == certificate.header.body_hash, "the body is not the certified one")
         state = state_of(group.place, certificate.header, message.body)
-        return replace(group, state=state, signatures=certificate.signatures, pending=None), []
+        return replace(group, state=state, signatures=certificate.signatures, pending=None, tail=(), base=None), []
     return group, []
 
 

@@ -21,8 +21,9 @@ from msgspec.structs import replace
 from layer1.codec import decode, encode
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, RemoteError
-from layer1.ledger.agreements import DoubleSignature, GroupAgreement
-from layer2 import closing, reconnecting, standing, updating, watcher
+from layer1.ledger.agreements import Certificate, DoubleSignature, GroupAgreement
+from layer2 import closing, reconnecting, standing, updating, watcher, witnesses
+from layer2.committing import certified, commit_before
 from layer2.events import (
     CloseRequested,
     Committed,
@@ -41,12 +42,16 @@ from layer2.events import (
 from layer2.machine import StateMachine
 from layer2.messages import (
     Accept,
+    Ack,
+    Acks,
     CloseRequest,
     Commit,
     Error,
     FinalAccept,
     FinalProposal,
     FinalReady,
+    Held,
+    Hold,
     Inquiry,
     Propose,
     Resume,
@@ -68,8 +73,7 @@ def create(agreement: GroupAgreement, group_id: Hash, index: int, key: SigningKe
     Raises:
         LocalError: The key, or the machine, is not the one of the agreement.
     """
-    place = Place(agreement, group_id, index, key, machine)
-    return Group(place, first_state(place), ())
+    return _blank(Place(agreement, group_id, index, key, machine))
 
 
 def step(group: Group, event: Event) -> Step:
@@ -90,9 +94,11 @@ def step(group: Group, event: Event) -> Step:
         case Received():
             return _receive(group, event)
         case Connected(member):
-            return reconnecting.connect(group, member)
+            connect = witnesses.connect if member in group.place.witnesses else reconnecting.connect
+            return connect(group, member)
         case Disconnected(member):
-            return reconnecting.disconnect(group, member)
+            disconnect = witnesses.disconnect if member in group.place.witnesses else reconnecting.disconnect
+            return disconnect(group, member)
         case CloseRequested():
             return closing.send_close(group)
         case WedgeRequested():
@@ -161,7 +167,11 @@ def snapshot(group: Group) -> bytes:
         own = pending.signatures[place.index]
         signed = Signed(pending.propose, b"" if place.is_primary or own is None else own)
     signatures = () if pending is None else pending.signatures
-    record = Snapshot(group.certificate, group.state.body, signed, signatures, group.final, group.claim, group.lost)
+    base, state = group.certificate, group.committed
+    if group.tail:
+        base = Certificate(state.header, group.tail[0].propose.parent_signatures)
+    tail = tuple((each.propose, tuple(s for s in each.signatures if s is not None)) for each in group.tail)
+    record = Snapshot(base, state.body, signed, signatures, group.final, group.claim, group.lost, tail)
     return encode(record)
 
 
@@ -178,9 +188,13 @@ def _receive(group: Group, event: Received) -> Step:
     require(member in group.place.peers, f"member {group.place.index} has no session with member {member}")
     require(message.group_id == group.group_id, "a message of another group")
     if isinstance(message, Resume):
+        require(member not in group.place.witnesses, f"witness {member} sent a Resume")
         return reconnecting.receive_resume(group, member, message, salt)
     if isinstance(message, Error):
         return group, []
+    if isinstance(message, Ack | Acks | Hold | Held):
+        return witnesses.receive(group, member, message, salt)
+    require(member not in group.place.witnesses, f"witness {member} sent {type(message).__name__}")
     require(member in group.in_step, f"member {member} sent {type(message).__name__} before its Resume")
     if isinstance(message, CloseRequest | FinalProposal | FinalAccept | FinalReady):
         return _receive_end(group, member, message)
@@ -247,8 +261,10 @@ def _replay_signed(group: Group, record: Signed) -> Step:
     state, batch = follow(place, group.state, record.propose)
     found = {0: record.propose.signature, place.index: record.signature or record.propose.signature}
     signatures = tuple(found.get(i) for i in range(place.size))
+    group, effects = commit_before(group, state.version)
     group = replace(group, pending=Pending(state, record.propose, batch, signatures))
-    return updating.settle_pending(group) if None not in signatures else (group, [])
+    group, more = updating.settle_pending(group) if None not in signatures else (group, [])
+    return group, effects + more
 
 
 def _replay_certified(group: Group, record: Certified) -> Step:
@@ -260,11 +276,18 @@ def _replay_certified(group: Group, record: Certified) -> Step:
 def _replay_snapshot(group: Group, record: Snapshot) -> Group:
     place = group.place
     state = state_of(place, record.certificate.header, record.body)
-    group = Group(
-        place, state, record.certificate.signatures, final=record.final, claim=record.claim, lost=record.lost,
-        closing=record.final is not None,
-    )  # fmt: skip
+    group = replace(_blank(place), state=state, signatures=record.certificate.signatures)
+    for propose, signatures in record.tail:
+        after, batch = follow(place, group.state, propose)
+        group, _ = certified(group, Pending(after, propose, batch, signatures))
+    group = replace(group, final=record.final, claim=record.claim, lost=record.lost, closing=record.final is not None)
     if record.pending is None:
         return group
-    after, batch = follow(place, state, record.pending.propose)
+    after, batch = follow(place, group.state, record.pending.propose)
     return replace(group, pending=Pending(after, record.pending.propose, batch, record.pending_signatures))
+
+
+def _blank(place: Place) -> Group:
+    """At version 0."""
+    group = Group(place, first_state(place), ())
+    return replace(group, acked=(0,) * place.places, acks=(None,) * place.places) if place.witnessed else group

@@ -5,7 +5,8 @@ said to a member before it.
 
 Source: docs/design/groups.md, rules 1 to 7.
 Deviation: `Propose` carries the signatures of Cert(s) without its header, since the receiver signed that header; and
-`Accept` carries no signature of kind ACK: only witnesses would need one, and a member's is the STATE signature itself.
+`Accept` carries no signature of kind ACK: a member's is the STATE signature itself. Decision 033 says who acknowledges
+what, and how the others learn of it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,16 @@ class Submit(Struct, tag=1):
     commands: tuple[Command, ...]
 
 
+class Acked(Struct):
+    """An ACK of somebody, passed on."""
+
+    place: int
+    """Of who signed it: members count first, then witnesses."""
+    version: int
+    signature: Signature
+    """Kind ACK, over the header of `version`."""
+
+
 class Propose(Struct, tag=2):
     """Primary to members: version s + 1, signed (rule 1)."""
 
@@ -78,6 +89,10 @@ class Propose(Struct, tag=2):
     """The primary's, of kind STATE."""
     parent_signatures: tuple[Signature, ...]
     """Cert(s) without its header."""
+    acks: tuple[Acked, ...] = ()
+    """In a witnessed group, from the third version on: of each witness, for s - 1 or s. With Cert(s), whose signatures
+    are the members' ACKs of s - 1, they prove that s - 1 is committed.
+    """
 
     @property
     def group_id(self) -> Hash:
@@ -176,6 +191,53 @@ class Standing(Struct, tag=15):
     """Of the FINAL that the primary signed, likewise."""
 
 
+class Ack(Struct, tag=16):
+    """Witness to member, and member to primary: I durably hold the certificate of `version` (rule 3)."""
+
+    group_id: Hash
+    epoch: int
+    version: int
+    signature: Signature
+    """Kind ACK, over the header of `version`."""
+
+
+class Acks(Struct, tag=17):
+    """Primary to members: ACKs of others, where no proposal brings them."""
+
+    group_id: Hash
+    epoch: int
+    acks: tuple[Acked, ...]
+
+
+class Hold(Struct, tag=18):
+    """Member to witness, first on every link, then for each certificate: please hold it."""
+
+    certificate: Certificate
+    sealed: bytes = b""
+    """The body, sealed for its sender (`layer2.sealing`); empty for none."""
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.certificate.header.group_id
+
+
+class Held(Struct, tag=19):
+    """Witness to a member that showed an older certificate, or asked: what it holds."""
+
+    certificate: Certificate
+    signature: Signature
+    """Its ACK of it; empty at version 0."""
+    sealed: bytes
+    """The newest body that this member left with it, of `sealed_version`; empty for none."""
+    sealed_version: int = 0
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.certificate.header.group_id
+
+
 class Error(Struct, tag=10):
     """The last message was refused. For people: nothing is decided by it."""
 
@@ -235,6 +297,10 @@ GroupMessage = (
     | Error
     | Inquiry
     | Standing
+    | Ack
+    | Acks
+    | Hold
+    | Held
 )
 """Messages that belong to an open group."""
 

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from layer1.codec import encode
 from layer1.ledger.agreements import initial_certificate, verify_state
 from layer2.closing import propose_final
-from layer2.events import Advice, Effect, Persist, Send
+from layer2.committing import acknowledge, note, relay, settle_tail
+from layer2.events import Advice, Persist, Send
 from layer2.messages import Accept, CloseRequest, Resume, Submit, require
 from layer2.records import Lost
 from layer2.standing import tell_news
@@ -168,14 +169,17 @@ def _end_with(group: Group, member: int, text: str) -> Step:
 
 def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     group = replace(group, in_step=group.in_step | {member})
+    group, effects = settle_tail(note(group, member, message.certificate.header.version))
     if not group.place.is_primary:
-        return _go_on_as_member(group, message)
-    effects: list[Effect] = []
+        group, more = _go_on_as_member(group, message)
+        return group, effects + more
+    effects += relay(group, member)
     pending, highest, signature = group.pending, message.highest, message.signature
     if pending is not None and pending.signatures[member] is None:
         if highest == pending.state.header and signature is not None:
             accept = Accept(group.group_id, highest.version, signature)
-            group, effects = receive_accept(group, member, accept, salt)
+            group, more = receive_accept(group, member, accept, salt)
+            effects += more
         else:
             effects.append(Send(member, pending.propose))  # rule 5: the identical bytes
     group, more = propose_final(group)
@@ -186,10 +190,11 @@ def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
 
 def _go_on_as_member(group: Group, message: Resume) -> Step:
     highest = message.highest
-    group = replace(group, told_absent=frozenset(group.others) - {0})  # until the primary tells who is there
+    unknown = frozenset(range(1, group.place.places)) - {group.place.index}
+    group = replace(group, told_absent=unknown)  # until the primary tells who is there
     if group.foreign_version is None:  # what we forgot and it has not signed is dead from here on
         group = replace(group, foreign_version=highest.version if highest is not None else -1)
-    effects: list[Effect] = []
+    effects = acknowledge(group)
     if group.outbox and group.stopped is None:
         effects.append(Send(0, Submit(group.group_id, group.outbox)))
     if group.closing and group.final is None:

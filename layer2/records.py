@@ -76,6 +76,8 @@ class Snapshot(Struct, tag=6):
     final: FinalSigned | None
     claim: Claim | None
     lost: bool
+    tail: tuple[tuple[Propose, tuple[Signature, ...]], ...] = ()
+    """In a witnessed group: what is certified above `certificate`, which is then the newest that is committed."""
 
     @property
     def group_id(self) -> Hash:

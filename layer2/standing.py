@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from layer1.crypto import Signature
 from layer1.ledger.agreements import verify_final, verify_state
 from layer2.closing import with_final_signatures
+from layer2.committing import relay, unacknowledged
 from layer2.events import Effect, Send
+from layer2.holding import send_hold
 from layer2.messages import Inquiry, Standing, require
 from layer2.updating import Step, certify
 from layer2.value import Group
@@ -40,6 +42,8 @@ class Waiting:
     """Members that are not in step: until they are, no further version is signed."""
     final: bool = False
     """Whether it is FINAL that they have not signed (rule 7)."""
+    unacknowledged: tuple[int, ...] = ()
+    """In a witnessed group: places whose ACK of the oldest version that is not committed is not here (rule 3)."""
 
 
 def waiting(group: Group) -> Waiting | None:
@@ -51,8 +55,11 @@ def waiting(group: Group) -> Waiting | None:
         return Waiting(version, _lacking(final.signatures), group.absent, final=True)
     if final is not None or group.stopped is not None:
         return None  # layer 1 has what it needs to end it, or decides; or our own disk is what is missing
+    holders = unacknowledged(group)
     if pending is not None and None in pending.signatures:
-        return Waiting(version + 1, _lacking(pending.signatures), group.absent)
+        return Waiting(version + 1, _lacking(pending.signatures), group.absent, unacknowledged=holders)
+    if holders:
+        return Waiting(group.tail[0].state.version, (), group.absent, unacknowledged=holders)
     if group.absent:
         return Waiting(version, (), group.absent)
     if group.outbox and group.pending is None:
@@ -61,19 +68,23 @@ def waiting(group: Group) -> Waiting | None:
 
 
 def send_inquiry(group: Group) -> Step:
-    """Ask the primary, if it may know more than this member does."""
-    found = waiting(group)
-    unclear = found is not None and any(member in found.unsigned for member in group.others if member != 0)
-    if group.place.is_primary or not unclear or 0 not in group.in_step:
+    """Ask the primary, if it may know more than this member does; a witness that has not ACKed gets it once more."""
+    found, place = waiting(group), group.place
+    if found is None:
         return group, []
-    return group, [Send(0, Inquiry(group.group_id))]
+    silent = [witness for witness in found.unacknowledged if witness in place.witnesses]
+    effects = send_hold(group, *silent) if silent else []
+    unclear = any(member != 0 for member in found.unsigned + found.unacknowledged if member != place.index)
+    if place.is_primary or not unclear or 0 not in group.in_step:
+        return group, effects
+    return group, [*effects, Send(0, Inquiry(group.group_id))]
 
 
 def receive_inquiry(group: Group, member: int) -> Step:
     """At the primary: tell who asks."""
     place = group.place
     require(place.is_primary, f"member {member} inquires of member {place.index}: ask the primary")
-    return group, [Send(member, standing(group))]
+    return group, [Send(member, standing(group)), *relay(group, member)]
 
 
 def standing(group: Group) -> Standing:
@@ -93,7 +104,8 @@ def tell_news(before: Group, group: Group, member: int) -> list[Effect]:
         return []
     same = (before.in_step, before.closing) == (group.in_step, group.closing)
     message = standing(group)
-    return [Send(each, message) for each in ([member] if same else sorted(group.in_step))]
+    told = [member] if same and member < group.place.size else [] if same else group.others
+    return [Send(each, message) for each in told if each in group.in_step]
 
 
 def receive_standing(group: Group, member: int, message: Standing) -> Step:
@@ -104,8 +116,8 @@ def receive_standing(group: Group, member: int, message: Standing) -> Step:
     """
     place = group.place
     require(member == 0 and not place.is_primary, f"member {member} tells where the group stands: the primary does")
-    known = all(0 < each < place.size and each != place.index for each in message.absent)
-    require(known, f"of {place.size} members {message.absent} would be absent, by what member {place.index} is told")
+    known = all(0 < each < place.places and each != place.index for each in message.absent)
+    require(known, f"of {place.places} places {message.absent} would be absent, by what member {place.index} is told")
     if group.closed:
         return group, []
     after = replace(group, told_absent=frozenset(message.absent), closing=group.closing or message.closing)

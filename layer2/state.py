@@ -45,6 +45,8 @@ class Place:
     machine: StateMachine
     tag_key: bytes = field(repr=False, default=b"")
     """Secret of this member, for :meth:`tag`; derived from `key`."""
+    needed: frozenset[int] = field(repr=False, default=frozenset())
+    """Places that must be in step with this member for it to go on: at the primary all others, else the primary."""
 
     def __post_init__(self) -> None:
         members = self.agreement.members
@@ -54,11 +56,28 @@ class Place:
             raise LocalError(f"the machine is {self.machine.name}, the agreement wants {self.agreement.machine}")
         secret = hashlib.blake2b(self.group_id, key=self.key.seed(), person=b"wedge.command").digest()
         object.__setattr__(self, "tag_key", secret)
+        needed = range(1, self.places) if self.is_primary else (0,)
+        object.__setattr__(self, "needed", frozenset(needed))
 
     @property
     def size(self) -> int:
         """How many members there are."""
         return len(self.agreement.members)
+
+    @property
+    def places(self) -> int:
+        """How many must hold a certificate before it counts as committed: members count first, then witnesses."""
+        return self.agreement.places
+
+    @property
+    def witnesses(self) -> range:
+        """Places of the witnesses."""
+        return range(self.size, self.places)
+
+    @property
+    def witnessed(self) -> bool:
+        """Whether a version is committed only with the ACKs of all (rule 3)."""
+        return bool(self.agreement.witnesses)
 
     @property
     def is_primary(self) -> bool:
@@ -67,16 +86,16 @@ class Place:
 
     @property
     def peers(self) -> tuple[int, ...]:
-        """With whom this member speaks: the primary with all others, each of these with the primary alone."""
-        return tuple(range(1, self.size)) if self.is_primary else (0,)
+        """With whom this member speaks: the primary with all members, these with the primary; all with witnesses."""
+        return (*(range(1, self.size) if self.is_primary else (0,)), *self.witnesses)
 
     @property
     def primary_relays(self) -> bool:
-        """Whether the primary has something to pass on from member to member: in a pair there is nobody else.
+        """Whether the primary has something to pass on: in a pair without witnesses there is nobody else.
 
         A member has the primary's signature from the proposal, and its own; the others' it gets from the primary.
         """
-        return self.size > 2
+        return self.places > 2
 
     def tag(self, number: int, payload: bytes) -> bytes:
         """By which this member, and nobody else, knows a command as its own, even when a crash made it forget."""

@@ -1,6 +1,7 @@
 """Updating: the primary proposes what is queued, everybody signs (rules 1 to 4).
 
-Safety: no member ever signs two bodies at one version, and none says committed before it durably holds the certificate.
+Safety: no member ever signs two bodies at one version, and none says committed before it durably holds the certificate
+(and, in a witnessed group, before it knows that everybody does: `layer2.committing`).
 
 A member signs version s + 1 only on Cert(s), and remembers the signature before it sends it. A certificate needs every
 member, so a version has at most one. What is committed is certified, and a higher certificate descends from it.
@@ -20,7 +21,19 @@ from layer1.codec import encode
 from layer1.crypto import Signature
 from layer1.errors import check
 from layer1.ledger.agreements import Certificate, DoubleSignature, GroupHeader, sign_state, verify_state
-from layer2.events import Committed, Effect, Persist, Rejected, Send
+from layer2.committing import (
+    acknowledge,
+    certified,
+    in_window,
+    learn,
+    note,
+    note_signed,
+    proof,
+    relay,
+    settle_tail,
+)
+from layer2.events import Effect, Persist, Rejected, Send
+from layer2.holding import send_hold
 from layer2.messages import (
     MAX_COMMAND_BYTES,
     MAX_QUEUED,
@@ -90,7 +103,7 @@ def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> S
 def propose(group: Group, salt: bytes) -> Step:
     """Sign the next version, if there is something to do and nothing in flight (rules 1 and 4)."""
     idle = group.place.is_primary and group.pending is None and group.queue and group.connected
-    if not idle or group.stopped is not None:
+    if not idle or group.stopped is not None or not in_window(group):
         return group, []
     place, base = group.place, group.state
     effects: list[Effect] = []
@@ -104,7 +117,8 @@ def propose(group: Group, salt: bytes) -> Step:
             return group, effects
     encoded = encode_batch(built.batch)
     state = advance(place, base, built.batch, encoded=encoded, salt=salt, outcome=built.outcome)
-    message = Propose(state.header, encoded, salt, sign_state(place.key, state.header), group.signatures)
+    signature = sign_state(place.key, state.header)
+    message = Propose(state.header, encoded, salt, signature, group.signatures, proof(group))
     signatures = (message.signature, *(None for _ in group.others))
     effects.append(Persist(encode(Signed(message, b""))))
     effects.extend(Send(member, message) for member in group.others)
@@ -122,6 +136,8 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
     if again is not None:
         return group, [again]
     group, effects = _certify_parent(group, message)
+    group, more = _learn_parent(group, message)
+    effects += more
     base, header = group.state, message.header
     require(
         header.version == base.version + 1 and message.parent_signatures == group.signatures,
@@ -137,7 +153,7 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
     effects.append(Send(0, Accept(place.group_id, header.version, signature)))
     if None not in signatures:
         group, more = settle_pending(group)
-        effects += more
+        effects += [*more, *send_hold(group)]
     return group, effects
 
 
@@ -155,21 +171,27 @@ def receive_accept(group: Group, member: int, message: Accept, salt: bytes) -> S
     if pending.signatures[member] is not None:
         return group, []
     signatures = tuple(message.signature if i == member else s for i, s in enumerate(pending.signatures))
-    group = replace(group, pending=replace(pending, signatures=signatures))
-    return certify(group, salt) if None not in signatures else (group, [])
+    group = note_signed(replace(group, pending=replace(pending, signatures=signatures)), member, message.version)
+    return certify(group, salt) if None not in signatures else go_on(group, salt)
 
 
 def receive_commit(group: Group, member: int, message: Commit) -> Step:
     """At a member: the certificate of what it signed (rule 3)."""
     require(member == 0 and not group.place.is_primary, f"member {member} sends a Commit: the primary does")
-    certificate = message.certificate
-    if certificate == group.certificate:
-        return group, []
-    return adopt(group, certificate)
+    certificate, effects = message.certificate, list[Effect]()
+    if certificate != group.certificate:
+        group, effects = adopt(group, certificate)
+    group, more = settle_tail(note(group, 0, certificate.header.version))
+    return group, effects + more
 
 
-def adopt(group: Group, certificate: Certificate) -> Step:
+def adopt(group: Group, certificate: Certificate, *, answered: bool = False) -> Step:
     """Hold a certificate of the version that this member has signed.
+
+    Args:
+        group: This member's side.
+        certificate: As received.
+        answered: An `Accept` follows, which is its ACK.
 
     Raises:
         RemoteError: It is of another header, or a signature is wrong.
@@ -179,67 +201,52 @@ def adopt(group: Group, certificate: Certificate) -> Step:
         require(False, f"a certificate of version {certificate.header.version} that this member has not signed")
         return group, []
     check_certificate(group, certificate, known=pending.signatures)
-    return certify(replace(group, pending=replace(pending, signatures=certificate.signatures)), b"")
+    return certify(replace(group, pending=replace(pending, signatures=certificate.signatures)), b"", answered=answered)
 
 
-def certify(group: Group, salt: bytes) -> Step:
-    """All signatures of the pending version are here: persist, then commit, then go on (rule 3)."""
+def certify(group: Group, salt: bytes, *, answered: bool = False) -> Step:
+    """All signatures of the pending version are here: persist, then commit or ask for ACKs, then go on (rule 3)."""
     assert group.pending is not None
     signatures = tuple(s for s in group.pending.signatures if s is not None)
     version = group.pending.state.version
     effects: list[Effect] = [Persist(encode(Certified(group.group_id, version, signatures)))]
+    waited = group.tail
     group, more = settle_pending(group)
     effects += more
+    if group.version != version:
+        return group, effects  # after a CLAIM [F2]: nothing is ACKed either [F3]
+    effects += send_hold(group)
     if not group.place.is_primary:
-        return group, effects
+        return group, effects if answered else effects + acknowledge(group)
     after, more = propose(group, salt) if salt else (group, [])
-    if group.place.primary_relays and after.pending is None and group.claim is None:
+    if group.place.primary_relays and after.pending is None:
         effects.extend(Send(member, Commit(group.certificate)) for member in group.others)
+        effects += relay(group) if waited else []
     return after, effects + more
+
+
+def go_on(group: Group, salt: bytes) -> Step:
+    """More is known of who holds what: commit what all hold; at the primary propose what may be, or pass it on."""
+    waited = group.tail
+    group, effects = settle_tail(group)
+    if group.tail == waited:
+        return group, effects
+    after, more = propose(group, salt)
+    return after, effects + (more if after.pending is not group.pending else relay(after))
 
 
 def settle_pending(group: Group) -> Step:
     """Make the pending version, all of whose signatures are here and durable, the newest; commit it, unless [F2]."""
-    pending = group.pending
-    assert pending is not None
+    assert group.pending is not None
     if group.claim is not None:
         return group, []  # rule 3: after a CLAIM nothing becomes committed except by layer 1
-    signatures = tuple(s for s in pending.signatures if s is not None)
-    group = replace(group, state=pending.state, signatures=signatures, pending=None)
-    return commit(group, pending)
-
-
-def commit(group: Group, version: Pending) -> Step:
-    """Tell of a version that nothing can undo, and of our commands whose fate it decides.
-
-    What it refutes comes first: a command that a crash made us forget may have the number of a later one of ours, and
-    whoever waits for that number waits for the later one.
-    """
-    state, batch, me = version.state, version.batch, group.place.index
-    committed = Committed(state.version, batch, state.body.balances)
-    applied = state.body.applied[me]
-    if group.next_number <= applied:
-        group = replace(group, next_number=applied + 1)
-    if not group.outbox:
-        return group, [committed]
-    dead = [command for command in group.outbox if command.number <= applied]
-    group = replace(group, outbox=group.outbox[len(dead) :])
-    done = {command.number: command for command in batch.commands if command.member == me}
-    reasons = {refusal.number: refusal for refusal in batch.refusals if refusal.member == me}
-    effects: list[Effect] = []
-    for command in dead:
-        if done.get(command.number) == command:
-            continue
-        reason = reasons.get(command.number)
-        code, text = (reason.code, reason.message) if reason else ("superseded", "a later command took its place")
-        effects.append(Rejected(command.number, code, text))
-    return group, [*effects, committed]
+    return certified(group, group.pending)
 
 
 def drop_unsigned(group: Group, code: str, text: str) -> Step:
     """Our commands that no version we signed holds are dead, for we sign no other version."""
     me = group.place.index
-    signed = group.pending.state.body.applied[me] if group.pending is not None else 0
+    signed = (group.pending.state if group.pending is not None else group.state).body.applied[me]
     waiting = group.queue if group.place.is_primary else group.outbox
     dead = [command.number for command in waiting if command.member == me and command.number > signed]
     kept = tuple(command for command in group.outbox if command.number <= signed)
@@ -307,7 +314,18 @@ def _certify_parent(group: Group, message: Propose) -> Step:
     pending = group.pending
     if pending is None or message.header.version != pending.state.version + 1:
         return group, []
-    return adopt(group, Certificate(pending.state.header, message.parent_signatures))
+    return adopt(group, Certificate(pending.state.header, message.parent_signatures), answered=True)
+
+
+def _learn_parent(group: Group, message: Propose) -> Step:
+    """In a witnessed group a proposal proves that all but the version before it are committed (rule 3)."""
+    if not group.place.witnessed:
+        require(not message.acks, f"{len(message.acks)} ACKs in a group without witnesses")
+        return group, []
+    group, effects = settle_tail(note(learn(group, message.acks), 0, message.header.version - 1))
+    version = message.header.version
+    require(in_window(group), f"version {version} is proposed, and not all have acknowledged version {version - 2}")
+    return group, effects
 
 
 def _check_own(group: Group, batch: Batch, version: int) -> None:

@@ -13,7 +13,7 @@ from layer1.crypto import Hash, Signature
 from layer1.errors import Refused
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader
-from layer2.messages import Command
+from layer2.messages import Acked, Command
 from layer2.records import FinalSigned
 from layer2.state import Pending, Place, State
 
@@ -26,11 +26,19 @@ class Group(msgspec.Struct, frozen=True):
 
     place: Place
     state: State
-    """The newest that is certified and, unless a CLAIM came first, committed."""
+    """The newest that is certified and, unless a CLAIM came first or it is in `tail`, committed."""
     signatures: tuple[Signature, ...]
     """All members', of `state`; none at version 0."""
     pending: Pending | None = None
     """The version above, if this member signed it. Complete only after a CLAIM: layer 1 decides about it [F2]."""
+    tail: tuple[Pending, ...] = ()
+    """In a witnessed group: certified versions up to `state` that not all have acknowledged, the oldest first."""
+    base: State | None = None
+    """While there is a `tail`, the committed state before it."""
+    acked: tuple[int, ...] = ()
+    """In a witnessed group, per place: up to which version it is known here to hold the certificates durably."""
+    acks: tuple[Acked | None, ...] = ()
+    """In a witnessed group, per place: the newest signed ACK, to be passed on."""
     queue: tuple[Command, ...] = ()
     """At the primary: what no version holds yet."""
     outbox: tuple[Command, ...] = ()
@@ -91,16 +99,19 @@ class Group(msgspec.Struct, frozen=True):
         return tuple(i for i in range(self.place.size) if i != self.place.index)
 
     @property
+    def committed(self) -> State:
+        """The newest state that nothing can undo: what users are shown."""
+        return self.base or self.state
+
+    @property
     def connected(self) -> bool:
         """Whether this member can issue commands: everybody is in step, as far as it knows."""
-        wanted = self.place.size - 1 if self.place.is_primary else 1
-        return len(self.in_step) == wanted and not self.told_absent
+        return self.place.needed <= self.in_step and not self.told_absent
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Members that are not in step, as far as this one knows."""
-        here = {member for member in self.place.peers if member not in self.in_step}
-        return tuple(sorted(here | self.told_absent))
+        """Places that are not in step, as far as this member knows."""
+        return tuple(sorted((self.place.needed - self.in_step) | self.told_absent))
 
     @property
     def closed(self) -> bool:

@@ -17,9 +17,11 @@ from layer1.errors import LocalError
 from layer1.ledger import records as ledger
 from layer1.ledger.transactions import Report
 from layer2.closing import claim, final_payload, wedge_payload
+from layer2.committing import commit, commit_oldest
 from layer2.events import Effect, Finished, Rejected, Submission
 from layer2.reconnecting import lose
-from layer2.updating import Step, adopt, commit
+from layer2.state import Pending
+from layer2.updating import Step, adopt
 from layer2.value import Group
 
 
@@ -89,19 +91,38 @@ def _learn(group: Group, shown: ledger.Group) -> Step:
 
 def _observe_closed(group: Group, shown: ledger.Group) -> Step:
     """The outcome decides what was pending: nothing else can any more (rule 3 [F2])."""
-    effects: list[Effect] = []
-    pending, me = group.pending, group.place.index
-    group = replace(group, ledger=shown)
+    me = group.place.index
     waiting = [command.number for command in group.queue if command.member == me]
-    if pending is not None:
-        settled = shown.reason is not ledger.Reason.FINAL and shown.certificate.header == pending.state.header
-        group = replace(group, pending=None)
-        if settled:
-            group = replace(group, state=pending.state, signatures=shown.certificate.signatures)
-            group, effects = commit(group, pending)
-        elif group.place.is_primary:
-            waiting += [command.number for command in pending.batch.commands if command.member == me]
+    group, effects, undone = _decide(replace(group, ledger=shown), shown)
+    if group.place.is_primary:
+        commands = (command for version in undone for command in version.batch.commands)
+        waiting += [command.number for command in commands if command.member == me]
     waiting += [command.number for command in group.outbox]
     text = f"layer 1 closed the group on version {shown.version}, without it"
     effects += [Rejected(number, "group_closed", text) for number in waiting]
     return replace(group, queue=(), outbox=()), [*effects, Finished(group.group_id, shown.payouts)]
+
+
+def _decide(group: Group, shown: ledger.Group) -> tuple[Group, list[Effect], tuple[Pending, ...]]:
+    """Commit what layer 1 settled on, of what was open here; and which versions it undid.
+
+    FINAL pays on the newest certificate of all who sign it, and leaves nothing signed above.
+    """
+    effects: list[Effect] = []
+    together = shown.reason is ledger.Reason.FINAL
+    while group.tail and (together or group.tail[0].state.version <= shown.version):
+        group, more = commit_oldest(group)
+        effects += more
+    tail, pending = group.tail, group.pending
+    group = replace(group, pending=None, tail=(), base=None, state=group.committed)
+    if tail:
+        return replace(group, signatures=tail[0].propose.parent_signatures), effects, (*tail, *_one(pending))
+    if pending is None or together or shown.certificate.header != pending.state.header:
+        return group, effects, _one(pending)
+    group = replace(group, state=pending.state, signatures=shown.certificate.signatures)
+    group, more = commit(group, pending)
+    return group, effects + more, ()
+
+
+def _one(pending: Pending | None) -> tuple[Pending, ...]:
+    return () if pending is None else (pending,)

@@ -12,11 +12,20 @@ from layer1.crypto import Domain, SigningKey, digest
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger import disputes, settlement
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import GroupAgreement, Limits, Member, group_id
+from layer1.ledger.agreements import (
+    GroupAgreement,
+    Limits,
+    Member,
+    Witness,
+    group_id,
+    initial_body,
+    initial_certificate,
+)
 from layer1.ledger.genesis import Parameters
-from layer1.ledger.opening import open_group
+from layer1.ledger.opening import fresh, open_group
 from layer1.ledger.transactions import CloseGroup, Payload, Report, Wedge
 from layer2 import group as core
+from layer2 import witness as witness_core
 from layer2.events import (
     Committed,
     Connected,
@@ -24,6 +33,7 @@ from layer2.events import (
     DiskFailed,
     Effect,
     Event,
+    LedgerSeen,
     Persist,
     Received,
     Rejected,
@@ -48,12 +58,16 @@ def agreement(
     machine: str = "payments/1",
     limits: Limits | None = None,
     chain_id: bytes = CHAIN,
+    *,
+    witnessed: bool = False,
 ) -> GroupAgreement:
     members = tuple(
         Member(key(f"group {i}").public, key(f"funding {i}").public, key(f"payout {i}").public, deposit, BOND)
         for i, deposit in enumerate(deposits)
     )
-    return GroupAgreement(chain_id, members, 60_000, machine, 1_000_000, bytes(16), limits or Limits())
+    names = range(len(members), 2 * len(members) - 1) if witnessed else ()
+    witnesses = tuple(Witness(key(f"witness {place}").public) for place in names)
+    return GroupAgreement(chain_id, members, 60_000, machine, 1_000_000, bytes(16), limits or Limits(), witnesses)
 
 
 @dataclass
@@ -133,6 +147,49 @@ class Party:
         self.disk.records = [core.snapshot(self.group)]
 
 
+class WitnessParty:
+    """A witness of the group with its disk; it took the group in as layer 1 opened it."""
+
+    def __init__(self, terms: GroupAgreement, index: int, name: bytes = b"") -> None:
+        self.terms, self.index, self.name = terms, index, name or group_id(terms, bytes(32))
+        self.disk = Disk()
+        self.out: list[tuple[int, bytes]] = []
+        self.others: list[Effect] = []
+        shown = fresh(terms, 1_000, initial_certificate(terms, self.name), initial_body(terms))
+        self.holding, effects = witness_core.take(key(f"witness {index}"), shown)
+        self.perform(effects)
+
+    def step(self, event: Event) -> list[Effect]:
+        if isinstance(event, Connected | Disconnected):
+            return []
+        assert isinstance(event, Received | LedgerSeen)
+        self.holding, effects = witness_core.step(self.holding, event)
+        self.perform(effects)
+        return effects
+
+    def perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Persist(record):
+                    self.disk.records.append(record)
+                case Send(member, message):
+                    self.out.append((member, encode(message)))
+                case _:
+                    self.others.append(effect)
+
+    def hear(self, member: int, data: bytes) -> list[Effect]:
+        message: Any = decode_message(data)
+        return self.step(Received(member, message, b""))
+
+    def restart(self) -> None:
+        """Crash and come back with the disk alone."""
+        self.holding = witness_core.restore(key(f"witness {self.index}"), self.disk.records)
+        self.out.clear()
+
+    def compact(self) -> None:
+        self.disk.records = [witness_core.snapshot(self.holding)]
+
+
 class Court:
     """Layer 1 as one group sees it: the ledger's own functions, and a clock."""
 
@@ -167,20 +224,31 @@ class Court:
 
 
 class Wire:
-    """Ordered, reliable links of the primary with each other party; a link may be cut, with all that is on it."""
+    """Ordered, reliable links of the primary with each other member, and of all members with each witness; a link may
+    be cut, with all that is on it.
+    """
 
-    def __init__(self, *parties: Party) -> None:
+    def __init__(self, *parties: Party | WitnessParty) -> None:
         self.parties = parties
+        members = sum(isinstance(party, Party) for party in parties)
+        witnesses = range(members, len(parties))
+        self.links = [(0, member) for member in range(1, members)]
+        self.links += [(member, witness) for witness in witnesses for member in range(members)]
         self.lines: dict[tuple[int, int], deque[bytes]] = {}
         self.errors: list[RemoteError] = []
         self.blamed: list[tuple[int, int]] = []
         """For each error: who sent what, to whom."""
         self.heard: list[Message] = []
 
-    def connect(self, *members: int) -> None:
-        """New links of the primary with these, or with all; what was on the old ones is lost."""
+    def pairs(self, places: tuple[int, ...]) -> list[tuple[int, int]]:
+        """The links of these places, or all links, in both directions."""
+        found = [link for link in self.links if not places or link[0] in places or link[1] in places]
+        return [pair for a, b in found for pair in ((a, b), (b, a))]
+
+    def connect(self, *places: int) -> None:
+        """New links of these, or of all; what was on the old ones is lost."""
         self.collect()
-        pairs = [pair for member in members or range(1, len(self.parties)) for pair in ((0, member), (member, 0))]
+        pairs = self.pairs(places)
         for sender, receiver in pairs:
             self.lines[sender, receiver] = deque()
         for party in self.parties:
@@ -189,10 +257,10 @@ class Wire:
                     party.step(Connected(receiver))
         self.collect()
 
-    def cut(self, *members: int) -> None:
-        """The links of the primary with these, or with all, end; both sides notice."""
+    def cut(self, *places: int) -> None:
+        """The links of these, or of all, end; both sides notice."""
         self.collect()
-        pairs = [pair for member in members or range(1, len(self.parties)) for pair in ((0, member), (member, 0))]
+        pairs = self.pairs(places)
         for pair in pairs:
             self.lines.pop(pair, None)
         for sender, receiver in sorted(pairs):
@@ -244,7 +312,9 @@ def trio_of(count: int, machine: StateMachine | None = None, **terms: Any) -> tu
     """Members in step, then their wire."""
     name = {"machine": machine.name} if machine else {}
     contract = agreement(**{"deposits": (1000,) * count, **name, **terms})
-    parties = tuple(Party(contract, i, machine) for i in range(count))
+    members = tuple(Party(contract, i, machine) for i in range(count))
+    witnesses = tuple(WitnessParty(contract, place) for place in range(count, contract.places))
+    parties: tuple[Party | WitnessParty, ...] = (*members, *witnesses)
     wire = Wire(*parties)
     wire.connect()
     wire.run()

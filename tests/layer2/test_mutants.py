@@ -59,8 +59,8 @@ def with_a_liar() -> None:
 def reordered(original: Any, last: type) -> Any:
     """The same step, with all effects of one kind put at the end."""
 
-    def mutant(*args: Any) -> Any:
-        after, effects = original(*args)
+    def mutant(*args: Any, **named: Any) -> Any:
+        after, effects = original(*args, **named)
         return after, sorted(effects, key=lambda effect: isinstance(effect, last))
 
     return mutant

@@ -5,6 +5,8 @@ from __future__ import annotations
 from layer1.errors import WedgeError
 from layer2.messages import (
     Accept,
+    Ack,
+    Acks,
     Answer,
     CloseRequest,
     Commit,
@@ -13,6 +15,8 @@ from layer2.messages import (
     FinalAccept,
     FinalProposal,
     FinalReady,
+    Held,
+    Hold,
     Inquiry,
     Message,
     Offer,
@@ -49,8 +53,12 @@ def _detail(message: Message) -> str:
             return f" at version {certificate.header.version}{above}"
         case FinalProposal(final=final):
             return f" on version {final.base_version}"
-        case Commit(certificate=certificate):
+        case Commit(certificate=certificate) | Hold(certificate=certificate) | Held(certificate=certificate):
             return f" of version {certificate.header.version}"
+        case Ack(version=version):
+            return f" of version {version}"
+        case Acks(acks=acks):
+            return " by " + ", ".join(f"place {each.place} of version {each.version}" for each in acks)
         case Error(code=code, message=text):
             return f" {code}: {text[:80]}"
         case Standing(absent=absent, version=version):

@@ -15,8 +15,8 @@ from layer1.errors import LocalError
 from layer1.ledger import disputes, records, settlement
 from layer1.ledger.agreements import Certificate, Claim, GroupAgreement
 from layer1.ledger.records import Group as LedgerGroup
+from layer2 import committing, reconnecting, updating, watcher
 from layer2 import group as core
-from layer2 import reconnecting, updating, watcher
 from layer2.driver import GroupHost
 from layer2.events import Committed, Effect, Event
 from layer2.messages import Resume
@@ -134,7 +134,7 @@ def disowns_its_handwriting(patch: pytest.MonkeyPatch) -> None:
 @mutant("groups.md, rule 3: committed", KILLED_WIDE, 60)
 def commits_before_refusing(patch: pytest.MonkeyPatch) -> None:
     """Whoever waits for a number hears of another command that had it before a crash (once a bug of ours)."""
-    original = updating.commit
+    original = committing.commit
 
     def commit(group: Group, version: Pending) -> Step:
         group, effects = original(group, version)
