@@ -39,7 +39,7 @@ class GroupEvent(View, frozen=True):
 
     group: str
     height: int
-    change: Literal["opened", "wedged", "reported", "closed"]
+    change: Literal["opened", "changed", "wedged", "reported", "closed"]
     transaction: str | None
     """What did it; null for a settlement at the deadline."""
     version: int
@@ -48,6 +48,8 @@ class GroupEvent(View, frozen=True):
     """With ``wedged``: ledger clock, ms."""
     reason: str | None = None
     """With ``closed``: final, claims or deadline."""
+    epoch: int | None = None
+    """With ``changed``: the new one, in which versions begin at 0 again."""
 
 
 class ReplicaEvent(View, frozen=True):

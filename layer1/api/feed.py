@@ -24,7 +24,7 @@ from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import Refused
 from layer1.ledger import events as ledger_events
-from layer1.ledger.events import GroupClosed, GroupOpened, GroupReported, GroupWedged, ReplicaMarked
+from layer1.ledger.events import GroupChanged, GroupClosed, GroupOpened, GroupReported, GroupWedged, ReplicaMarked
 from layer1.ledger.transactions import Appoint, ChangeGroup, Command, OpenGroup, Output, Transaction, Transfer
 from layer1.proof import HeadProof
 
@@ -182,6 +182,8 @@ def _group(height: int, event: ledger_events.GroupEvent) -> GroupEvent:
     match event:
         case GroupOpened():
             return GroupEvent(group=group, height=height, change="opened", transaction=made_by, version=0)
+        case GroupChanged(epoch=epoch):
+            return GroupEvent(group=group, height=height, change="changed", transaction=made_by, version=0, epoch=epoch)
         case GroupWedged(version=version, deadline_ms=deadline):
             return GroupEvent(
                 group=group, height=height, change="wedged", transaction=made_by, version=version, deadline=deadline

@@ -14,10 +14,11 @@ from __future__ import annotations
 from layer1.codec import encode
 from layer1.crypto import Hash, verify
 from layer1.errors import Refused, check
+from layer1.ledger.changing import added
 from layer1.ledger.genesis import SALT_BYTES
 from layer1.ledger.opening import funding
 from layer1.ledger.state import State
-from layer1.ledger.transactions import Command, OpenGroup, Transaction, Transfer, kind_of, signers
+from layer1.ledger.transactions import ChangeGroup, Command, OpenGroup, Transaction, Transfer, kind_of, signers
 from layer1.statemachine import check_command
 
 
@@ -77,6 +78,8 @@ def _check_balances(state: State, payload: object) -> None:
         needed = {payload.sender: payload.amount}
     elif isinstance(payload, OpenGroup):
         needed = dict(funding(payload.agreement))
+    elif isinstance(payload, ChangeGroup):
+        needed = dict(added(payload.successor.deposits))
     elif isinstance(payload, Command):
         check_command(state.machine, payload.sender, state.balance(payload.sender))
         return

@@ -11,6 +11,7 @@ Source: docs/design/consensus.md, "Execution and state"; groups.md, rules 7 to 1
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -19,11 +20,12 @@ from typing import Protocol
 from layer1.consensus.evidence import verify as verify_evidence
 from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
 from layer1.errors import LocalError, Refused, check
-from layer1.ledger import disputes, opening, settlement
-from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger import changing, disputes, opening, settlement
+from layer1.ledger.agreements import Member
 from layer1.ledger.events import (
     AccountChanged,
     Event,
+    GroupChanged,
     GroupClosed,
     GroupOpened,
     GroupReported,
@@ -37,7 +39,7 @@ from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
 from layer1.ledger.store import member_name
-from layer1.ledger.transactions import Accusation, CloseGroup, Command, OpenGroup, Report, Transfer, Wedge
+from layer1.ledger.transactions import Accusation, ChangeGroup, CloseGroup, Command, OpenGroup, Report, Transfer, Wedge
 from layer1.statemachine import CommandView, check_command, run
 
 
@@ -112,19 +114,31 @@ class Draft:
         parent, agreement = self.parent, request.agreement
         group = opening.open_group(agreement, transaction_id, parent.chain_id, parent.parameters, self.clock_ms)
         needed = opening.funding(agreement)
-        for address, units in needed.items():
-            balance = self.balance(address)
-            if balance < units:
-                raise Refused(
-                    "insufficient_balance", f"account {address.hex()} has {balance} units, {units} are needed"
-                )
-        self._check_fresh_keys(agreement)
+        self._check_funds(needed)
+        self._check_fresh_keys(agreement.members)
         for address, units in needed.items():
             self._accounts[address] = self.balance(address) - units
         self._groups[group.group_id] = group
         self._members.update(map(member_name, agreement.members))
         self.events.append(GroupOpened(group.group_id, transaction_id))
         return group.group_id
+
+    def change_group(self, request: ChangeGroup, transaction_id: Hash) -> Hash:
+        """Begin a group's next epoch; what is paid in and out moves with it (rules 24 and 25)."""
+        parent, successor = self.parent, request.successor
+        before = self.group(successor.group_id)
+        after = changing.change(before, request, parent.chain_id, parent.parameters, self.clock_ms)
+        paid_in, paid_out = changing.added(successor.deposits), changing.added(successor.withdrawals)
+        self._check_funds(paid_in)
+        self._check_fresh_keys(changing.joining(before.agreement, after.agreement))
+        for address, units in paid_in.items():
+            self._accounts[address] = self.balance(address) - units
+        for address, units in paid_out.items():
+            self._accounts[address] = self.balance(address) + units
+        self._groups[after.group_id] = after
+        self._members.update(map(member_name, after.agreement.members))
+        self.events.append(GroupChanged(after.group_id, transaction_id, after.epoch, after.agreement))
+        return after.group_id
 
     def close_group(self, request: CloseGroup, transaction_id: Hash) -> Hash:
         """Pay out what all members signed (rule 7)."""
@@ -229,9 +243,17 @@ class Draft:
         closed = GroupClosed(group.group_id, transaction_id, group.reason, group.version, group.payouts)
         self.events.append(closed)
 
-    def _check_fresh_keys(self, agreement: GroupAgreement) -> None:
+    def _check_funds(self, needed: Mapping[PublicKey, int]) -> None:
+        for address, units in needed.items():
+            balance = self.balance(address)
+            if balance < units:
+                raise Refused(
+                    "insufficient_balance", f"account {address.hex()} has {balance} units, {units} are needed"
+                )
+
+    def _check_fresh_keys(self, members: Iterable[Member]) -> None:
         """Keys are made for one group. Judged with the funding account: else anybody could use up another's key."""
-        for member in agreement.members:
+        for member in members:
             used = member_name(member) in self._members or self.parent.is_member(member)
             check(not used, "key_in_use", f"key {member.key.hex()} serves another group; make a new one for each")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey
+from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.records import Mark, Reason
 from layer1.ledger.replicas import ReplicaSet
 
@@ -24,6 +25,17 @@ class GroupOpened(Struct, tag="opened"):
 
     group_id: Hash
     transaction_id: Hash
+
+
+class GroupChanged(Struct, tag="changed"):
+    """An open group goes on in its next epoch, at version 0 (rules 24 and 25)."""
+
+    group_id: Hash
+    transaction_id: Hash
+    epoch: int
+    """The new one."""
+    agreement: GroupAgreement
+    """Its own: with the new allocation, and whoever is in it now."""
 
 
 class GroupWedged(Struct, tag="wedged"):
@@ -77,6 +89,6 @@ class ReplicasChanged(Struct, tag="replicas"):
     replica_set: ReplicaSet
 
 
-GroupEvent = GroupOpened | GroupWedged | GroupReported | GroupClosed
+GroupEvent = GroupOpened | GroupChanged | GroupWedged | GroupReported | GroupClosed
 
 Event = AccountChanged | GroupEvent | ReplicaMarked | ReplicasChanged

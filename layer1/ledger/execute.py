@@ -169,7 +169,9 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Has
             return "", draft.wedge(payload, name)
         case Report() as payload:
             return "", draft.report(payload, name)
-        case Plea() | Reveal() | ChangeGroup() | Appoint() as payload:
+        case ChangeGroup() as payload:
+            return "", draft.change_group(payload, name)
+        case Plea() | Reveal() | Appoint() as payload:
             raise Refused("not_supported", f"this release does not take a {type(payload).__name__} yet")
         case Accusation() as payload:
             draft.mark(payload, name)

@@ -38,10 +38,15 @@ def open_group(
         Refused: ``wrong_chain``, ``bad_agreement``, ``bad_members``, ``bad_amount``, ``bad_challenge_period`` or
             ``agreement_expired``.
     """
-    _check_members(agreement.members, parameters.max_members)
-    _check_terms(agreement, chain_id, parameters, clock_ms)
+    check_agreement(agreement, chain_id, parameters, clock_ms)
     name = group_id(agreement, transaction_id)
     return fresh(agreement, clock_ms, initial_certificate(agreement, name), initial_body(agreement))
+
+
+def check_agreement(agreement: GroupAgreement, chain_id: Hash, parameters: Parameters, clock_ms: int) -> None:
+    """Whether a group may run on these terms, in its first or a later epoch. Raises as :func:`open_group`."""
+    _check_members(agreement.members, parameters.max_members)
+    _check_terms(agreement, chain_id, parameters, clock_ms)
 
 
 def fresh(agreement: GroupAgreement, opened_clock_ms: int, first: Certificate, body: Body) -> Group:

@@ -139,7 +139,7 @@ class State:
     _changes: Changes
     """What this block changed; empty once committed."""
     _opened: dict[bytes, list[Hash]]
-    """Groups that this block opened, by `index_keys`."""
+    """Groups that this block opened or changed, by `index_keys`."""
     _lots: Lots
     """Remembered transactions, those of this block and of all below."""
     _tree: merkle.Tree
@@ -228,7 +228,8 @@ class State:
         state._store, state._head, state._parent = self._store, self._head, self
         state._changes, state._opened = changes, {}
         for name, group in changes.groups.items():
-            if self.group(name) is None:
+            before = self.group(name)
+            if before is None or before.epoch != group.epoch:
                 for key in index_keys(group):
                     state._opened.setdefault(key, []).append(name)
         leaves = _leaves(changes.accounts, changes.groups, changes.marks) | _value_leaves(changes.values)
@@ -308,19 +309,16 @@ class State:
 
     def groups_of(self, key: PublicKey, after: Hash = b"", limit: int = PAGE) -> list[Group]:
         """Groups with this key of a member or witness, or this account, in order of id, above `after`."""
-        names = list(self._store.by_key.get(key, ()))
-        for view in self._path():
-            names += view._opened.get(key, ())
-        return [self._known(name) for name in islice((n for n in sorted(names) if n > after), limit)]
+        names = (name for name in self._named(key) if name > after)
+        return [self._known(name) for name in islice(names, limit)]
 
     def is_member(self, member: Member) -> bool:
         """Whether some group, closed or not, has this member key with this funding account."""
-        name = member_name(member)
-        return name in self._store.by_key or any(name in view._opened for view in self._path())
+        return next(self._named(member_name(member)), None) is not None
 
     def groups(self, after: Hash = b"", limit: int = PAGE) -> list[Group]:
         """All groups, in order of id, from the first id above `after`."""
-        opened = {n for view in self._path() for names in view._opened.values() for n in names if n > after}
+        opened = {n for view in self._path() for n in view._changes.groups if n > after and n not in self._store.groups}
         names = merge(self._store.group_ids.after(after), sorted(opened))
         return [self._known(name) for name in islice(names, limit)]
 
@@ -390,6 +388,15 @@ class State:
     def _check_head(self) -> None:
         if self._head[0] is not self:
             raise LocalError(f"only the committed head has a snapshot; height {self.height} is not it")
+
+    def _named(self, key: bytes) -> Iterator[Hash]:
+        """Groups that have this among their `index_keys` now, in order; an index below may know them from before."""
+        names = set(self._store.by_key.get(key, ()))
+        recent = {name for view in self._path() for name in view._opened.get(key, ())}
+        changed = any(view._opened for view in self._path())
+        for name in sorted(names | recent):
+            if not changed or key in index_keys(self._known(name)):
+                yield name
 
     def _known(self, name: Hash) -> Group:
         group = self.group(name)

@@ -12,7 +12,7 @@ Source: docs/design/consensus.md, "Execution and state".
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -124,11 +124,24 @@ class Store:
         self.groups[group.group_id] = group
         if before is None:
             self.group_ids.add(group.group_id)
-            for key in index_keys(group):
-                insort(self.by_key.setdefault(key, []), group.group_id)
+        if before is None or before.epoch != group.epoch:
+            self._index(before, group)
         newly_wedged = before is None or before.status is Status.OPEN
         if newly_wedged and group.status is Status.WEDGED and group.deadline_ms is not None:
             heappush(self._deadlines, (group.deadline_ms, group.group_id))
+
+    def _index(self, before: Group | None, group: Group) -> None:
+        """List a group by the keys of its present epoch, and by no others: the index is rebuilt from records alone."""
+        old = index_keys(before) if before is not None else {}
+        new = index_keys(group)
+        for key in old:
+            if key not in new:
+                self.by_key[key].remove(group.group_id)
+                if not self.by_key[key]:
+                    del self.by_key[key]
+        for key in new:
+            if key not in old:
+                insort(self.by_key.setdefault(key, []), group.group_id)
 
     def _remember(self, ids: Mapping[Hash, int]) -> None:
         for name, valid_until in ids.items():
@@ -152,8 +165,11 @@ def member_name(member: Member) -> bytes:
     return member.key + member.funding
 
 
-def index_keys(group: Group) -> Iterable[bytes]:
-    """What a group is found by: its members' keys, accounts and names, its witnesses' keys; each once, in order."""
+def index_keys(group: Group) -> Mapping[bytes, None]:
+    """What a group is found by: its members' keys, accounts and names, its witnesses' keys; each once, in order.
+
+    Those of its present epoch: whom a change has replaced, finds it no more.
+    """
     members, witnesses = group.agreement.members, group.agreement.witnesses
     own = [key for m in members for key in (m.key, m.funding, m.payout, member_name(m))]
     return dict.fromkeys((*own, *(witness.key for witness in witnesses)))

@@ -20,7 +20,7 @@ from layer1.codec import decode
 from layer1.crypto import Hash
 from layer1.header import Header
 from layer1.ledger.agreements import GroupAgreement
-from layer1.ledger.transactions import CloseGroup, Output, Transaction
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Output, Transaction
 from layer1.storage import tables
 from layer1.storage.rows import Rows, concerned, insert, paid
 
@@ -107,7 +107,14 @@ def add_groups(connection: sql.Connection, height: int, groups: Iterable[tuple[H
 
 
 def agreement_of(connection: sql.Connection, group_id: Hash) -> GroupAgreement | None:
-    """What the members of a group agreed on; None if it is not known here."""
+    """What the members of a group agreed on last, as far as the blocks here tell; None if it is not known here."""
+    made = tables.transactions.c
+    changes = sql.select(made.body).where(made.group_id == group_id, made.kind == "change")
+    newest = connection.scalar(changes.order_by(made.height.desc(), made.position.desc()).limit(1))
+    if newest is not None:
+        payload = decode(newest, Transaction).payload
+        assert isinstance(payload, ChangeGroup), "its kind says so"
+        return payload.successor.agreement
     columns = tables.groups.c
     found = connection.scalar(sql.select(columns.agreement).where(columns.id == group_id))
     return None if found is None else decode(found, GroupAgreement)

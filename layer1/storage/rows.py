@@ -60,7 +60,7 @@ class Rows:
         self.groups: list[Row] = []
         self.members: list[Row] = []
         self.agreements: dict[Hash, GroupAgreement] = {}
-        """Of the groups that these blocks open."""
+        """Of the groups that these blocks open or change, the newest."""
         self.closes: list[Close] = []
         for block in blocks:
             self._add(block)
@@ -97,12 +97,19 @@ class Rows:
         if isinstance(payload, OpenGroup):
             self.agreements[output.group_id] = payload.agreement
             self.add_group(output.group_id, payload.agreement, height, position)
+        elif isinstance(payload, ChangeGroup):
+            self.agreements[output.group_id] = payload.successor.agreement
+            self._add_members(output.group_id, payload.successor.agreement, height, position)
         elif isinstance(payload, CloseGroup):
             self.closes.append(Close(output.group_id, height, position))
 
     def add_group(self, group_id: Hash, agreement: GroupAgreement, height: int, position: int) -> None:
         """Enter a group into the index, as opened there."""
         self.groups.append((group_id, height, position, encode(agreement)))
+        self._add_members(group_id, agreement, height, position)
+
+    def _add_members(self, group_id: Hash, agreement: GroupAgreement, height: int, position: int) -> None:
+        """Let a group be found by the keys of an agreement, beside those of the ones before."""
         keys = {key for member in agreement.members for key in (member.key, member.funding, member.payout)}
         keys |= {witness.key for witness in agreement.witnesses}
         self.members.extend((key, height, position, group_id) for key in keys)

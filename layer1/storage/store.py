@@ -466,15 +466,19 @@ class Store:
         return self._fetch(_page(chosen, columns.height, columns.position, limit, before))
 
     def groups(self, limit: int, before: Place | None = None, member: PublicKey | None = None) -> list[StoredGroup]:
-        """Groups, the newest first, from below ``before`` on; only those that name ``member``'s key, if given."""
+        """Groups, the newest first, from below ``before`` on; only those that name ``member``'s key, if given.
+
+        Each once, as of the block that first named the key: the opening, or a change of the open group.
+        """
         columns = tables.groups.c
         chosen = sql.select(columns.id, columns.opened_height, columns.opened_position, columns.agreement)
         if member is None:
             chosen = _page(chosen, columns.opened_height, columns.opened_position, limit, before)
         else:
             named = tables.members.c
+            chosen = sql.select(columns.id, named.opened_height, named.opened_position, columns.agreement)
             chosen = chosen.join_from(tables.members, tables.groups, named.group_id == columns.id)
-            chosen = chosen.where(named.key == member)
+            chosen = chosen.where(named.key == member, ~_named_before(member))
             chosen = _page(chosen, named.opened_height, named.opened_position, limit, before)
         with self._reading() as connection:
             rows = connection.execute(chosen).all()
@@ -503,6 +507,16 @@ def _page(
     if before is not None:
         chosen = chosen.where(sql.tuple_(height, position) < before)
     return chosen.order_by(height.desc(), position.desc()).limit(limit)
+
+
+def _named_before(member: PublicKey) -> sql.ColumnElement[bool]:
+    """Whether an earlier row names this key for the same group: its opening, or a change before."""
+    named, first = tables.members.c, tables.members.alias("first").c
+    earlier = sql.tuple_(first.opened_height, first.opened_position) < sql.tuple_(
+        named.opened_height, named.opened_position
+    )
+    same = sql.and_(first.key == member, first.group_id == named.group_id, earlier)
+    return sql.exists().where(same).correlate(tables.members)
 
 
 def _between(table: sql.Table, first: int, last: int) -> sql.Select[Any]:

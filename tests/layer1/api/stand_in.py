@@ -7,29 +7,51 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from layer1 import merkle
 from layer1.api.backend import Head, Located, Series, Subscription
 from layer1.block import Batch, CommittedBlock, batch_digest
 from layer1.codec import encode
 from layer1.consensus.certificates import Signer, finalization
 from layer1.consensus.evidence import Evidence, pair
-from layer1.crypto import Hash, PublicKey, SigningKey
+from layer1.crypto import Hash, Kind, PublicKey, SigningKey
 from layer1.errors import Refused
 from layer1.header import Header
 from layer1.ledger.admission import admit, verify_transaction
-from layer1.ledger.agreements import GroupAgreement, Member, initial_body, initial_certificate, sign_claim
+from layer1.ledger.agreements import (
+    Final,
+    GroupAgreement,
+    Member,
+    Successor,
+    initial_body,
+    initial_certificate,
+    sign_claim,
+    sign_final,
+    sign_successor,
+)
 from layer1.ledger.execute import Execution, execute, execute_filler
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
 from layer1.ledger.records import REPLICA_SET_KEY
 from layer1.ledger.replicas import ChangeReplicas, ReplicaSet, SetChange, sign_change
 from layer1.ledger.state import State
-from layer1.ledger.transactions import Accusation, OpenGroup, Payload, Transaction, Transfer, Wedge, sign_transaction
+from layer1.ledger.transactions import (
+    Accusation,
+    ChangeGroup,
+    CloseGroup,
+    OpenGroup,
+    Payload,
+    Transaction,
+    Transfer,
+    Wedge,
+    sign_transaction,
+)
 from layer1.proof import Handover, HeadProof, Trust, trusted_config
 from layer1.statemachine import StateMachine
 from layer1.storage.store import Store
 
 REPLICAS = [SigningKey(bytes([100 + i]) * 32) for i in range(4)]
-ALICE, BOB, CAROL = (SigningKey(bytes([i]) * 32) for i in (1, 2, 3))
+ALICE, BOB, CAROL, DAVE = (SigningKey(bytes([i]) * 32) for i in (1, 2, 3, 4))
 ALICE_KEY, BOB_KEY = (SigningKey(bytes([i]) * 32) for i in (11, 12))
 """Group keys."""
 
@@ -190,6 +212,30 @@ class Chain:
         self.salt += 1
         payload = Accusation(self.evidence(replica))
         return signed(self.genesis, payload, [], self.state.clock + 300_000, self.salt)
+
+    def change_group(self, group_id: Hash) -> Transaction:
+        """The channel's members agree that it will pay Dave what is Bob's, who signs with Dave's key from then on."""
+        group = self.state.group(group_id)
+        assert group is not None
+        alice, bob = group.agreement.members
+        members = (alice, replace(bob, key=DAVE.public, payout=DAVE.public))
+        agreement = replace(group.agreement, members=members, open_before_ms=self.state.clock + 60_000)
+        base = group.certificate.header.hash
+        successor = Successor(self.genesis.chain_id, group_id, group.epoch, base, 0, agreement, b"")
+        keys = (ALICE_KEY, BOB_KEY, DAVE)
+        first, second, joining = (sign_successor(key, Kind.RECONFIGURE, successor) for key in keys)
+        self.salt += 1
+        payload = ChangeGroup(successor, (first, second), (joining,))
+        return signed(self.genesis, payload, [], self.state.clock + 60_000, self.salt)
+
+    def final(self, group_id: Hash) -> Transaction:
+        """The channel's members, of whom Dave is the second by now, end it as it is."""
+        group = self.state.group(group_id)
+        assert group is not None and group.body is not None
+        final = Final(group_id, group.epoch, group.certificate.header.hash, group.version, group.body.balances)
+        self.salt += 1
+        signatures = tuple(sign_final(key, self.genesis.chain_id, final) for key in (ALICE_KEY, DAVE))
+        return signed(self.genesis, CloseGroup(final, signatures), [], self.state.clock + 60_000, self.salt)
 
     def wedge(self, group_id: Hash, salt: int = 0) -> Transaction:
         """Alice wedges the channel at version 0."""

@@ -85,6 +85,7 @@ class Party:
     agreement: GroupAgreement
     keys: tuple[SigningKey, ...]
     id: Hash = ZERO_HASH
+    epoch: int = 0
 
     @property
     def chain_id(self) -> Hash:
@@ -94,7 +95,7 @@ class Party:
         return Body(tuple(balances), b"", (version,) * len(self.keys), version.to_bytes(16, "big"))
 
     def header(self, version: int, body: Body, log_root: Hash = ZERO_HASH) -> GroupHeader:
-        return GroupHeader(self.chain_id, self.id, 0, version, ZERO_HASH, log_root, body.hash)
+        return GroupHeader(self.chain_id, self.id, self.epoch, version, ZERO_HASH, log_root, body.hash)
 
     def certify(self, header: GroupHeader) -> Certificate:
         return Certificate(header, tuple(sign_state(k, header) for k in self.keys))
@@ -127,7 +128,7 @@ class Party:
 
     def final(self, *payout: int, **changes: Any) -> CloseGroup:
         header = self.state(0)[0].header
-        final = structs.replace(Final(self.id, 0, header.hash, 0, payout), **changes)
+        final = structs.replace(Final(self.id, self.epoch, header.hash, 0, payout), **changes)
         return CloseGroup(final, self.final_signatures(final))
 
     def final_signatures(self, final: Final) -> tuple[Signature, ...]:

@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from layer1 import ledger
 from layer1.block import CommittedBlock
 from layer1.errors import LocalError
-from layer1.ledger.events import AccountChanged, GroupClosed, GroupOpened, GroupWedged
-from layer1.ledger.transactions import Accusation, CloseGroup, OpenGroup, Report, Transfer, Wedge
+from layer1.ledger.events import AccountChanged, GroupChanged, GroupClosed, GroupOpened, GroupWedged
+from layer1.ledger.transactions import Accusation, ChangeGroup, CloseGroup, OpenGroup, Report, Transfer, Wedge
 from layer1.storage import tables
 from layer1.storage.database import open_engine
 from layer1.storage.store import Store
-from tests.layer1.api.stand_in import ALICE, ALICE_KEY, BOB, CAROL, Chain, make_genesis
+from tests.layer1.api.stand_in import ALICE, ALICE_KEY, BOB, CAROL, DAVE, Chain, make_genesis
 from tests.postgres import Server
 
 CODE = re.compile(r'"([a-z]+(?:_[a-z]+)+)"')
@@ -209,6 +209,22 @@ def test_groups_are_found_by_every_key_in_their_agreement(chain: Chain, store: S
     assert store.groups(10, member=b"\7" * 32) == []
 
 
+def test_a_changed_group_is_found_by_its_new_keys_once_each(chain: Chain, store: Store) -> None:
+    """Rule 25: whoever joined finds the group as of the change; a closing concerns whom it pays by then."""
+    group_id = chain.commit([chain.opening()]).outputs[0].group_id
+    assert group_id is not None
+    changed = chain.commit([chain.change_group(group_id)])
+    closed = chain.commit([chain.final(group_id)])
+    assert [block.outputs[0].code for block in (changed, closed)] == ["ok", "ok"]
+    assert isinstance(changed.events[0], GroupChanged)
+    store.append(chain.blocks)
+    assert [group.opened for group in store.groups(10, member=DAVE.public)] == [(2, 0)]
+    assert [group.opened for group in store.groups(10, member=ALICE_KEY.public)] == [(1, 0)]
+    assert [stored.height for stored in store.group_history(group_id, 10)] == [3, 2, 1]
+    assert [stored.height for stored in store.account_history(DAVE.public, 10)] == [3]
+    assert store.differences(chain.blocks) == []
+
+
 def test_settlement_at_the_deadline_is_among_the_events(chain: Chain, store: Store) -> None:
     opened = chain.commit([chain.opening()])
     group_id = opened.outputs[0].group_id
@@ -341,7 +357,9 @@ def test_a_database_that_came_back_as_another_is_refused(chain: Chain, store: St
 
 def test_every_code_and_kind_fits_its_column() -> None:
     """SQLite takes texts of any length, PostgreSQL refuses those that are too long: and a block would not be stored."""
-    kinds = {kind.__struct_config__.tag for kind in (Accusation, CloseGroup, OpenGroup, Report, Transfer, Wedge)}
+    kinds = {
+        kind.__struct_config__.tag for kind in (Accusation, ChangeGroup, CloseGroup, OpenGroup, Report, Transfer, Wedge)
+    }
     codes = {name for path in Path(ledger.__file__).parent.glob("*.py") for name in CODE.findall(path.read_text())}
     assert "insufficient_balance" in codes
     for column, names in ((tables.transactions.c.kind, kinds), (tables.transactions.c.code, codes)):
