@@ -46,7 +46,16 @@ from layer1.failover import (
 from layer1.ledger.agreements import group_id as name_of_group
 from layer1.ledger.genesis import SALT_BYTES, Genesis
 from layer1.ledger.replicas import ChangeReplicas
-from layer1.ledger.transactions import Accusation, Command, OpenGroup, Output, Transaction, Transfer, sign_transaction
+from layer1.ledger.transactions import (
+    Accusation,
+    Appoint,
+    Command,
+    OpenGroup,
+    Output,
+    Transaction,
+    Transfer,
+    sign_transaction,
+)
 from layer1.light import LedgerAttacked, LightClient
 from layer1.proof import BlockProof, OutputProof, max_age_ms
 from layer1.reader import LedgerReader, fetch_genesis
@@ -65,6 +74,7 @@ __all__ = [
     "Unavailable",
     "fetch_genesis",
     "new_accusation",
+    "new_appointment",
     "new_change",
     "new_command",
     "new_transfer",
@@ -383,6 +393,21 @@ def new_transfer(genesis: Genesis, key: SigningKey, recipient: PublicKey, amount
     """
     until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
     bare = Transaction(Transfer(key.public, recipient, amount), until, os.urandom(SALT_BYTES))
+    return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))
+
+
+def new_appointment(genesis: Genesis, key: SigningKey, term: int, head: Hash, clock_ms: int) -> Transaction:
+    """A signed appointment of a process for the account of `key`, valid as a transfer is.
+
+    Args:
+        genesis: Of the ledger.
+        key: The account's.
+        term: One more than that of :meth:`LedgerClient.appointment`; 1 if there is none.
+        head: Names the process, 32 bytes.
+        clock_ms: The ledger clock, verified: :meth:`LedgerClient.clock`.
+    """
+    until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
+    bare = Transaction(Appoint(key.public, term, head), until, os.urandom(SALT_BYTES))
     return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))
 
 

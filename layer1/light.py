@@ -36,10 +36,11 @@ from layer1.failover import LedgerUnreachable, Stale
 from layer1.files import write_durably
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis, genesis_header
-from layer1.ledger.records import Account, Group
+from layer1.ledger.records import Account, Group, Head
 from layer1.ledger.transactions import Output
 from layer1.proof import (
     AccountProof,
+    AppointmentProof,
     BlockProof,
     GroupProof,
     Handover,
@@ -53,6 +54,7 @@ from layer1.proof import (
     check_fresh,
     max_age_ms,
     verify_account,
+    verify_appointment,
     verify_block,
     verify_group,
     verify_head,
@@ -192,6 +194,10 @@ class LightClient:
     def group(self, group_id: Hash, answer: GroupProof) -> Verified[Group | None]:
         """A group now, or that there is none."""
         return self._now(answer.head, verify_group(self._believing(), group_id, answer))
+
+    def appointment(self, account: PublicKey, answer: AppointmentProof) -> Verified[Head | None]:
+        """Which process acts for an account now; None if it never said."""
+        return self._now(answer.head, verify_appointment(self._believing(), account, answer))
 
     def marks(self, answer: MarksProof) -> Verified[MarksProof]:
         """The replica set now, and what each was shown to have done."""

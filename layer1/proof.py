@@ -35,9 +35,11 @@ from layer1.ledger.records import (
     REPLICA_SET_KEY,
     Account,
     Group,
+    Head,
     Mark,
     account_key,
     group_key,
+    head_key,
     leaf_hash,
     machine_key,
     mark_key,
@@ -85,6 +87,14 @@ class GroupProof(Struct):
 
     head: HeadProof
     group: Group | None
+    proof: merkle.Proof
+
+
+class AppointmentProof(Struct):
+    """Which process acts for an account after the block of `head`, or that it never said."""
+
+    head: HeadProof
+    appointed: Head | None
     proof: merkle.Proof
 
 
@@ -311,6 +321,19 @@ def verify_group(trust: Trust, group_id: Hash, answer: GroupProof) -> Verified[G
         raise RemoteError(f"the record is of group {answer.group.group_id.hex()}, not {group_id.hex()}", answer)
     _check_leaf(header, group_key(group_id), leaf_hash(answer.group), answer.proof, f"group {group_id.hex()}")
     return Verified(answer.group, header)
+
+
+def verify_appointment(trust: Trust, account: PublicKey, answer: AppointmentProof) -> Verified[Head | None]:
+    """Check which process acts for an account at one block, or that it never said.
+
+    Raises:
+        RemoteError: The proof does not show it, and what is wrong.
+    """
+    header, found = verify_head(trust, answer.head), answer.appointed
+    if found is not None and found.account != account:
+        raise RemoteError(f"the record is of account {found.account.hex()}, not {account.hex()}", answer)
+    _check_leaf(header, head_key(account), leaf_hash(found), answer.proof, f"the head of account {account.hex()}")
+    return Verified(found, header)
 
 
 def verify_marks(trust: Trust, answer: MarksProof) -> Verified[MarksProof]:

@@ -29,11 +29,12 @@ from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.records import Account, Group
+from layer1.ledger.records import Account, Group, Head
 from layer1.ledger.transactions import Output
 from layer1.light import LedgerAttacked, LightClient, wall_clock_ms
 from layer1.proof import (
     AccountProof,
+    AppointmentProof,
     BlockProof,
     GroupProof,
     Handover,
@@ -154,6 +155,17 @@ class LedgerReader:
             reply = await self._ok(replica, path, 404)
             proof = decode(reply.proof(), GroupProof)
             return await self._believed(replica, lambda: self.light.group(group_id, proof))
+
+        return await self._replicas.first(ask)
+
+    async def appointment(self, account: PublicKey) -> Verified[Head | None]:
+        """Which process acts for an account, verified and fresh; None if it never said. Raises as :meth:`head` does."""
+        path = f"/accounts/{format_address(account)}/head?proof=true"
+
+        async def ask(replica: Replica) -> Verified[Head | None]:
+            reply = await self._ok(replica, path)
+            proof = decode(reply.proof(), AppointmentProof)
+            return await self._believed(replica, lambda: self.light.appointment(account, proof))
 
         return await self._replicas.first(ask)
 

@@ -23,6 +23,7 @@ import msgspec
 from layer1.api.event_views import EVENTS, EventView
 from layer1.api.views import (
     AccountView,
+    AppointmentView,
     BlockPage,
     BlockView,
     EvidencePage,
@@ -190,6 +191,11 @@ class ReplicaClient:
     async def account(self, address: str, *, proof: bool = False) -> AccountView:
         """An account after the last final block."""
         return await self._get(AccountView, f"/accounts/{_part(address)}", proof=proof)
+
+    @operation("GET", "/accounts/{address}/head")
+    async def appointment(self, address: str, *, proof: bool = False) -> AppointmentView:
+        """Which process acts for an account after the last final block."""
+        return await self._get(AppointmentView, f"/accounts/{_part(address)}/head", proof=proof)
 
     @operation("GET", "/accounts/{address}/transactions")
     async def account_transactions(

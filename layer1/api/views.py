@@ -341,6 +341,21 @@ class AppointView(View, frozen=True, tag_field="kind", tag="appoint"):
     head: str
 
 
+class AppointmentView(View, frozen=True):
+    """Which process acts for an account."""
+
+    address: str
+    term: int
+    """How many were appointed so far."""
+    head: str | None
+    """Names the process, hex; null if the account never said."""
+    height: int
+    """Block after which it holds."""
+    clock: int
+    proof: str | None = None
+    """With ``?proof=true``: AppointmentProof."""
+
+
 class AccusationView(View, frozen=True, tag_field="kind", tag="evidence"):
     """Proof that a replica contradicted itself."""
 

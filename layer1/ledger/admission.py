@@ -14,11 +14,12 @@ from __future__ import annotations
 from layer1.codec import encode
 from layer1.crypto import Hash, verify
 from layer1.errors import Refused, check
+from layer1.ledger.appointments import appoint
 from layer1.ledger.changing import added
 from layer1.ledger.genesis import SALT_BYTES
 from layer1.ledger.opening import funding
 from layer1.ledger.state import State
-from layer1.ledger.transactions import ChangeGroup, Command, OpenGroup, Transaction, Transfer, kind_of, signers
+from layer1.ledger.transactions import Appoint, ChangeGroup, Command, OpenGroup, Transaction, Transfer, kind_of, signers
 from layer1.statemachine import check_command
 
 
@@ -48,8 +49,8 @@ def admit(state: State, transaction: Transaction, encoded_bytes: int | None = No
         encoded_bytes: Its encoded length, if known.
 
     Raises:
-        Refused: ``too_large``, ``expired``, ``not_yet_valid``, ``already_executed``, ``no_machine`` or
-            ``insufficient_balance``.
+        Refused: ``too_large``, ``expired``, ``not_yet_valid``, ``already_executed``, ``no_machine``,
+            ``insufficient_balance``, or as :func:`~layer1.ledger.appointments.appoint` does.
     """
     size = len(encode(transaction)) if encoded_bytes is None else encoded_bytes
     most = state.parameters.max_transaction_bytes
@@ -82,6 +83,9 @@ def _check_balances(state: State, payload: object) -> None:
         needed = dict(added(payload.successor.deposits))
     elif isinstance(payload, Command):
         check_command(state.machine, payload.sender, state.balance(payload.sender))
+        return
+    elif isinstance(payload, Appoint):
+        appoint(state.appointed(payload.account), payload, state.balance(payload.account))
         return
     else:
         return

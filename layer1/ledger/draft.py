@@ -20,7 +20,7 @@ from typing import Protocol
 from layer1.consensus.evidence import verify as verify_evidence
 from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
 from layer1.errors import LocalError, Refused, check
-from layer1.ledger import changing, disputes, opening, settlement
+from layer1.ledger import appointments, changing, disputes, opening, settlement
 from layer1.ledger.agreements import Member
 from layer1.ledger.events import (
     AccountChanged,
@@ -34,12 +34,22 @@ from layer1.ledger.events import (
     ReplicasChanged,
 )
 from layer1.ledger.genesis import MAX_MONEY
-from layer1.ledger.records import Group, Mark, Reason, Status
+from layer1.ledger.records import Group, Head, Mark, Reason, Status
 from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
 from layer1.ledger.store import member_name
-from layer1.ledger.transactions import Accusation, ChangeGroup, CloseGroup, Command, OpenGroup, Report, Transfer, Wedge
+from layer1.ledger.transactions import (
+    Accusation,
+    Appoint,
+    ChangeGroup,
+    CloseGroup,
+    Command,
+    OpenGroup,
+    Report,
+    Transfer,
+    Wedge,
+)
 from layer1.statemachine import CommandView, check_command, run
 
 
@@ -168,6 +178,12 @@ class Draft:
         mark = Mark(key, cast_in, seat.number, evidence.kind, evidence.id, transaction_id, self.clock_ms)
         self.changes.marks[key] = mark
         self.events.append(ReplicaMarked(mark))
+
+    def appoint(self, request: Appoint) -> None:
+        """Let a process act for an account."""
+        account = request.account
+        current: Head | None = self.changes.heads.get(account) or self.parent.appointed(account)
+        self.changes.heads[account] = appointments.appoint(current, request, self.balance(account))
 
     def change_replicas(self, request: ChangeReplicas, transaction_id: Hash) -> None:
         """Let another replica set certify what follows this block."""

@@ -171,7 +171,10 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Has
             return "", draft.report(payload, name)
         case ChangeGroup() as payload:
             return "", draft.change_group(payload, name)
-        case Plea() | Reveal() | Appoint() as payload:
+        case Appoint() as payload:
+            draft.appoint(payload)
+            return _DONE
+        case Plea() | Reveal() as payload:
             raise Refused("not_supported", f"this release does not take a {type(payload).__name__} yet")
         case Accusation() as payload:
             draft.mark(payload, name)

@@ -18,7 +18,7 @@ from typing import TypeVar, assert_never
 from layer1.codec import Struct, decode, encode
 from layer1.crypto import HASH_BYTES, Hash, PublicKey
 from layer1.errors import RemoteError
-from layer1.ledger.records import Group, Mark
+from layer1.ledger.records import Group, Head, Mark
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.shards import Image
 
@@ -70,7 +70,13 @@ class Values(Struct, tag=6):
     values: dict[Hash, bytes]
 
 
-Piece = Balances | Groups | Remembered | Marks | Replicas | Values
+class Heads(Struct, tag=7):
+    """Some heads."""
+
+    heads: tuple[Head, ...]
+
+
+Piece = Balances | Groups | Remembered | Marks | Replicas | Values | Heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class StateImage:
     marks: tuple[Mark, ...]
     replica_set: ReplicaSet
     values: Image[bytes]
+    heads: Image[Head]
 
     def pieces(self) -> Iterator[bytes]:
         """All records, each piece encoded when it is asked for."""
@@ -96,6 +103,8 @@ class StateImage:
                 yield encode(Remembered(number, b"".join(ids[start : min(start + PIECE_ENTRIES, size)])))
         for values in _parts(self.values, PIECE_VALUES):
             yield encode(Values(values))
+        for heads in _parts(self.heads, PIECE_ENTRIES):
+            yield encode(Heads(tuple(heads.values())))
         yield encode(Marks(self.marks))
         yield encode(Replicas(self.replica_set))
 
@@ -111,6 +120,7 @@ class Records:
     marks: dict[PublicKey, Mark] = field(default_factory=dict)
     replica_set: ReplicaSet | None = None
     values: dict[Hash, bytes] = field(default_factory=dict)
+    heads: dict[PublicKey, Head] = field(default_factory=dict)
 
 
 def collect(pieces: Iterable[bytes]) -> Records:
@@ -139,6 +149,9 @@ def collect(pieces: Iterable[bytes]) -> Records:
                 records.marks.update((mark.replica, mark) for mark in piece.marks)
             case Replicas():
                 records.replica_set = piece.replica_set
+            case Heads():
+                _check_names(head.account for head in piece.heads)
+                records.heads.update((head.account, head) for head in piece.heads)
             case Values():
                 _check_names(piece.values)
                 records.values.update(piece.values)

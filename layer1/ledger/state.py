@@ -33,11 +33,13 @@ from layer1.ledger.records import (
     REPLICA_SET_KEY,
     Account,
     Group,
+    Head,
     Mark,
     Reason,
     Status,
     account_key,
     group_key,
+    head_key,
     leaf_hash,
     machine_key,
     mark_key,
@@ -52,6 +54,7 @@ __all__ = [
     "Account",
     "Changes",
     "Group",
+    "Head",
     "Mark",
     "Reason",
     "Snapshot",
@@ -59,6 +62,7 @@ __all__ = [
     "Status",
     "account_key",
     "group_key",
+    "head_key",
     "leaf_hash",
     "machine_key",
     "mark_key",
@@ -83,6 +87,8 @@ class Changes:
     """Who certifies what follows the block, if that changes."""
     values: dict[Hash, bytes | None] = field(default_factory=dict)
     """Of the state machine, by place in the tree; None for one that is no more."""
+    heads: dict[PublicKey, Head] = field(default_factory=dict)
+    """By account."""
 
 
 class Snapshot(Struct):
@@ -103,6 +109,8 @@ class Snapshot(Struct):
     """Who certifies the next block; None for the set of genesis."""
     values: tuple[tuple[Hash, bytes], ...] = ()
     """(place in the tree, value) of the state machine, in order."""
+    heads: tuple[Head, ...] = ()
+    """In order of their accounts."""
 
 
 class State:
@@ -169,7 +177,10 @@ class State:
         groups = {group.group_id: group for group in snapshot.groups}
         marks = {mark.replica: mark for mark in snapshot.marks}
         lots = {number: list(ids) for number, ids in snapshot.lots}
-        records = Records(dict(snapshot.accounts), groups, lots, marks, snapshot.replica_set, dict(snapshot.values))
+        heads = {head.account: head for head in snapshot.heads}
+        records = Records(
+            dict(snapshot.accounts), groups, lots, marks, snapshot.replica_set, dict(snapshot.values), heads
+        )
         return cls.assemble(genesis, records, (snapshot.height, snapshot.clock, snapshot.wall_time), machine)
 
     @classmethod
@@ -185,9 +196,10 @@ class State:
         """
         store, marks, clock = Store(position[1]), records.marks, position[1]
         ids = {name: number * SECOND_MS for number, names in records.lots.items() for name in names}
-        store.absorb(records.accounts, records.groups, ids, clock, marks, values=records.values)
+        store.absorb(records.accounts, records.groups, ids, clock, marks, values=records.values, heads=records.heads)
         replica_set, lots = records.replica_set or genesis.replica_set, Lots.of(records.lots)
-        leaves = _leaves(records.accounts, records.groups, marks) | _value_leaves(records.values)
+        leaves = _leaves(records.accounts, records.groups, marks)
+        leaves |= _value_leaves(records.values) | _head_leaves(records.heads)
         tree = merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: replica_set.hash, REMEMBERED_KEY: lots.root})
         state = cls._base(genesis, store, tree, position, machine)
         state.replica_set, state._lots = replica_set, lots
@@ -232,7 +244,8 @@ class State:
             if before is None or before.epoch != group.epoch:
                 for key in index_keys(group):
                     state._opened.setdefault(key, []).append(name)
-        leaves = _leaves(changes.accounts, changes.groups, changes.marks) | _value_leaves(changes.values)
+        leaves = _leaves(changes.accounts, changes.groups, changes.marks)
+        leaves |= _value_leaves(changes.values) | _head_leaves(changes.heads)
         if changes.replica_set is not None:
             leaves[REPLICA_SET_KEY] = changes.replica_set.hash
         state._lots = self._lots.after(changes.ids, clock_ms) if forgets else self._lots
@@ -250,7 +263,13 @@ class State:
         for view in reversed(list(self._path())):
             changes = view._changes
             self._store.absorb(
-                changes.accounts, changes.groups, changes.ids, view.clock, changes.marks, values=changes.values
+                changes.accounts,
+                changes.groups,
+                changes.ids,
+                view.clock,
+                changes.marks,
+                values=changes.values,
+                heads=changes.heads,
             )
             view._parent, view._changes, view._opened = None, Changes(), {}
             self._head[0] = view
@@ -266,7 +285,7 @@ class State:
         return self._tree.root
 
     def prove(self, key: Hash) -> merkle.Proof:
-        """Prove the record at :func:`account_key`, :func:`group_key`, :func:`machine_key` or :func:`mark_key`, or none.
+        """Prove the record, or that there is none, at :func:`account_key`, :func:`group_key` or another such place.
 
         A record has :func:`leaf_hash`.
         """
@@ -299,6 +318,14 @@ class State:
             if found is not None:
                 return found
         return self._store.marks.get(replica)
+
+    def appointed(self, account: PublicKey) -> Head | None:
+        """Which process acts for an account; None if it never said."""
+        for view in self._path():
+            found = view._changes.heads.get(account)
+            if found is not None:
+                return found
+        return self._store.heads.get(account)
 
     def value(self, place: Hash) -> bytes | None:
         """The state machine's value at a place in the tree, its :func:`machine_key`; None if it has none."""
@@ -356,7 +383,7 @@ class State:
         marks = tuple(store.marks.values())
         lots = [(number, ids, len(ids)) for number, ids in store.lots.items()]
         accounts, groups, values = store.accounts.image(), store.groups.image(), store.values.image()
-        return StateImage(accounts, groups, lots, marks, self.replica_set, values)
+        return StateImage(accounts, groups, lots, marks, self.replica_set, values, store.heads.image())
 
     def snapshot(self) -> Snapshot:
         """Everything, in order. Takes time and memory in proportion to the state.
@@ -375,6 +402,7 @@ class State:
             tuple(mark for _, mark in sorted(self._store.marks.items())),
             self.replica_set,
             tuple(sorted(self._store.values.items())),
+            tuple(head for _, head in sorted(self._store.heads.items())),
         )
 
     def total_units(self) -> int:
@@ -426,6 +454,10 @@ def _leaves(
     leaves = {account_key(address): leaf_hash(Account(balance)) for address, balance in accounts.items()}
     leaves |= {group_key(name): leaf_hash(group) for name, group in groups.items()}
     return leaves | {mark_key(replica): leaf_hash(mark) for replica, mark in marks.items()}
+
+
+def _head_leaves(heads: Mapping[PublicKey, Head]) -> dict[Hash, Hash | None]:
+    return {head_key(account): leaf_hash(head) for account, head in heads.items()}
 
 
 def _value_leaves(values: Mapping[Hash, bytes | None]) -> dict[Hash, Hash | None]:

@@ -18,7 +18,7 @@ from itertools import islice
 
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import Member
-from layer1.ledger.records import Group, Mark, Status
+from layer1.ledger.records import Group, Head, Mark, Status
 from layer1.ledger.remembered import lot_of
 from layer1.ledger.shards import Shards
 
@@ -54,6 +54,7 @@ class Store:
         "by_key",
         "group_ids",
         "groups",
+        "heads",
         "ids",
         "lots",
         "marks",
@@ -68,6 +69,8 @@ class Store:
         """Groups by :func:`index_keys`, in order."""
         self.marks: dict[PublicKey, Mark] = {}
         """By the replica's key."""
+        self.heads = Shards[Head]()
+        """By account."""
         self.values = Shards[bytes]()
         """Of the state machine, by place in the tree."""
         self.ids: set[Hash] = set()
@@ -86,8 +89,11 @@ class Store:
         marks: Mapping[PublicKey, Mark] | None = None,
         *,
         values: Mapping[Hash, bytes | None] | None = None,
+        heads: Mapping[PublicKey, Head] | None = None,
     ) -> None:
         """Take in what one final block changed."""
+        for account, head in (heads or {}).items():
+            self.heads[account] = head
         self.marks.update(marks or {})
         for place, value in (values or {}).items():
             if value is None:
