@@ -205,9 +205,10 @@ class Journal:
         Raises:
             LocalError: The disk did not confirm. Nothing of this turn may leave, and the journal is frozen.
         """
+        if not self._buffer:
+            self._check_usable()
+            return
         with self._guard("syncing it"):
-            if not self._buffer:
-                return
             records = bytes(self._buffer)
             segment = self._segments[-1]
             if segment.end + _TURN.size + len(records) > segment.size:

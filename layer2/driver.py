@@ -3,7 +3,8 @@
 *Safety:* nothing that follows from a record leaves this process before the record is durable.
 
 All events of one turn of the loop are stepped first; then one sync makes all their records durable, for all groups
-(group commit); then their effects are performed, in order. If the sync fails, none is, and every group freezes.
+(group commit); then their messages leave, in order, and then the observer is told the rest, in order. If the sync
+fails, none of that happens, and every group freezes.
 
 Source: docs/design/groups.md, rules 1 to 6; architecture.md, "Choices already made".
 """
@@ -80,6 +81,7 @@ MESSAGES_PER_TURN = 64
 
 _Due = tuple[Hash, Effect, Channel | None]
 """Of which group, what, and by which link if it is a message."""
+_News = Persist | Committed | Rejected | Submission | Advice | Frozen | Finished
 
 
 class GroupHost:
@@ -126,8 +128,10 @@ class GroupHost:
         self._inquiries: dict[Hash, list[asyncio.Future[None]]] = {}
         self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
-        self._durable: deque[_Due] = deque()
-        self._performing = False
+        self._untold: deque[tuple[Hash, _News]] = deque()
+        """What is durable, and the observer has not heard yet."""
+        self._telling: asyncio.Handle | None = None
+        self._is_telling = False
         self._failure = ""
         self._turn: asyncio.Handle | None = None
         self._changed = asyncio.Event()
@@ -469,19 +473,34 @@ class GroupHost:
         except LocalError as error:
             self._freeze(str(error))
             return
-        self._durable.extend(self._effects)
-        self._effects.clear()
-        if self._performing:
+        effects, self._effects = self._effects, []
+        for group_id, effect, link in effects:
+            if not isinstance(effect, Send):
+                self._untold.append((group_id, effect))
+            elif link is not None:  # else a new one's Resume mends it
+                link.send_nowait(encode(effect.message))
+        if self._untold and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_soon(self._tell_all)
+
+    def _tell_all(self) -> None:
+        """Tell what is durable, in order. The links have written by then: a peer waits for no observer of ours."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._is_telling:
             return  # an observer called us: the loop below, further up, goes on with it in order
-        self._performing = True
+        self._is_telling = True
         try:
-            while self._durable:
-                self._perform(*self._durable.popleft())
+            while self._untold:
+                group_id, news = self._untold.popleft()
+                if group_id in self._groups:  # else an observer has just forgotten it
+                    self._tell(group_id, news)
         finally:
-            self._performing = False
+            self._is_telling = False
 
     def _end_turn_surely(self) -> None:
         self._end_turn()
+        self._tell_all()
         if self._failure:
             raise LocalError(self._failure)
 
@@ -512,19 +531,7 @@ class GroupHost:
         contact = self._contacts[group_id][effect.member] if isinstance(effect, Send) else None
         return None if contact is None else self._links.get(contact.key)
 
-    def _perform(self, group_id: Hash, effect: Effect, link: Channel | None) -> None:
-        if group_id not in self._groups:
-            return  # an observer has just forgotten it
-        if not isinstance(effect, Send):
-            self._tell(group_id, effect)
-        elif link is not None:  # else a new one's Resume mends it
-            link.send_nowait(encode(effect.message))
-
-    def _tell(
-        self,
-        group_id: Hash,
-        effect: Persist | Committed | Rejected | Submission | Advice | Frozen | Finished,
-    ) -> None:
+    def _tell(self, group_id: Hash, effect: _News) -> None:
         match effect:
             case Committed():
                 self._commit(group_id, effect)
@@ -576,6 +583,7 @@ class GroupHost:
                 del self._effects[position]
                 break
         self._end_turn()
+        self._tell_all()
         group = self._groups[group_id]
         if group.frozen:
             raise Refused("frozen", f"the disk did not confirm: {group.frozen}; look after it, then start again")
@@ -586,6 +594,7 @@ class GroupHost:
     def _leave_open(self, group_id: Hash, why: str) -> None:
         """Whoever waits learns that the fate of its command is not known."""
         self._end_turn()
+        self._tell_all()
         for number, caller in self._waiting.pop(group_id, {}).items():
             text = f"command {number} is pending: {why}; do not retry it before its fate is known"
             caller.pending(Pending(group_id, number, text))
@@ -594,10 +603,11 @@ class GroupHost:
         """Rule 6: nothing of this turn leaves, and no group signs any more."""
         self._effects.clear()
         self._failure = reason
+        self._tell_all()
         for group_id in list(self._groups):
             self._groups[group_id], effects = core.step(self._groups[group_id], DiskFailed(reason))
-            for effect in effects:
-                self._perform(group_id, effect, None)
+            self._untold.extend((group_id, effect) for effect in effects if not isinstance(effect, Send))
+            self._tell_all()
             for number, caller in self._waiting.pop(group_id, {}).items():
                 caller.pending(Pending(group_id, number, f"the disk failed: {reason}"))
 

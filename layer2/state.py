@@ -45,7 +45,19 @@ class Place:
     machine: StateMachine
     tag_key: bytes = field(repr=False, default=b"")
     """Secret of this member, for :meth:`tag`; derived from `key`."""
-    needed: frozenset[int] = field(repr=False, default=frozenset())
+    size: int = field(init=False)
+    """How many members there are."""
+    places: int = field(init=False)
+    """How many must hold a certificate before it counts as committed: members count first, then witnesses."""
+    is_primary: bool = field(init=False)
+    """Whether this member proposes."""
+    others: tuple[int, ...] = field(init=False)
+    """The other members."""
+    witnesses: range = field(init=False)
+    """Places of the witnesses."""
+    peers: tuple[int, ...] = field(init=False)
+    """With whom this member speaks: the primary with all members, these with the primary; all with witnesses."""
+    needed: frozenset[int] = field(init=False, repr=False)
     """Places that must be in step with this member for it to go on: at the primary all others, else the primary."""
 
     def __post_init__(self) -> None:
@@ -54,40 +66,28 @@ class Place:
             raise LocalError(f"the key is not that of member {self.index} of {len(members)}: derive it again")
         if self.machine.name != self.agreement.machine:
             raise LocalError(f"the machine is {self.machine.name}, the agreement wants {self.agreement.machine}")
-        secret = hashlib.blake2b(self.group_id, key=self.key.seed(), person=b"wedge.command").digest()
-        object.__setattr__(self, "tag_key", secret)
-        needed = range(1, self.places) if self.is_primary else (0,)
-        object.__setattr__(self, "needed", frozenset(needed))
+        for name, value in self._derived().items():
+            object.__setattr__(self, name, value)
 
-    @property
-    def size(self) -> int:
-        """How many members there are."""
-        return len(self.agreement.members)
-
-    @property
-    def places(self) -> int:
-        """How many must hold a certificate before it counts as committed: members count first, then witnesses."""
-        return self.agreement.places
-
-    @property
-    def witnesses(self) -> range:
-        """Places of the witnesses."""
-        return range(self.size, self.places)
+    def _derived(self) -> dict[str, Any]:
+        """What every step asks for, computed once."""
+        size, places, is_primary = len(self.agreement.members), self.agreement.places, self.index == 0
+        others = tuple(i for i in range(size) if i != self.index)
+        return {
+            "tag_key": hashlib.blake2b(self.group_id, key=self.key.seed(), person=b"wedge.command").digest(),
+            "size": size,
+            "places": places,
+            "is_primary": is_primary,
+            "others": others,
+            "witnesses": range(size, places),
+            "peers": (*(others if is_primary else (0,)), *range(size, places)),
+            "needed": frozenset(range(1, places) if is_primary else (0,)),
+        }
 
     @property
     def witnessed(self) -> bool:
         """Whether a version is committed only with the ACKs of all (rule 3)."""
         return bool(self.agreement.witnesses)
-
-    @property
-    def is_primary(self) -> bool:
-        """Whether this member proposes."""
-        return self.index == 0
-
-    @property
-    def peers(self) -> tuple[int, ...]:
-        """With whom this member speaks: the primary with all members, these with the primary; all with witnesses."""
-        return (*(range(1, self.size) if self.is_primary else (0,)), *self.witnesses)
 
     @property
     def primary_relays(self) -> bool:

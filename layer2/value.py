@@ -96,7 +96,7 @@ class Group(msgspec.Struct, frozen=True):
     @property
     def others(self) -> tuple[int, ...]:
         """Indexes of the other members."""
-        return tuple(i for i in range(self.place.size) if i != self.place.index)
+        return self.place.others
 
     @property
     def committed(self) -> State:
