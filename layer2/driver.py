@@ -474,6 +474,10 @@ class GroupHost:
             self._freeze(str(error))
             return
         effects, self._effects = self._effects, []
+        self._perform(effects)
+
+    def _perform(self, effects: Sequence[_Due]) -> None:
+        """Send what is to be sent, and tell the rest when the links have written it."""
         for group_id, effect, link in effects:
             if not isinstance(effect, Send):
                 self._untold.append((group_id, effect))

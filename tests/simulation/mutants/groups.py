@@ -58,8 +58,7 @@ def performs_before_sync(patch: pytest.MonkeyPatch) -> None:
     def _step(self: GroupHost, group_id: bytes, event: Event) -> list[Effect]:
         effects = step(self, group_id, event)
         done, self._effects = self._effects, []
-        for due in done:
-            self._perform(*due)
+        self._perform(done)
         return effects
 
     patch.setattr(GroupHost, "_step", _step)
