@@ -51,6 +51,11 @@ def with_three() -> None:
     run_model(ThreeMembers, MOST, derandomize=True, database=None, phases=[Phase.generate])
 
 
+def a_stale_wedge_among_three() -> None:
+    """One of three brings an old version."""
+    t_any_size.test_rule_14_and_15_a_stale_wedge_by_any_member_loses_and_pays_all_others(3, 1)
+
+
 def with_a_liar() -> None:
     """The same, and one of the three lies."""
     run_model(OneOfThreeLies, MOST, derandomize=True, database=None, phases=[Phase.generate])
@@ -385,7 +390,7 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (propose_before_persist, with_three),
     (forget_on_restart, with_three),
     (distrust_own_handwriting, with_three),
-    (report_nothing, with_three),
+    (report_nothing, a_stale_wedge_among_three),
     (claim_k_too_low, with_three),
     (ignore_double_signatures, with_a_liar),
     (spend_anothers_balance, with_a_liar),
