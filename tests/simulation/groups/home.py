@@ -8,13 +8,14 @@ Source: wallet/book.py, wallet/history.py; docs/design/architecture.md, "Two kin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from layer1.codec import decode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError
+from layer2.messages import Command
 from layer2.records import HostRecord
 from tests.simulation.disk import Disk, Journal
 from tests.simulation.groups.loop import Killed, ProcessLoop
@@ -131,19 +132,13 @@ class HomeHistory(History):
         self._unwritten: dict[str, int] = {}
 
     def add(
-        self,
-        reference: str,
-        kind: str,
-        amount: int,
-        *,
-        channel: str | None = None,
-        peer: str | None = None,
-        memo: str | None = None,
-        version: int | None = None,
+        self, reference: str, kind: str, amount: int, *, channel: str | None = None, peer: str | None = None
     ) -> None:
-        """Take an entry."""
-        if channel is not None and version is not None:
-            self._unwritten[channel] = version
+        """Nobody asks for it."""
+
+    def add_payments(self, channel: str, peer: str, version: int, member: int, commands: Sequence[Command]) -> None:
+        """Take the payments of a version."""
+        self._unwritten[channel] = version
 
     def flush(self) -> None:
         """Write what was added."""
