@@ -18,6 +18,7 @@ from layer1.crypto import Signature
 from layer1.errors import Refused
 from layer1.ledger.agreements import Final, sign_claim, sign_final, verify_final
 from layer1.ledger.disputes import is_false
+from layer1.ledger.records import Forfeit
 from layer1.ledger.settlement import entitlements
 from layer1.ledger.transactions import CloseGroup, Wedge
 from layer2.events import Advice, Effect, Persist, Send, Submission
@@ -216,11 +217,13 @@ def _pays_enough(group: Group, final: Final) -> bool:
     if group.claim is None and group.ledger is None:
         return True
     agreement, me = group.place.agreement, group.place.index
-    forfeited = group.ledger.forfeited if group.ledger else (False,) * group.place.size
-    claims = group.ledger.claims if group.ledger else (None,) * group.place.size
+    shown, size = group.ledger, group.place.size
+    forfeits = shown.forfeits if shown else (None,) * size
+    claims = shown.claims[:size] if shown else (None,) * size
+    pleas = shown.pleas if shown else (False,) * size
     provable = tuple(
-        done or (claim is not None and is_false(claim, group.best[1]))
-        for done, claim in zip(forfeited, claims, strict=True)
+        done or (Forfeit.LIE if claim is not None and is_false(claim, group.best[1]) else None)
+        for done, claim in zip(forfeits, claims, strict=True)
     )
-    together = entitlements(agreement, final.payout, forfeited)[me]
-    return together >= entitlements(agreement, group.best[0].body.balances, provable)[me]
+    together = entitlements(agreement, final.payout, forfeits, pleas)[me]
+    return together >= entitlements(agreement, group.best[0].body.balances, provable, pleas)[me]

@@ -425,4 +425,6 @@ def _report(best: Guarded, chosen: Guarded) -> Report:
 
 def _is_silent(shown: Group, member: int) -> bool:
     """Whether a member is to answer a plea and nobody has for it."""
-    return not shown.pleas[member] and shown.claims[member] is None and shown.delegates[member] is None
+    delegate = shown.delegates[member]
+    reported = delegate is not None and delegate.version == shown.version
+    return not shown.pleas[member] and shown.claims[member] is None and not reported

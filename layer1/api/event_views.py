@@ -41,11 +41,13 @@ class GroupEvent(View, frozen=True):
     height: int
     change: Literal["opened", "changed", "wedged", "reported", "closed"]
     transaction: str | None
-    """What did it; null for a settlement at the deadline."""
+    """What did it; null for what a deadline does."""
     version: int
     """Highest version that the ledger has seen."""
     deadline: int | None = None
-    """With ``wedged``: ledger clock, ms."""
+    """With ``wedged`` and ``reported``: ledger clock, ms; null if no clock does anything."""
+    revealing: str | None = None
+    """With ``reported``: claims or deadline, if the dispute is over and the body of its version is missing."""
     reason: str | None = None
     """With ``closed``: final, claims or deadline."""
     epoch: int | None = None

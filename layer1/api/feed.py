@@ -188,8 +188,16 @@ def _group(height: int, event: ledger_events.GroupEvent) -> GroupEvent:
             return GroupEvent(
                 group=group, height=height, change="wedged", transaction=made_by, version=version, deadline=deadline
             )
-        case GroupReported(version=version):
-            return GroupEvent(group=group, height=height, change="reported", transaction=made_by, version=version)
+        case GroupReported(version=version, deadline_ms=deadline, revealing=ended):
+            return GroupEvent(
+                group=group,
+                height=height,
+                change="reported",
+                transaction=made_by,
+                version=version,
+                deadline=deadline,
+                revealing=None if ended is None else ended.value,
+            )
         case GroupClosed(version=version, reason=reason):
             return GroupEvent(
                 group=group, height=height, change="closed", transaction=made_by, version=version, reason=reason.value

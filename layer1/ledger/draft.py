@@ -34,7 +34,7 @@ from layer1.ledger.events import (
     ReplicasChanged,
 )
 from layer1.ledger.genesis import MAX_MONEY
-from layer1.ledger.records import Group, Head, Mark, Reason, Status
+from layer1.ledger.records import Group, Head, Mark, Status
 from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
@@ -46,7 +46,9 @@ from layer1.ledger.transactions import (
     CloseGroup,
     Command,
     OpenGroup,
+    Plea,
     Report,
+    Reveal,
     Transfer,
     Wedge,
 )
@@ -100,9 +102,9 @@ class Draft:
         return found
 
     def settle_due(self) -> None:
-        """Close the groups whose deadline has come, the earliest first, as many as one block takes (rule 11)."""
+        """Do what deadlines that have come do, the earliest first, as many as one block takes (rule 11)."""
         for group in list(islice(self.parent.due(self.clock_ms), self.parent.parameters.due_per_block)):
-            self._store_change(group, settlement.settle(group, Reason.DEADLINE, self.clock_ms), None)
+            self._store_change(group, settlement.fall_due(group, self.clock_ms), None)
 
     def transfer(self, request: Transfer) -> None:
         """Move money between two accounts."""
@@ -161,6 +163,14 @@ class Draft:
     def report(self, request: Report, transaction_id: Hash) -> Hash:
         """Bring something new to a dispute (rule 9)."""
         return self._advance(request.group_id, transaction_id, partial(disputes.report, request=request))
+
+    def plead(self, request: Plea, transaction_id: Hash) -> Hash:
+        """Stop a group, or join its dispute, as a member that may have lost data (rule 13)."""
+        return self._advance(request.plea.group_id, transaction_id, partial(disputes.plead, plea=request.plea))
+
+    def reveal(self, request: Reveal, transaction_id: Hash) -> Hash:
+        """Bring the body that is missing (rule 12)."""
+        return self._advance(request.group_id, transaction_id, partial(disputes.reveal, body=request.body))
 
     def mark(self, request: Accusation, transaction_id: Hash) -> None:
         """Mark a replica that contradicted itself, once. Whether it is marked is looked at before any signature.
@@ -255,9 +265,11 @@ class Draft:
         for member, units in zip(group.agreement.members, group.payouts, strict=True):
             if units:
                 self._accounts[member.payout] = self.balance(member.payout) + units
+        for bounty in group.bounties:
+            self._accounts[bounty.account] = self.balance(bounty.account) + bounty.units
         assert group.reason is not None, "a closed group has a reason"
-        closed = GroupClosed(group.group_id, transaction_id, group.reason, group.version, group.payouts)
-        self.events.append(closed)
+        paid = (group.payouts, group.bounties)
+        self.events.append(GroupClosed(group.group_id, transaction_id, group.reason, group.version, *paid))
 
     def _check_funds(self, needed: Mapping[PublicKey, int]) -> None:
         for address, units in needed.items():
@@ -285,13 +297,15 @@ class Draft:
 def _wedged(group: Group, transaction_id: Hash | None) -> GroupWedged:
     assert transaction_id is not None
     assert group.wedged_by is not None
-    assert group.deadline_ms is not None
     return GroupWedged(group.group_id, transaction_id, group.wedged_by, group.version, group.deadline_ms)
 
 
 def _reported(before: Group, after: Group, transaction_id: Hash | None) -> GroupReported | None:
     claimed = tuple(i for i, claim in enumerate(after.claims) if claim is not before.claims[i])
     forfeited = tuple(i for i, why in enumerate(after.forfeits) if why is not before.forfeits[i])
-    if transaction_id is None or not (claimed or forfeited or after.version > before.version):
-        return None
-    return GroupReported(after.group_id, transaction_id, after.version, claimed, forfeited)
+    told = GroupReported(
+        after.group_id, transaction_id, after.version, claimed, forfeited, after.deadline_ms, after.revealing
+    )
+    if after.status is Status.CLOSED and not (claimed or forfeited or after.version > before.version):
+        return None  # its closing says it all
+    return told

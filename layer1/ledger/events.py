@@ -8,7 +8,7 @@ from __future__ import annotations
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import GroupAgreement
-from layer1.ledger.records import Mark, Reason
+from layer1.ledger.records import Bounty, Mark, Reason
 from layer1.ledger.replicas import ReplicaSet
 
 
@@ -44,23 +44,29 @@ class GroupWedged(Struct, tag="wedged"):
     group_id: Hash
     transaction_id: Hash
     member: int
-    """Index of the member whose claim wedged it."""
+    """Index of the member whose claim or plea wedged it."""
     version: int
-    """Of the certificate that came with the wedge."""
-    deadline_ms: int
+    """Of the certificate that came with the wedge; 0 with a plea."""
+    deadline_ms: int | None
+    """None in a witnessed group without a timeout."""
 
 
 class GroupReported(Struct, tag="reported"):
-    """A wedged group's record changed: a higher version, a claim that counts, or a forfeit."""
+    """A wedged group's record changed: a higher version, a claim that counts, a plea, a forfeit, a body."""
 
     group_id: Hash
-    transaction_id: Hash
+    transaction_id: Hash | None
+    """None when a deadline did it."""
     version: int
     """Highest accepted version now."""
     claimed: tuple[int, ...]
     """Members whose claim began to count."""
     forfeited: tuple[int, ...]
     """Members whose bond was forfeited."""
+    deadline_ms: int | None
+    """Ledger clock at which the next thing happens by itself, from now on."""
+    revealing: Reason | None
+    """Why the dispute is over, if the group waits for its body."""
 
 
 class GroupClosed(Struct, tag="closed"):
@@ -74,6 +80,8 @@ class GroupClosed(Struct, tag="closed"):
     """Highest version accepted; it decided the payout unless the reason is ``final``."""
     payouts: tuple[int, ...]
     """Minor units per member."""
+    bounties: tuple[Bounty, ...] = ()
+    """What delegates got."""
 
 
 class ReplicaMarked(Struct, tag="marked"):

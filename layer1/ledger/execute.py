@@ -161,21 +161,11 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Has
         case Transfer() as payload:
             draft.transfer(payload)
             return _DONE
-        case OpenGroup() as payload:
-            return "", draft.open_group(payload, name)
-        case CloseGroup() as payload:
-            return "", draft.close_group(payload, name)
-        case Wedge() as payload:
-            return "", draft.wedge(payload, name)
-        case Report() as payload:
-            return "", draft.report(payload, name)
-        case ChangeGroup() as payload:
-            return "", draft.change_group(payload, name)
+        case OpenGroup() | CloseGroup() | Wedge() | Report() | Plea() | Reveal() | ChangeGroup() as payload:
+            return "", _apply_to_group(draft, payload, name)
         case Appoint() as payload:
             draft.appoint(payload)
             return _DONE
-        case Plea() | Reveal() as payload:
-            raise Refused("not_supported", f"this release does not take a {type(payload).__name__} yet")
         case Accusation() as payload:
             draft.mark(payload, name)
             return _DONE
@@ -186,3 +176,25 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Has
             return draft.command(payload), None
         case _ as never:
             assert_never(never)
+
+
+def _apply_to_group(
+    draft: Draft,
+    payload: OpenGroup | CloseGroup | Wedge | Report | Plea | Reveal | ChangeGroup,
+    name: Hash,
+) -> Hash:
+    match payload:
+        case OpenGroup():
+            return draft.open_group(payload, name)
+        case CloseGroup():
+            return draft.close_group(payload, name)
+        case Wedge():
+            return draft.wedge(payload, name)
+        case Report():
+            return draft.report(payload, name)
+        case Plea():
+            return draft.plead(payload, name)
+        case Reveal():
+            return draft.reveal(payload, name)
+        case ChangeGroup():
+            return draft.change_group(payload, name)

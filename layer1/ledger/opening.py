@@ -28,6 +28,9 @@ from layer1.ledger.genesis import MAX_MONEY, REPORT_ROOM_BYTES, SALT_BYTES, Para
 from layer1.ledger.records import Group, Status
 from layer1.ledger.settlement import short
 
+MAX_CONTACT_CHARS = 128
+"""In a contact: 31 places with such ones fit into an opening."""
+
 
 def open_group(
     agreement: GroupAgreement, transaction_id: Hash, chain_id: Hash, parameters: Parameters, clock_ms: int
@@ -35,8 +38,8 @@ def open_group(
     """The record of a new group at version 0. Funds are the caller's business, see :func:`funding`.
 
     Raises:
-        Refused: ``wrong_chain``, ``bad_agreement``, ``bad_members``, ``bad_amount``, ``bad_challenge_period`` or
-            ``agreement_expired``.
+        Refused: ``wrong_chain``, ``bad_agreement``, ``bad_members``, ``bad_witnesses``, ``bad_amount``,
+            ``bad_challenge_period`` or ``agreement_expired``.
     """
     check_agreement(agreement, chain_id, parameters, clock_ms)
     name = group_id(agreement, transaction_id)
@@ -115,17 +118,33 @@ def _check_terms(agreement: GroupAgreement, chain_id: Hash, parameters: Paramete
 
 
 def _check_witnesses(agreement: GroupAgreement, parameters: Parameters) -> None:
-    count, faults, timeout = len(agreement.witnesses), len(agreement.members) - 1, agreement.witness_timeout_ms
-    check(not count, "not_supported", f"the agreement names {count} witnesses; this release opens none")
-    check(timeout == 0 or count > 0, "bad_witnesses", f"a timeout of {timeout} ms without witnesses; leave it at 0")
+    members, witnesses, timeout = agreement.members, agreement.witnesses, agreement.witness_timeout_ms
+    count, faults = len(witnesses), len(members) - 1
     check(count in {0, faults}, "bad_witnesses", f"{count} witnesses beside {faults + 1} members; 0 or {faults} may be")
-    del parameters
+    for i, witness in enumerate(witnesses):
+        size = len(witness.key)
+        right = size == PUBLIC_KEY_BYTES
+        check(right, "bad_witnesses", f"witness {i} has a key of {size} bytes; a key has {PUBLIC_KEY_BYTES}")
+    keys = {witness.key for witness in witnesses}
+    check(len(keys) == count, "bad_witnesses", f"{count} witnesses share {len(keys)} keys; each has its own")
+    both = keys & {key for member in members for key in (member.key, member.funding)}
+    check(not both, "bad_witnesses", f"{len(both)} of {count} witnesses are members too; who witnesses is no member")
+    least, most = (agreement.challenge_period_ms, parameters.max_challenge_ms) if witnesses else (0, 0)
+    check(
+        timeout == 0 or least <= timeout <= most,
+        "bad_witnesses",
+        f"the witnesses' timeout is {timeout} ms; it must be 0, or from the challenge period, {least}, to {most} ms",
+    )
 
 
 def _check_form(agreement: GroupAgreement, parameters: Parameters) -> None:
     machine, salt, limits = agreement.machine, agreement.salt, agreement.limits
     check(1 <= len(machine) <= 64, "bad_agreement", f"the machine's name has {len(machine)} characters; 1 to 64 may be")
     check(len(salt) == SALT_BYTES, "bad_agreement", f"the salt has {len(salt)} bytes; it needs {SALT_BYTES}")
+    for contact in (*(m.contact for m in agreement.members), *(w.contact for w in agreement.witnesses)):
+        chars = len(contact)
+        fits = chars <= MAX_CONTACT_CHARS and all("!" <= character <= "~" for character in contact)
+        check(fits, "bad_agreement", f"a contact of {chars} characters; host:port, {MAX_CONTACT_CHARS} at most")
     batch, size = limits.max_batch, limits.max_state_bytes
     check(1 <= batch <= MAX_MONEY, "bad_agreement", f"max_batch is {batch}; it must be from 1 to {MAX_MONEY}")
     room = parameters.max_transaction_bytes - REPORT_ROOM_BYTES

@@ -60,11 +60,13 @@ class Account(Struct):
 
 
 class Delegate(Struct):
-    """Who reported for a member (rule 17)."""
+    """Who reported for a member (rule 17): the first of its delegates with this version."""
 
     account: PublicKey
     bounty: int
-    """Minor units at most: promised by the member, 0 if the report brought nothing higher."""
+    """Minor units at most, as the member promised."""
+    version: int
+    """Of the certificate that it brought, then the highest accepted one."""
 
 
 class Bounty(Struct):

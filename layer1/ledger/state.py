@@ -362,10 +362,11 @@ class State:
             if group.status is Status.WEDGED and group.deadline_ms is not None and group.deadline_ms <= clock_ms
         )
         last: Hash | None = None
-        for _, name in merge(self._store.due(clock_ms), recent):
+        for deadline, name in merge(self._store.due(clock_ms), recent):
             group = self._known(name)
-            if name != last and group.status is Status.WEDGED:
-                yield group
+            if name == last or group.status is not Status.WEDGED or group.deadline_ms != deadline:
+                continue
+            yield group
             last = name
 
     def next_deadline(self) -> int | None:

@@ -112,7 +112,9 @@ class Store:
         self._drop_settled()
 
     def due(self, clock_ms: int) -> Iterator[tuple[int, Hash]]:
-        """(deadline, group) at or before the clock, in that order. May name groups that have been closed since.
+        """(deadline, group) at or before the clock, in that order.
+
+        May name groups that have been closed since, or have another deadline now.
 
         Walks the heap from the top without changing it: a heap of positions whose children follow their parents.
         """
@@ -132,8 +134,8 @@ class Store:
             self.group_ids.add(group.group_id)
         if before is None or before.epoch != group.epoch:
             self._index(before, group)
-        newly_wedged = before is None or before.status is Status.OPEN
-        if newly_wedged and group.status is Status.WEDGED and group.deadline_ms is not None:
+        known = None if before is None or before.status is not Status.WEDGED else before.deadline_ms
+        if group.status is Status.WEDGED and group.deadline_ms is not None and group.deadline_ms != known:
             heappush(self._deadlines, (group.deadline_ms, group.group_id))
 
     def _index(self, before: Group | None, group: Group) -> None:
@@ -162,8 +164,14 @@ class Store:
         self._forgotten = now
 
     def _drop_settled(self) -> None:
-        while self._deadlines and self.groups[self._deadlines[0][1]].status is not Status.WEDGED:
+        while self._deadlines and not self._stands(self._deadlines[0]):
             heappop(self._deadlines)
+
+    def _stands(self, entry: tuple[int, Hash]) -> bool:
+        """Whether the deadline is still the group's: a plea moves it, and a body that is missing brings another."""
+        deadline_ms, name = entry
+        group = self.groups[name]
+        return group.status is Status.WEDGED and group.deadline_ms == deadline_ms
 
 
 def member_name(member: Member) -> bytes:

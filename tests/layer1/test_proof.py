@@ -295,7 +295,7 @@ def test_every_field_of_a_group_is_proven() -> None:
         "forfeits": (Forfeit.LIE, None),
         "pleas": (True, False),
         "concurs": (True, False),
-        "delegates": (Delegate(ALICE.public, 1), None),
+        "delegates": (Delegate(ALICE.public, 1, 0), None),
         "wedged_by": 0,
         "deadline_ms": 5,
         "revealing": Reason.CLAIMS,

@@ -339,7 +339,7 @@ def test_a_plea_is_answered_for_each_customer_that_is_silent() -> None:
     taken = structs.replace(pleaded, certificate=watched.certificate(5))
     (again,) = reports(watched, taken)
     assert again.delegation == watched.delegation(0), "layer 1 does not know yet that it was for this member"
-    named = structs.replace(taken, delegates=(ledger.Delegate(PAYOUT, 5), None))
+    named = structs.replace(taken, delegates=(ledger.Delegate(PAYOUT, 5, 5), None))
     assert reports(watched, named) == []
 
 

@@ -73,7 +73,7 @@ class Story:
         """Layer 1's record when it is over."""
         before = self.facts.groups[self.name].ledger
         certificate, body = self.states[version]
-        payouts = entitlements(before.agreement, body.balances, (False, False))
+        payouts = entitlements(before.agreement, body.balances, (None, None), (False, False))
         end = {"certificate": certificate, "body": body, "payouts": payouts, **changes}
         group = structs.replace(before, status=Status.CLOSED, reason=reason, **end)
         self.facts.groups[self.name].ledger = group

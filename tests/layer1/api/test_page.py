@@ -120,7 +120,7 @@ def test_what_stands_in_a_document_is_text_and_nothing_else() -> None:
 def test_fields_are_described_in_the_document_by_their_docstrings() -> None:
     described = document(ROUTES)["components"]["schemas"]
     assert described["AccountView"]["properties"]["balance"]["description"] == "Minor units; 0 if nobody ever paid it."
-    assert described["GroupEvent"]["properties"]["deadline"]["description"] == "With `wedged`: ledger clock, ms."
+    assert described["GroupEvent"]["properties"]["deadline"]["description"].startswith("With `wedged` and `reported`: ")
     assert described["StatusView"]["description"] == "A replica and its head."
 
 

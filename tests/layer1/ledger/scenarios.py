@@ -14,6 +14,7 @@ from layer1.ledger.records import Mark, leaf_hash, mark_key
 from layer1.ledger.replicas import ChangeReplicas, SetChange, sign_change
 from layer1.ledger.state import Reason, Status
 from layer1.ledger.transactions import Accusation, OpenGroup
+from tests.layer1.ledger.dispute_scenarios import DISPUTES
 from tests.layer1.ledger.world import (
     ALICE,
     BOB,
@@ -407,7 +408,7 @@ def a_key_answers_for_what_it_signed() -> None:
     assert (again.code, "replica 2 is marked" in again.message) == ("already_marked", True)
 
 
-SCENARIOS = {
+SCENARIOS = DISPUTES | {
     f.__name__: f
     for f in (
         stale_report_never_replaces,

@@ -16,7 +16,7 @@ from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Finalize, Notarize, Nullify
 from layer1.crypto import Hash, PublicKey, verify
 from layer1.errors import LocalError, Refused, check
-from layer1.ledger import disputes, draft, execute, opening, settlement, state
+from layer1.ledger import disputes, draft, execute, opening, settlement, state, words
 from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement, verify_state
 from layer1.ledger.records import Forfeit, Group, Reason
 from layer1.ledger.state import State
@@ -46,7 +46,7 @@ def stale_report_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_certificate(group: Group, certificate: Certificate | None, body: Body | None) -> Group:
         if certificate is None or body is None:
             return group
-        disputes.check_certificate(group, certificate, body)
+        words.check_certificate(group, certificate)
         return structs.replace(group, certificate=certificate, body=body)
 
     monkeypatch.setattr(disputes, "with_certificate", with_certificate)
@@ -157,7 +157,7 @@ def claim_counted_without_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
 def last_claim_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_claims(group: Group, claims: Iterable[Claim]) -> Group:
         for claim in claims:
-            disputes.check_claim(group, claim)
+            words.check_claim(group, claim)
             if claim.version > group.version:
                 raise Refused("claim_without_certificate", "")
             group = structs.replace(group, claims=disputes._put(group.claims, claim.member, claim))
@@ -194,9 +194,9 @@ def bond_forfeited_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def bond_paid_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     right = settlement.entitlements
 
-    def entitlements(agreement: GroupAgreement, balances: Sequence[int], forfeited: Sequence[bool]) -> tuple[int, ...]:
-        bonds = [member.bond if lost else 0 for member, lost in zip(agreement.members, forfeited, strict=True)]
-        return tuple(map(sum, zip(right(agreement, balances, forfeited), bonds, strict=True)))
+    def entitlements(agreement: GroupAgreement, balances: Sequence[int], forfeits: Any, pleas: Any) -> tuple[int, ...]:
+        bonds = [member.bond if lost else 0 for member, lost in zip(agreement.members, forfeits, strict=True)]
+        return tuple(map(sum, zip(right(agreement, balances, forfeits, pleas), bonds, strict=True)))
 
     monkeypatch.setattr(settlement, "entitlements", entitlements)
 
@@ -230,7 +230,7 @@ def some_members_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
             if not verify_state(member, certificate.header, signature):
                 raise Refused("bad_signature", "")
 
-    monkeypatch.setattr(disputes, "_check_signatures", check_signatures)
+    monkeypatch.setattr(words, "_check_signatures", check_signatures)
 
 
 @mutant("transaction_executes_once")

@@ -199,7 +199,7 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "group_id": "unknown_group",
             "certificate.header.version": "bad_signature",
             "claims.len": "bad_claim",
-            "concurs.len": "not_supported",
+            "concurs.len": "wrong_version",
         },
     ),
     (
@@ -213,7 +213,7 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "claims.0.version": "bad_signature",
             "claims.0.highest.version": "bad_claim",
             "claims.0.signature": "bad_signature",
-            "concurs.len": "not_supported",
+            "concurs.len": "bad_signature",
         },
     ),
     (
@@ -223,7 +223,7 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             **header("double.second", "bad_proof", "bad_signature", "bad_signature"),
             "group_id": "unknown_group",
             "claims.len": "bad_claim",
-            "concurs.len": "not_supported",
+            "concurs.len": "bad_signature",
             "double.member": "bad_signature",
             "double.first.version": "bad_proof",
             "double.second.version": "bad_proof",

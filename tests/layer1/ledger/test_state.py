@@ -208,7 +208,7 @@ def test_events_tell_a_groups_whole_life() -> None:
     deadline = world.state.clock + PERIOD
     assert events_of(world) == (GroupWedged(party.id, name, 0, 3, deadline),)
     world.do(party.report(party.state(5, 300, 1_700)))
-    assert events_of(world) == (GroupReported(party.id, world.last.transaction_ids[0], 5, (), (0,)),)
+    assert events_of(world) == (GroupReported(party.id, world.last.transaction_ids[0], 5, (), (0,), deadline, None),)
     world.block(after_ms=PERIOD)
     assert events_of(world) == (
         GroupClosed(party.id, None, Reason.DEADLINE, 5, (300, 1_902)),

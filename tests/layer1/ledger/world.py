@@ -18,16 +18,23 @@ from layer1.ledger.agreements import (
     Body,
     Certificate,
     Claim,
+    Concur,
+    Delegation,
     DoubleSignature,
     Final,
     GroupAgreement,
     GroupHeader,
     Limits,
     Member,
+    PleaForData,
+    Witness,
     group_id,
     initial_certificate,
     sign_claim,
+    sign_concur,
+    sign_delegation,
     sign_final,
+    sign_plea,
     sign_state,
 )
 from layer1.ledger.execute import Execution, execute
@@ -40,6 +47,7 @@ from layer1.ledger.transactions import (
     OpenGroup,
     Output,
     Payload,
+    Plea,
     Report,
     Transaction,
     Transfer,
@@ -86,6 +94,7 @@ class Party:
     keys: tuple[SigningKey, ...]
     id: Hash = ZERO_HASH
     epoch: int = 0
+    witnesses: tuple[SigningKey, ...] = ()
 
     @property
     def chain_id(self) -> Hash:
@@ -110,21 +119,44 @@ class Party:
         return self.certify(self.header(version, body)), body
 
     def claim(self, member: int, version: int, highest: GroupHeader) -> Claim:
-        return sign_claim(self.keys[member], member, version, highest)
+        """Of a place: members count first, then witnesses."""
+        return sign_claim((*self.keys, *self.witnesses)[member], member, version, highest)
 
-    def wedge(self, member: int, state: tuple[Certificate, Body], highest: GroupHeader | None = None) -> Wedge:
+    def wedge(self, member: int, state: tuple[Certificate, Body | None], highest: GroupHeader | None = None) -> Wedge:
         certificate, body = state
         header = certificate.header
         return Wedge(certificate, body, self.claim(member, header.version, highest or header))
 
     def report(
         self,
-        state: tuple[Certificate, Body] | None = None,
+        state: tuple[Certificate, Body | None] | None = None,
         *claims: Claim,
         double: DoubleSignature | None = None,
     ) -> Report:
         certificate, body = state or (None, None)
         return Report(self.id, certificate, body, claims, double)
+
+    def hidden(self, version: int, *balances: int) -> tuple[Certificate, None]:
+        """A version that all members signed, by its header alone."""
+        return self.state(version, *balances)[0], None
+
+    def plea(self, member: int) -> Plea:
+        return Plea(sign_plea(self.keys[member], self.chain_id, PleaForData(self.id, self.epoch, member)))
+
+    def concur(self, member: int, version: int) -> Report:
+        """A report with a concur alone."""
+        blank = Concur(self.id, self.epoch, member, version)
+        return Report(self.id, None, None, concurs=(sign_concur(self.keys[member], self.chain_id, blank),))
+
+    def delegation(self, member: int, account: SigningKey, bounty: int = 0) -> Delegation:
+        blank = Delegation(self.id, self.epoch, member, account.public, bounty)
+        return sign_delegation(self.keys[member], self.chain_id, blank)
+
+    def guarded(
+        self, state: tuple[Certificate, Body | None], member: int, account: SigningKey, bounty: int = 0
+    ) -> Report:
+        """What a delegate of this member reports."""
+        return Report(self.id, *state, delegation=self.delegation(member, account, bounty))
 
     def final(self, *payout: int, **changes: Any) -> CloseGroup:
         header = self.state(0)[0].header
@@ -145,14 +177,20 @@ class Party:
 def make_party(
     chain_id: Hash, people: Sequence[SigningKey], deposit: int = 1_000, bond: int = 101, name: str = "g", **terms: Any
 ) -> Party:
-    """An agreement of these people, with fresh group keys and with payout accounts of their own."""
+    """An agreement of these people, with fresh group keys and with payout accounts of their own.
+
+    With ``witnessed``, it has as many witnesses as it needs.
+    """
+    faults = len(people) - 1 if terms.pop("witnessed", False) else 0
+    witnesses = tuple(key(f"{name} witness {i}") for i in range(faults))
+    terms.setdefault("witnesses", tuple(Witness(k.public, f"127.0.0.1:{i + 1}") for i, k in enumerate(witnesses)))
     keys = tuple(key(f"{name} {i}") for i in range(len(people)))
     members = tuple(
         Member(k.public, person.public, payout(name, i).public, deposit, bond)
         for i, (k, person) in enumerate(zip(keys, people, strict=True))
     )
     agreement = GroupAgreement(chain_id, members, PERIOD, "payments/1", 10**9, bytes(16), Limits())
-    return Party(structs.replace(agreement, **terms), keys)
+    return Party(structs.replace(agreement, **terms), keys, witnesses=witnesses)
 
 
 def payout(name: str, i: int) -> SigningKey:

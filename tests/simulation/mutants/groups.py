@@ -252,10 +252,10 @@ def takes_the_balance(patch: pytest.MonkeyPatch) -> None:
     """Who lied gets nothing at all."""
     original = settlement.entitlements
 
-    def entitlements(agreement: GroupAgreement, balances: Any, forfeited: Any) -> tuple[int, ...]:
-        first, second = original(agreement, balances, forfeited)
-        if sum(forfeited) != 1:
+    def entitlements(agreement: GroupAgreement, balances: Any, forfeits: Any, pleas: Any) -> tuple[int, ...]:
+        first, second = original(agreement, balances, forfeits, pleas)
+        if forfeits.count(None) != 1:
             return first, second
-        return (0, first + second) if forfeited[0] else (first + second, 0)
+        return (0, first + second) if forfeits[0] else (first + second, 0)
 
     patch.setattr(settlement, "entitlements", entitlements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,8 @@ def settlement_loses_a_unit(patch: pytest.MonkeyPatch) -> None:
     """The first member of a group is paid a unit less, and nobody adds up."""
     entitlements = settlement.entitlements
 
-    def poorer(agreement: GroupAgreement, balances: Sequence[int], forfeited: Sequence[bool]) -> tuple[int, ...]:
-        first, *others = entitlements(agreement, balances, forfeited)
+    def poorer(agreement: GroupAgreement, balances: Sequence[int], *rest: Any) -> tuple[int, ...]:
+        first, *others = entitlements(agreement, balances, *rest)
         return max(0, first - 1), *others
 
     patch.setattr(settlement, "entitlements", poorer)
