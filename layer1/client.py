@@ -114,7 +114,11 @@ class LedgerClient(LedgerReader):
     """A reader and writer of one ledger. Use as ``async with``."""
 
     def events(
-        self, groups: Iterable[Hash] = (), accounts: Iterable[PublicKey] = (), after: int | None = None
+        self,
+        groups: Iterable[Hash] = (),
+        accounts: Iterable[PublicKey] = (),
+        after: int | None = None,
+        kinds: Iterable[str] = (),
     ) -> AsyncGenerator[LedgerEvent, None]:
         """Follow final blocks, and what happens to these groups and accounts (to all, if none are named).
 
@@ -130,9 +134,10 @@ class LedgerClient(LedgerReader):
             groups: Ids.
             accounts: Addresses.
             after: Height of the last block that was seen; without it, from now on.
+            kinds: Of events, to be sent no others; ``block`` has to be among them. By default all.
         """
         reader = EventReader(
-            self._replicas, self._final, self.trust, self._stall_ms(), groups=groups, accounts=accounts
+            self._replicas, self._final, self.trust, self._stall_ms(), groups=groups, accounts=accounts, kinds=kinds
         )
         return reader.follow(self._start(after))
 

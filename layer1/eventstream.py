@@ -77,6 +77,7 @@ class EventReader:
         *,
         groups: Iterable[Hash],
         accounts: Iterable[PublicKey],
+        kinds: Iterable[str] = (),
     ) -> None:
         self._replicas = replicas
         self._verify = verify
@@ -89,7 +90,8 @@ class EventReader:
         wanted = [("group", group) for group in self._groups] + [("account", account) for account in self._accounts]
         self._pruned: dict[str, str] = {}
         """What replicas said that no longer keep the next block, by URL."""
-        self._query = f"?{urlencode(wanted)}" if 0 < len(wanted) <= MAX_KEYS else ""
+        named = [("kind", kind) for kind in kinds] + (wanted if len(wanted) <= MAX_KEYS else [])
+        self._query = f"?{urlencode(named)}" if named else ""
 
     async def follow(self, start: Awaitable[int]) -> AsyncGenerator[LedgerEvent, None]:
         """All events after block `start`, for ever.

@@ -116,7 +116,11 @@ class SimulatedClient(LedgerClient):
         self._loop.call_soon(arrive)
 
     async def events(
-        self, groups: Iterable[Hash] = (), accounts: Iterable[PublicKey] = (), after: int | None = None
+        self,
+        groups: Iterable[Hash] = (),
+        accounts: Iterable[PublicKey] = (),
+        after: int | None = None,
+        kinds: Iterable[str] = (),
     ) -> AsyncGenerator[LedgerEvent, None]:
         """Blocks, and before each what it did to these groups."""
         wanted = set(groups)
