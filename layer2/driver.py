@@ -145,6 +145,11 @@ class GroupHost:
         """Each group as of now: `version`, `state.body.balances`, `in_step`, `pending`, `final`, `claim`, `stopped`."""
         return MappingProxyType(self._groups)
 
+    @property
+    def chain_id(self) -> Hash:
+        """The ledger's."""
+        return self._chain_id
+
     def is_linked(self, peer: PublicKey) -> bool:
         """Whether there is a link to this wallet."""
         return peer in self._links

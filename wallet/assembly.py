@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from layer1.client import LedgerClient
-from layer1.crypto import SigningKey
+from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement
 from layer2.driver import GroupHost
 from layer2.payments import Payments
 from wallet.book import ChannelBook
+from wallet.entrusting import Entruster
 from wallet.history import History
 from wallet.home import Home
 from wallet.keystore import HotKeys, Keystore
@@ -20,6 +21,7 @@ from wallet.parts import Parts
 from wallet.server_history import open_history
 from wallet.signals import Signals
 from wallet.submitter import Submitter
+from wallet.towers import TowerBook
 
 COMPACT_BYTES = 8 * 2**20
 """A journal that is longer is replaced by what is needed to go on, once the history has the rest."""
@@ -37,7 +39,10 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     book = ChannelBook(home.channels_path)
     history = open_history(home)
     stack.callback(history.close)
+    towers = TowerBook(home.towers_path)
+    stack.callback(towers.close)
     observer = WalletObserver(book, history, signals)
+    observer.is_receipted = towers.is_receipted
     config = home.config()
     light = home.light(keep=True)
     ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
@@ -54,13 +59,37 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     host = GroupHost(
         journal, keys.spending, genesis.chain_id, machines=machines, observer=observer, group_key=group_key
     )
-    observer.on_flushed = lambda: _compact(host, history)
-    stack.callback(_compact, host, history)
-    return Parts(genesis, keys, keystore.savings_address, ledger, host, book, history, observer, submitter, signals)
+    observer.on_flushed = lambda: _compact(host, history, observer)
+    stack.callback(_compact, host, history, observer)
+    observer.is_receipted = lambda name, version: towers.is_receipted(name, version, _epoch(host, name))
+    entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
+    entruster.on_receipt = observer.receipted
+    observer.on_committed = entruster.committed
+    stack.push_async_callback(entruster.close)
+    return Parts(
+        genesis,
+        keys,
+        keystore.savings_address,
+        ledger,
+        host,
+        book,
+        history,
+        observer,
+        submitter,
+        signals,
+        towers,
+        entruster,
+    )
 
 
-def _compact(host: GroupHost, history: History) -> None:
+def _epoch(host: GroupHost, group_id: Hash) -> int | None:
+    group = host.groups.get(group_id)
+    return None if group is None else group.state.header.epoch
+
+
+def _compact(host: GroupHost, history: History, observer: WalletObserver) -> None:
+    """What is not in the history yet, since a watchtower has not receipted it, is in the journal alone."""
     with contextlib.suppress(LocalError):  # a journal that is frozen, or a full disk: nothing is lost by leaving it
-        if host.journal_bytes() > COMPACT_BYTES:
+        if host.journal_bytes() > COMPACT_BYTES and not observer.holds_back:
             history.settle()
             host.compact()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from layer1.crypto import Hash, format_address
 from layer1.errors import Refused
 from layer1.ledger.transactions import CloseGroup, Wedge
-from layer2.driver import Outcome, Receipt
+from layer2.driver import Outcome, Pending, Receipt
 from layer2.payments import MAX_MEMO_BYTES, pay
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
@@ -21,13 +23,15 @@ from wallet.follower import Follower
 from wallet.parts import Parts
 from wallet.peers import Peers
 from wallet.period import format_duration
-from wallet.requests import ChannelView, Progress, Report, no_report
+from wallet.requests import ChannelView, GuardView, Progress, Report, no_report
 from wallet.views import channel_view
 
 CONNECT_S = 10.0
 """How long a request waits for the peer to come into step."""
 CLOSE_S = 30.0
 """How long a cooperative close waits for the peer's signature."""
+RECEIPT_S = 10.0
+"""How long a payment waits for the receipt of a watchtower that is relied on."""
 LEDGER_S = 60.0
 """How long a close waits for the ledger to take it."""
 PART = 2_000
@@ -68,7 +72,23 @@ class Channel:
         """The channel as of now, by what is known here; `refresh` asks layer 1 first."""
         notes = {"advice": self._parts.observer.advised.get(self.id), "watching": self._follower.did.get(self.id)}
         group = self._parts.host.groups.get(self.id)
-        return channel_view(self.record, group, self._follower.seen.get(self.id), self._follower.clock_ms, notes)
+        view = channel_view(self.record, group, self._follower.seen.get(self.id), self._follower.clock_ms, notes)
+        return structs.replace(view, watchtowers=self._guards())
+
+    def _guards(self) -> tuple[GuardView, ...]:
+        """Up to which version each watchtower holds this channel."""
+        towers, entruster = self._parts.towers, self._parts.entruster
+        found = [(tower, towers.receipt(tower.address, self.id)) for tower in towers]
+        return tuple(
+            GuardView(
+                watchtower=format_address(tower.address),
+                version=receipt.version if receipt is not None else None,
+                until_ms=receipt.until_ms if receipt is not None else None,
+                rely=tower.rely,
+                trouble=entruster.trouble(tower, self.id),
+            )
+            for tower, receipt in found
+        )
 
     async def refresh(self) -> ChannelView:
         """The channel, after a look at layer 1.
@@ -94,9 +114,12 @@ class Channel:
         command = self._command(amount, memo)
         await self._connect()
         try:
-            return await self._parts.host.submit(self.id, command)
+            receipt = await self._parts.host.submit(self.id, command)
         except Refused as error:
             raise self._in_money(error) from None
+        if not await self._is_receipted(receipt.version):
+            raise self._unreceipted(receipt)
+        return receipt
 
     async def pay_many(self, amount: int, count: int, memo: str = "", report: Report = no_report) -> Paid:
         """Pay the same amount `count` times, many under way at once.
@@ -219,7 +242,22 @@ class Channel:
     async def _work(self, series: _Series, command: bytes) -> None:
         while part := series.take():
             outcome = await self._parts.host.submit_many(self.id, [command] * part)
+            if outcome.last is not None and not await self._is_receipted(outcome.last.version):
+                open_ones = (self._unreceipted(outcome.last),) * outcome.committed
+                outcome = replace(outcome, committed=0, last=None, pending=(*outcome.pending, *open_ones))
             series.end(outcome, [self._in_money(refusal) for refusal in outcome.refused[:1]])
+
+    async def _is_receipted(self, version: int) -> bool:
+        """Rule 3 [F6]: "whoever relies on a watchtower calls committed what the tower has receipted"."""
+        receipted = lambda: True if self._parts.observer.is_receipted(self.id, version) else None  # noqa: E731
+        return await self._parts.signals.until(receipted, RECEIPT_S) is not None
+
+    def _unreceipted(self, receipt: Receipt) -> Pending:
+        text = (
+            f"the peer has version {receipt.version}, but a watchtower that is relied on has not receipted it within "
+            f"{RECEIPT_S:.0f} s (`wallet watchtower list`): it counts when the watchtower has it."
+        )
+        return Pending(self.id, receipt.number, text)
 
     def _in_money(self, error: Refused) -> Refused:
         """A refusal that counts minor units, as people count."""

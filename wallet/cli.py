@@ -23,6 +23,7 @@ from layer1.ledger.genesis import Genesis, from_json
 from layer2.opening import OpeningPolicy
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
+from wallet.cli_watchtower import watchtower_app
 from wallet.console import Output
 from wallet.contacts import parse_contact
 from wallet.exits import HELP, Exit
@@ -42,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(channel_app, name="channel")
+app.add_typer(watchtower_app, name="watchtower")
 
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")

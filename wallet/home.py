@@ -6,6 +6,8 @@
     journal/        what this wallet signed and holds certificates of        (`layer1.journal`)
     channels/       one file per channel: agreement, index of its key, peer  (`wallet.book`)
     ledger.light    what is believed of the ledger: replica sets, newest block  (`layer1.light`)
+    towers.db       watchtowers that this wallet uses, and their receipts   (`wallet.towers`)
+    tower.db        of a watchtower: what it guards                          (`wallet.watchtower.store`)
     wallet.db       history; most of it is rebuilt from the journal          (`wallet.history`)
     history.waiting what the history's server, if it has one, has not yet    (`wallet.server_history`)
     lock            held while a process is in here
@@ -143,6 +145,11 @@ class Home:
     def history_path(self) -> Path:
         """The database."""
         return self.path / "wallet.db"
+
+    @property
+    def towers_path(self) -> Path:
+        """The watchtowers that this wallet uses, and what they signed."""
+        return self.path / "towers.db"
 
     @property
     def light_path(self) -> Path:

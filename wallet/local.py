@@ -17,16 +17,19 @@ from wallet.channel import Channel
 from wallet.contacts import parse_contact
 from wallet.home import Home
 from wallet.requests import (
+    AddWatchtower,
     ChannelsView,
     ChannelView,
     CloseChannel,
     History,
     HistoryView,
     ListChannels,
+    ListWatchtowers,
     OpenChannel,
     PaidView,
     Pay,
     Progress,
+    RemoveWatchtower,
     Report,
     Request,
     Send,
@@ -35,6 +38,7 @@ from wallet.requests import (
     Show,
     ShowChannel,
     WalletView,
+    WatchtowersView,
     no_report,
 )
 from wallet.show import show_home
@@ -61,6 +65,9 @@ class LocalCommands:
             CloseChannel: self._close,
             Pay: self._pay,
             History: self._history,
+            AddWatchtower: self._add_watchtower,
+            ListWatchtowers: self._watchtowers,
+            RemoveWatchtower: self._remove_watchtower,
         }
 
     async def run(self, request: Request[R], report: Report = no_report) -> R:
@@ -144,6 +151,19 @@ class LocalCommands:
     async def _history(self, request: History, _: Report) -> HistoryView:
         entries = await asyncio.to_thread(self._wallet.history, request.limit, request.channel)  # it may be far away
         return HistoryView(entries=entries, currency=currency_view(self._wallet.genesis.currency))
+
+    async def _add_watchtower(self, request: AddWatchtower, report: Report) -> WatchtowersView:
+        report(Progress("reaching the watchtower"))
+        await self._wallet.add_watchtower(request.contact, bounty=request.bounty, rely=request.rely)
+        return await self._watchtowers(ListWatchtowers(), report)
+
+    async def _watchtowers(self, _: ListWatchtowers, __: Report) -> WatchtowersView:
+        currency = currency_view(self._wallet.genesis.currency)
+        return WatchtowersView(watchtowers=self._wallet.watchtowers, currency=currency)
+
+    async def _remove_watchtower(self, request: RemoveWatchtower, report: Report) -> WatchtowersView:
+        self._wallet.remove_watchtower(request.watchtower)
+        return await self._watchtowers(ListWatchtowers(), report)
 
     def _target(self, text: str) -> Channel:
         """The channel that a person means: by id, or by whom it is with."""

@@ -45,10 +45,40 @@ class WalletObserver(Observer):
         self.advised: dict[Hash, str] = {}
         self.on_submission: Callable[[CloseGroup | Wedge | Report], object] = lambda payload: None
         self.on_flushed: Callable[[], object] = lambda: None
+        self.on_committed: Callable[[Hash], object] = lambda group_id: None
+        self.is_receipted: Callable[[Hash, int], bool] = lambda group_id, version: True
+        """Whether the watchtowers that are relied on hold a version: before that it is not committed [F6]."""
+        self._held_back: dict[Hash, list[Committed]] = {}
         self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
 
     def committed(self, group_id: Hash, event: Committed) -> None:
         """Enter the payments of a version, unless they are there from before a restart."""
+        self.on_committed(group_id)
+        if group_id in self._held_back or not self.is_receipted(group_id, event.version):
+            self._held_back.setdefault(group_id, []).append(event)
+        else:
+            self._enter(group_id, event)
+        self._signals.notify()
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a certified version is not in the history: a watchtower that is relied on has not receipted it."""
+        return bool(self._held_back)
+
+    def receipted(self, group_id: Hash) -> None:
+        """Enter what is receipted by now."""
+        events = self._held_back.pop(group_id, [])
+        while events and self.is_receipted(group_id, events[0].version):
+            self._enter(group_id, events.pop(0))
+        if events:
+            self._held_back[group_id] = events
+
+    def release(self, group_id: Hash) -> None:
+        """Enter all: layer 1 has decided."""
+        for event in self._held_back.pop(group_id, []):
+            self._enter(group_id, event)
+
+    def _enter(self, group_id: Hash, event: Committed) -> None:
         record = self._book.get(group_id)
         if record is not None and event.version > self._written.get(group_id.hex(), 0):
             peer, commands = format_address(record.peer), event.batch.commands
@@ -80,6 +110,7 @@ class WalletObserver(Observer):
 
     def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
         """The follower enters the end, with what layer 1 shows."""
+        self.release(group_id)
         self._signals.notify()
 
     def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:

@@ -8,11 +8,13 @@ from layer1.client import LedgerClient
 from layer1.ledger.genesis import Genesis
 from layer2.driver import GroupHost
 from wallet.book import ChannelBook
+from wallet.entrusting import Entruster
 from wallet.history import History
 from wallet.keystore import HotKeys
 from wallet.observer import WalletObserver
 from wallet.signals import Signals
 from wallet.submitter import Submitter
+from wallet.towers import TowerBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,5 @@ class Parts:
     observer: WalletObserver
     submitter: Submitter
     signals: Signals
+    towers: TowerBook
+    entruster: Entruster

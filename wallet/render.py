@@ -16,14 +16,17 @@ from wallet.requests import (
     ChannelsView,
     ChannelView,
     EntryView,
+    GuardView,
     HistoryView,
     PaidView,
     SentView,
     WalletView,
+    WatchtowersView,
+    WatchtowerView,
 )
 from wallet.texts import folded, plain
 
-Shown = WalletView | ChannelsView | ChannelView | HistoryView | PaidView | SentView
+Shown = WalletView | ChannelsView | ChannelView | HistoryView | PaidView | SentView | WatchtowersView
 
 
 def render(console: Console, view: Shown, currency: Currency | None) -> None:
@@ -39,6 +42,8 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
             _channel(console, view, currency)
         case HistoryView():
             _history(console, view.entries, currency)
+        case WatchtowersView():
+            _watchtowers(console, view, currency)
         case PaidView():
             _paid(console, view, currency)
         case SentView():
@@ -89,6 +94,34 @@ def _channels(console: Console, view: ChannelsView, currency: Currency) -> None:
         console.print("The ledger could not be asked: what it knows may be newer.")
 
 
+def _guard(view: GuardView) -> str:
+    held = "holds nothing yet" if view.version is None else f"holds version {view.version}"
+    until = "" if view.until_ms is None else f", until ledger clock {view.until_ms} ms"
+    rely = ", relied on" if view.rely else ""
+    return f"{_short(view.watchtower)} {held}{until}{rely}{'; ' + view.trouble if view.trouble else ''}"
+
+
+def _watchtowers(console: Console, view: WatchtowersView, currency: Currency) -> None:
+    if not view.watchtowers:
+        console.print("No watchtowers: `wallet watchtower add CONTACT` entrusts this wallet's channels to one.")
+    for each in view.watchtowers:
+        _print_rows(console, _watchtower(each, currency))
+
+
+def _watchtower(view: WatchtowerView, currency: Currency) -> list[tuple[str, str]]:
+    rows = [
+        ("watchtower", view.contact),
+        ("holds", f"{view.channels} channels{', not all of them up to date' if view.behind else ''}"),
+        ("bounty", f"{format_money(view.bounty, currency)}, of what we get of a liar's bond"),
+        ("relied on", "yes: committed is what it has receipted" if view.rely else "no: it may lag behind"),
+    ]
+    if view.until_ms is not None:
+        rows.append(("until", f"ledger clock {view.until_ms} ms; this wallet renews it while it runs"))
+    if view.trouble is not None:
+        rows.append(("trouble", view.trouble))
+    return rows
+
+
 LIST_HEAD = ("channel", "peer", "can send", "can receive", "reserved", "in dispute")
 LIST_INDENT = 14
 """Behind the id stand state and note, on a line of their own: all of it fits into 80 columns."""
@@ -126,6 +159,7 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
     if view.waiting is not None and view.waiting.unsigned:
         what = "the end of the channel" if view.waiting.final else f"version {view.waiting.version}"
         rows.append(("waits for", f"{', '.join(map(_short, view.waiting.unsigned))} to sign {what}"))
+    rows += [("watchtower", _guard(guard)) for guard in view.watchtowers]
     if note := _note(view):
         rows.append(("note", note))
     _print_rows(console, rows)

@@ -110,6 +110,44 @@ class WaitingView(View, frozen=True, kw_only=True):
     """Whether it is the end of the channel that they have not signed."""
 
 
+class GuardView(View, frozen=True, kw_only=True):
+    """What a watchtower holds of a channel."""
+
+    watchtower: str
+    """Its address."""
+    version: int | None
+    """Newest that it has receipted; None for none."""
+    until_ms: int | None
+    """Ledger clock until which it promised to answer stale reports."""
+    rely: bool
+    """Whether nothing is called committed before it has receipted it."""
+    trouble: str | None
+    """Why it may not have the newest version."""
+
+
+class WatchtowerView(View, frozen=True, kw_only=True):
+    """One watchtower of this wallet."""
+
+    contact: str
+    bounty: int
+    """Minor units of our part of a liar's bond that are promised to it."""
+    rely: bool
+    channels: int
+    """Live channels of which it has receipted a version."""
+    behind: bool
+    """Whether something is still to be brought to it."""
+    until_ms: int | None
+    """Ledger clock at which the first of its receipts ends."""
+    trouble: str | None
+
+
+class WatchtowersView(View, frozen=True, kw_only=True):
+    """`wallet watchtower add`, `list` and `remove`."""
+
+    watchtowers: tuple[WatchtowerView, ...]
+    currency: CurrencyView
+
+
 class ChannelView(View, frozen=True, kw_only=True):
     """One channel, seen from this wallet."""
 
@@ -155,6 +193,8 @@ class ChannelView(View, frozen=True, kw_only=True):
     """What this wallet's watcher last did for this channel."""
     waiting: WaitingView | None = None
     """Who has not signed, or is not there."""
+    watchtowers: tuple[GuardView, ...] = ()
+    """Up to which version each of them holds it."""
 
 
 class ChannelsView(View, frozen=True, kw_only=True):
@@ -300,6 +340,29 @@ class History(Request[HistoryView], tag="history", frozen=True, kw_only=True):
     channel: str | None = None
 
 
+class AddWatchtower(Request[WatchtowersView], tag="watchtower-add", frozen=True, kw_only=True):
+    """Entrust each version of each channel to a watchtower."""
+
+    answer: ClassVar[Any] = WatchtowersView
+    contact: str
+    bounty: int = 0
+    rely: bool = False
+
+
+class ListWatchtowers(Request[WatchtowersView], tag="watchtowers", frozen=True, kw_only=True):
+    """The watchtowers of this wallet."""
+
+    answer: ClassVar[Any] = WatchtowersView
+
+
+class RemoveWatchtower(Request[WatchtowersView], tag="watchtower-remove", frozen=True, kw_only=True):
+    """Entrust nothing more to a watchtower."""
+
+    answer: ClassVar[Any] = WatchtowersView
+    watchtower: str
+    """Its contact, its address, or the start of it."""
+
+
 REQUESTS: tuple[type[Request[Any]], ...] = (
     Show,
     Send,
@@ -310,5 +373,8 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     CloseChannel,
     Pay,
     History,
+    AddWatchtower,
+    ListWatchtowers,
+    RemoveWatchtower,
 )
 """All of them, for the decoder at the socket."""

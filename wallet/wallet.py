@@ -24,7 +24,7 @@ from typing import Self
 
 from layer1.client import LedgerUnreachable
 from layer1.crypto import PublicKey, format_address
-from layer1.errors import LocalError, Refused
+from layer1.errors import LocalError, Refused, check
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
@@ -40,9 +40,12 @@ from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, n
 from wallet.openings import Openings
 from wallet.peers import Peers
 from wallet.period import default_period_ms
-from wallet.requests import ChannelView, EntryView, Report, no_report
+from wallet.requests import ChannelView, EntryView, Report, WatchtowerView, no_report
+from wallet.towers import KnownTower
 
 _log = logging.getLogger(__name__)
+LAST_WORDS_S = 3.0
+"""How long a wallet that is closed waits for its watchtowers to have the newest versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ class Wallet:
             self._parts = await assemble(self._home, self._keys, self._keystore, stack)
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
+            self._parts.entruster.clock_ms = lambda: self._follower.clock_ms
+            self._parts.entruster.start()
+            stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
             self._openings = Openings(self._parts, self._peers, self._follower)
             stack.push_async_callback(self._peers.close)
             stack.push_async_callback(self._openings.close)
@@ -295,6 +301,57 @@ class Wallet:
         check_known(entries, channel)
         return entries
 
+    @property
+    def watchtowers(self) -> tuple[WatchtowerView, ...]:
+        """Whom this wallet entrusts its versions to."""
+        return tuple(self._tower_view(tower) for tower in self._parts.towers)
+
+    async def add_watchtower(self, contact: Contact | str, *, bounty: int = 0, rely: bool = False) -> WatchtowerView:
+        """Entrust each version of each channel to a watchtower from now on; or change how.
+
+        Args:
+            contact: The tower, as `wallet watchtower serve` prints it.
+            bounty: Minor units of our part of a liar's bond for the tower, if it reports in time.
+            rely: Call committed only what it has receipted [F6].
+
+        Raises:
+            Refused: ``bad_contact``, ``bad_amount``, or ``too_many``.
+        """
+        tower = parse_contact(contact) if isinstance(contact, str) else contact
+        check(bounty >= 0, "bad_amount", f"a bounty of {bounty} units; the least is 0")
+        check(tower.address != self.address, "bad_contact", "that is this wallet: a watchtower has a home of its own")
+        known = KnownTower(tower, bounty, rely)
+        self._parts.towers.add(known)
+        self._parts.entruster.start()
+        await self._parts.entruster.catch_up(LAST_WORDS_S)
+        return self._tower_view(known)
+
+    def remove_watchtower(self, name: str) -> WatchtowerView:
+        """Entrust nothing more to a watchtower; it goes on guarding what it has until its receipts end.
+
+        Raises:
+            Refused: ``unknown_watchtower``.
+        """
+        tower = self._parts.towers.find(name)
+        view = self._tower_view(tower)
+        self._parts.towers.remove(tower.address)
+        self._parts.entruster.start()
+        for record in self._parts.book:
+            self._parts.observer.receipted(record.group_id)
+        return view
+
+    def _tower_view(self, tower: KnownTower) -> WatchtowerView:
+        receipts = [self._parts.towers.receipt(tower.address, record.group_id) for record in self._parts.book.live()]
+        return WatchtowerView(
+            contact=str(tower.contact),
+            bounty=tower.bounty,
+            rely=tower.rely,
+            channels=sum(receipt is not None for receipt in receipts),
+            behind=self._parts.entruster.is_behind(tower),
+            until_ms=min((receipt.until_ms for receipt in receipts if receipt is not None), default=None),
+            trouble=self._parts.entruster.trouble(tower),
+        )
+
     async def serve(self, listen: str | None, policy: OpeningPolicy | None) -> str:
         """Take links from peers until the wallet is closed; the contact to give to them.
 
@@ -309,6 +366,7 @@ class Wallet:
         host, port = parse_endpoint(wanted)
         self._openings.accept(policy)
         self._peers.keep()
+        self._parts.entruster.start(afresh=True)
         bound = await self._peers.listen(host, port, self._openings.admits, self._openings.knows)
         self._home.remember_endpoint(format_endpoint(host, bound))
         self._contact = str(Contact(self.address, host, bound))

@@ -23,6 +23,7 @@ from wallet.book import ChannelBook, ChannelRecord
 from wallet.contacts import Contact
 from wallet.history import History
 from wallet.requests import EntryView
+from wallet.towers import TowerBook
 
 Boundary = Callable[[], None]
 """Called where a kill may strike: it raises `Killed` if one does."""
@@ -163,3 +164,10 @@ class HomeHistory(History):
     def endpoint_of(self, address: PublicKey) -> str | None:
         """They find each other, too."""
         return None
+
+
+class HomeTowers(TowerBook):
+    """No watchtowers: a wallet's own watch is what these runs are about."""
+
+    def __init__(self) -> None:
+        self._towers, self._receipts = {}, {}

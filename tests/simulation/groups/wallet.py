@@ -31,13 +31,14 @@ from tests.simulation.clocks import Clock
 from tests.simulation.groups import describe
 from tests.simulation.groups.api import Api
 from tests.simulation.groups.client import Cut, SimulatedClient
-from tests.simulation.groups.home import Home, HomeBook, HomeHistory, HomeJournal, read
+from tests.simulation.groups.home import Home, HomeBook, HomeHistory, HomeJournal, HomeTowers, read
 from tests.simulation.groups.links import SimulatedLink, SimulatedPeers
 from tests.simulation.groups.loop import Killed, ProcessLoop
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.kernel import MS, World
 from tests.simulation.network import Network
 from wallet.channel import Channel
+from wallet.entrusting import Entruster
 from wallet.follower import Follower
 from wallet.keystore import HotKeys
 from wallet.observer import WalletObserver
@@ -235,8 +236,21 @@ class WalletProcess:
             observer=observer,
             group_key=group_key,
         )
+        towers = HomeTowers()
+        entruster = Entruster(self.keys.spending, host, towers, signals, observer.advise)
         parts = Parts(
-            genesis, self.keys, savings(self.index), client, host, book, history, observer, submitter, signals
+            genesis,
+            self.keys,
+            savings(self.index),
+            client,
+            host,
+            book,
+            history,
+            observer,
+            submitter,
+            signals,
+            towers,
+            entruster,
         )
         peers = SimulatedPeers(self.keys.spending, genesis.chain_id, host)
         follower = Follower(parts)

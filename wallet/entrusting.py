@@ -1,0 +1,356 @@
+"""Keeps the newest version of each channel with each of the wallet's watchtowers.
+
+*Safety:* what a tower gets is certified, and its body is encrypted; a receipt counts only for what was sent, signed by
+that tower.
+
+A tower lags behind: one version of a channel is under way at a time, and then the newest, so a slow tower slows no
+payment. Whoever relies on one waits for its receipts itself (`wallet.channel`, `wallet.observer`). Links are made when
+there is something to say, and kept while there is; with a tower that is relied on, always. Once per start everything is
+entrusted again: a tower that lost its disk has it back then.
+
+Source: docs/design/groups.md, rules 3 [F6], 12 and 17; decision 032.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from layer1.codec import encode
+from layer1.crypto import Hash, SigningKey
+from layer1.errors import LocalError, RemoteError, WedgeError
+from layer1.ledger.agreements import (
+    Certificate,
+    Delegation,
+    GroupAgreement,
+    GroupHeader,
+    sign_delegation,
+    verify_state,
+)
+from layer1.link import Link, LinkClosed, connect
+from layer2.driver import GroupHost
+from layer2.promises import TowerReceipt, verify_receipt
+from layer2.sealing import seal_body
+from layer2.tower import Declined, Entrust, FromTower, Held, Terms, decode_from_tower
+from layer2.value import Group
+from wallet.contacts import format_endpoint
+from wallet.signals import Signals
+from wallet.towers import KnownTower, TowerBook
+
+WINDOW = 64
+"""Channels whose versions are under way to a tower at a time."""
+PACE_S = 0.1
+"""Between two versions of one channel, with a tower that is not relied on."""
+IDLE_S = 30.0
+"""A link over which nothing is to be said is given back after this."""
+PATIENCE_S = 15.0
+"""For an answer of a tower; then the link is made anew."""
+FIRST_PAUSE_S = 0.2
+"""Before a tower that cannot be reached is tried again; doubles."""
+LAST_PAUSE_S = 30.0
+"""The longest of these."""
+SOON = {"blind": 1.0, "unknown_group": 3.0}
+"""Refusals that are another answer soon, and after how long to ask again."""
+LATER_S = 60.0
+"""The same for all other refusals: an operator may change its mind."""
+RENEWED_EVERY_S = 600.0
+"""How often to see which receipts are half over."""
+_log = logging.getLogger(__name__)
+
+
+class Entruster:
+    """All towers of one wallet."""
+
+    def __init__(
+        self, key: SigningKey, host: GroupHost, book: TowerBook, signals: Signals, advise: Callable[[Hash, str], None]
+    ) -> None:
+        self._key = key
+        self._chain_id = host.chain_id
+        self._host = host
+        self._book = book
+        self._signals = signals
+        self._advise = advise
+        self._guards: dict[bytes, _Guard] = {}
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._afresh = False
+        self.clock_ms: Callable[[], int | None] = lambda: None
+        """Newest proven ledger clock."""
+        self.on_receipt: Callable[[Hash], None] = lambda group_id: None
+        """Told of which channel there is a new receipt."""
+
+    def committed(self, group_id: Hash) -> None:
+        """A channel has a new version."""
+        for guard in self._guards.values():
+            guard.want(group_id)
+
+    def start(self, *, afresh: bool = False) -> None:
+        """Begin to use the towers in the book that are not used yet; stop using those that are gone from it.
+
+        Args:
+            afresh: Entrust everything again, whatever was receipted before: a tower may have lost it.
+        """
+        self._afresh = self._afresh or afresh
+        known = {tower.address: tower for tower in self._book}
+        for address in [a for a, guard in self._guards.items() if known.get(a) != guard.tower]:
+            self._tasks.pop(address).cancel()
+            del self._guards[address]
+        for address in known.keys() - self._guards.keys():
+            guard = _Guard(self, known[address])
+            self._guards[address] = guard
+            self._tasks[address] = asyncio.create_task(guard.run())
+        for guard in self._guards.values():
+            if afresh:
+                guard.forget()
+            for group_id in self._host.groups:
+                guard.want(group_id)
+
+    async def catch_up(self, patience_s: float) -> None:
+        """Wait until all towers that answer have what they should have, or so long."""
+        done = lambda: None if any(guard.is_under_way for guard in self._guards.values()) else True  # noqa: E731
+        await self._signals.until(done, patience_s)
+
+    async def close(self) -> None:
+        """Stop."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def trouble(self, tower: KnownTower, group_id: Hash | None = None) -> str | None:
+        """Why a tower does not have what it should have, of a channel or of all; None if nothing is known."""
+        guard = self._guards.get(tower.address)
+        if guard is None:
+            return None
+        return guard.trouble.get(group_id) or guard.trouble.get(None)
+
+    def is_behind(self, tower: KnownTower) -> bool:
+        """Whether something is still to be said to a tower."""
+        guard = self._guards.get(tower.address)
+        return guard is not None and bool(guard.wanted or guard.sent)
+
+
+class _Guard:
+    """What is between this wallet and one tower."""
+
+    def __init__(self, owner: Entruster, tower: KnownTower) -> None:
+        self._owner = owner
+        self._host = owner._host
+        self._book = owner._book
+        self.tower = tower
+        self.wanted: dict[Hash, None] = {}
+        """Channels to bring, in order."""
+        self.sent: dict[Hash, GroupHeader] = {}
+        """What is under way."""
+        self._shown: set[Hash] = set()
+        """Channels that were entrusted since this process started."""
+        self._renewed: set[Hash] = set()
+        """Channels whose receipts are half over."""
+        self.trouble: dict[Hash | None, str] = {}
+        self._wake = asyncio.Event()
+        self._heard = asyncio.Event()
+
+    def want(self, group_id: Hash) -> None:
+        """Bring the newest version of a channel, unless the tower has it."""
+        group = self._host.groups.get(group_id)
+        if group is None or group.closed:
+            return
+        header = group.best[1].header
+        if header.version and not self._has(group_id, header):
+            self.wanted[group_id] = None
+            self._wake.set()
+
+    def forget(self) -> None:
+        """Take nothing for entrusted that was before now."""
+        self._shown.clear()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it is worth waiting for: something is to be said, and nothing is known to be wrong."""
+        return bool(self.wanted or self.sent) and None not in self.trouble
+
+    async def run(self) -> None:
+        """Until cancelled. Whatever goes wrong is told, and tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._renew())
+            pause_s = FIRST_PAUSE_S
+            while True:
+                if not self.tower.rely:
+                    await self._something()
+                try:
+                    await self._meet()
+                    pause_s = FIRST_PAUSE_S
+                except (WedgeError, TimeoutError) as error:
+                    where = format_endpoint(self.tower.contact.host, self.tower.contact.port)
+                    self.trouble[None] = f"the watchtower at {where} does not answer: {str(error) or 'too slow'}"
+                    self._owner._signals.notify()
+                    if isinstance(error, LocalError):
+                        _log.error("watchtower %s: %s", where, error)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LAST_PAUSE_S)
+
+    async def _something(self) -> None:
+        while not self.wanted:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_EVERY_S)
+            clock_ms = self._owner.clock_ms() or 0
+            for group_id in self._host.groups:
+                receipt = self._book.receipt(self.tower.address, group_id)
+                if receipt is not None and clock_ms - receipt.clock_ms > receipt.until_ms - clock_ms:
+                    self._renewed.add(group_id)
+                    self.want(group_id)
+
+    async def _meet(self) -> None:
+        """One link, until nothing is to be said."""
+        contact = self.tower.contact
+        link = await connect(
+            contact.host, contact.port, self._owner._key, self._owner._chain_id, expect=contact.address
+        )
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                terms = self._checked(decode_from_tower(await link.receive()))
+            self.trouble.pop(None, None)
+            async with asyncio.TaskGroup() as tasks:
+                listening = tasks.create_task(self._listen(link))
+                await self._talk(link, terms)
+                listening.cancel()
+        except* (LinkClosed, RemoteError) as group:
+            raise group.exceptions[0] from None
+        finally:
+            self.wanted.update(dict.fromkeys(self.sent))  # whether it has them is not known
+            self.sent.clear()
+            await link.close()
+
+    def _checked(self, terms: FromTower) -> Terms:
+        """What a tower begins with."""
+        if not isinstance(terms, Terms):
+            raise RemoteError(f"a tower begins with its terms, not with {type(terms).__name__}")
+        asked, promised = terms.least_bounty, self.tower.bounty
+        if promised < asked:
+            raise RemoteError(f"it asks for a bounty of {asked} units, {promised} are promised")
+        return terms
+
+    async def _talk(self, link: Link, terms: Terms) -> None:
+        while True:
+            while self.wanted and len(self.sent) < WINDOW:
+                self._bring(link, terms, next(iter(self.wanted)))
+            self._wake.clear()
+            self._heard.clear()
+            wait_s = PATIENCE_S if self.sent else None if self.tower.rely else IDLE_S
+            try:
+                async with asyncio.timeout(wait_s):
+                    await (self._heard.wait() if len(self.sent) >= WINDOW else self._wake.wait())
+            except TimeoutError:
+                if self.sent:
+                    raise LinkClosed(f"no answer within {PATIENCE_S:.0f} s") from None
+                return
+
+    def _bring(self, link: Link, terms: Terms, group_id: Hash) -> None:
+        if group_id in self.sent:
+            del self.wanted[group_id]  # its receipt asks again
+            return
+        del self.wanted[group_id]
+        group = self._host.groups.get(group_id)
+        if group is None or group.closed:
+            return
+        state, certificate = group.best
+        if not certificate.signatures or self._has(group_id, certificate.header):
+            return
+        me, promised = group.place, self.tower.bounty
+        blank = Delegation(group_id, certificate.header.epoch, me.index, terms.payout, promised, b"")
+        delegation = sign_delegation(me.key, self._owner._chain_id, blank)
+        sealed = seal_body(me.key, certificate.header, state.body)
+        self.sent[group_id] = certificate.header
+        self._shown.add(group_id)
+        link.send_nowait(encode(Entrust(certificate, sealed, delegation)))
+
+    def _has(self, group_id: Hash, header: GroupHeader) -> bool:
+        """Whether the tower has said so; to this process, if everything is to be entrusted afresh."""
+        receipt = self._book.receipt(self.tower.address, group_id)
+        known = receipt is not None and receipt.header == header.hash and group_id not in self._renewed
+        return known and (group_id in self._shown or not self._owner._afresh)
+
+    async def _listen(self, link: Link) -> None:
+        while True:
+            self._hear(decode_from_tower(await link.receive()))
+            self._heard.set()
+            self._wake.set()
+
+    def _hear(self, message: FromTower) -> None:
+        match message:
+            case TowerReceipt():
+                self._receipted(message)
+            case Declined(group_id, _, code, text):
+                self._declined(group_id, code, text)
+            case Held(group_id, certificate):
+                self._behind(group_id, certificate)
+            case _:
+                raise RemoteError(f"a tower says {type(message).__name__} once, at first")
+
+    def _receipted(self, receipt: TowerReceipt) -> None:
+        header = self.sent.get(receipt.group_id)
+        named = (receipt.tower, receipt.epoch, receipt.version, receipt.header)
+        if header is None or named != (self.tower.address, header.epoch, header.version, header.hash):
+            raise RemoteError(f"a receipt of version {receipt.version} of a group, which was not asked for")
+        if not verify_receipt(self._owner._chain_id, receipt):
+            raise RemoteError("a receipt that the tower did not sign")
+        del self.sent[receipt.group_id]
+        self._renewed.discard(receipt.group_id)
+        self._book.keep(receipt)
+        self.trouble.pop(receipt.group_id, None)
+        group = self._host.groups.get(receipt.group_id)
+        if group is not None and group.best[1].header != header:
+            self._later(receipt.group_id, 0 if self.tower.rely else PACE_S)
+        self._owner.on_receipt(receipt.group_id)
+        self._owner._signals.notify()
+
+    def _declined(self, group_id: Hash, code: str, text: str) -> None:
+        if self.sent.pop(group_id, None) is None:
+            raise RemoteError(f"an answer about group {group_id.hex()[:12]}, of which nothing was said")
+        if code != "group_closed":
+            self.trouble[group_id] = f"the watchtower does not take it: {text[:300]}"
+            self._later(group_id, SOON.get(code, LATER_S))
+        self._owner._signals.notify()
+
+    def _behind(self, group_id: Hash, certificate: Certificate | None) -> None:
+        """The tower shows a higher version than we sent: ours meanwhile, or one that this wallet has forgotten."""
+        if self.sent.pop(group_id, None) is None or certificate is None:
+            raise RemoteError(f"an answer about group {group_id.hex()[:12]}, of which nothing was asked")
+        group = self._host.groups.get(group_id)
+        if group is None:
+            return
+        if not is_newer(group, certificate):
+            raise RemoteError(f"version {certificate.header.version} is shown for a higher one, and is not")
+        text = (
+            f"the watchtower holds version {certificate.header.version} of this channel, with our signature; here is "
+            f"{group.version}: this is an old copy of the wallet. Pay nothing from it"
+        )
+        self.trouble[group_id] = text
+        self._owner._advise(group_id, text)
+
+    def _later(self, group_id: Hash, pause_s: float) -> None:
+        if pause_s:
+            asyncio.get_running_loop().call_later(pause_s, self.want, group_id)
+        else:
+            self.want(group_id)
+
+
+def is_newer(group: Group, certificate: Certificate) -> bool:
+    """Whether a certificate that somebody shows is genuine, of this epoch, and above all that this wallet knows."""
+    header, agreement = certificate.header, group.place.agreement
+    known = group.best[1].header
+    names = (header.chain_id, header.group_id, header.epoch)
+    if names != (known.chain_id, known.group_id, known.epoch) or header.version <= known.version:
+        return False
+    return _signed_by_all(agreement, certificate)
+
+
+def _signed_by_all(agreement: GroupAgreement, certificate: Certificate) -> bool:
+    if len(certificate.signatures) != len(agreement.members):
+        return False
+    pairs = zip(agreement.members, certificate.signatures, strict=True)
+    return all(verify_state(member, certificate.header, signature) for member, signature in pairs)

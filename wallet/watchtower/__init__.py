@@ -1,0 +1,1 @@
+"""The service that watches layer 1 for others: `wallet watchtower serve`."""
