@@ -93,11 +93,11 @@ def window(group: Group) -> tuple[int, int]:
 
     A plea made the dispute longer, so there were even two; while the body is awaited no report counts any more.
     """
-    period_ms = group.agreement.window_ms or group.agreement.challenge_period_ms
+    agreement = group.agreement
     ended_ms = group.deadline_ms or 0
     if group.revealing is not None:
-        ended_ms -= period_ms
-    return ended_ms - period_ms, ended_ms
+        ended_ms -= agreement.challenge_period_ms
+    return ended_ms - (agreement.window_ms or agreement.challenge_period_ms), ended_ms
 
 
 def check_proof(genesis: Genesis, proof: BrokenPromise) -> Verified[Group | None]:

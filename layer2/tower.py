@@ -288,7 +288,8 @@ def answer(guarded: Iterable[Guarded], shown: Group) -> list[Effect]:
     """What to do about a group of which layer 1 shows this, with proof.
 
     Rule 9: a higher certificate is reported, with the header alone (rule 12), and for the member that promised most
-    among those who did not wedge. Rule 13: where a member pleads, the tower answers for each of its customers.
+    among those who did not wedge. What layer 1 has already is brought once more for a customer that owes an answer to
+    a plea (rule 13), or if a bounty is to be had for it: who copied the report may have been quicker (rule 17).
     """
     entries = list(guarded)
     if shown.status is Status.CLOSED:
@@ -302,8 +303,8 @@ def answer(guarded: Iterable[Guarded], shown: Group) -> list[Effect]:
         others = [each for each in now if each.member != shown.wedged_by] or now
         chosen = max(others, key=lambda each: each.delegation.bounty)
         return [*over, Submit(_report(best, chosen))]
-    if best.version == shown.version and any(shown.pleas):
-        return [*over, *(Submit(_report(best, each)) for each in now if _is_silent(shown, each.member))]
+    if best.certificate.header == shown.certificate.header:
+        return [*over, *(Submit(_report(best, each)) for each in now if _is_owed(shown, each))]
     return [*over]
 
 
@@ -423,8 +424,11 @@ def _report(best: Guarded, chosen: Guarded) -> Report:
     return Report(best.group_id, best.certificate, None, delegation=chosen.delegation)
 
 
-def _is_silent(shown: Group, member: int) -> bool:
-    """Whether a member is to answer a plea and nobody has for it."""
-    delegate = shown.delegates[member]
-    reported = delegate is not None and delegate.version == shown.version
-    return not shown.pleas[member] and shown.claims[member] is None and not reported
+def _is_owed(shown: Group, guarded: Guarded) -> bool:
+    """Whether it matters to a customer, or to us, that the accepted version was brought for this customer."""
+    member, delegate = guarded.member, shown.delegates[guarded.member]
+    if delegate is not None and delegate.version == shown.version:
+        return False
+    silent = not shown.pleas[member] and shown.claims[member] is None
+    liars = [other for other, why in enumerate(shown.forfeits) if why is not None and other != member]
+    return (any(shown.pleas) and silent) or bool(guarded.delegation.bounty and liars)

@@ -343,6 +343,21 @@ def test_a_plea_is_answered_for_each_customer_that_is_silent() -> None:
     assert reports(watched, named) == []
 
 
+def test_who_copies_a_report_and_is_quicker_gets_no_bounty() -> None:
+    """Rule 17: the bounty is of any delegate that reported in time; decision 030: also what somebody brought first."""
+    watched = Watched()
+    watched.entrust(5, member=0)
+    copied = structs.replace(watched.wedged(5, by=1), forfeits=(None, ledger.Forfeit.LIE))
+    (report,) = reports(watched, copied)
+    assert report.delegation == watched.delegation(0)
+    ours = structs.replace(copied, delegates=(ledger.Delegate(PAYOUT, 5, 5), None))
+    assert reports(watched, ours) == []
+    older = structs.replace(copied, delegates=(ledger.Delegate(PAYOUT, 5, 4), None))
+    assert len(reports(watched, older)) == 1
+    own = structs.replace(copied, forfeits=(ledger.Forfeit.LIE, None))
+    assert reports(watched, own) == [], "a liar gains nothing of which it could pay"
+
+
 # --------------------------------------------------------------------------------------------------- hostile input
 
 
