@@ -12,8 +12,8 @@ from msgspec import structs
 from layer1.ledger.agreements import Body
 from layer1.ledger.records import Bounty, Delegate, Forfeit, Group, Reason, Status
 from layer1.ledger.state import State
-from layer1.ledger.transactions import Report, Reveal
-from tests.layer1.ledger.world import ALICE, BOB, CAROL, PERIOD, Party, World, key, make_genesis, payout
+from layer1.ledger.transactions import OpenGroup, Report, Reveal
+from tests.layer1.ledger.world import ALICE, BOB, CAROL, PERIOD, Party, World, key, make_genesis, make_party, payout
 
 BOND = 101
 TOWER, OTHER_TOWER = key("tower"), key("other tower")
@@ -567,3 +567,32 @@ def witness_timeout_trades_back_a_clock() -> None:
     assert world.group(party).deadline_ms == wedged + 4 * PERIOD
     group = wait(world, party)
     assert (group.reason, group.payouts) == (Reason.DEADLINE, (401, 1_801))
+
+
+@story
+def who_witnesses_is_no_member() -> None:
+    """Witnessed groups: members + witnesses = 2f+1, each of them another; only they have a timeout, a long one."""
+    world = World()
+    good = make_party(world.chain_id, (ALICE, BOB), witnessed=True).agreement
+    (witness,) = good.witnesses
+    for changes, code in (
+        ({"witnesses": (witness, structs.replace(witness, key=TOWER.public))}, "bad_witnesses"),
+        ({"witnesses": (structs.replace(witness, key=good.members[1].key),)}, "bad_witnesses"),
+        ({"witnesses": (structs.replace(witness, key=ALICE.public),)}, "bad_witnesses"),
+        ({"witnesses": (structs.replace(witness, key=b"short"),)}, "bad_witnesses"),
+        ({"witnesses": (structs.replace(witness, contact="two words"),)}, "bad_agreement"),
+        ({"witnesses": (structs.replace(witness, contact="x" * 129),)}, "bad_agreement"),
+        ({"witness_timeout_ms": PERIOD - 1}, "bad_witnesses"),
+        ({"witness_timeout_ms": world.genesis.parameters.max_challenge_ms + 1}, "bad_witnesses"),
+        ({"witnesses": (), "witness_timeout_ms": PERIOD}, "bad_witnesses"),
+    ):
+        agreement = structs.replace(good, **changes)
+        assert (changes, world.do(OpenGroup(agreement), ALICE, BOB).code) == (changes, code)
+    three = make_party(world.chain_id, (ALICE, BOB, CAROL), name="t", witnessed=True).agreement
+    twins = structs.replace(three, witnesses=(three.witnesses[0],) * 2)
+    assert world.do(OpenGroup(twins), ALICE, BOB, CAROL).code == "bad_witnesses"
+    assert world.do(OpenGroup(three), ALICE, BOB, CAROL).code == "ok"
+    again = make_party(world.chain_id, (ALICE, CAROL), name="again", witnesses=(witness,)).agreement
+    assert world.do(OpenGroup(again), ALICE, CAROL).code == "ok"  # a witness has one key in all its groups
+    assert world.do(OpenGroup(good), ALICE, BOB).code == "ok"
+    assert len(world.state.groups_of(witness.key)) == 2

@@ -44,6 +44,7 @@ from layer1.ledger.state import Group, State
 from layer1.ledger.transactions import (
     Accusation,
     CloseGroup,
+    Command,
     OpenGroup,
     Output,
     Payload,
@@ -283,8 +284,10 @@ class World:
 
 
 def signed_transactions(world: World) -> list[Transaction]:
-    party = make_party(world.chain_id, (ALICE, BOB))
-    return [world.transfer(ALICE, BOB, 5), world.sign(OpenGroup(party.agreement), ALICE, BOB)]
+    """Of each kind that accounts sign for themselves."""
+    party = make_party(world.chain_id, (ALICE, BOB), witnessed=True)
+    command = world.sign(Command(ALICE.public, b"what the machine makes of it"), ALICE)
+    return [world.transfer(ALICE, BOB, 5), world.sign(OpenGroup(party.agreement), ALICE, BOB), command]
 
 
 def admitted(world: World, transaction: Transaction) -> str:
