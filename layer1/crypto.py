@@ -81,6 +81,7 @@ class Kind(Enum):
     RESIZE = b"RESIZE"
     RECONFIGURE = b"RECONFIGURE"
     DELEGATE = b"DELEGATE"
+    WITNESS = b"WITNESS"
     RECEIPT = b"RECEIPT"
     CHANGE = b"CHANGE"
 

@@ -38,7 +38,7 @@ def send_close(group: Group) -> Step:
     if group.frozen or group.closed:
         assert group.stopped is not None
         raise group.stopped
-    if not group.connected:
+    if not group.together:
         raise Refused("not_connected", "another member is not connected: wait for it, or wedge the group")
     if not group.place.is_primary:
         return replace(group, closing=True), [Send(0, CloseRequest(group.group_id))]

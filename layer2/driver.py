@@ -56,17 +56,15 @@ from layer2.hosting import Caller, Channel, Observer, Outcome, Pending, Receipt
 from layer2.machine import StateMachine
 from layer2.messages import (
     MAX_COMMAND_BYTES,
-    Answer,
-    Decline,
     Error,
     GroupMessage,
-    Offer,
+    Inquiry,
     OpeningMessage,
     Resume,
     Standing,
     decode_message,
 )
-from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record
+from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record, witness_contacts
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
 
@@ -177,7 +175,7 @@ class GroupHost:
             self._groups[group_id] = group
         else:
             self._append(encode(record))
-        self._contacts[group_id] = known
+        self._contacts[group_id] = known + witness_contacts(agreement)
         self._end_turn_surely()
         for member, contact in self._peers(group_id):
             if contact.key in self._links:
@@ -246,7 +244,8 @@ class GroupHost:
             Refused: ``unknown_group``.
         """
         self._group(group_id)
-        if self._step(group_id, Inquired()):
+        asked = (effect.message for effect in self._step(group_id, Inquired()) if isinstance(effect, Send))
+        if any(isinstance(message, Inquiry) for message in asked):
             answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._inquiries.setdefault(group_id, []).append(answered)
             await answered
@@ -377,7 +376,7 @@ class GroupHost:
             self._observer.misbehaved(None, link.peer, error)
             self._charge(link)
             return
-        if isinstance(message, Offer | Answer | Decline):
+        if isinstance(message, OpeningMessage):
             self._observer.opening(link.peer, message)
             return
         group_id = message.group_id
@@ -441,7 +440,8 @@ class GroupHost:
             self._bounced.discard((group_id, member))
             was = member in self._groups[group_id].in_step
             self._step(group_id, Connected(member) if up else Disconnected(member))
-            self._leave_open(group_id, "the link broke")
+            if not (up and member in self._groups[group_id].place.witnesses):  # it takes no commands, and loses none
+                self._leave_open(group_id, "the link broke")
             self._answer_inquiries(group_id)
             if was:
                 self._observer.connected(group_id, member, False)
@@ -633,7 +633,7 @@ class GroupHost:
                     if group_id not in self._groups:
                         key, machine = self._group_key(agreement, index), self._machine(agreement)
                         self._groups[group_id] = core.create(agreement, group_id, index, key, machine)
-                    self._contacts[group_id] = contacts
+                    self._contacts[group_id] = contacts + witness_contacts(agreement)
                 case Forgotten(group_id):
                     del self._groups[group_id], self._contacts[group_id]
                 case _:
@@ -648,7 +648,9 @@ class GroupHost:
 
     def _snapshots(self) -> Iterator[bytes]:
         for group_id, group in self._groups.items():
-            yield encode(Hosted(group_id, group.place.agreement, group.place.index, self._contacts[group_id]))
+            place = group.place
+            members = self._contacts[group_id][: place.size]
+            yield encode(Hosted(group_id, place.agreement, place.index, members))
             yield core.snapshot(group)
 
     # --------------------------------------------------------------------------------------------------- look-ups
@@ -666,7 +668,7 @@ class GroupHost:
         return machine
 
     def _peers(self, group_id: Hash) -> list[tuple[int, Contact]]:
-        """Members that this one has sessions with, and where they are found."""
+        """Places that this member has sessions with, and where they are found."""
         contacts, peers = self._contacts[group_id], self._groups[group_id].place.peers
         return [(i, contact) for i in peers if (contact := contacts[i]) is not None]
 

@@ -128,11 +128,15 @@ class Rejected:
     message: str
 
 
+Payload = transactions.CloseGroup | transactions.Wedge | transactions.Report | transactions.Reveal
+"""What a group brings to layer 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """Bring this to layer 1, and again until layer 1 shows what it was for."""
 
-    payload: transactions.CloseGroup | transactions.Wedge | transactions.Report
+    payload: Payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import Refused, RemoteError, WedgeError
-from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer2 import events
 from layer2.messages import OpeningMessage
 
@@ -138,7 +137,7 @@ class Observer:
     def rejected(self, group_id: Hash, event: events.Rejected) -> None:
         """Our command was not applied and never will be, also if its `submit` is waited for."""
 
-    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
+    def submission(self, group_id: Hash, payload: events.Payload) -> None:
         """Bring this to layer 1. What a call of the host returns is not told here."""
 
     def advice(self, group_id: Hash, event: events.Advice) -> None:

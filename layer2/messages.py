@@ -14,7 +14,16 @@ from __future__ import annotations
 from layer1.codec import Struct, decode
 from layer1.crypto import Hash, Signature
 from layer1.errors import RemoteError
-from layer1.ledger.agreements import Body, Certificate, Final, GroupHeader, Limits, Member
+from layer1.ledger.agreements import (
+    Body,
+    Certificate,
+    Final,
+    GroupAgreement,
+    GroupHeader,
+    Limits,
+    Member,
+    Witness,
+)
 
 MAX_COMMAND_BYTES = 4_096
 """One command; machines that move more should move its hash."""
@@ -264,6 +273,9 @@ class Offer(Struct, tag=11):
     salt: bytes
     """16 random bytes, of both the agreement and the opening transaction."""
     limits: Limits = Limits()
+    witnesses: tuple[Witness, ...] = ()
+    """None, or one for a pair."""
+    witness_timeout_ms: int = 0
 
 
 class Answer(Struct, tag=12):
@@ -276,12 +288,26 @@ class Answer(Struct, tag=12):
 
 
 class Decline(Struct, tag=13):
-    """To an offer: no, and why."""
+    """To an offer, or to a request to a witness: no, and why."""
 
     salt: bytes
-    """The offer's."""
+    """The offer's, or the agreement's."""
     code: str
     message: str
+
+
+class WitnessRequest(Struct, tag=20):
+    """Initiator to witness, before the opening: will you serve this group?"""
+
+    agreement: GroupAgreement
+
+
+class WitnessPromise(Struct, tag=21):
+    """To a request: yes, if layer 1 opens it before it expires."""
+
+    agreement_hash: Hash
+    signature: Signature
+    """Kind WITNESS, over the agreement's hash."""
 
 
 GroupMessage = (
@@ -304,7 +330,7 @@ GroupMessage = (
 )
 """Messages that belong to an open group."""
 
-OpeningMessage = Offer | Answer | Decline
+OpeningMessage = Offer | Answer | Decline | WitnessRequest | WitnessPromise
 """Messages between wallets that have no group yet."""
 
 Message = GroupMessage | OpeningMessage

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey, SigningKey, verify
+from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey, SigningKey, format_address, verify
 from layer1.errors import LocalError, check
-from layer1.ledger.agreements import GroupAgreement, Limits, Member, group_id
+from layer1.ledger.agreements import GroupAgreement, Limits, Member, Witness, group_id
 from layer1.ledger.genesis import MAX_MONEY
 from layer1.ledger.transactions import OpenGroup, Transaction, kind_of, sign_transaction
 from layer2.messages import Answer, Offer, require
@@ -44,6 +44,8 @@ class OpeningPolicy:
     machines: frozenset[str] = frozenset({"payments/1"})
     max_batch: int = 100_000
     max_state_bytes: int = 4_096
+    witnesses: frozenset[PublicKey] = frozenset()
+    """Who may witness a group: with the other member it could take all, so none that we do not trust ourselves."""
 
     def __post_init__(self) -> None:
         low = min(self.accept_deposit_up_to_units, self.accept_bond_up_to_units, self.min_peer_bond_units)
@@ -83,6 +85,7 @@ def make_offer(
     valid_until_ms: int,
     salt: bytes,
     limits: Limits | None = None,
+    witnesses: tuple[Witness, ...] = (),
 ) -> Offer:
     """The initiator's proposal.
 
@@ -97,6 +100,7 @@ def make_offer(
         valid_until_ms: Of the transaction, ledger clock, below `open_before_ms`, at most ten minutes ahead.
         salt: 16 fresh random bytes.
         limits: The default ones, if None.
+        witnesses: None or one.
 
     Raises:
         Refused: ``bad_offer``.
@@ -112,6 +116,7 @@ def make_offer(
         valid_until_ms,
         salt,
         limits or Limits(),
+        witnesses,
     )
     _check_form(offer)
     return offer
@@ -166,6 +171,8 @@ def complete(offer: Offer, answer: Answer, funding: SigningKey) -> Opening:
     for each in (member.key, member.funding, member.payout):
         require(len(each) == PUBLIC_KEY_BYTES, f"the answer has a key of {len(each)} bytes")
     require(member.key != offer.proposer.key, "the answer repeats our own group key")
+    taken = {member.key, member.funding} & {witness.key for witness in offer.witnesses}
+    require(not taken, "the answer has the witness's key: it would be both")
     opening = opening_of(offer, member)
     require(opening.agreement.hash == answer.agreement_hash, "the answer is to another offer")
     transaction = opening.transaction
@@ -187,6 +194,8 @@ def opening_of(offer: Offer, member: Member) -> Opening:
         offer.open_before_ms,
         offer.salt,
         offer.limits,
+        offer.witnesses,
+        offer.witness_timeout_ms,
     )
     return Opening(Transaction(OpenGroup(agreement), offer.valid_until_ms, offer.salt))
 
@@ -203,6 +212,13 @@ def check_policy(offer: Offer, policy: OpeningPolicy, clock_ms: int) -> None:
     _at_most("limits.max_batch", offer.limits.max_batch, policy.max_batch)
     _at_most("limits.max_state_bytes", offer.limits.max_state_bytes, policy.max_state_bytes)
     check(offer.machine in policy.machines, "policy", f"machine {offer.machine[:64]!r} is not among those accepted")
+    for witness in offer.witnesses:
+        name = format_address(witness.key)
+        check(
+            witness.key in policy.witnesses,
+            "policy",
+            f"the witness {name} is none that this wallet accepts: its owner says `--accept-witness {name}`",
+        )
 
 
 def _at_most(what: str, value: int, most: int) -> None:
@@ -223,6 +239,7 @@ def _check_form(offer: Offer) -> None:
         low >= 0 and total <= MAX_MONEY, "bad_offer", f"amounts {amounts}: each 0 or more, at most {MAX_MONEY} in all"
     )
     check(proposer.deposit + offer.deposit > 0, "bad_offer", "nobody deposits anything")
+    _check_witnesses(offer)
     check(len(offer.salt) == SALT_BYTES, "bad_offer", f"a salt of {len(offer.salt)} bytes; it has {SALT_BYTES}")
     least = min(offer.limits.max_batch, offer.limits.max_state_bytes + 1)
     check(least >= 1, "bad_offer", f"limits {offer.limits}: max_batch is at least 1, max_state_bytes at least 0")
@@ -231,3 +248,15 @@ def _check_form(offer: Offer) -> None:
         "bad_offer",
         f"valid_until_ms {offer.valid_until_ms} is not below open_before_ms {offer.open_before_ms}",
     )
+
+
+def _check_witnesses(offer: Offer) -> None:
+    """A pair has none or one, who is neither of the two."""
+    count, proposer = len(offer.witnesses), offer.proposer
+    check(count <= 1, "bad_offer", f"{count} witnesses of a pair; it has one or none")
+    check(count > 0 or not offer.witness_timeout_ms, "bad_offer", "a timeout of witnesses, and there is none")
+    for witness in offer.witnesses:
+        size = len(witness.key)
+        check(size == PUBLIC_KEY_BYTES, "bad_offer", f"a witness's key of {size} bytes; it has {PUBLIC_KEY_BYTES}")
+        own = witness.key in (proposer.key, proposer.funding)
+        check(not own, "bad_offer", "the initiator would be its own witness")

@@ -95,6 +95,15 @@ class Contact(Struct):
     port: int = 0
 
 
+def witness_contacts(agreement: GroupAgreement) -> tuple[Contact, ...]:
+    """Where the witnesses are found: their keys are the identities of their links."""
+    found = ((each.key, each.contact.rpartition(":")) for each in agreement.witnesses)
+    return tuple(
+        Contact(key, host.removeprefix("[").removesuffix("]"), int(port)) if host and port.isdigit() else Contact(key)
+        for key, (host, _, port) in found
+    )
+
+
 class Hosted(Struct, tag=20):
     """The host took this group in, or learned new contacts; precedes all records of the group."""
 

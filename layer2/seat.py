@@ -26,7 +26,7 @@ from layer1.crypto import Hash, PublicKey, Signature, SigningKey
 from layer1.errors import Refused, WedgeError, check
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, Member
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Report, Transaction, Wedge, sign_transaction
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Transaction, Wedge, sign_transaction
 from layer1.link_server import LinkServer
 from layer2 import events
 from layer2.driver import Contact, GroupHost, Observer, Receipt, Waiting
@@ -61,7 +61,7 @@ class Seat(Observer):
         folder.mkdir(parents=True, exist_ok=True)
         self._key, self._chain_id = key, chain_id
         self._journal = Journal.open(folder / "groups.journal")
-        self._unsubmitted: list[CloseGroup | Wedge | Report] = []
+        self._unsubmitted: list[events.Payload] = []
         self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.machine = machine
@@ -230,7 +230,7 @@ class Seat(Observer):
         """See :class:`~layer2.hosting.Observer`."""
         self._moved.set()
 
-    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
+    def submission(self, group_id: Hash, payload: events.Payload) -> None:
         """See :class:`~layer2.hosting.Observer`."""
         self._unsubmitted.append(payload)
         self._moved.set()

@@ -109,6 +109,11 @@ class Group(msgspec.Struct, frozen=True):
         return self.place.needed <= self.in_step and not self.told_absent
 
     @property
+    def together(self) -> bool:
+        """Whether all members are in step, as far as this one knows: FINAL needs no witness (rule 7)."""
+        return all(place >= self.place.size for place in self.absent)
+
+    @property
     def absent(self) -> tuple[int, ...]:
         """Places that are not in step, as far as this member knows."""
         return tuple(sorted((self.place.needed - self.in_step) | self.told_absent))

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from layer1.errors import LocalError
 from layer1.ledger import records as ledger
-from layer1.ledger.transactions import Report
+from layer1.ledger.agreements import Body, GroupHeader
+from layer1.ledger.transactions import Report, Reveal
 from layer2.closing import claim, final_payload, wedge_payload
 from layer2.committing import commit, commit_oldest
 from layer2.events import Effect, Finished, Rejected, Submission
@@ -56,6 +57,11 @@ def _observe_open(group: Group) -> Step:
 
 def _observe_wedged(group: Group, shown: ledger.Group) -> Step:
     group, effects = _learn(replace(group, ledger=shown), shown)
+    body = _body_of(group, shown.certificate.header) if shown.body is None else None
+    if body is not None:
+        effects.append(Submission(Reveal(group.group_id, body)))  # rule 12
+    if shown.revealing is not None:
+        return group, effects  # claims and reports are over: what layer 1 waits for is the body
     if not group.lost:
         group, more = claim(group)
         effects += more
@@ -64,6 +70,12 @@ def _observe_wedged(group: Group, shown: ledger.Group) -> Step:
         return group, [*effects, Submission(report)]  # first: a forfeit that has happened stands after a FINAL
     final = final_payload(group)
     return group, effects if final is None else [*effects, Submission(final)]
+
+
+def _body_of(group: Group, header: GroupHeader) -> Body | None:
+    """The body of a version that layer 1 may settle on: of each that this member signed and that is not undone."""
+    states = [group.best[0], group.state, group.committed, *(version.state for version in group.tail)]
+    return next((state.body for state in states if state.header == header), None)
 
 
 def report_payload(group: Group, shown: ledger.Group) -> Report | None:

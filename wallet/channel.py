@@ -6,6 +6,7 @@ Source: docs/design/groups.md, rules 1 to 8.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ CLOSE_S = 30.0
 """How long a cooperative close waits for the peer's signature."""
 RECEIPT_S = 10.0
 """How long a payment waits for the receipt of a watchtower that is relied on."""
+WITNESS_S = 10.0
+"""How long a forced close waits for the second claim of a witnessed channel: the witness's comes at once."""
 LEDGER_S = 60.0
 """How long a close waits for the ledger to take it."""
 PART = 2_000
@@ -184,6 +187,10 @@ class Channel:
             payload = self._parts.host.wedge(self.id)
             report(Progress("bringing the newest state to the ledger"))
             await self._bring(payload)
+        if self.record.agreement.witnesses and not wait:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WITNESS_S):
+                    return await self._settled(report)
         return await self._settled(report) if wait else self.view()
 
     async def _settled(self, report: Report) -> ChannelView:
@@ -194,6 +201,8 @@ class Channel:
                 period = view.challenge_period_ms
                 left = format_duration(view.remaining_ms)
                 report(Progress(f"settles in {left}", max(period - view.remaining_ms, 0) // 1000, period // 1000))
+            elif view.witness is not None:
+                report(Progress(f"{len(view.claimed)} of the 2 claims that settle it are there"))
             await self._parts.signals.until(lambda: None if self.record.live else True, timeout_s=0.5)
         return self.view()
 
@@ -210,7 +219,17 @@ class Channel:
                 else "it has no known address: keep `wallet serve` running here until its wallet reaches us"
             )
             peer = format_address(self.record.peer)
+            group = self._parts.host.groups.get(self.id)
+            if group is not None and group.absent and group.together:
+                raise Refused("witness_unreachable", self._witness_away())
             raise Refused("peer_unreachable", f"{peer} did not answer within {CONNECT_S:.0f} s; {hint}")
+
+    def _witness_away(self) -> str:
+        witness = self.view().witness
+        return (
+            f"the witness {witness} did not answer within {CONNECT_S:.0f} s; without it the channel takes no payments: "
+            "wait for it, or close the channel together with the peer, which needs no witness"
+        )
 
     def _in_step(self, closing: bool) -> bool | None:
         group = self._parts.host.groups.get(self.id)
@@ -220,7 +239,7 @@ class Channel:
             raise group.stopped
         if closing and group.final is not None:
             return True
-        return True if group.connected else None
+        return True if group.connected or (closing and group.together) else None
 
     def _check_open(self) -> None:
         stage = self.record.stage

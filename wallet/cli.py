@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from layer2.opening import OpeningPolicy
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
 from wallet.cli_watchtower import watchtower_app
+from wallet.cli_witness import witness_app
 from wallet.console import Output
 from wallet.contacts import parse_contact
 from wallet.exits import HELP, Exit
@@ -44,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(channel_app, name="channel")
 app.add_typer(watchtower_app, name="watchtower")
+app.add_typer(witness_app, name="witness")
 
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")
@@ -140,7 +143,7 @@ def send(
     try:
         found = Home.find(home or default_home())
         units = parse_amount(amount, found.genesis().currency)
-        recipient = parse_contact(address).address if "@" in address else parse_address(address)
+        recipient = _address(address)
         check(source in ("spending", "savings"), "bad_usage", f"--from is spending or savings, not {source[:20]!r}")
         request: Request[Any] = Send(recipient=format_address(recipient), amount=units)
         if source == "savings":
@@ -162,6 +165,10 @@ def serve_command(
     min_challenge_period: Annotated[
         str | None, typer.Option(help="Join no channel with a shorter one; by default what a served wallet needs.")
     ] = None,
+    accept_witness: Annotated[
+        list[str] | None,
+        typer.Option(help="Join channels with this witness, an address or contact that you trust; repeat it for more."),
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
@@ -173,6 +180,10 @@ def serve_command(
     try:
         found = Home.find(home or default_home())
         policy = _policy(found.genesis(), accept_deposit_up_to, accept_bond_up_to, min_challenge_period)
+        if accept_witness:
+            check(policy is not None, "bad_usage", "--accept-witness does nothing without --accept-deposit-up-to")
+            assert policy is not None
+            policy = replace(policy, witnesses=frozenset(map(_address, accept_witness)))
         passphrase = read_passphrase(passphrase_file)
         logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
         logging.getLogger("wallet").setLevel(logging.INFO)
@@ -281,6 +292,11 @@ def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None, ca
 def _warn_unchecked(out: Output, unchecked: bool) -> None:
     if unchecked:
         out.say("That is what the replica says: compare it with what you were told elsewhere, or give --chain-id.")
+
+
+def _address(text: str) -> bytes:
+    """An address, or that in a contact."""
+    return parse_contact(text).address if "@" in text else parse_address(text)
 
 
 def _policy(genesis: Genesis, deposit: str | None, bond: str | None, period: str | None) -> OpeningPolicy | None:

@@ -33,6 +33,12 @@ def channel_open(
         str | None,
         typer.Option(help="Such as 30s, 10m, 24h: time to answer a stale report; see `wallet channel period`."),
     ] = None,
+    witness: Annotated[
+        str | None,
+        typer.Option(
+            help="Contact of a witness (`wallet witness serve`): every state needs its ACK, and disputes no time."
+        ),
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
@@ -45,7 +51,14 @@ def channel_open(
         units = [parse_amount(text, genesis.currency) for text in (deposit, peer_deposit, bond, peer_bond or bond)]
     except WedgeError as error:
         out.fail(error)
-    if period_ms < least_safe_ms(genesis, SERVED_POLL_MS):
+    if witness is not None:
+        out.say(
+            "With a witness there is no challenge window: in a dispute the ledger settles as soon as two of the three "
+            "have claimed, and nobody needs to be online in time. The price: two of them that are dishonest together "
+            "can take what the third has; and a witness that stops halts payments, and with a dishonest peer beside it "
+            "the settlement too. Together, both members can close at any time."
+        )
+    elif period_ms < least_safe_ms(genesis, SERVED_POLL_MS):
         out.say(
             f"Note: a challenge period of {format_duration(period_ms)} is short even for a wallet that is always "
             f"served; {format_duration(default_period_ms(genesis))} is the default (see `wallet channel period`)."
@@ -57,6 +70,7 @@ def channel_open(
         bond=units[2],
         peer_bond=units[3],
         challenge_period_ms=period_ms,
+        witness=witness,
     )
     run(home, json, passphrase_file, request)
 
@@ -91,7 +105,12 @@ def channel_close(
 ) -> None:
     """Close a channel: with the peer, at once; or by --force through the ledger, after the challenge period."""
     view = run(home, json, passphrase_file, CloseChannel(channel=channel, force=force, wait=wait))
-    if view.state == "disputed":
+    if view.state == "disputed" and view.witness is not None:
+        Output(json).say(
+            f"The ledger settles it as soon as two of the three have claimed; {len(view.claimed)} of them have. There "
+            "is no period to wait for, and nothing more to be done. `wallet channel show` tells."
+        )
+    elif view.state == "disputed":
         left = format_duration(view.remaining_ms or 0)
         Output(json).say(
             f"The ledger settles it in {left}, on the newest state that anybody reports until then; nothing more is to "

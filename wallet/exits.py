@@ -48,6 +48,8 @@ EXITS: dict[str, Exit] = {
     "peer_unreachable": Exit.PEER,
     "peer_silent": Exit.PEER,
     "wrong_identity": Exit.PEER,
+    "witness_unreachable": Exit.PEER,
+    "witness_silent": Exit.PEER,
     "wrong_passphrase": Exit.LOCKED,
     "no_passphrase": Exit.LOCKED,
     "home_busy": Exit.BUSY,

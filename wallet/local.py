@@ -112,6 +112,7 @@ class LocalCommands:
             bond=request.bond,
             peer_bond=request.peer_bond,
             challenge_period_ms=request.challenge_period_ms,
+            witness=request.witness,
             report=report,
         )
         return channel.view()

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
-from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer2.driver import Observer
-from layer2.events import Advice, Committed, Rejected
+from layer2.events import Advice, Committed, Payload, Rejected
 from layer2.messages import OpeningMessage
 from wallet.book import ChannelBook
 from wallet.history import History
@@ -43,7 +42,7 @@ class WalletObserver(Observer):
         self._flushing: asyncio.TimerHandle | None = None
         self._told: Conduct[str] = Conduct(LOGGED)
         self.advised: dict[Hash, str] = {}
-        self.on_submission: Callable[[CloseGroup | Wedge | Report], object] = lambda payload: None
+        self.on_submission: Callable[[Payload], object] = lambda payload: None
         self.on_flushed: Callable[[], object] = lambda: None
         self.on_committed: Callable[[Hash], object] = lambda group_id: None
         self.is_receipted: Callable[[Hash, int], bool] = lambda group_id, version: True
@@ -90,7 +89,7 @@ class WalletObserver(Observer):
         """Nothing to keep: no money moved."""
         self._signals.notify()
 
-    def submission(self, group_id: Hash, payload: CloseGroup | Wedge | Report) -> None:
+    def submission(self, group_id: Hash, payload: Payload) -> None:
         """Bring it to layer 1."""
         self.on_submission(payload)
 

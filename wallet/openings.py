@@ -19,14 +19,15 @@ import os
 from collections.abc import Callable
 
 from layer1.client import LedgerUnreachable, TransactionDead
-from layer1.crypto import PublicKey, format_address
+from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import Refused, RemoteError, WedgeError, check
-from layer1.ledger.agreements import Member
-from layer2.messages import Answer, Decline, Offer, OpeningMessage
+from layer1.ledger.agreements import GroupAgreement, Member, Witness
+from layer2.engaging import verify_promise
+from layer2.messages import Answer, Decline, Offer, OpeningMessage, WitnessPromise, WitnessRequest
 from layer2.opening import Opening, OpeningPolicy, answer_offer, complete, make_offer, opening_of
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
-from wallet.contacts import Contact, parse_endpoint
+from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.follower import Follower
 from wallet.parts import Parts
 from wallet.peers import Peers
@@ -56,6 +57,15 @@ class _Asked:
     answer: asyncio.Future[Answer | Decline]
 
 
+@dataclasses.dataclass(slots=True)
+class _Engaging:
+    """A witness that was asked for its promise."""
+
+    witness: PublicKey
+    agreement: GroupAgreement
+    answer: asyncio.Future[WitnessPromise | Decline]
+
+
 class Openings:
     """Both sides of the negotiation."""
 
@@ -65,6 +75,8 @@ class Openings:
         self._follower = follower
         self._policy: OpeningPolicy | None = None
         self._asked: list[_Asked] = []
+        self._engaging: dict[Hash, _Engaging] = {}
+        """By the agreement's hash."""
         self._tasks: dict[asyncio.Task[None], PublicKey] = {}
         """Answers that are being made, and to whom."""
         self._one_at_a_time = asyncio.Lock()
@@ -91,23 +103,36 @@ class Openings:
     # ---------------------------------------------------------------------------------------------------- we ask
 
     async def propose(
-        self, contact: Contact, deposits: Sides, bonds: Sides, period_ms: int, report: Report
+        self,
+        contact: Contact,
+        deposits: Sides,
+        bonds: Sides,
+        period_ms: int,
+        report: Report,
+        *,
+        witness: Contact | None = None,
     ) -> ChannelRecord:
-        """Agree with a peer and open on layer 1.
+        """Agree with a peer, and with a witness if there is to be one, and open on layer 1.
 
         Raises:
-            Refused: Nothing was signed, or layer 1 refused it; ``pending`` if its fate is not known yet.
+            Refused: Nothing was signed, or layer 1 refused it; ``pending`` if its fate is not known yet;
+                ``witness_unreachable``, ``witness_silent`` or ``witness_declined``.
             LedgerUnreachable: Nothing was signed.
             RemoteError: The peer's answer is wrong; nothing was signed.
         """
         self._check_terms(contact, deposits, bonds, period_ms)
         await self._check_funds(deposits[0] + bonds[0])
+        if witness is not None:
+            await self._reach_witness(witness, contact)
         key_index = self._parts.book.take_key_index()
-        offer = await self._offer(key_index, deposits, bonds, period_ms)
+        offer = await self._offer(key_index, deposits, bonds, period_ms, witness)
         report(Progress("asking the peer"))
         answer = await self._ask(contact, offer)
         if answer.member.funding != contact.address:
             raise RemoteError("the peer would fund the channel from another account than the contact's", answer)
+        if witness is not None:
+            report(Progress("asking the witness"))
+            await self._engage(witness, opening_of(offer, answer.member).agreement)
         opening = complete(offer, answer, self._parts.keys.spending)
         record = self._enter(opening, 0, key_index, contact)
         self._parts.history.remember_contact(contact)
@@ -142,7 +167,47 @@ class Openings:
                 f"{format_money(balance, currency)}: pay in, or ask for less",
             )
 
-    async def _offer(self, key_index: int, deposits: Sides, bonds: Sides, period_ms: int) -> Offer:
+    async def _reach_witness(self, witness: Contact, peer: Contact) -> None:
+        """Before the peer promises anything."""
+        ours = self._parts.keys.spending.public
+        other = witness.address not in (ours, peer.address)
+        check(other, "bad_contact", "the witness is somebody else: two of the three must not be one")
+        try:
+            await self._peers.reach(witness)
+        except Refused as error:
+            raise Refused("witness_unreachable", f"the witness: {error.message}") from None
+
+    async def _engage(self, witness: Contact, agreement: GroupAgreement) -> None:
+        """Have the witness's signed promise; our signature, the last one, is not made before."""
+        asked = _Engaging(witness.address, agreement, asyncio.get_running_loop().create_future())
+        self._engaging[agreement.hash] = asked
+        try:
+            await self._peers.say(witness, WitnessRequest(agreement))
+            async with asyncio.timeout(ANSWER_S):
+                said = await asked.answer
+        except TimeoutError:
+            raise Refused(
+                "witness_silent", f"the witness did not answer within {ANSWER_S:.0f} s; nothing was signed"
+            ) from None
+        finally:
+            del self._engaging[agreement.hash]
+        if isinstance(said, Decline):
+            raise Refused("witness_declined", f"the witness declined: {said.message[:500]} ({said.code[:60]})")
+
+    def _settle_witness(self, peer: PublicKey, message: WitnessPromise | Decline) -> None:
+        for asked in self._engaging.values():
+            if asked.witness != peer or asked.answer.done():
+                continue
+            if isinstance(message, Decline):
+                fits = message.salt == asked.agreement.salt
+            else:
+                fits = verify_promise(peer, asked.agreement, message.signature)
+            if fits:
+                asked.answer.set_result(message)
+
+    async def _offer(
+        self, key_index: int, deposits: Sides, bonds: Sides, period_ms: int, witness: Contact | None = None
+    ) -> Offer:
         keys, genesis = self._parts.keys, self._parts.genesis
         until_ms = await self._parts.ledger.clock() + min(LIFE_MS, genesis.parameters.max_valid_ms)
         group_key = keys.group_key(key_index).public
@@ -156,6 +221,9 @@ class Openings:
             open_before_ms=until_ms + 1,
             valid_until_ms=until_ms,
             salt=os.urandom(16),
+            witnesses=()
+            if witness is None
+            else (Witness(witness.address, format_endpoint(witness.host, witness.port)),),
         )
 
     async def _ask(self, contact: Contact, offer: Offer) -> Answer:
@@ -215,6 +283,12 @@ class Openings:
                 self._settle(peer, message, lambda offer: _fits(offer, message))
             case Decline():
                 self._settle(peer, message, lambda offer: offer.salt == message.salt)
+                self._settle_witness(peer, message)
+            case WitnessPromise():
+                self._settle_witness(peer, message)
+            case WitnessRequest():
+                text = "this wallet is no witness: run `wallet witness serve` in a home of its own"
+                self._parts.host.send_opening(peer, Decline(message.agreement.salt[:16], "no_witness", text))
 
     def _take(self, peer: PublicKey, offer: Offer) -> None:
         """Begin to answer, unless this peer waits for an answer already, or too many others do."""

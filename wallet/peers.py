@@ -47,7 +47,18 @@ class Peers:
         Raises:
             Refused: ``peer_unreachable``.
         """
-        if self._host.send_opening(contact.address, message):
+        await self.reach(contact)
+        if not self._host.send_opening(contact.address, message):
+            where = format_endpoint(contact.host, contact.port)
+            raise Refused("peer_unreachable", f"{where} hung up at once: it may not take channels from strangers")
+
+    async def reach(self, contact: Contact) -> None:
+        """Have a link that proves its address.
+
+        Raises:
+            Refused: ``peer_unreachable``.
+        """
+        if self._host.is_linked(contact.address):
             return
         where = format_endpoint(contact.host, contact.port)
         try:
@@ -59,8 +70,6 @@ class Peers:
             ) from None
         self._attach(link)
         await asyncio.sleep(0)
-        if not self._host.send_opening(contact.address, message):
-            raise Refused("peer_unreachable", f"{where} hung up at once: it may not take channels from strangers")
 
     async def listen(
         self, host: str, port: int, admit: Callable[[PublicKey], bool], keeps: Callable[[PublicKey], bool]

@@ -146,8 +146,12 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         ("deposits", f"{_pair(view.deposit, view.peer_deposit, currency)} (ours, theirs)"),
         ("bonds", f"{_pair(view.bond, view.peer_bond, currency)} (ours, theirs)"),
         ("version", str(view.version)),
-        ("challenge period", format_duration(view.challenge_period_ms)),
+        ("challenge period", _period(view)),
     ]
+    if view.witness is not None:
+        rows.append(("witness", view.witness))
+    if view.claimed:
+        rows.append(("claimed by", ", ".join(map(_short, view.claimed))))
     if view.remaining_ms is not None:
         rows.append(("settles in", f"{format_duration(view.remaining_ms)}, at ledger clock {view.deadline_ms} ms"))
     if view.paid_out is not None and view.peer_paid_out is not None:
@@ -160,9 +164,19 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         what = "the end of the channel" if view.waiting.final else f"version {view.waiting.version}"
         rows.append(("waits for", f"{', '.join(map(_short, view.waiting.unsigned))} to sign {what}"))
     rows += [("watchtower", _guard(guard)) for guard in view.watchtowers]
+    if view.waiting is not None and view.waiting.unacknowledged:
+        names = ", ".join(map(_short, view.waiting.unacknowledged))
+        rows.append(("waits for", f"{names} to ACK version {view.waiting.version}"))
     if note := _note(view):
         rows.append(("note", note))
     _print_rows(console, rows)
+
+
+def _period(view: ChannelView) -> str:
+    """What the witness makes of it."""
+    if view.witness is None:
+        return format_duration(view.challenge_period_ms)
+    return "none is needed: with its witness a dispute ends by the claims of two of the three"
 
 
 def _amounts(view: ChannelView) -> dict[str, int]:

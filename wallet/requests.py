@@ -108,6 +108,8 @@ class WaitingView(View, frozen=True, kw_only=True):
     """Addresses of members that are not connected, as far as this wallet knows."""
     final: bool
     """Whether it is the end of the channel that they have not signed."""
+    unacknowledged: tuple[str, ...] = ()
+    """With a witness: addresses of those, members and witness, whose ACK of this state is not here."""
 
 
 class GuardView(View, frozen=True, kw_only=True):
@@ -195,6 +197,12 @@ class ChannelView(View, frozen=True, kw_only=True):
     """Who has not signed, or is not there."""
     watchtowers: tuple[GuardView, ...] = ()
     """Up to which version each of them holds it."""
+    witness: str | None = None
+    """Contact of the witness; None if there is none. With one, a dispute ends by claims and needs no period."""
+    committed_version: int | None = None
+    """With a witness: the newest state that everybody has ACKed; it is what the amounts are of."""
+    claimed: tuple[str, ...] = ()
+    """In a dispute: addresses of those whose claims the ledger has; with a witness, two of three end it."""
 
 
 class ChannelsView(View, frozen=True, kw_only=True):
@@ -295,6 +303,8 @@ class OpenChannel(Request[ChannelView], tag="open", frozen=True, kw_only=True):
     """None: the same as ours."""
     challenge_period_ms: int | None = None
     """None: `wallet.period.default_period_ms`."""
+    witness: str | None = None
+    """Contact of the one witness; None for a channel without."""
 
 
 class ListChannels(Request[ChannelsView], tag="channels", frozen=True, kw_only=True):

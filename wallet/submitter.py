@@ -15,7 +15,8 @@ import os
 from layer1.client import LedgerClient, LedgerUnreachable, TransactionDead
 from layer1.codec import encode
 from layer1.errors import Refused
-from layer1.ledger.transactions import CloseGroup, Output, Report, Transaction, Wedge
+from layer1.ledger.transactions import Output, Transaction
+from layer2.events import Payload
 
 LIFE_MS = 120_000
 """On the ledger clock; a payload that still matters then is wrapped anew."""
@@ -24,7 +25,6 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 PASSING = {"pool_full", "share_full", "busy", "catching_up", "stopping", "expired"}
 """Refusals that are another answer soon."""
 
-Payload = CloseGroup | Wedge | Report
 _log = logging.getLogger(__name__)
 
 

@@ -29,8 +29,8 @@ def pending_units(group: Group) -> int:
     commands: list[Command] = [*group.outbox]
     if group.place.is_primary:
         commands += group.queue
-        if group.pending is not None:
-            commands += group.pending.batch.commands
+        open_here = (*group.tail, *([group.pending] if group.pending is not None else []))
+        commands += [command for version in open_here for command in version.batch.commands]
     return sum(_amount(command) for command in commands if command.member == group.place.index)
 
 
@@ -51,7 +51,7 @@ def channel_view(
         notes: ``advice`` and ``watching``.
     """
     state = _state(record, group, shown)
-    balances = group.state.body.balances if group is not None else (0, 0)
+    balances = group.committed.body.balances if group is not None else (0, 0)
     ours, theirs = balances[record.index], balances[1 - record.index]
     pending = pending_units(group) if group is not None else 0
     usable = state == "open"
@@ -85,6 +85,9 @@ def channel_view(
         advice=notes.get("advice") if record.live else None,
         watching=notes.get("watching"),
         waiting=_waiting(record, group) if record.live else None,
+        witness=_witness(record),
+        committed_version=group.committed.version if group is not None and group.place.witnessed else None,
+        claimed=_claimed(record, shown) if state == "disputed" else (),
     )
 
 
@@ -109,8 +112,29 @@ def _waiting(record: ChannelRecord, group: Group | None) -> WaitingView | None:
     found = None if group is None else waiting(group)
     if found is None:
         return None
-    unsigned, absent = (tuple(format_address(record.peer) for _ in part) for part in (found.unsigned, found.absent))
-    return WaitingView(version=found.version, unsigned=unsigned, absent=absent, final=found.final)
+    parts = (found.unsigned, found.absent, found.unacknowledged)
+    unsigned, absent, silent = (tuple(_address(record, place) for place in part) for part in parts)
+    return WaitingView(
+        version=found.version, unsigned=unsigned, absent=absent, final=found.final, unacknowledged=silent
+    )
+
+
+def _address(record: ChannelRecord, place: int) -> str:
+    """Who a member, or a witness, is to people."""
+    if place == record.index:
+        return format_address(record.me.funding)
+    witnesses = record.agreement.witnesses
+    return format_address(witnesses[place - 2].key if place >= 2 else record.peer)
+
+
+def _witness(record: ChannelRecord) -> str | None:
+    found = next(iter(record.agreement.witnesses), None)
+    return None if found is None else f"{format_address(found.key)}@{found.contact}"
+
+
+def _claimed(record: ChannelRecord, shown: LedgerGroup | None) -> tuple[str, ...]:
+    claims = () if shown is None else shown.claims
+    return tuple(_address(record, place) for place, claim in enumerate(claims) if claim is not None)
 
 
 def _disputed_units(record: ChannelRecord, shown: LedgerGroup | None, ours: int) -> int:

@@ -235,6 +235,7 @@ class Wallet:
         bond: int = 0,
         peer_bond: int | None = None,
         challenge_period_ms: int | None = None,
+        witness: Contact | str | None = None,
         report: Report = no_report,
     ) -> Channel:
         """Agree on a channel with a peer and open it on layer 1; open on return.
@@ -246,16 +247,21 @@ class Wallet:
             bond: What we forfeit for a provable lie.
             peer_bond: The same of the peer; by default as much as ours.
             challenge_period_ms: By default `wallet.period.default_period_ms`.
+            witness: Who ACKs every state and claims in a dispute, which then needs no time; it must be served. Any two
+                of the three, if both are dishonest, can take what the third has.
             report: Told what is being waited for.
 
         Raises:
-            Refused: ``peer_unreachable``, ``declined``, or as the ledger says.
+            Refused: ``peer_unreachable``, ``declined``, ``witness_unreachable``, ``witness_silent``,
+                ``witness_declined``, or as the ledger says.
             LedgerUnreachable: Before anything was signed.
         """
+        third = parse_contact(witness) if isinstance(witness, str) else witness
         peer = parse_contact(contact) if isinstance(contact, str) else contact
         period_ms = challenge_period_ms or default_period_ms(self._parts.genesis)
         bonds = (bond, bond if peer_bond is None else peer_bond)
-        record = await self._openings.propose(peer, (deposit, peer_deposit), bonds, period_ms, report)
+        sides = (deposit, peer_deposit)
+        record = await self._openings.propose(peer, sides, bonds, period_ms, report, witness=third)
         return Channel(self._parts, self._peers, self._follower, record.group_id)
 
     def channel(self, name: str) -> Channel:

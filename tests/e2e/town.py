@@ -66,12 +66,12 @@ class Town:
         assert b"Traceback" not in err
         return json.loads(out)
 
-    async def serve(self, home: str, *arguments: str) -> Serving:
-        """Start `wallet serve`, and wait until it is there."""
+    async def serve(self, home: str, *arguments: str, verb: tuple[str, ...] = ("serve",)) -> Serving:
+        """Start `wallet serve`, or another verb that stays, and wait until it is there."""
         with (self.folder / f"{home}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 BIN / "wallet",
-                "serve",
+                *verb,
                 "--json",
                 *arguments,
                 env={**ENVIRONMENT, "WALLET_HOME": str(self.folder / home)},

@@ -23,7 +23,7 @@ from layer1.ledger.agreements import (
 )
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.opening import fresh, open_group
-from layer1.ledger.transactions import CloseGroup, Payload, Report, Wedge
+from layer1.ledger.transactions import CloseGroup, Payload, Report, Reveal, Wedge
 from layer2 import group as core
 from layer2 import witness as witness_core
 from layer2.events import (
@@ -205,6 +205,8 @@ class Court:
             match payload:
                 case Wedge():
                     self.group = disputes.wedge(self.group, payload, self.clock_ms)
+                case Reveal():
+                    self.group = disputes.reveal(self.group, payload.body, self.clock_ms)
                 case Report():
                     self.group = disputes.report(self.group, payload, self.clock_ms)
                 case CloseGroup():

@@ -7,19 +7,17 @@ from layer2.messages import (
     Accept,
     Ack,
     Acks,
-    Answer,
     CloseRequest,
     Commit,
-    Decline,
     Error,
     FinalAccept,
     FinalProposal,
     FinalReady,
+    GroupMessage,
     Held,
     Hold,
     Inquiry,
-    Message,
-    Offer,
+    OpeningMessage,
     Propose,
     Resume,
     Standing,
@@ -35,12 +33,12 @@ def message_of(data: bytes) -> str:
         message = decode_message(data)
     except WedgeError:
         return f"{len(data)} bytes that are no message"
-    if isinstance(message, Offer | Answer | Decline):
+    if isinstance(message, OpeningMessage):
         return type(message).__name__
     return f"{short(message.group_id)} {type(message).__name__}{_detail(message)}"
 
 
-def _detail(message: Message) -> str:
+def _detail(message: GroupMessage) -> str:
     match message:
         case Submit(commands=commands):
             return f" of commands {commands[0].number if commands else 'none'}.."
@@ -63,5 +61,5 @@ def _detail(message: Message) -> str:
             return f" {code}: {text[:80]}"
         case Standing(absent=absent, version=version):
             return f" absent {list(absent)}, version {version} in flight"
-        case CloseRequest() | FinalAccept() | FinalReady() | Inquiry() | Offer() | Answer() | Decline():
+        case CloseRequest() | FinalAccept() | FinalReady() | Inquiry():
             return ""

@@ -17,9 +17,8 @@ from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer2.driver import GroupHost
-from layer2.events import Committed, Rejected
+from layer2.events import Committed, Payload, Rejected
 from layer2.messages import decode_message
 from layer2.opening import OpeningPolicy
 from layer2.payments import Payments
@@ -160,7 +159,7 @@ class WalletProcess:
         found = (i for i in range(len(self._names)) if wallet_keys(i).spending.public == funding)
         return next(found, None)
 
-    def bring(self, payload: CloseGroup | Wedge | Report) -> None:
+    def bring(self, payload: Payload) -> None:
         """Bring to layer 1, for a role."""
         if self.life is not None:
             with self.life.loop.running():
@@ -258,8 +257,8 @@ class WalletProcess:
         openings.accept(POLICY)
         return Life(loop, journal, parts, client, peers, follower, openings)
 
-    def _guarded(self, submitter: Submitter) -> Callable[[CloseGroup | Wedge | Report], object]:
-        def bring(payload: CloseGroup | Wedge | Report) -> None:
+    def _guarded(self, submitter: Submitter) -> Callable[[Payload], object]:
+        def bring(payload: Payload) -> None:
             self.boundary()
             if self.role is None or self.role.brings(payload):
                 submitter.bring(payload)

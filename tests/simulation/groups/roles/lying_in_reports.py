@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from layer1.ledger.transactions import CloseGroup, Report
-from tests.simulation.groups.roles.role import Payload, Role
+from layer1.ledger.transactions import CloseGroup, Report, Reveal
+from layer2.events import Payload
+from tests.simulation.groups.roles.role import Role
 
 
 class LyingInReports(Role):
@@ -18,6 +19,8 @@ class LyingInReports(Role):
     def brings(self, payload: Payload) -> bool:
         if isinstance(payload, CloseGroup):
             return self.random.random() < 0.5
+        if isinstance(payload, Reveal):
+            return True
         group_id = payload.group_id if isinstance(payload, Report) else payload.claim.group_id
         if group_id not in self.known:
             return True

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import Body, Certificate, Claim, sign_claim, sign_state
-from layer1.ledger.transactions import CloseGroup, Report, Wedge
+from layer1.ledger.transactions import Wedge
+from layer2.events import Payload
 from layer2.messages import Batch, GroupMessage, Propose
 from layer2.records import HostRecord
 from layer2.state import Outcome, advance
@@ -19,8 +20,6 @@ from layer2.value import Group
 from tests.simulation.groups.home import Home
 from tests.simulation.kernel import World
 from wallet.keystore import HotKeys
-
-Payload = CloseGroup | Wedge | Report
 
 
 class Host(Protocol):

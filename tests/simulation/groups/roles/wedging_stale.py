@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from layer1.ledger.transactions import CloseGroup, Report
+from layer2.events import Payload
 from layer2.messages import FinalAccept, FinalProposal, decode_message
-from tests.simulation.groups.roles.role import Payload, Role
+from tests.simulation.groups.roles.role import Role
 
 
 class WedgingStale(Role):

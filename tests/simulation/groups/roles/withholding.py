@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
+from layer2.events import Payload
 from layer2.messages import Accept, FinalAccept, FinalProposal, Propose, Resume, Submit, decode_message
-from tests.simulation.groups.roles.role import Host, Payload, Role
+from tests.simulation.groups.roles.role import Host, Role
 
 KEPT = ((Accept,), (Accept,), (Propose,), (FinalAccept,), (FinalProposal,), (Accept, Resume), (Submit, FinalAccept))
 """Kinds of messages that are kept together."""

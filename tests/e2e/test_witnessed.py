@@ -1,0 +1,97 @@
+"""A witnessed channel of real processes: two wallets, a witness, a ledger; and some are killed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from layer1.devnet import Devnet, Plan, initialize
+from layer1.ledger.genesis import Allocation, Parameters
+from tests.e2e.cluster import until
+from tests.e2e.town import ACCEPT, FUNDS, TREASURY, Serving, Town, town
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+HOUR_MS = 3_600_000
+WITNESS = ("witness", "serve")
+HOMES = ["alice", "bob", "wanda"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
+    """Four replicas, for all tests here."""
+    directory = tmp_path_factory.mktemp("ledger")
+    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
+    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
+    initialize(directory, Plan(allocations=allocations, parameters=parameters))
+    async with Devnet(directory) as running:
+        yield running
+
+
+async def open_witnessed(place: Town) -> tuple[str, Serving, Serving]:
+    """Alice and Bob with 100.00 each and bonds of 20.00, an hour of challenge period, and Wanda."""
+    wanda = await place.serve("wanda", verb=WITNESS)
+    bob = await place.serve("bob", *ACCEPT, "--accept-witness", wanda.contact)
+    sides = ("--deposit", "100", "--peer-deposit", "100", "--bond", "20", "--challenge-period", "1h")
+    return await place.open(*sides, "--witness", wanda.contact), bob, wanda
+
+
+async def test_one_member_is_killed_and_the_other_is_paid_without_waiting_for_any_period(
+    tmp_path: Path, net: Devnet
+) -> None:
+    """ "On a wedge, layer 1 settles as soon as f+1 of the 2f+1 have sent claims: no challenge window"."""
+    async with town(tmp_path, net, HOMES) as place:
+        channel, bob, wanda = await open_witnessed(place)
+        paid = await place.wallet("alice", "pay", channel, "0.10", "--count", "100")
+        assert paid["committed"] == 100
+        await place.serve("alice")
+        paid = await place.wallet("bob", "pay", channel, "30")
+        assert paid["committed"] == 1
+        view = await place.channel("bob", channel)
+        assert view["witness"] == wanda.contact and view["committed_version"] == view["version"] > 1
+        await bob.kill()
+        closed = await place.wallet("alice", "channel", "close", channel, "--force")
+        assert (closed["state"], closed["reason"]) == ("closed", "claims")
+        assert (closed["paid_out"], closed["peer_paid_out"]) == (12_000 + 2_000, 8_000 + 2_000)
+        assert await place.balances("alice") == (FUNDS - 12_000, 14_000)
+        await wanda.stop()
+
+
+async def test_a_witness_that_stops_halts_payments_and_keeps_nobody_from_closing_together(
+    tmp_path: Path, net: Devnet
+) -> None:
+    """ "A witness that stops halts updates"; killed and started again it goes on from what it ACKed."""
+    async with town(tmp_path, net, HOMES) as place:
+        channel, _, wanda = await open_witnessed(place)
+        await place.serve("alice")
+        assert (await place.wallet("alice", "pay", channel, "1", "--count", "5"))["committed"] == 5
+        await wanda.kill()
+
+        async def noticed() -> bool:
+            view = await place.channel("alice", channel)
+            return view["waiting"] is not None and wanda.contact.partition("@")[0] in view["waiting"]["absent"]
+
+        await until(noticed, "the stuck channel names its witness")
+        held = await place.wallet("wanda", "witness", "list")
+        assert [(each["group"], each["claimed"]) for each in held["groups"]] == [(channel, False)]
+        wanda = await place.serve("wanda", verb=WITNESS)
+        assert (await place.wallet("alice", "pay", channel, "1"))["committed"] == 1
+        await wanda.kill()
+        closed = await place.wallet("alice", "channel", "close", channel)
+        assert (closed["state"], closed["reason"], closed["paid_out"]) == ("closed", "final", 9_400 + 2_000)
+
+
+async def test_who_opens_with_a_witness_that_nobody_trusts_or_that_is_away_is_told(tmp_path: Path, net: Devnet) -> None:
+    """A witness takes part in what is safe: nobody joins with one that it did not choose to trust."""
+    async with town(tmp_path, net, HOMES) as place:
+        wanda = await place.serve("wanda", verb=WITNESS)
+        bob = await place.serve("bob", *ACCEPT)
+        asked = ("channel", "open", bob.contact, "--deposit", "1", "--challenge-period", "1h", "--witness")
+        refused = await place.wallet("alice", *asked, wanda.contact, code=1)
+        assert refused["error"]["code"] == "declined" and "--accept-witness" in refused["error"]["message"]
+        await wanda.kill()
+        away = await place.wallet("alice", *asked, wanda.contact, code=4)
+        assert away["error"]["code"] == "witness_unreachable"
+        assert await place.balances("alice") == (FUNDS, 0)

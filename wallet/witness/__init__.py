@@ -1,0 +1,1 @@
+"""The service that holds certificates for witnessed groups: `wallet witness serve`."""

@@ -1,0 +1,212 @@
+"""``wallet witness serve``: a witness for groups of others, on this ledger.
+
+*Safety:* it holds the key of its links, which signs ACKs and CLAIMs, and no key of any group; the savings stay sealed.
+
+A witness lives in a home of its own, made like a wallet's; its spending key is its identity. It needs no money. It
+looks at each of its groups now and then, and at once when an event tells of it: nobody's deadline depends on it.
+
+Source: docs/design/groups.md, "Witnessed groups"; decision 033.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from layer1.client import LedgerClient
+from layer1.crypto import Hash, SigningKey
+from layer1.descriptors import raise_limit
+from layer1.errors import LocalError, Refused, WedgeError
+from layer1.journal import Journal
+from layer1.ledger.records import Group
+from layer1.link_server import LinkServer
+from layer2.engaging import WitnessPolicy
+from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.home import Home
+from wallet.submitter import Submitter
+from wallet.witness.desk import WitnessDesk
+
+ROUND_S = 60.0
+"""In this time every group is looked at once, if nothing tells of it before."""
+PAUSE_S = 1.0
+"""Between two looks while layer 1 does not answer, and at groups in dispute."""
+COMPACT_BYTES = 64 * 2**20
+"""A journal that is longer is replaced by what is needed to go on."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ServedWitness:
+    """A witness that is up."""
+
+    contact: Contact
+    desk: WitnessDesk
+    failed: asyncio.Future[LocalError]
+
+
+class Lookout:
+    """Looks at the groups that a desk holds."""
+
+    def __init__(self, desk: WitnessDesk, ledger: LedgerClient) -> None:
+        self._desk = desk
+        self._ledger = ledger
+        self._wanted: dict[Hash, None] = {}
+        """In the order of wishes."""
+        self._wake = asyncio.Event()
+
+    def want(self, group_id: Hash) -> None:
+        """Look at this group soon."""
+        self._wanted[group_id] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._go_round())
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._wanted:
+                    group_id = next(iter(self._wanted))
+                    del self._wanted[group_id]
+                    await self._look(group_id)
+
+    async def _look(self, group_id: Hash) -> None:
+        if group_id not in self._desk.holdings:
+            return
+        try:
+            shown = (await self._ledger.group(group_id)).value
+        except WedgeError as error:
+            _log.warning("group %s: %s", group_id.hex()[:12], error)
+            self.want(group_id)
+            await asyncio.sleep(PAUSE_S)
+            return
+        if shown is not None:
+            self._desk.observe(shown)
+
+    async def _go_round(self) -> None:
+        """Also what a claim was brought for: until layer 1 shows it."""
+        while True:
+            names = list(self._desk.holdings)
+            claimed = [name for name, holding in self._desk.holdings.items() if holding.claim is not None]
+            if self._desk.journal_bytes() > COMPACT_BYTES:
+                self._desk.compact()
+            for name in names or [b""]:
+                for urgent in claimed:
+                    self.want(urgent)
+                if name:
+                    self.want(name)
+                await asyncio.sleep(min(ROUND_S / max(len(names), 1), 2.0 if claimed else ROUND_S))
+
+    async def _listen(self) -> None:
+        """Events of groups are hints to look at once; without them the round goes on."""
+        while True:
+            try:
+                async with contextlib.aclosing(self._ledger.events()) as events:
+                    async for event in events:
+                        if event.group_id is not None:
+                            self.want(event.group_id)
+            except WedgeError as error:
+                _log.debug("no events: %s", error)
+            await asyncio.sleep(PAUSE_S)
+
+
+@contextlib.asynccontextmanager
+async def witness(
+    home: Home, key: SigningKey, listen: str | None, policy: WitnessPolicy
+) -> AsyncIterator[ServedWitness]:
+    """A witness in a home that is locked by us.
+
+    Raises:
+        Refused: ``cannot_listen``, ``no_ledger`` or ``bad_config``.
+        LocalError: What it holds is damaged.
+    """
+    genesis, config, light = home.genesis(), home.config(), home.light(keep=True)
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
+        submitter = Submitter(ledger)
+        stack.push_async_callback(submitter.close)
+        journal = Journal.open(home.path / "witness")
+        stack.callback(journal.close)
+
+        async def look(group_id: Hash) -> Group | None:
+            return (await ledger.group(group_id)).value
+
+        desk = WitnessDesk(journal, key, genesis.chain_id, policy, look=look, clock=ledger.clock)
+        stack.push_async_callback(desk.close)
+        failed: asyncio.Future[LocalError] = asyncio.get_running_loop().create_future()
+        lookout = Lookout(desk, ledger)
+        desk.on_failure = lambda error: _fail(failed, error)
+        desk.on_submission = submitter.bring
+        desk.on_taken = lookout.want
+        server = LinkServer(key, genesis.chain_id, lambda peer, _: desk.admits(peer), desk.attach, keeps=desk.keeps)
+        contact = await _listen(server, home, key, listen or config.listen)
+        stack.push_async_callback(server.stop)
+        watching = asyncio.create_task(lookout.run())
+        watching.add_done_callback(lambda task: _note_end(failed, task))
+        stack.push_async_callback(_cancel, watching)
+        yield ServedWitness(contact, desk, failed)
+
+
+async def serve_witness(
+    home: Home, passphrase: str, listen: str | None, policy: WitnessPolicy, ready: Callable[[ServedWitness], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
+        LocalError: It can no longer keep what it ACKs; start it again once the cause is mended.
+    """
+    raise_limit()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    key = home.keystore().unlock(passphrase).spending
+    lock = home.lock()
+    try:
+        async with witness(home, key, listen, policy) as up:
+            ready(up)
+            asked: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+            ends: list[asyncio.Future[Any]] = [asked, up.failed]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            if up.failed.done():
+                raise up.failed.result()
+    finally:
+        lock.release()
+
+
+async def _listen(server: LinkServer, home: Home, key: SigningKey, wanted: str | None) -> Contact:
+    host, port = parse_endpoint(wanted or home.endpoint() or "127.0.0.1:0")
+    try:
+        bound = await server.start(host, port)
+    except OSError as error:
+        raise Refused(
+            "cannot_listen",
+            f"{format_endpoint(host, port)} cannot be listened on ({error.strerror or error}): choose another "
+            "--listen, or stop what is there",
+        ) from None
+    home.remember_endpoint(format_endpoint(host, bound))
+    return Contact(key.public, host, bound)
+
+
+def _note_end(failed: asyncio.Future[LocalError], task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the lookout ended", exc_info=error)
+        _fail(failed, LocalError(f"the witness no longer follows layer 1: {error!r}"))
+
+
+def _fail(failed: asyncio.Future[LocalError], error: LocalError) -> None:
+    if not failed.done():
+        failed.set_result(error)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
