@@ -1,10 +1,12 @@
 """Hosts the groups of one wallet: performs their effects over links and one journal.
 
-*Safety:* nothing that follows from a record leaves this process before the record is durable.
+*Safety:* nothing that follows from a record leaves this process before the record is durable, and confirmed by its
+successor, if it has one.
 
 All events of one turn of the loop are stepped first; then one sync makes all their records durable, for all groups
 (group commit); then their messages leave, in order, and then the observer is told the rest, in order. If the sync
-fails, none of that happens, and every group freezes.
+fails, none of that happens, and every group freezes. With a successor (decision 031), what a turn appended goes there,
+and its effects wait until that says so; later turns go on.
 
 Source: docs/design/groups.md, rules 1 to 6; architecture.md, "Choices already made".
 """
@@ -16,6 +18,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import assert_never
 
@@ -52,7 +55,7 @@ from layer2.events import (
     WedgeRequested,
 )
 from layer2.group import Group
-from layer2.hosting import Caller, Channel, Observer, Outcome, Pending, Receipt
+from layer2.hosting import Caller, Channel, Observer, Outcome, Pending, Receipt, Successor
 from layer2.machine import StateMachine
 from layer2.messages import (
     MAX_COMMAND_BYTES,
@@ -94,6 +97,7 @@ class GroupHost:
         machines: Mapping[str, StateMachine],
         observer: Observer,
         group_key: Callable[[GroupAgreement, int], SigningKey],
+        successor: Successor | None = None,
     ) -> None:
         """Restore every group from the journal.
 
@@ -104,6 +108,7 @@ class GroupHost:
             machines: By name, for the agreements that may be hosted.
             observer: See there; it is called from here on.
             group_key: Our secret for an agreement and our index in it; secrets are never journaled.
+            successor: Who must have each record before anything of its turn leaves; None for nobody.
 
         Raises:
             LocalError: The journal contradicts itself, a machine is missing, or a key is wrong.
@@ -115,6 +120,9 @@ class GroupHost:
         self._observer = observer
         self._conduct: Conduct[PublicKey] = Conduct()
         self._group_key = group_key
+        self._successor = successor
+        self._records: list[bytes] = []
+        """Appended in this turn, for the successor."""
         self._groups: dict[Hash, Group] = {}
         self._contacts: dict[Hash, tuple[Contact | None, ...]] = {}
         self._links: dict[PublicKey, Channel] = {}
@@ -298,6 +306,45 @@ class GroupHost:
         self._end_turn_surely()
         self._journal.compact(self._snapshots())
 
+    def end_turn(self) -> None:
+        """Make everything that was stepped durable, and let out what may be.
+
+        Raises:
+            LocalError: The disk failed.
+        """
+        self._end_turn_surely()
+
+    def freeze(self, reason: str) -> None:
+        """Sign and send nothing more, as when the disk failed (rule 6)."""
+        self._freeze(reason)
+
+    def everything(self) -> list[bytes]:
+        """Records that restore all groups as they are; call it between turns."""
+        return list(self._snapshots())
+
+    def take(self, records: Sequence[bytes]) -> None:
+        """Take in what another home of this wallet signed; durable after :meth:`end_turn`. For hosts that only follow.
+
+        Raises:
+            LocalError: They do not follow from what is here.
+        """
+        for record in records:
+            self._apply(record)
+            self._append(record)
+
+    def swap(self, records: Sequence[bytes]) -> None:
+        """As :meth:`take`, in place of everything, durable on return; wholly, or not at all."""
+        self._end_turn_surely()
+        before = self._groups, self._contacts
+        self._groups, self._contacts = {}, {}
+        try:
+            for record in records:
+                self._apply(record)
+            self._journal.compact(records)
+        except LocalError:
+            self._groups, self._contacts = before
+            raise
+
     def journal_bytes(self) -> int:
         """How long the journal is: when to compact."""
         return self._journal.size_bytes
@@ -343,7 +390,8 @@ class GroupHost:
         while True:
             await asyncio.sleep(self._conduct.out_s(peer, asyncio.get_running_loop().time()))
             contact = self._contact(peer)
-            if peer not in self._links and contact is not None:
+            may_speak = self._successor is None or self._successor.in_force
+            if may_speak and peer not in self._links and contact is not None:
                 try:
                     link = await connect(
                         contact.host, contact.port, self._key, self._chain_id, expect=peer, limits=limits
@@ -479,7 +527,11 @@ class GroupHost:
             self._freeze(str(error))
             return
         effects, self._effects = self._effects, []
-        self._perform(effects)
+        records, self._records = self._records, []
+        if self._successor is None:
+            self._perform(effects)
+        elif effects or records:
+            self._successor.follow(tuple(records), partial(self._perform, effects))
 
     def _perform(self, effects: Sequence[_Due]) -> None:
         """Send what is to be sent, and tell the rest when the links have written it."""
@@ -516,6 +568,7 @@ class GroupHost:
     def _append(self, record: bytes) -> None:
         try:
             self._journal.append(record)
+            self._records.append(record)
         except LocalError as error:
             self._freeze(str(error))
             raise
@@ -611,6 +664,7 @@ class GroupHost:
     def _freeze(self, reason: str) -> None:
         """Rule 6: nothing of this turn leaves, and no group signs any more."""
         self._effects.clear()
+        self._records.clear()
         self._failure = reason
         self._tell_all()
         for group_id in list(self._groups):
@@ -624,20 +678,25 @@ class GroupHost:
 
     def _restore(self) -> None:
         for data in self._journal.replay():
-            try:
-                record: HostRecord = decode(data, HostRecord)  # type: ignore[arg-type]  # a union of structs
-            except RemoteError as error:
-                raise LocalError(f"a record in the journal of the groups does not decode: {error}") from error
-            match record:
-                case Hosted(group_id, agreement, index, contacts):
-                    if group_id not in self._groups:
-                        key, machine = self._group_key(agreement, index), self._machine(agreement)
-                        self._groups[group_id] = core.create(agreement, group_id, index, key, machine)
-                    self._contacts[group_id] = contacts + witness_contacts(agreement)
-                case Forgotten(group_id):
-                    del self._groups[group_id], self._contacts[group_id]
-                case _:
-                    self._replay(record.group_id, record)
+            self._apply(data)
+
+    def _apply(self, data: bytes) -> None:
+        """One record, in memory."""
+        try:
+            record: HostRecord = decode(data, HostRecord)  # type: ignore[arg-type]  # a union of structs
+        except RemoteError as error:
+            raise LocalError(f"a record in the journal of the groups does not decode: {error}") from error
+        match record:
+            case Hosted(group_id, agreement, index, contacts):
+                if group_id not in self._groups:
+                    key, machine = self._group_key(agreement, index), self._machine(agreement)
+                    self._groups[group_id] = core.create(agreement, group_id, index, key, machine)
+                self._contacts[group_id] = contacts + witness_contacts(agreement)
+            case Forgotten(group_id):
+                self._groups.pop(group_id, None)
+                self._contacts.pop(group_id, None)
+            case _:
+                self._replay(record.group_id, record)
 
     def _replay(self, group_id: Hash, record: Record) -> None:
         if group_id not in self._groups:

@@ -5,6 +5,7 @@ Source: docs/design/architecture.md, "Packages and the direction of imports".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,6 +122,19 @@ class Channel(Protocol):
 
     async def close(self, reason: str = "") -> None:
         """End the link."""
+        ...
+
+
+class Successor(Protocol):
+    """Who has each record before anything that follows from it leaves (decision 031)."""
+
+    @property
+    def in_force(self) -> bool:
+        """Whether what is done now can leave without waiting for somebody who is not there."""
+        ...
+
+    def follow(self, records: tuple[bytes, ...], perform: Callable[[], None]) -> None:
+        """Take what a turn appended, durably here; `perform` is called when it may show what follows, in order."""
         ...
 
 

@@ -43,7 +43,7 @@ CORES = sorted(
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
-    if path.name not in {"driver.py", "seat.py"}
+    if path.name not in {"driver.py", "seat.py", "chain_driver.py"}
 )
 LEVELS = {"layer1": 1, "layer2": 2, "wallet": 3, "examples": 4, "benchmarks": 4, "tests": 5}
 

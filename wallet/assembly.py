@@ -13,6 +13,7 @@ from layer2.driver import GroupHost
 from layer2.payments import Payments
 from wallet.book import ChannelBook
 from wallet.entrusting import Entruster
+from wallet.headship import Headship, check_leads, read_standing, take_office
 from wallet.history import History
 from wallet.home import Home
 from wallet.keystore import HotKeys, Keystore
@@ -46,7 +47,12 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     config = home.config()
     light = home.light(keep=True)
     ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
-    submitter = Submitter(ledger)
+    standing, headship = read_standing(home), None
+    check_leads(standing)
+    if standing is not None:
+        standing = await take_office(home, standing, ledger, keys.spending)
+        headship = Headship(home, standing, ledger, keys.spending, signals)
+    submitter = Submitter(ledger, headship.driver.settled if headship is not None else None)
     stack.push_async_callback(submitter.close)
     observer.on_submission = submitter.bring
 
@@ -57,10 +63,18 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     stack.callback(journal.close)
     machines = {"payments/1": Payments()}
     host = GroupHost(
-        journal, keys.spending, genesis.chain_id, machines=machines, observer=observer, group_key=group_key
+        journal,
+        keys.spending,
+        genesis.chain_id,
+        machines=machines,
+        observer=observer,
+        group_key=group_key,
+        successor=headship.driver if headship is not None else None,
     )
-    observer.on_flushed = lambda: _compact(host, history, observer)
-    stack.callback(_compact, host, history, observer)
+    if headship is not None:
+        headship.begin(host, book, history)
+    observer.on_flushed = lambda: compact_soon(host, history, observer)
+    stack.callback(compact_soon, host, history, observer)
     observer.is_receipted = lambda name, version: towers.is_receipted(name, version, _epoch(host, name))
     entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
     entruster.on_receipt = observer.receipted
@@ -79,6 +93,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         signals,
         towers,
         entruster,
+        headship,
     )
 
 
@@ -87,7 +102,7 @@ def _epoch(host: GroupHost, group_id: Hash) -> int | None:
     return None if group is None else group.state.header.epoch
 
 
-def _compact(host: GroupHost, history: History, observer: WalletObserver) -> None:
+def compact_soon(host: GroupHost, history: History, observer: WalletObserver) -> None:
     """What is not in the history yet, since a watchtower has not receipted it, is in the journal alone."""
     with contextlib.suppress(LocalError):  # a journal that is frozen, or a full disk: nothing is lost by leaving it
         if host.journal_bytes() > COMPACT_BYTES and not observer.holds_back:

@@ -11,7 +11,7 @@ Source: docs/design/groups.md, "Objects".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -110,6 +110,8 @@ class ChannelBook:
         for path in sorted(directory.glob("[0-9a-f]*")):
             record = _read(path)
             self._records[record.group_id] = record
+        self.on_put: Callable[[bytes], None] = lambda _: None
+        """Told each file that is written, once it is durable."""
         self._next_key = 1 + max((record.key_index for record in self._records.values()), default=-1)
 
     def __iter__(self) -> Iterator[ChannelRecord]:
@@ -131,8 +133,11 @@ class ChannelBook:
 
     def put(self, record: ChannelRecord) -> None:
         """Enter or replace a record; durable on return."""
-        write_durably(self._directory / record.group_id.hex(), encode(record))
+        file = encode(record)
+        write_durably(self._directory / record.group_id.hex(), file)
         self._records[record.group_id] = record
+        self._next_key = max(self._next_key, record.key_index + 1)
+        self.on_put(file)
 
     def drop_lapsed(self) -> list[ChannelRecord]:
         """Forget all but the newest openings that we joined and that layer 1 never will have; those forgotten."""

@@ -211,6 +211,13 @@ class Channel:
         self._check_open()
         self._peers.keep()
         up = await self._parts.signals.until(lambda: self._in_step(closing), CONNECT_S)
+        headship = self._parts.headship
+        if headship is not None and not headship.driver.in_force:
+            raise Refused(
+                "standby_away",
+                f"the standby does not answer ({headship.driver.trouble or 'not yet'}), and nothing leaves without it: "
+                "mend it, or go on alone with `wallet standby dismiss`",
+            )
         if up is None:
             where = self.view().endpoint
             hint = (
@@ -232,6 +239,9 @@ class Channel:
         )
 
     def _in_step(self, closing: bool) -> bool | None:
+        headship = self._parts.headship
+        if headship is not None and not headship.driver.in_force:
+            return None
         group = self._parts.host.groups.get(self.id)
         if group is None:
             return None

@@ -24,6 +24,7 @@ from layer1.ledger.genesis import Genesis, from_json
 from layer2.opening import OpeningPolicy
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
+from wallet.cli_standby import standby_app
 from wallet.cli_watchtower import watchtower_app
 from wallet.cli_witness import witness_app
 from wallet.console import Output
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.add_typer(channel_app, name="channel")
 app.add_typer(watchtower_app, name="watchtower")
 app.add_typer(witness_app, name="witness")
+app.add_typer(standby_app, name="standby")
 
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")
@@ -169,6 +171,9 @@ def serve_command(
         list[str] | None,
         typer.Option(help="Join channels with this witness, an address or contact that you trust; repeat it for more."),
     ] = None,
+    standby: Annotated[
+        str | None, typer.Option(help="Contact of the standby, which has each record before anything of it leaves.")
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
@@ -195,7 +200,7 @@ def serve_command(
                 out.say(f"Serving. The contact to give to others:\n{contact}")
                 sys.stdout.flush()
 
-        loop.run(serve(found, passphrase, Serving(listen, policy), ready))
+        loop.run(serve(found, passphrase, Serving(listen, policy, standby), ready))
     except WedgeError as error:
         out.fail(error)
 

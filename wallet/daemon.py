@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 from layer1.descriptors import raise_limit
 from layer2.opening import OpeningPolicy
+from wallet.contacts import parse_contact
 from wallet.control import ControlServer
+from wallet.headship import name_standby
 from wallet.home import Home
 from wallet.local import LocalCommands
+from wallet.standby import StandbyCommands, StandbyHome
 from wallet.wallet import Wallet
 
 
@@ -26,6 +29,8 @@ class Serving:
     listen: str | None
     policy: OpeningPolicy | None
     """Openings that may be joined unasked; None for none."""
+    standby: str | None = None
+    """Contact of the standby, to be taken from now on; None for the one that was named before, if any."""
 
 
 async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[str], None]) -> None:
@@ -41,11 +46,65 @@ async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[
         Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
         LocalError: The wallet can no longer guard its channels; start it again once the cause is mended.
     """
+    stop = _stop_by_signal()
+    if serving.standby is not None:
+        _name_standby(home, serving.standby)
+    await _serve(home, passphrase, serving, ready, stop)
+
+
+async def serve_standby(home: Home, passphrase: str, listen: str | None, ready: Callable[[str, str], None]) -> None:
+    """Follow the head until promoted, then serve as the head; until SIGTERM or SIGINT.
+
+    Args:
+        home: Which home.
+        passphrase: Of its hot keys.
+        listen: ``host:port``; for the head's link, then for peers.
+        ready: Told the role and the contact, each time that there is something to tell.
+
+    Raises:
+        Refused: ``home_busy``, ``cannot_listen``, ``head_home``, ``not_empty``.
+        LocalError: It can no longer keep what it is sent.
+    """
+    stop = _stop_by_signal()
+    async with StandbyHome(home, home.keystore().unlock(passphrase)) as standby:
+        control = ControlServer(home, StandbyCommands(standby))
+        try:
+            contact = await standby.listen(listen)
+            await control.start()
+            ready("standby", contact)
+            asked, ended = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(standby.ended())
+            await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            if ended.done():
+                ended.result()
+            ended.cancel()
+        finally:
+            await control.stop()
+    if not stop.is_set():
+        serving = Serving(contact.partition("@")[2], None)
+        await _serve(home, passphrase, serving, lambda served: ready("head", served), stop)
+
+
+def _stop_by_signal() -> asyncio.Event:
     raise_limit()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _name_standby(home: Home, contact: str) -> None:
+    lock = home.lock()
+    try:
+        name_standby(home, parse_contact(contact))
+    finally:
+        lock.release()
+
+
+async def _serve(
+    home: Home, passphrase: str, serving: Serving, ready: Callable[[str], None], stop: asyncio.Event
+) -> None:
     async with Wallet.load(home.path, passphrase) as wallet:
         control = ControlServer(home, LocalCommands(home, wallet))
         try:

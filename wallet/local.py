@@ -21,6 +21,7 @@ from wallet.requests import (
     ChannelsView,
     ChannelView,
     CloseChannel,
+    DismissStandby,
     History,
     HistoryView,
     ListChannels,
@@ -29,6 +30,8 @@ from wallet.requests import (
     PaidView,
     Pay,
     Progress,
+    Promote,
+    PromotedView,
     RemoveWatchtower,
     Report,
     Request,
@@ -37,6 +40,8 @@ from wallet.requests import (
     SentView,
     Show,
     ShowChannel,
+    ShowStandby,
+    StandbyView,
     WalletView,
     WatchtowersView,
     no_report,
@@ -68,6 +73,9 @@ class LocalCommands:
             AddWatchtower: self._add_watchtower,
             ListWatchtowers: self._watchtowers,
             RemoveWatchtower: self._remove_watchtower,
+            ShowStandby: self._show_standby,
+            DismissStandby: self._dismiss_standby,
+            Promote: self._promote,
         }
 
     async def run(self, request: Request[R], report: Report = no_report) -> R:
@@ -165,6 +173,16 @@ class LocalCommands:
     async def _remove_watchtower(self, request: RemoveWatchtower, report: Report) -> WatchtowersView:
         self._wallet.remove_watchtower(request.watchtower)
         return await self._watchtowers(ListWatchtowers(), report)
+
+    async def _show_standby(self, _: ShowStandby, report: Report) -> StandbyView:
+        return self._wallet.standby()
+
+    async def _dismiss_standby(self, _: DismissStandby, report: Report) -> StandbyView:
+        report(Progress("waiting for the ledger"))
+        return await self._wallet.go_alone()
+
+    async def _promote(self, _: Promote, report: Report) -> PromotedView:
+        raise Refused("head_home", "this home is the head already: a standby is promoted, in its own home")
 
     def _target(self, text: str) -> Channel:
         """The channel that a person means: by id, or by whom it is with."""

@@ -88,6 +88,9 @@ class Openings:
 
     def admits(self, peer: PublicKey) -> bool:
         """Whether a wallet may have a link: a peer of a channel may, a stranger only if there is something to join."""
+        headship = self._parts.headship
+        if peer == self._parts.keys.spending.public or (headship is not None and not headship.driver.in_force):
+            return False  # a home of this wallet is no peer; and who may have been followed by another takes none
         return self._policy is not None or self.knows(peer)
 
     def knows(self, peer: PublicKey) -> bool:
@@ -246,6 +249,7 @@ class Openings:
 
     async def _bring(self, record: ChannelRecord) -> ChannelRecord:
         name = record.group_id.hex()[:12]
+        await self._parts.settled()
         try:
             output = await self._parts.ledger.submit(record.transaction)
         except TransactionDead:
@@ -309,6 +313,7 @@ class Openings:
         try:
             async with self._one_at_a_time:
                 answer = await self._join(peer, offer)
+            await self._parts.settled()
         except Refused as error:
             self._parts.host.send_opening(peer, Decline(offer.salt, error.code, error.message))
         except (WedgeError, OSError) as error:

@@ -9,6 +9,7 @@ from layer1.ledger.genesis import Genesis
 from layer2.driver import GroupHost
 from wallet.book import ChannelBook
 from wallet.entrusting import Entruster
+from wallet.headship import Headship
 from wallet.history import History
 from wallet.keystore import HotKeys
 from wallet.observer import WalletObserver
@@ -34,3 +35,14 @@ class Parts:
     signals: Signals
     towers: TowerBook
     entruster: Entruster
+    headship: Headship | None = None
+    """None of a home that never had a standby."""
+
+    async def settled(self) -> None:
+        """Wait until what was written so far may be shown to others: the standby, if there is one, has it.
+
+        Raises:
+            Refused: ``fenced``: another home leads.
+        """
+        if self.headship is not None:
+            await self.headship.driver.settled()

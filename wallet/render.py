@@ -19,14 +19,26 @@ from wallet.requests import (
     GuardView,
     HistoryView,
     PaidView,
+    PromotedView,
     SentView,
+    StandbyView,
     WalletView,
     WatchtowersView,
     WatchtowerView,
 )
 from wallet.texts import folded, plain
 
-Shown = WalletView | ChannelsView | ChannelView | HistoryView | PaidView | SentView | WatchtowersView
+Shown = (
+    WalletView
+    | ChannelsView
+    | ChannelView
+    | HistoryView
+    | PaidView
+    | SentView
+    | WatchtowersView
+    | StandbyView
+    | PromotedView
+)
 
 
 def render(console: Console, view: Shown, currency: Currency | None) -> None:
@@ -51,8 +63,35 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
             console.print(f"Sent {money} to {view.recipient}", soft_wrap=True)
             left = format_money(view.balance, currency)
             console.print(f"transaction {view.transaction_id}, final; {view.source} now has {left}", soft_wrap=True)
+        case StandbyView():
+            _print_rows(console, _standby_rows(view))
+        case PromotedView():
+            console.print(f"This home is the head now, in term {view.term}.")
+            contact = view.contact or "start it with `wallet serve`, which says it"
+            console.print(f"The contact to give to others: {contact}", soft_wrap=True)
         case _:
             assert_never(view)
+
+
+def _standby_rows(view: StandbyView) -> list[tuple[str, str]]:
+    if view.role == "single":
+        return [("role", "single: no standby; `wallet serve --standby CONTACT` takes one")]
+    paired = {
+        ("head", True): "yes: nothing leaves without the standby",
+        ("head", False): "no: this home goes on alone",
+        ("standby", True): "yes: it may be promoted",
+        ("standby", False): "no: it has not got everything yet, and may not be promoted",
+    }
+    rows = [
+        ("role", f"{view.role}, term {view.term}"),
+        ("name", view.name or ""),
+        ("paired", paired[view.role, view.paired]),
+        ("in touch", "yes" if view.in_touch else "no"),
+    ]
+    rows += [("standby at" if view.role == "head" else "listens at", view.endpoint)] if view.endpoint else []
+    rows += [("waiting", f"{view.waiting} turns")] if view.waiting else []
+    rows += [("trouble", view.trouble)] if view.trouble else []
+    return rows
 
 
 def _wallet(console: Console, view: WalletView, currency: Currency | None) -> None:

@@ -266,6 +266,35 @@ class HistoryView(View, frozen=True, kw_only=True):
     currency: CurrencyView
 
 
+class StandbyView(View, frozen=True, kw_only=True):
+    """`wallet standby show`."""
+
+    role: Literal["head", "standby", "single"]
+    """``single``: this wallet never had a standby."""
+    name: str | None
+    """Of this home, as layer 1 names heads."""
+    term: int
+    """That this home leads, or follows; 0 before the first."""
+    paired: bool
+    """Head: nothing leaves without the standby. Standby: it may be promoted."""
+    in_touch: bool
+    """Whether the other home answers."""
+    waiting: int
+    """Turns of the head whose effects wait for the standby."""
+    endpoint: str | None
+    """Where the standby listens."""
+    trouble: str | None
+    """Why the other home is not in touch, if that is known."""
+
+
+class PromotedView(View, frozen=True, kw_only=True):
+    """`wallet standby promote`: this home is the head."""
+
+    term: int
+    contact: str | None
+    """What to give to peers now; None if it is not being served: `wallet serve` tells."""
+
+
 # -------------------------------------------------------------------------------------------------------- requests
 
 
@@ -373,6 +402,24 @@ class RemoveWatchtower(Request[WatchtowersView], tag="watchtower-remove", frozen
     """Its contact, its address, or the start of it."""
 
 
+class ShowStandby(Request[StandbyView], tag="standby-show", frozen=True, kw_only=True):
+    """How head and standby stand."""
+
+    answer: ClassVar[Any] = StandbyView
+
+
+class Promote(Request[PromotedView], tag="standby-promote", frozen=True, kw_only=True):
+    """Make this standby the head."""
+
+    answer: ClassVar[Any] = PromotedView
+
+
+class DismissStandby(Request[StandbyView], tag="standby-dismiss", frozen=True, kw_only=True):
+    """Let this head go on without its standby."""
+
+    answer: ClassVar[Any] = StandbyView
+
+
 REQUESTS: tuple[type[Request[Any]], ...] = (
     Show,
     Send,
@@ -386,5 +433,8 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     AddWatchtower,
     ListWatchtowers,
     RemoveWatchtower,
+    ShowStandby,
+    Promote,
+    DismissStandby,
 )
 """All of them, for the decoder at the socket."""

@@ -10,8 +10,20 @@ from layer1.codec import encode
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
 from wallet.control import RemoteCommands
+from wallet.headship import check_is_standby, read_standing, resting
 from wallet.home import Home
-from wallet.requests import CurrencyView, History, HistoryView, Report, Request, SendSigned, Show
+from wallet.requests import (
+    CurrencyView,
+    History,
+    HistoryView,
+    Promote,
+    PromotedView,
+    Report,
+    Request,
+    SendSigned,
+    Show,
+    ShowStandby,
+)
 from wallet.show import show_home
 
 R = TypeVar("R")
@@ -33,6 +45,10 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
         return cast(R, await show_home(home, None, serving=False))
     if busy is not None:
         raise busy
+    if isinstance(request, ShowStandby):
+        return cast(R, resting(home))
+    if isinstance(request, Promote):
+        return cast(R, await _promote(home, passphrase()))
     if isinstance(request, History):
         return cast(R, _read_history(home, request))
     from wallet.local import LocalCommands  # noqa: PLC0415 - only when needed
@@ -40,6 +56,15 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
 
     async with Wallet.load(home.path, passphrase()) as wallet:
         return await LocalCommands(home, wallet).run(request, report)
+
+
+async def _promote(home: Home, passphrase: str) -> PromotedView:
+    """Promote a standby that nobody serves: it has what it has."""
+    from wallet.standby import StandbyHome  # noqa: PLC0415 - only when needed
+
+    check_is_standby(read_standing(home))
+    async with StandbyHome(home, home.keystore().unlock(passphrase)) as standby:
+        return await standby.promote()
 
 
 async def sign_from_savings(home: Home, recipient: bytes, amount: int, passphrase: str) -> SendSigned:

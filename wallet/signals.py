@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from layer1.errors import LocalError
+from layer1.errors import WedgeError
 
 T = TypeVar("T")
 
@@ -16,10 +16,10 @@ class Signals:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self.failure: LocalError | None = None
+        self.failure: WedgeError | None = None
         """Why this wallet can no longer guard its channels."""
 
-    def fail(self, error: LocalError) -> None:
+    def fail(self, error: WedgeError) -> None:
         """This wallet is to end; the first reason stands."""
         self.failure = self.failure or error
         self.notify()

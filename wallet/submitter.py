@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 
 from layer1.client import LedgerClient, LedgerUnreachable, TransactionDead
 from layer1.codec import encode
@@ -31,7 +32,9 @@ _log = logging.getLogger(__name__)
 class Submitter:
     """One attempt at a time for each payload."""
 
-    def __init__(self, ledger: LedgerClient) -> None:
+    def __init__(self, ledger: LedgerClient, settled: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Bring things to `ledger`, each only when `settled` returns: it may be shown to others then."""
+        self._settled = settled
         self._ledger = ledger
         self._running: dict[bytes, asyncio.Task[Output]] = {}
 
@@ -61,6 +64,8 @@ class Submitter:
             _log.info("not needed, or not possible: %s", error)
 
     async def _insist(self, payload: Payload) -> Output:
+        if self._settled is not None:
+            await self._settled()
         attempt = 0
         while True:
             try:

@@ -24,7 +24,7 @@ from typing import Self
 
 from layer1.client import LedgerUnreachable
 from layer1.crypto import PublicKey, format_address
-from layer1.errors import LocalError, Refused, check
+from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
@@ -34,13 +34,14 @@ from wallet.assembly import assemble
 from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
+from wallet.headship import check_nobody_leads, single
 from wallet.history import check_known
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.openings import Openings
 from wallet.peers import Peers
 from wallet.period import default_period_ms
-from wallet.requests import ChannelView, EntryView, Report, WatchtowerView, no_report
+from wallet.requests import ChannelView, EntryView, Report, StandbyView, WatchtowerView, no_report
 from wallet.towers import KnownTower
 
 _log = logging.getLogger(__name__)
@@ -130,6 +131,8 @@ class Wallet:
             self._openings = Openings(self._parts, self._peers, self._follower)
             stack.push_async_callback(self._peers.close)
             stack.push_async_callback(self._openings.close)
+            if self._parts.headship is not None:
+                stack.push_async_callback(_cancel, asyncio.create_task(self._parts.headship.run()))
             follow = asyncio.create_task(self._follower.run())
             follow.add_done_callback(self._note_end)
             stack.push_async_callback(_cancel, follow)
@@ -144,7 +147,7 @@ class Wallet:
             _log.error("the watcher ended", exc_info=error)
             self._parts.signals.fail(LocalError(f"the watcher ended, for a fault of the wallet: {_first(error)!r}"))
 
-    async def failed(self) -> LocalError:
+    async def failed(self) -> WedgeError:
         """Wait until this wallet can no longer guard its channels: close it, look after the cause, start again."""
         failure = await self._parts.signals.until(lambda: self._parts.signals.failure)
         assert failure is not None, "it waits for ever"
@@ -368,6 +371,8 @@ class Wallet:
         Raises:
             Refused: ``cannot_listen`` or ``bad_contact``.
         """
+        if self._parts.headship is None:
+            await check_nobody_leads(self._parts.ledger, self._keys.spending)
         wanted = listen or self._home.config().listen or self._home.endpoint() or "127.0.0.1:0"
         host, port = parse_endpoint(wanted)
         self._openings.accept(policy)
@@ -377,6 +382,23 @@ class Wallet:
         self._home.remember_endpoint(format_endpoint(host, bound))
         self._contact = str(Contact(self.address, host, bound))
         return self._contact
+
+    def standby(self) -> StandbyView:
+        """How this wallet and its standby stand."""
+        if self._parts.headship is not None:
+            return self._parts.headship.view()
+        return single()
+
+    async def go_alone(self) -> StandbyView:
+        """Go on without the standby, in a higher term.
+
+        Raises:
+            Refused: ``no_standby``, ``alone``; ``fenced``: it was promoted before.
+            LedgerUnreachable: Whether the ledger took it is not known; look again.
+        """
+        if self._parts.headship is None:
+            raise Refused("no_standby", "this wallet has no standby")
+        return await self._parts.headship.go_alone()
 
     def _handles(self) -> list[Channel]:
         return [Channel(self._parts, self._peers, self._follower, record.group_id) for record in self._parts.book]

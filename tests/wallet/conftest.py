@@ -13,7 +13,7 @@ import pytest
 from layer1.ledger.genesis import Genesis
 from layer2.opening import OpeningPolicy
 from tests.wallet.standin import Chain, Client, make_genesis
-from wallet import assembly, keystore, session, show
+from wallet import assembly, keystore, session, show, standby
 from wallet.home import Config, Home
 from wallet.wallet import Created, Wallet
 
@@ -55,7 +55,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_scrypt: N
     for made in homes.values():
         Home(made.home).connect(chain.genesis, Config(("http://stand-in",)))
     client: Callable[..., Any] = lambda *_, **__: Client(chain)  # noqa: E731
-    for module in (assembly, session, show):
+    for module in (assembly, session, show, standby):
         monkeypatch.setattr(module, "LedgerClient", client)
     async with AsyncExitStack() as stack:
         yield World(chain, homes, stack)

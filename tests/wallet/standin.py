@@ -15,7 +15,7 @@ from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.header import Header
 from layer1.ledger.execute import execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
-from layer1.ledger.records import Account, Group
+from layer1.ledger.records import Account, Group, Head
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction, Transfer, sign_transaction
 from layer1.proof import Verified
@@ -90,6 +90,10 @@ class Client:
     async def group(self, group_id: Hash) -> Verified[Group | None]:
         self._check()
         return Verified(self.chain.state.group(group_id), self.chain.header)
+
+    async def appointment(self, account: PublicKey) -> Verified[Head | None]:
+        self._check()
+        return Verified(self.chain.state.appointed(account), self.chain.header)
 
     async def output(self, transaction_id: Hash) -> Verified[Output] | None:
         self._check()

@@ -1,0 +1,246 @@
+"""A hub and its standby in one process: what it confirmed it has, and who is promoted goes on there (decision 031)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from layer1.client import LedgerUnreachable
+from layer1.errors import LocalError, Refused
+from layer2.chain import Following, Leading
+from tests.wallet.conftest import PASSPHRASE, World
+from tests.wallet.standin import FUNDS
+from wallet.channel import Channel
+from wallet.contacts import parse_contact
+from wallet.headship import Standing, name_standby, read_standing, role_path
+from wallet.home import Config, Home
+from wallet.standby import StandbyHome
+from wallet.wallet import Wallet
+
+pytestmark = pytest.mark.slow
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Look again after each pause, for at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class Hub:
+    """Alice's wallet as a hub: its first home is served with a standby in the second; Bob pays and is paid."""
+
+    world: World
+    first: Home
+    second: Home
+
+    async def head(self) -> Wallet:
+        """Serve the first home."""
+        wallet, _ = await self.world.serve("alice")
+        return wallet
+
+    @asynccontextmanager
+    async def standby(self, home: Home | None = None) -> AsyncIterator[StandbyHome]:
+        """Stand by in the second home."""
+        found = home or self.second
+        async with StandbyHome(found, found.keystore().unlock(PASSPHRASE)) as standby:
+            await standby.listen(None)
+            yield standby
+
+
+@pytest.fixture
+async def hub(world: World, tmp_path: Path) -> Hub:
+    created = world.homes["alice"]
+    second = Wallet.create(tmp_path / "second", None, (), PASSPHRASE, created.phrase)
+    home = Home(second.home)
+    home.connect(world.genesis, Config(("http://stand-in",)))
+    return Hub(world, Home(created.home), home)
+
+
+@asynccontextmanager
+async def paired(hub: Hub) -> AsyncIterator[tuple[Wallet, Wallet, StandbyHome, Channel]]:
+    """Head, Bob, and a standby that may be promoted; a channel between the first two in which something was paid."""
+    async with AsyncExitStack() as stack:
+        standby = await stack.enter_async_context(hub.standby())
+        assert standby.contact is not None
+        name_standby(hub.first, parse_contact(standby.contact))
+        alice = await stack.enter_async_context(Wallet.load(hub.first.path, PASSPHRASE))
+        await alice.serve(None, None)
+        bob, contact = await hub.world.serve("bob")
+        channel = await alice.open_channel(contact, deposit=10_000, peer_deposit=5_000)
+        await channel.pay(10, "first")
+        await until(lambda: standby.view().paired)
+        yield alice, bob, standby, channel
+
+
+async def test_the_standby_has_what_was_paid_and_goes_on_as_the_head(hub: Hub) -> None:
+    async with paired(hub) as (alice, bob, standby, channel):
+        assert (alice.standby().role, alice.standby().term, alice.standby().paired) == ("head", 1, True)
+        await asyncio.gather(*(channel.pay(1, f"out {n}") for n in range(20)))
+        back = bob.channel(channel.id.hex())
+        await asyncio.gather(*(back.pay(2, f"in {n}") for n in range(20)))
+        promoted = await standby.promote()
+        assert (promoted.term, promoted.contact) == (2, standby.contact)
+        failure = await asyncio.wait_for(alice.failed(), 5)
+        assert isinstance(failure, Refused)
+        assert failure.code == "fenced"
+    async with Wallet.load(hub.second.path, PASSPHRASE) as second:
+        await second.serve(None, None)
+        there = second.channel(channel.id.hex())
+        await there.pay(5)  # in step with Bob, who may hold the last certificate alone
+        assert (there.view().can_send, there.view().can_receive) == (10_000 - 35 + 40, 5_000 + 35 - 40)
+        memos = [entry.memo for entry in second.history(100) if entry.kind in ("paid", "received")]
+        assert sorted(m for m in memos if m) == sorted(
+            ["first", *(f"out {n}" for n in range(20)), *(f"in {n}" for n in range(20))]
+        )
+        assert bob.channel(channel.id.hex()).view().can_send == 5_000 + 35 - 40
+        with pytest.raises(Refused, match="another home of this wallet leads, in term 2"):
+            await hub.world.load("alice")
+        async with hub.standby(hub.first) as old:
+            assert old.contact is not None
+            assert isinstance(read_standing(hub.first), Standing)
+            assert old.view().role == "standby"
+
+
+async def test_an_old_head_becomes_the_standby_of_the_new_one(hub: Hub) -> None:
+    async with paired(hub) as (_, _, standby, channel):
+        await standby.promote()
+    async with hub.standby(hub.first) as old:
+        assert old.contact is not None
+        name_standby(hub.second, parse_contact(old.contact))
+        async with Wallet.load(hub.second.path, PASSPHRASE) as second:
+            await second.serve(None, None)
+            there = second.channel(channel.id.hex())
+            await there.pay(5)
+            await until(lambda: old.view().paired)
+            await there.pay(6)
+            assert second.standby().paired
+            await old.promote()
+            assert read_standing(hub.first) == Standing(Leading(bytes.fromhex(old.view().name or ""), 3))
+    async with Wallet.load(hub.first.path, PASSPHRASE) as first:
+        assert first.channel(channel.id.hex()).view().can_send == 10_000 - 10 - 5 - 6
+
+
+async def test_nothing_leaves_while_the_standby_is_away_until_the_head_goes_alone(hub: Hub) -> None:
+    async with paired(hub) as (alice, bob, standby, channel):
+        await standby.__aexit__()
+        await until(lambda: not alice.standby().in_touch)
+        paying = asyncio.create_task(alice._parts.host.submit(channel.id, channel._command(7, "waits")))
+        await until(lambda: alice.standby().waiting)
+        assert bob.channel(channel.id.hex()).view().can_send == 5_010
+        assert not paying.done()
+        view = await alice.go_alone()
+        assert (view.term, view.paired, view.endpoint) == (2, False, None)
+        await asyncio.wait_for(paying, 5)
+        assert bob.channel(channel.id.hex()).view().can_send == 5_017
+    async with hub.standby() as again:
+        with pytest.raises(Refused) as refused:
+            await again.promote()
+        assert refused.value.code in {"not_paired", "fenced"}
+
+
+async def test_a_head_that_starts_again_waits_for_its_standby(hub: Hub) -> None:
+    async with paired(hub) as (_, _, standby, channel):
+        pass
+    alice = await hub.world.load("alice")
+    with pytest.raises(Refused) as refused:
+        await asyncio.wait_for(_impatient(alice, channel.id.hex()), 5)
+    assert refused.value.code == "standby_away"
+    async with hub.standby() as standby:
+        assert standby.contact is not None
+        await until(lambda: alice.standby().in_touch)
+        await alice.channel(channel.id.hex()).pay(3)
+    assert standby.view().paired
+
+
+async def _impatient(wallet: Wallet, channel: str) -> None:
+    from wallet import channel as module
+
+    before, module.CONNECT_S = module.CONNECT_S, 0.2
+    try:
+        await wallet.channel(channel).pay(1)
+    finally:
+        module.CONNECT_S = before
+
+
+async def test_a_funding_signature_leaves_when_the_standby_has_the_channels_file(hub: Hub) -> None:
+    async with paired(hub) as (alice, bob, standby, _):
+        contact = bob.contact
+        assert contact is not None
+        await standby.__aexit__()
+        await until(lambda: not alice.standby().in_touch)
+        before = hub.world.chain.height
+        opening = asyncio.create_task(alice.open_channel(contact, deposit=100))
+        await until(lambda: len(list(alice._parts.book)) == 2)
+        await until(lambda: alice.standby().waiting)
+        assert hub.world.chain.height == before
+        opening.cancel()
+
+
+async def test_homes_that_are_no_standby_are_refused(hub: Hub) -> None:
+    bob = Home(hub.world.homes["bob"].home)
+    with pytest.raises(Refused) as refused:
+        name_standby(hub.first, parse_contact(f"{await _address(bob)}@127.0.0.1:1"))
+    assert refused.value.code == "bad_contact"
+    name_standby(hub.first, parse_contact(f"{await _address(hub.first)}@127.0.0.1:1"))
+    await hub.world.load("alice")
+    with pytest.raises(Refused) as refused:
+        async with hub.standby(hub.first):
+            pass
+    assert refused.value.code in {"home_busy", "head_home"}
+    async with hub.standby():
+        pass
+    with pytest.raises(Refused) as refused:
+        async with Wallet.load(hub.second.path, PASSPHRASE):
+            pass
+    assert refused.value.code == "standby_home"
+
+
+async def _address(home: Home) -> str:
+    from layer1.crypto import format_address
+
+    return format_address(home.keystore().spending_address)
+
+
+async def test_a_fresh_home_of_a_wallet_that_has_a_head_is_not_served(hub: Hub) -> None:
+    name_standby(hub.first, parse_contact(f"{await _address(hub.first)}@127.0.0.1:1"))
+    await hub.world.load("alice")
+    async with Wallet.load(hub.second.path, PASSPHRASE) as second:
+        with pytest.raises(Refused) as refused:
+            await second.serve(None, None)
+    assert refused.value.code == "fenced"
+
+
+async def test_a_first_term_is_asked_for_once_and_needs_money_and_a_ledger(hub: Hub) -> None:
+    name_standby(hub.first, parse_contact(f"{await _address(hub.first)}@127.0.0.1:1"))
+    hub.world.chain.reachable = False
+    with pytest.raises(LedgerUnreachable):
+        await hub.world.load("alice")
+    hub.world.chain.reachable = True
+    async with Wallet.load(hub.first.path, PASSPHRASE) as alice:
+        assert (alice.standby().term, alice.standby().paired) == (1, False)
+        assert (await alice.balance()).value == FUNDS
+    hub.world.chain.reachable = False
+    async with Wallet.load(hub.first.path, PASSPHRASE) as alice:
+        assert alice.standby().term == 1
+
+
+def test_a_damaged_role_file_is_not_guessed(tmp_path: Path, cheap_scrypt: None) -> None:
+    home = Home(Wallet.create(tmp_path / "a", None, (), PASSPHRASE).home)
+    assert read_standing(home) is None
+    role_path(home).write_bytes(b"leads, probably")
+    with pytest.raises(LocalError, match="is damaged"):
+        read_standing(home)
+
+
+def test_roles_survive_their_encoding(tmp_path: Path) -> None:
+    from layer1.codec import decode, encode
+
+    for role in (Leading(b"n" * 32, 3, b"s" * 32), Following(b"n" * 32, 2, b"h" * 32, paired=True)):
+        assert decode(encode(Standing(role, "a:1")), Standing) == Standing(role, "a:1")
