@@ -24,7 +24,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -43,6 +43,7 @@ from layer1.proof import (
     AppointmentProof,
     BlockProof,
     GroupProof,
+    GroupsProof,
     Handover,
     HeadProof,
     MarksProof,
@@ -57,6 +58,7 @@ from layer1.proof import (
     verify_appointment,
     verify_block,
     verify_group,
+    verify_groups,
     verify_head,
     verify_marks,
     verify_output,
@@ -194,6 +196,10 @@ class LightClient:
     def group(self, group_id: Hash, answer: GroupProof) -> Verified[Group | None]:
         """A group now, or that there is none."""
         return self._now(answer.head, verify_group(self._believing(), group_id, answer))
+
+    def groups(self, ids: Sequence[Hash], answer: GroupsProof) -> Verified[tuple[Group | None, ...]]:
+        """Several groups now, in the order of `ids`; None where there is none."""
+        return self._now(answer.head, verify_groups(self._believing(), ids, answer))
 
     def appointment(self, account: PublicKey, answer: AppointmentProof) -> Verified[Head | None]:
         """Which process acts for an account now; None if it never said."""

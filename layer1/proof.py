@@ -90,6 +90,15 @@ class GroupProof(Struct):
     proof: merkle.Proof
 
 
+class GroupsProof(Struct):
+    """Several groups after the block of `head`, in the order in which they were asked for; None for one that is not."""
+
+    head: HeadProof
+    groups: tuple[Group | None, ...]
+    proofs: tuple[merkle.Proof, ...]
+    """One for each."""
+
+
 class AppointmentProof(Struct):
     """Which process acts for an account after the block of `head`, or that it never said."""
 
@@ -317,10 +326,28 @@ def verify_group(trust: Trust, group_id: Hash, answer: GroupProof) -> Verified[G
         RemoteError: The proof does not show it, and what is wrong.
     """
     header = verify_head(trust, answer.head)
-    if answer.group is not None and answer.group.group_id != group_id:
-        raise RemoteError(f"the record is of group {answer.group.group_id.hex()}, not {group_id.hex()}", answer)
-    _check_leaf(header, group_key(group_id), leaf_hash(answer.group), answer.proof, f"group {group_id.hex()}")
+    _check_group(header, group_id, answer.group, answer.proof)
     return Verified(answer.group, header)
+
+
+def verify_groups(trust: Trust, ids: Sequence[Hash], answer: GroupsProof) -> Verified[tuple[Group | None, ...]]:
+    """Check the records of several groups at one block, in the order of `ids`; None where there was none.
+
+    Raises:
+        RemoteError: The proof does not show them, and what is wrong.
+    """
+    header, groups, proofs = verify_head(trust, answer.head), answer.groups, answer.proofs
+    if not len(ids) == len(groups) == len(proofs):
+        raise RemoteError(f"{len(groups)} groups and {len(proofs)} proofs for {len(ids)} ids", answer)
+    for group_id, group, proof in zip(ids, groups, proofs, strict=True):
+        _check_group(header, group_id, group, proof)
+    return Verified(groups, header)
+
+
+def _check_group(header: Header, group_id: Hash, group: Group | None, proof: merkle.Proof) -> None:
+    if group is not None and group.group_id != group_id:
+        raise RemoteError(f"the record is of group {group.group_id.hex()}, not {group_id.hex()}", group)
+    _check_leaf(header, group_key(group_id), leaf_hash(group), proof, f"group {group_id.hex()}")
 
 
 def verify_appointment(trust: Trust, account: PublicKey, answer: AppointmentProof) -> Verified[Head | None]:

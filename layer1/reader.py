@@ -37,6 +37,7 @@ from layer1.proof import (
     AppointmentProof,
     BlockProof,
     GroupProof,
+    GroupsProof,
     Handover,
     HeadProof,
     MarksProof,
@@ -48,6 +49,9 @@ from layer1.proof import (
 )
 
 T = TypeVar("T")
+
+GROUPS_AT_ONCE = 100
+"""In one request: more ids make a longer line than HTTP servers take."""
 
 
 class LedgerReader:
@@ -155,6 +159,20 @@ class LedgerReader:
             reply = await self._ok(replica, path, 404)
             proof = decode(reply.proof(), GroupProof)
             return await self._believed(replica, lambda: self.light.group(group_id, proof))
+
+        return await self._replicas.first(ask)
+
+    async def groups(self, ids: Sequence[Hash]) -> Verified[tuple[Group | None, ...]]:
+        """Several groups, verified and fresh, all after one block; None where there is none. Raises as :meth:`head`.
+
+        Args:
+            ids: At most :data:`GROUPS_AT_ONCE`.
+        """
+        path = f"/groups/proofs?{'&'.join('id=' + group_id.hex() for group_id in ids)}"
+
+        async def ask(replica: Replica) -> Verified[tuple[Group | None, ...]]:
+            proof = decode((await self._ok(replica, path)).proof(), GroupsProof)
+            return await self._believed(replica, lambda: self.light.groups(ids, proof))
 
         return await self._replicas.first(ask)
 

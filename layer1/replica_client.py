@@ -30,6 +30,7 @@ from layer1.api.views import (
     GenesisView,
     GroupAnswer,
     GroupPage,
+    GroupProofs,
     HandoverPage,
     Problem,
     ReplicaList,
@@ -220,6 +221,11 @@ class ReplicaClient:
     async def group(self, id_: str, *, proof: bool = False) -> GroupAnswer:
         """A group after the last final block."""
         return await self._get(GroupAnswer, f"/groups/{_part(id_)}", proof=proof)
+
+    @operation("GET", "/groups/proofs")
+    async def group_proofs(self, *, id_: Sequence[str]) -> GroupProofs:
+        """Several groups after the last final block, proven together."""
+        return await self._get(GroupProofs, "/groups/proofs", id=id_)
 
     @operation("GET", "/groups/{id}/transactions")
     async def group_transactions(

@@ -24,35 +24,29 @@ from typing import assert_never
 
 from layer1.codec import decode, encode
 from layer1.conduct import Conduct
-from layer1.crypto import Hash, PublicKey, Signature, SigningKey
+from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, check
 from layer1.journal import Journal
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import GroupAgreement, Member
+from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer1.link import LinkClosed, LinkLimits, connect
 from layer2 import group as core
 from layer2.closing import final_payload
+from layer2.contacts import Contacts
 from layer2.events import (
     Advice,
-    ChangeAsked,
-    ChangeEnded,
-    ChangeRefused,
-    ChangeWanted,
     CloseRequested,
     Committed,
     Connected,
     Disconnected,
     DiskFailed,
     Effect,
-    EpochBegan,
     Event,
     Finished,
     Frozen,
     Inquired,
-    JoiningSigned,
     LedgerSeen,
-    LookNow,
     Persist,
     Received,
     Rejected,
@@ -74,10 +68,9 @@ from layer2.messages import (
     Standing,
     decode_message,
 )
-from layer2.records import Contact, EpochBegun, Forgotten, Hosted, HostRecord, Record, witness_contacts
+from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record, witness_contacts
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
-from layer2.terms import Terms
 
 __all__ = ["Channel", "Contact", "GroupHost", "Observer", "Outcome", "Pending", "Receipt", "Waiting"]
 
@@ -90,8 +83,7 @@ MESSAGES_PER_TURN = 64
 
 _Due = tuple[Hash, Effect, Channel | None]
 """Of which group, what, and by which link if it is a message."""
-_Change = ChangeAsked | ChangeEnded | EpochBegan | LookNow
-_News = Persist | Committed | Rejected | Submission | Advice | Frozen | Finished | _Change
+_News = Persist | Committed | Rejected | Submission | Advice | Frozen | Finished
 
 
 class GroupHost:
@@ -133,7 +125,7 @@ class GroupHost:
         self._records: list[bytes] = []
         """Appended in this turn, for the successor."""
         self._groups: dict[Hash, Group] = {}
-        self._contacts: dict[Hash, tuple[Contact | None, ...]] = {}
+        self._contacts = Contacts()
         self._links: dict[PublicKey, Channel] = {}
         self._bounced: set[tuple[Hash, int]] = set()
         """Members that did not know the group when our Resume came: say it again when they do."""
@@ -141,7 +133,6 @@ class GroupHost:
         self._waiting: dict[Hash, dict[int, Caller]] = {}
         self._closing: dict[Hash, list[asyncio.Future[CloseGroup]]] = {}
         self._inquiries: dict[Hash, list[asyncio.Future[None]]] = {}
-        self._changes: dict[Hash, list[asyncio.Future[None]]] = {}
         self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
         self._untold: deque[tuple[Hash, _News]] = deque()
@@ -188,15 +179,16 @@ class GroupHost:
         known = tuple(contacts.get(i) for i in range(len(agreement.members)))
         record = Hosted(group_id, agreement, index, known)
         if group_id not in self._groups:
-            group = core.create(agreement, group_id, index, key, self._machine(agreement), keys=self._group_key)
+            group = core.create(agreement, group_id, index, key, self._machine(agreement))
             self._append(encode(record))
             self._groups[group_id] = group
         else:
             self._append(encode(record))
-        self._contacts[group_id] = known + witness_contacts(agreement)
+        everybody = known + witness_contacts(agreement)
+        self._contacts.put(group_id, everybody, self._groups[group_id].place.peers)
         self._end_turn_surely()
-        for member, contact in self._peers(group_id):
-            if contact.key in self._links:
+        for member, contact in enumerate(everybody):
+            if contact is not None and contact.key in self._links and self._member(group_id, contact.key) == member:
                 self._step(group_id, Connected(member))
         self._changed.set()
 
@@ -210,7 +202,8 @@ class GroupHost:
         check(group.closed, "group_open", "layer 1 has not closed the group: what it signed must be remembered")
         self._append(encode(Forgotten(group_id)))
         self._end_turn_surely()
-        del self._groups[group_id], self._contacts[group_id]
+        del self._groups[group_id]
+        self._contacts.drop(group_id)
         self._changed.set()
 
     async def submit(self, group_id: Hash, command: bytes) -> Receipt:
@@ -294,68 +287,16 @@ class GroupHost:
         assert isinstance(payload, Wedge), "a wedge that is not refused gives its payload"
         return payload
 
-    async def change(self, group_id: Hash, terms: Terms, clock_ms: int) -> None:
-        """Change the group, together with all others (rules 24 and 25); on return layer 1 shows the next epoch.
-
-        Keep telling what layer 1 shows by :meth:`observe`, with its clock, and bring there what the observer is told.
-        Who stops waiting may call :meth:`decline`; what is signed by then ends with its expiry, at the latest.
-
-        Args:
-            group_id: The group.
-            terms: What is wanted.
-            clock_ms: Newest proven ledger clock.
-
-        Raises:
-            Refused: It will not be: ``not_connected``, ``group_changing``, ``policy``, ``insufficient_balance``,
-                ``expired``, why the group has stopped, or as another member says.
-        """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changes.setdefault(group_id, []).append(future)
-        try:
-            self.agree(group_id, terms, clock_ms)
-            await future
-        finally:
-            if future in (waiting := self._changes.get(group_id, [])):
-                waiting.remove(future)
-
-    def agree(self, group_id: Hash, terms: Terms, clock_ms: int) -> None:
-        """Want these terms: what :meth:`change` does first, and the answer to who asks for them. Raises as it does."""
-        self._group(group_id)
-        self._step(group_id, ChangeWanted(terms, clock_ms))
-
-    def decline(self, group_id: Hash, code: str, text: str) -> None:
-        """Do not want the change that is talked about, or no more. What is signed stays signed, until it expires.
-
-        Raises:
-            Refused: ``unknown_group``.
-        """
-        self._group(group_id)
-        self._step(group_id, ChangeRefused(code, text, _salt()))
-        self._end_changes(group_id, Refused(code, text))
-
-    def add_joining(self, group_id: Hash, signature: Signature) -> None:
-        """At the primary: the signature of somebody who joins by the change that is signed.
-
-        Raises:
-            Refused: ``no_change``, ``bad_signature`` or ``unknown_group``.
-        """
-        self._group(group_id)
-        self._step(group_id, JoiningSigned(signature))
-
-    def observe(self, group: ledger.Group, clock_ms: int = 0) -> Report | None:
+    def observe(self, group: ledger.Group) -> Report | None:
         """Tell what layer 1 shows of a group, at every change and poll; gives what to bring to it, if anything.
 
-        A wedge, a FINAL or a change that layer 1 has not got yet is told to the observer once more.
-
-        Args:
-            group: Layer 1's record.
-            clock_ms: Ledger clock of the block that proves it: a change that has expired is given up by it.
+        A wedge or a FINAL that layer 1 has not got yet is told to the observer once more.
 
         Raises:
             Refused: ``unknown_group``.
         """
         self._group(group.group_id)
-        payload = self._submission(group.group_id, LedgerSeen(group, clock_ms, _salt()), Report)
+        payload = self._submission(group.group_id, LedgerSeen(group), Report)
         return payload if isinstance(payload, Report) else None
 
     def send_opening(self, peer: PublicKey, message: OpeningMessage) -> bool:
@@ -398,7 +339,7 @@ class GroupHost:
         """As :meth:`take`, in place of everything, durable on return; wholly, or not at all."""
         self._end_turn_surely()
         before = self._groups, self._contacts
-        self._groups, self._contacts = {}, {}
+        self._groups, self._contacts = {}, Contacts()
         try:
             for record in records:
                 self._apply(record)
@@ -438,10 +379,10 @@ class GroupHost:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()
-                wanted = {c.key: c for gid in self._groups for _, c in self._peers(gid) if c.host}
-                for peer in dialing.keys() - wanted.keys():
+                wanted = set(self._contacts.reachable())
+                for peer in dialing.keys() - wanted:
                     dialing.pop(peer).cancel()
-                for peer in wanted.keys() - dialing.keys():
+                for peer in wanted - dialing.keys():
                     dialing[peer] = tasks.create_task(self._keep_link(peer, limits))
                 await self._changed.wait()
 
@@ -451,7 +392,7 @@ class GroupHost:
             await asyncio.sleep(backoff_s)
         while True:
             await asyncio.sleep(self._conduct.out_s(peer, asyncio.get_running_loop().time()))
-            contact = self._contact(peer)
+            contact = self._contacts.find(peer)
             may_speak = self._successor is None or self._successor.in_force
             if may_speak and peer not in self._links and contact is not None:
                 try:
@@ -536,17 +477,14 @@ class GroupHost:
 
     def knows(self, peer: PublicKey) -> bool:
         """Whether this wallet is one that a group here speaks with."""
-        return any(self._member(group_id, peer) is not None for group_id in self._groups)
+        return bool(self._contacts.groups_of(peer))
 
     def shuts_out(self, peer: PublicKey) -> bool:
         """Whether this wallet broke the protocol so often that it must wait before it gets a link."""
         return self._conduct.out_s(peer, asyncio.get_running_loop().time()) > 0
 
     def _for_each_group_of(self, peer: PublicKey, *, up: bool) -> None:
-        for group_id in list(self._groups):
-            member = self._member(group_id, peer)
-            if member is None:
-                continue
+        for group_id, member in self._contacts.groups_of(peer).items():
             self._bounced.discard((group_id, member))
             was = member in self._groups[group_id].in_step
             self._step(group_id, Connected(member) if up else Disconnected(member))
@@ -560,11 +498,8 @@ class GroupHost:
 
     def _step(self, group_id: Hash, event: Event) -> list[Effect]:
         """Step a group; its effects are performed when the turn ends."""
-        before = self._groups[group_id]
-        group, effects = core.step(before, event)
+        group, effects = core.step(self._groups[group_id], event)
         self._groups[group_id] = group
-        if group.epoch != before.epoch and not group.left:
-            self._follow_epoch(group_id, before.place.agreement)
         for effect in effects:
             if isinstance(effect, Persist):
                 self._append(effect.record)
@@ -573,16 +508,6 @@ class GroupHost:
         if effects:
             self._schedule()
         return effects
-
-    def _follow_epoch(self, group_id: Hash, before: GroupAgreement) -> None:
-        """Who stays is found where it was; who is new, where its agreement says."""
-        place, known = self._groups[group_id].place, self._contacts[group_id]
-        contacts = []
-        for seat, (old, new) in enumerate(zip(before.members, place.agreement.members, strict=True)):
-            stays = old.funding == new.funding
-            contacts.append(known[seat] if stays or seat == place.index else _contact_in(new))
-        self._contacts[group_id] = (*contacts, *known[place.size :])
-        self._changed.set()
 
     def _schedule(self) -> None:
         if self._turn is None:
@@ -665,7 +590,7 @@ class GroupHost:
 
     def _link_of(self, group_id: Hash, effect: Effect) -> Channel | None:
         """By which a message is to leave: that of its session, for on a newer one a Resume must come first."""
-        contact = self._contacts[group_id][effect.member] if isinstance(effect, Send) else None
+        contact = self._contacts.of(group_id)[effect.member] if isinstance(effect, Send) else None
         return None if contact is None else self._links.get(contact.key)
 
     def _tell(self, group_id: Hash, effect: _News) -> None:
@@ -686,37 +611,10 @@ class GroupHost:
                 self._observer.frozen(group_id, reason)
             case Finished(_, payouts):
                 self._observer.finished(group_id, payouts)
-            case ChangeAsked() | ChangeEnded() | EpochBegan() | LookNow():
-                self._tell_of_change(group_id, effect)
             case Persist():
                 raise AssertionError("records are appended when the group is stepped")
             case _ as never:
                 assert_never(never)
-
-    def _tell_of_change(self, group_id: Hash, effect: _Change) -> None:
-        match effect:
-            case ChangeAsked():
-                self._observer.change_asked(group_id, effect)
-            case ChangeEnded(code, text):
-                self._end_changes(group_id, Refused(code, text))
-                self._observer.change_ended(group_id, effect)
-            case EpochBegan():
-                self._end_changes(group_id, None)
-                self._observer.epoch_began(group_id, effect)
-            case LookNow():
-                self._observer.look_now(group_id)
-            case _ as never:
-                assert_never(never)
-
-    def _end_changes(self, group_id: Hash, refusal: Refused | None) -> None:
-        """Tell those who wait for a change what became of it."""
-        for future in self._changes.pop(group_id, []):
-            if future.done():
-                continue
-            if refusal is None:
-                future.set_result(None)
-            else:
-                future.set_exception(Refused(refusal.code, refusal.message))
 
     def _commit(self, group_id: Hash, event: Committed) -> None:
         waiting, me = self._waiting.get(group_id), self._groups[group_id].place.index
@@ -792,28 +690,26 @@ class GroupHost:
             case Hosted(group_id, agreement, index, contacts):
                 if group_id not in self._groups:
                     key, machine = self._group_key(agreement, index), self._machine(agreement)
-                    self._groups[group_id] = core.create(agreement, group_id, index, key, machine, keys=self._group_key)
-                self._contacts[group_id] = contacts + witness_contacts(agreement)
+                    self._groups[group_id] = core.create(agreement, group_id, index, key, machine)
+                everybody = contacts + witness_contacts(agreement)
+                self._contacts.put(group_id, everybody, self._groups[group_id].place.peers)
             case Forgotten(group_id):
                 self._groups.pop(group_id, None)
-                self._contacts.pop(group_id, None)
+                self._contacts.drop(group_id)
             case _:
                 self._replay(record.group_id, record)
 
     def _replay(self, group_id: Hash, record: Record) -> None:
         if group_id not in self._groups:
             raise LocalError(f"the journal has records of group {group_id.hex()}, which it never took in")
-        before = self._groups[group_id]
-        self._groups[group_id], committed = core.replay(before, record)
-        if isinstance(record, EpochBegun) and not self._groups[group_id].left:
-            self._follow_epoch(group_id, before.place.agreement)
+        self._groups[group_id], committed = core.replay(self._groups[group_id], record)
         for event in committed:
             self._observer.committed(group_id, event)
 
     def _snapshots(self) -> Iterator[bytes]:
         for group_id, group in self._groups.items():
             place = group.place
-            members = self._contacts[group_id][: place.size]
+            members = self._contacts.of(group_id)[: place.size]
             yield encode(Hosted(group_id, place.agreement, place.index, members))
             yield core.snapshot(group)
 
@@ -831,26 +727,8 @@ class GroupHost:
             raise LocalError(f"no machine {agreement.machine!r} here: there are {', '.join(self._machines)}")
         return machine
 
-    def _peers(self, group_id: Hash) -> list[tuple[int, Contact]]:
-        """Places that this member has sessions with, and where they are found."""
-        contacts, peers = self._contacts[group_id], self._groups[group_id].place.peers
-        return [(i, contact) for i in peers if (contact := contacts[i]) is not None]
-
     def _member(self, group_id: Hash, peer: PublicKey) -> int | None:
-        contacts = self._contacts.get(group_id, ())
-        member = next((i for i, contact in enumerate(contacts) if contact is not None and contact.key == peer), None)
-        return member if member is not None and member in self._groups[group_id].place.peers else None
-
-    def _contact(self, peer: PublicKey) -> Contact | None:
-        found = (c for gid in self._groups for _, c in self._peers(gid) if c.key == peer and c.host)
-        return next(found, None)
-
-
-def _contact_in(member: Member) -> Contact:
-    """Where a member says that it is found; the identity of its links is its funding account (decision 030)."""
-    host, _, port = member.contact.rpartition(":")
-    good = host and port.isascii() and port.isdigit() and int(port) < 65_536
-    return Contact(member.funding, host, int(port)) if good else Contact(member.funding)
+        return self._contacts.place(group_id, peer)
 
 
 def _salt() -> bytes:

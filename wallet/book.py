@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 from msgspec import structs
@@ -44,7 +45,7 @@ class Stage(StrEnum):
     """Layer 1 has paid it out."""
 
 
-class ChannelRecord(Struct, tag="channel/1"):
+class ChannelRecord(Struct, tag="channel/1", gc=True, dict=True):
     """One channel of this wallet."""
 
     transaction: Transaction
@@ -75,7 +76,7 @@ class ChannelRecord(Struct, tag="channel/1"):
         assert isinstance(payload, OpenGroup), "only openings are entered"
         return payload.agreement
 
-    @property
+    @cached_property
     def group_id(self) -> Hash:
         """Layer 1's name for it."""
         return name_group(self.agreement, self.transaction.id)
@@ -107,16 +108,18 @@ class ChannelBook:
         """
         self._directory = private_directory(directory)
         self._records: dict[Hash, ChannelRecord] = {}
-        for path in sorted(directory.glob("[0-9a-f]*")):
-            record = _read(path)
-            self._records[record.group_id] = record
+        """By group; the oldest first."""
+        self._key_indexes: dict[Hash, int] = {}
+        """By hash of the agreement."""
+        self._next_key = 0
         self.on_put: Callable[[bytes], None] = lambda _: None
         """Told each file that is written, once it is durable."""
-        self._next_key = 1 + max((record.key_index for record in self._records.values()), default=-1)
+        for record in sorted(map(_read, directory.glob("[0-9a-f]*")), key=lambda record: record.key_index):
+            self._note(record)
 
     def __iter__(self) -> Iterator[ChannelRecord]:
-        """All of them, oldest key first."""
-        return iter(sorted(self._records.values(), key=lambda record: record.key_index))
+        """All of them, the oldest first."""
+        return iter(list(self._records.values()))
 
     def live(self) -> list[ChannelRecord]:
         """Those of which layer 1 may still have news."""
@@ -135,9 +138,13 @@ class ChannelBook:
         """Enter or replace a record; durable on return."""
         file = encode(record)
         write_durably(self._directory / record.group_id.hex(), file)
-        self._records[record.group_id] = record
-        self._next_key = max(self._next_key, record.key_index + 1)
+        self._note(record)
         self.on_put(file)
+
+    def _note(self, record: ChannelRecord) -> None:
+        self._records[record.group_id] = record
+        self._key_indexes[record.agreement.hash] = record.key_index
+        self._next_key = max(self._next_key, record.key_index + 1)
 
     def drop_lapsed(self) -> list[ChannelRecord]:
         """Forget all but the newest openings that we joined and that layer 1 never will have; those forgotten."""
@@ -145,7 +152,7 @@ class ChannelBook:
         dropped = lapsed[: max(len(lapsed) - KEPT_LAPSED, 0)]
         for record in dropped:
             (self._directory / record.group_id.hex()).unlink(missing_ok=True)
-            del self._records[record.group_id]
+            del self._records[record.group_id], self._key_indexes[record.agreement.hash]
         return dropped
 
     def move(self, record: ChannelRecord, stage: Stage, **changes: object) -> ChannelRecord:
@@ -160,9 +167,9 @@ class ChannelBook:
         Raises:
             LocalError: No record has this agreement.
         """
-        for record in self._records.values():
-            if record.agreement == agreement:
-                return record.key_index
+        index = self._key_indexes.get(agreement.hash)
+        if index is not None:
+            return index
         raise LocalError(
             f"no file in {self._directory} is of the channel whose agreement is {agreement.hash.hex()}, which the "
             "journal has: put the missing file back"

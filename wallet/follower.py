@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
 from layer1.client import LedgerUnreachable
 from layer1.crypto import ZERO_HASH, Hash, format_address
@@ -22,6 +23,8 @@ from layer1.errors import WedgeError
 from layer1.header import Header
 from layer1.ledger.records import Group, Status
 from layer1.ledger.transactions import Output
+from layer1.proof import Verified
+from layer1.reader import GROUPS_AT_ONCE
 from layer2.driver import Contact
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
@@ -80,17 +83,31 @@ class Follower:
         If the ledger does not answer the rest waits as well, and goes first next time: it may be the one channel that
         the ledger does not answer for.
         """
-        for record in self._in_turn():
+        records = self._in_turn()
+        for start in range(0, len(records), GROUPS_AT_ONCE):
+            if not await self._look_at(records[start : start + GROUPS_AT_ONCE]):
+                return
+
+    async def _look_at(self, records: Sequence[ChannelRecord]) -> bool:
+        """Look at some by one question, or, if that has no answer, by one for each; False if the ledger is silent."""
+        found: Verified[tuple[Group | None, ...]] | None = None
+        with contextlib.suppress(WedgeError, OSError):
+            found = await self._ledger.groups([record.group_id for record in records]) if len(records) > 1 else None
+        for place, record in enumerate(records):
             try:
-                await self.look(record)
+                if found is None:
+                    await self.look(record)
+                else:
+                    await self._show(record, found.value[place], found.header)
             except (WedgeError, OSError) as error:  # a full disk too: the other channels are watched all the same
                 _log.warning("channel %s: %s", record.group_id.hex()[:12], error)
                 if isinstance(error, LedgerUnreachable):
                     self._unanswered = record.group_id
-                    return
+                    return False
             except Exception as error:  # noqa: BLE001 - one channel's trouble must not leave the others unwatched
                 _log.exception("channel %s: a fault of this program", record.group_id.hex()[:12])
                 self._tell(record, f"cannot be looked at, for a fault of this program: {error!r}; see the log")
+        return True
 
     def _in_turn(self) -> list[ChannelRecord]:
         """The live channels, the one that had no answer last."""
@@ -105,11 +122,15 @@ class Follower:
             LedgerUnreachable: Nothing is known, nothing is changed.
         """
         answer = await self._ledger.group(record.group_id)
-        self._note_clock(answer.header)
+        return await self._show(record, answer.value, answer.header)
+
+    async def _show(self, record: ChannelRecord, group: Group | None, header: Header) -> ChannelRecord:
+        """What layer 1 has of a channel, proven at `header`."""
+        self._note_clock(header)
         record = self._book.get(record.group_id) or record
-        if answer.value is None:
-            return await self._unopened(record, answer.header)
-        return self._opened(record, answer.value)
+        if group is None:
+            return await self._unopened(record, header)
+        return self._opened(record, group)
 
     def _note_clock(self, header: Header) -> None:
         self.clock_ms = max(self.clock_ms or 0, header.clock)

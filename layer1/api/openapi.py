@@ -82,7 +82,7 @@ def _parameter(parameter: Parameter, path: str, limits: ApiLimits) -> dict[str, 
     return {
         "name": parameter.name,
         "in": "path" if in_path else parameter.place,
-        "required": in_path,
+        "required": in_path or parameter.required,
         "description": parameter.description,
         "schema": {**parameter.schema, **bound},
     }

@@ -107,7 +107,7 @@ def _method(method: str) -> str:
 
 def _operation(method: str, path: str, operation: Node) -> str:
     shown = f'<span class="path">{escape(path)}</span>'
-    if method == "GET" and "{" not in path:
+    if method == "GET" and not any(parameter["required"] for parameter in operation["parameters"]):
         shown = f'<a class="path" href="{escape(path.removeprefix("/"))}">{escape(path)}</a>'
     parameters = [
         (parameter["name"], _place(parameter), _type(parameter["schema"]), _text(parameter["description"]))

@@ -75,8 +75,8 @@ def next_cursor(last: Place | None) -> str | None:
     return None if last is None else f"{last[0]}-{last[1]}"
 
 
-def only(request: web.Request, *names: str) -> Mapping[str, str]:
-    """The query, with no other names than these, and each once: a misspelt filter must not answer everything.
+def known(request: web.Request, *names: str) -> None:
+    """Refuse other names in the query than these; each may stand there several times.
 
     Raises:
         Refused: ``bad_parameter``.
@@ -86,6 +86,15 @@ def only(request: web.Request, *names: str) -> Mapping[str, str]:
         raise Refused(
             "bad_parameter", f"unknown parameter {unknown[0][:80]!r}; known are: {', '.join(names) or 'none'}"
         )
+
+
+def only(request: web.Request, *names: str) -> Mapping[str, str]:
+    """The query, with no other names than these, and each once: a misspelt filter must not answer everything.
+
+    Raises:
+        Refused: ``bad_parameter``.
+    """
+    known(request, *names)
     for name in request.query:
         if len(request.query.getall(name)) > 1:
             raise Refused("bad_parameter", f"{name} is given {len(request.query.getall(name))} times; give it once")

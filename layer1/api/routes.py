@@ -22,6 +22,8 @@ class Parameter:
     """Which of the server's limits bounds it."""
     place: str = "query"
     """Where it stands, unless in the path."""
+    required: bool = False
+    """Those in the path always are."""
 
 
 @dataclass(frozen=True, slots=True)

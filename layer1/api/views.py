@@ -518,6 +518,15 @@ class GroupAnswer(View, frozen=True):
     """With ``?proof=true``: GroupProof."""
 
 
+class GroupProofs(View, frozen=True):
+    """Several groups as of one block; all is in the proof."""
+
+    height: int
+    clock: int
+    proof: str
+    """GroupsProof: in the order of the ids."""
+
+
 class GroupPage(View, frozen=True):
     """Groups, the newest first."""
 

@@ -33,6 +33,7 @@ from layer1.proof import (
     AccountProof,
     BlockProof,
     GroupProof,
+    GroupsProof,
     HeadProof,
     MarksProof,
     OutputProof,
@@ -42,6 +43,7 @@ from layer1.proof import (
     verify_account,
     verify_block,
     verify_group,
+    verify_groups,
     verify_head,
     verify_marks,
     verify_output,
@@ -303,7 +305,6 @@ def test_every_field_of_a_group_is_proven() -> None:
         "bounties": (Bounty(0, ALICE.public, 1),),
         "reason": Reason.FINAL,
         "closed_clock_ms": 5,
-        "wedged_clock_ms": 5,
     }
     assert set(changes) == set(group.__struct_fields__)
     with pytest.raises(RemoteError, match="the record is of group"):
@@ -312,6 +313,26 @@ def test_every_field_of_a_group_is_proven() -> None:
     for field, value in changes.items():
         with pytest.raises(RemoteError, match="does not lead"):
             verify_group(Trust(GENESIS), GROUP_ID, replace(_group(), group=replace(group, **{field: value})))
+
+
+def test_several_groups_are_proven_under_one_header() -> None:
+    absent = bytes(32)
+    proofs = (CHAIN.state.prove(group_key(GROUP_ID)), CHAIN.state.prove(group_key(absent)))
+    answer = GroupsProof(HEAD, (CHAIN.state.group(GROUP_ID), None), proofs)
+    ids = [GROUP_ID, absent]
+    assert verify_groups(Trust(GENESIS), ids, answer).value == answer.groups
+    there = answer.groups[0]
+    wrong = {
+        "1 groups and 2 proofs for 2 ids": replace(answer, groups=(there,)),
+        "2 groups and 1 proofs for 2 ids": replace(answer, proofs=proofs[:1]),
+        "the record is of group": replace(answer, groups=(there, there)),
+        "does not lead from the record of group": replace(answer, groups=(None, None)),
+    }
+    for why, lie in wrong.items():
+        with pytest.raises(RemoteError, match=why):
+            verify_groups(Trust(GENESIS), ids, lie)
+    with pytest.raises(RemoteError, match="the record is of group"):
+        verify_groups(Trust(GENESIS), ids[::-1], answer)
 
 
 VERIFIERS: list[tuple[type, bytes, Callable[[Any], object]]] = [

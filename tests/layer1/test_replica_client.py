@@ -204,6 +204,7 @@ async def test_every_method_asks_for_its_operation_and_answers_its_type(served: 
         (await client.account_transactions(alice, limit=1), f"/accounts/{alice}/transactions?limit=1"),
         (await client.groups(member=member), f"/groups?member={member}"),
         (await client.group(group), f"/groups/{group}"),
+        (await client.group_proofs(id_=[group, "00" * 32]), f"/groups/proofs?id={group}&id={'00' * 32}"),
         (await client.value("61", proof=True), "/machine/61?proof=true"),
         (await client.group_transactions(group, limit=3), f"/groups/{group}/transactions?limit=3"),
     ):

@@ -95,6 +95,10 @@ class Client:
         self._check()
         return Verified(self.chain.state.appointed(account), self.chain.header)
 
+    async def groups(self, ids: Sequence[Hash]) -> Verified[tuple[Group | None, ...]]:
+        self._check()
+        return Verified(tuple(map(self.chain.state.group, ids)), self.chain.header)
+
     async def output(self, transaction_id: Hash) -> Verified[Output] | None:
         self._check()
         found = self.chain.outputs.get(transaction_id)

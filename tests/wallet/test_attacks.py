@@ -98,15 +98,15 @@ async def test_one_channel_in_trouble_leaves_the_others_watched(
     alice = await world.load("alice")
     first, second = [await open_with(alice, contact) for _ in range(2)]
     looked: list[Any] = []
-    real = bob._follower.look
+    real = bob._follower._show
 
-    async def look(record: Any) -> Any:
+    async def show(record: Any, *proven: Any) -> Any:
         looked.append(record.group_id)
         if record.group_id == first.id:
             raise KeyError("whatever")
-        return await real(record)
+        return await real(record, *proven)
 
-    monkeypatch.setattr(bob._follower, "look", look)
+    monkeypatch.setattr(bob._follower, "_show", show)
     await bob._follower.look_at_all()
     assert {first.id, second.id} <= set(looked)
     assert "KeyError" in bob._follower.did[first.id]
@@ -127,7 +127,11 @@ async def test_one_channel_without_an_answer_leaves_the_others_watched(
         if record.group_id == bad:
             raise LedgerUnreachable("for this one")
 
+    async def groups(ids: Any) -> None:
+        raise LedgerUnreachable("for one of them")
+
     monkeypatch.setattr(bob._follower, "look", look)
+    monkeypatch.setattr(bob._follower._ledger, "groups", groups)
     for channel in channels:
         bad = channel.id
         await bob._follower.look_at_all()

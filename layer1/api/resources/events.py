@@ -129,9 +129,7 @@ async def _write(api: Api, response: web.StreamResponse, text: bytes) -> None:
 
 def _filter(request: web.Request, limits: ApiLimits) -> Filter:
     query = request.query
-    unknown = sorted(set(query) - {"kind", "group", "account", "after"})
-    if unknown:
-        raise Refused("bad_parameter", f"unknown parameter {unknown[0][:80]!r}; known are kind, group, account, after")
+    parameters.known(request, "kind", "group", "account", "after")
     kinds, groups, accounts = (query.getall(name, []) for name in ("kind", "group", "account"))
     if len(groups) + len(accounts) > limits.max_keys:
         raise Refused(

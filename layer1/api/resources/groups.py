@@ -9,11 +9,12 @@ from layer1.api.context import answer, api_of, page_of, proof_of_head
 from layer1.api.problems import not_found
 from layer1.api.resources.transactions import transaction_view
 from layer1.api.routes import CURSOR, HASH, KEY, LIMIT, PROOF, Parameter, Route
-from layer1.api.views import GroupAnswer, GroupPage, TransactionPage, group_view
+from layer1.api.views import GroupAnswer, GroupPage, GroupProofs, TransactionPage, group_view
 from layer1.codec import encode
 from layer1.crypto import ADDRESS_PREFIX, PublicKey, parse_address
+from layer1.errors import Refused
 from layer1.ledger.records import group_key
-from layer1.proof import GroupProof
+from layer1.proof import GroupProof, GroupsProof
 
 
 async def groups(request: web.Request) -> web.Response:
@@ -45,6 +46,20 @@ async def group(request: web.Request) -> web.Response:
     return answer(GroupAnswer(group=group_view(found), height=head.header.height, clock=head.header.clock, proof=proof))
 
 
+async def proofs(request: web.Request) -> web.Response:
+    """Several groups after the last final block, each proven present or absent, under one header."""
+    query, most = request.query, api_of(request).limits.max_keys
+    parameters.known(request, "id")
+    names = query.getall("id", [])
+    if not 1 <= len(names) <= most:
+        raise Refused("too_many" if names else "bad_parameter", f"{len(names)} ids; give 1 to {most} in one request")
+    ids = [parameters.hash_of(text, "a group's id") for text in names]
+    head = api_of(request).backend.head()
+    found = tuple(map(head.state.group, ids))
+    proof = GroupsProof(proof_of_head(head), found, tuple(head.state.prove(group_key(name)) for name in ids))
+    return answer(GroupProofs(height=head.header.height, clock=head.header.clock, proof=encode(proof).hex()))
+
+
 async def history(request: web.Request) -> web.Response:
     """Accepted transactions on a group, the newest first; a settlement at the deadline is none."""
     api = api_of(request)
@@ -65,10 +80,12 @@ def _key(text: str) -> PublicKey:
 
 
 ID = Parameter("id", HASH, "The group's id.")
+IDS = Parameter("id", {"type": "array", "items": HASH, "minItems": 1}, "The groups' ids.", required=True)
 MEMBER = Parameter("member", KEY, "The key of a member or witness in hex, or a funding or payout address.")
 
 ROUTES = (
     Route("GET", "/groups", groups, "Groups, the newest first", {200: GroupPage}, (MEMBER, LIMIT, CURSOR)),
+    Route("GET", "/groups/proofs", proofs, "Several groups, proven together", {200: GroupProofs}, (IDS,), (400, 413)),
     Route("GET", "/groups/{id}", group, "A group", {200: GroupAnswer}, (ID, PROOF), (400, 404)),
     Route(
         "GET",

@@ -20,12 +20,14 @@ from layer1.proof import (
     AccountProof,
     BlockProof,
     GroupProof,
+    GroupsProof,
     HeadProof,
     OutputProof,
     Trust,
     verify_account,
     verify_block,
     verify_group,
+    verify_groups,
     verify_head,
     verify_output,
 )
@@ -283,6 +285,19 @@ async def test_groups_are_proven_present_and_absent(served: Served) -> None:
     proof = decode(bytes.fromhex(absent["proof"]), GroupProof)
     assert verify_group(Trust(served.chain.genesis), bytes(32), proof).value is None
     assert "proof" not in await served.problem(f"/groups/{'00' * 32}", 404, "not_found")
+
+
+async def test_several_groups_are_proven_together(served: Served) -> None:
+    ids = [await _open(served, salt) for salt in range(2)] + ["00" * 32]
+    body = await served.get("/groups/proofs?" + "&".join(f"id={name}" for name in ids))
+    names = [bytes.fromhex(name) for name in ids]
+    shown = verify_groups(Trust(served.chain.genesis), names, decode(bytes.fromhex(body["proof"]), GroupsProof))
+    assert shown.value == tuple(map(served.chain.state.group, names))
+    assert (shown.value[2], shown.header.height) == (None, body["height"])
+    await served.problem("/groups/proofs", 400, "bad_parameter")
+    await served.problem("/groups/proofs?id=12", 400, "bad_parameter")
+    await served.problem(f"/groups/proofs?id={ids[0]}&limit=1", 400, "bad_parameter")
+    await served.problem("/groups/proofs?" + "&".join([f"id={ids[0]}"] * 101), 413, "too_many")
 
 
 async def test_groups_are_listed_by_member(served: Served) -> None:

@@ -22,7 +22,7 @@ from layer1.errors import Refused
 from layer1.failover import Reply
 from layer1.ledger.records import account_key, group_key
 from layer1.ledger.transactions import Transaction
-from layer1.proof import AccountProof, GroupProof, HeadProof, OutputProof
+from layer1.proof import AccountProof, GroupProof, GroupsProof, HeadProof, OutputProof
 from layer1.replica import events
 from tests.simulation.checkers.base import Checker
 from tests.simulation.kernel import MS, World
@@ -82,6 +82,8 @@ class Api:
                 return self._proven(200, self._head())
             case "accounts":
                 return self._account(name)
+            case "groups" if name == "proofs":
+                return self._groups(path.partition("?")[2])
             case "groups":
                 return self._group(bytes.fromhex(name))
             case "transactions":
@@ -109,6 +111,12 @@ class Api:
         state = self.replica.core.application.floor.state
         group = state.group(group_id)
         return self._proven(200 if group else 404, GroupProof(self._head(), group, state.prove(group_key(group_id))))
+
+    def _groups(self, query: str) -> Reply:
+        state = self.replica.core.application.floor.state
+        ids = [bytes.fromhex(item.partition("=")[2]) for item in query.split("&")]
+        proofs = tuple(state.prove(group_key(group_id)) for group_id in ids)
+        return self._proven(200, GroupsProof(self._head(), tuple(map(state.group, ids)), proofs))
 
     def _output(self, name: Hash) -> Reply:
         found = self._found.get(name)
