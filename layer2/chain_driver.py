@@ -148,7 +148,7 @@ class HeadDriver:
         Raises:
             Refused: ``fenced``: another home leads.
         """
-        self._check_leads()
+        self.check_leads()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._futures.add(future)
         try:
@@ -271,7 +271,8 @@ class HeadDriver:
                 future.set_exception(fenced(term))
         self._fenced(term)
 
-    def _check_leads(self) -> None:
+    def check_leads(self) -> None:
+        """Raise Refused ``fenced`` if another home leads."""
         if self.core.fenced:
             raise fenced(self.core.role.term + 1)
 

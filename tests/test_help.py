@@ -20,7 +20,7 @@ VERBS = [
     *[(layer1_app, ("replica", verb)) for verb in ("list", "add", "remove", "rotate", "sign", "submit")],
     *[(wallet_app, (verb,)) for verb in ("create", "connect", "show", "send", "serve", "pay", "history")],
     *[(wallet_app, ("standby", verb)) for verb in ("serve", "promote", "dismiss", "show")],
-    (wallet_app, ("witness", "serve")),
+    *[(wallet_app, ("witness", verb)) for verb in ("serve", "list")],
     *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],
     *[(wallet_app, ("watchtower", verb)) for verb in ("serve", "add", "list", "remove", "prove", "check-proof")],
 ]

@@ -241,6 +241,7 @@ class Channel:
     def _in_step(self, closing: bool) -> bool | None:
         headship = self._parts.headship
         if headship is not None and not headship.driver.in_force:
+            headship.driver.check_leads()
             return None
         group = self._parts.host.groups.get(self.id)
         if group is None:
