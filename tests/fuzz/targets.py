@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from layer1 import config as replica_config
 from layer1 import crypto, failover, framing, handshake, proof, replica_client
@@ -36,7 +37,7 @@ from layer1.header import Header
 from layer1.ledger import genesis as ledger_genesis
 from layer1.ledger import image
 from layer1.ledger.admission import admit, verify_transaction
-from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.agreements import Body, GroupAgreement, GroupHeader
 from layer1.ledger.events import Event
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
@@ -45,6 +46,7 @@ from layer1.light import LightClient, Saved
 from layer1.operating import proposals
 from layer1.proof import (
     AccountProof,
+    AppointmentProof,
     BlockProof,
     GroupProof,
     GroupsProof,
@@ -62,16 +64,20 @@ from layer1.replica.numbers import Numbers
 from layer1.replica.peers import PeerLinks
 from layer1.replica.rejoin import Rejoining
 from layer1.sse import EventParser, RawEvent
+from layer2 import chain, tower, witness
 from layer2 import messages as layer2_messages
 from layer2 import records as layer2_records
-from layer2.messages import Message, Offer
+from layer2.messages import Command, Message, Offer
 from layer2.opening import OpeningPolicy, answer_offer, opening_of
 from layer2.payments import Pay, Payments
+from layer2.promises import BrokenPromise, TowerReceipt, check_proof
+from layer2.sealing import _NONCE, _cipher, _filled, open_body
 from tests.fuzz import generate
 from tests.layer1.replica.network import ALICE, BOB, GENESIS, KEYS, transfer
-from wallet import amounts, book, contacts, control, keystore, period, server_history
+from wallet import amounts, book, contacts, control, headship, keystore, period, server_history
 from wallet.home import Home
 from wallet.requests import REQUESTS, WalletView
+from wallet.witness.desk import DeskRecord
 
 Seeds = Callable[[random.Random], bytes]
 CODEC = (RemoteError,)
@@ -208,6 +214,25 @@ def _command(data: bytes) -> None:
     Payments().decode(data, 2)
     balances, _ = Payments().apply(None, (100, 100), 0, data)
     assert sum(balances) == 200
+
+
+HEADER = GroupHeader(GENESIS.chain_id, bytes(32), 0, 3, bytes(32), bytes(32), bytes(32))
+
+
+def _unseal(data: bytes) -> None:
+    open_body(KEYS[0], HEADER, data)
+
+
+def _sealed(rng: random.Random) -> bytes:
+    """Half of them open; none is the body of this header."""
+    body = generate.value(Body, rng)
+    header = HEADER if rng.random() < 0.5 else structs.replace(HEADER, version=4)
+    return _cipher(KEYS[0], header).encrypt(_NONCE, _filled(encode(body)), None)
+
+
+def _witness_record(data: bytes) -> None:
+    decode(data, DeskRecord)  # type: ignore[arg-type]  # a union is not a type
+    witness.restore(KEYS[0], [data])
 
 
 def _event(data: bytes) -> None:
@@ -361,6 +386,13 @@ def _proofs() -> list[Target]:
             GroupProof,
             partial(proof.verify_group, TRUST, group),
             "layer1/reader.py: GroupProof",
+            "wallet/proving.py: GroupProof",
+        ),
+        _answer(
+            "appointment proof",
+            AppointmentProof,
+            partial(proof.verify_appointment, TRUST, account),
+            "layer1/reader.py: AppointmentProof",
         ),
         _answer(
             "groups proof",
@@ -584,6 +616,39 @@ def _layer2_and_wallet() -> list[Target]:
         _codec("record of a host", layer2_records.HostRecord, "layer2/driver.py: HostRecord"),
         _codec("record of a group", layer2_records.Record, "layer2/group.py: Record"),
         _codec("batch of commands", layer2_messages.Batch, "layer2/state.py: Batch"),
+        _codec("message of head or standby", chain.ChainMessage, "layer2/chain.py: ChainMessage"),
+        _codec("role of a home", chain.Role, "layer2/chain.py: Role"),
+        _codec("message to a watchtower", tower.ToTower, "layer2/tower.py: ToTower"),
+        _codec("message of a watchtower", tower.FromTower, "layer2/tower.py: FromTower"),
+        _codec("what a watchtower holds", tower.Guarded, "wallet/watchtower/store.py: Guarded"),
+        _codec("receipt of a watchtower", TowerReceipt, "wallet/towers.py: TowerReceipt"),
+        _codec(
+            "proof of a broken receipt",
+            BrokenPromise,
+            "wallet/proving.py: BrokenPromise",
+            then=partial(check_proof, GENESIS),
+            errors=(Refused,),
+        ),
+        Target("sealed body", _unseal, CODEC, _sealed, ("layer2/sealing.py: Body",)),
+        Target(
+            "journal of a witness",
+            _witness_record,
+            (LocalError, *CODEC),
+            partial(generate.encoded, DeskRecord),
+            (
+                "layer2/witness.py: HoldingRecord",
+                "wallet/witness/desk.py: DeskRecord",
+                "wallet/witness/listing.py: DeskRecord",
+            ),
+        ),
+        _codec("payments of a version", tuple[Command, ...], "wallet/history.py: tuple[Command, ...]"),
+        Target(
+            "role file",
+            _file("wallet/role", lambda path: headship.read_standing(Home(path.parent))),
+            (LocalError,),
+            partial(generate.encoded, headship.Standing),
+            ("wallet/headship.py: Standing",),
+        ),
         Target(
             "payment",
             _command,
@@ -592,7 +657,7 @@ def _layer2_and_wallet() -> list[Target]:
             (
                 "layer2/payments.py: Pay",
                 "layer2/machine.py: machine.decode",
-                "wallet/observer.py: Pay",
+                "wallet/history.py: Pay",
                 "wallet/views.py: Pay",
             ),
         ),
@@ -601,7 +666,7 @@ def _layer2_and_wallet() -> list[Target]:
             _file("book/ab", book._read),
             (LocalError,),
             partial(generate.encoded, book.ChannelRecord),
-            ("wallet/book.py: ChannelRecord",),
+            ("wallet/book.py: ChannelRecord", "wallet/headship.py: ChannelRecord"),
         ),
         Target(
             "keystore",
