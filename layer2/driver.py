@@ -24,11 +24,11 @@ from typing import assert_never
 
 from layer1.codec import decode, encode
 from layer1.conduct import Conduct
-from layer1.crypto import Hash, PublicKey, SigningKey
+from layer1.crypto import Hash, PublicKey, Signature, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, check
 from layer1.journal import Journal
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.agreements import GroupAgreement, Member
 from layer1.ledger.transactions import CloseGroup, Report, Wedge
 from layer1.link import LinkClosed, LinkLimits, connect
 from layer2 import group as core
@@ -36,17 +36,24 @@ from layer2.closing import final_payload
 from layer2.contacts import Contacts
 from layer2.events import (
     Advice,
+    ChangeAsked,
+    ChangeEnded,
+    ChangeRefused,
+    ChangeWanted,
     CloseRequested,
     Committed,
     Connected,
     Disconnected,
     DiskFailed,
     Effect,
+    EpochBegan,
     Event,
     Finished,
     Frozen,
     Inquired,
+    JoiningSigned,
     LedgerSeen,
+    LookNow,
     Persist,
     Received,
     Rejected,
@@ -68,9 +75,10 @@ from layer2.messages import (
     Standing,
     decode_message,
 )
-from layer2.records import Contact, Forgotten, Hosted, HostRecord, Record, witness_contacts
+from layer2.records import Contact, EpochBegun, Forgotten, Hosted, HostRecord, Record, witness_contacts
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
+from layer2.terms import Terms
 
 __all__ = ["Channel", "Contact", "GroupHost", "Observer", "Outcome", "Pending", "Receipt", "Waiting"]
 
@@ -83,7 +91,8 @@ MESSAGES_PER_TURN = 64
 
 _Due = tuple[Hash, Effect, Channel | None]
 """Of which group, what, and by which link if it is a message."""
-_News = Persist | Committed | Rejected | Submission | Advice | Frozen | Finished
+_Change = ChangeAsked | ChangeEnded | EpochBegan | LookNow
+_News = Persist | Committed | Rejected | Submission | Advice | Frozen | Finished | _Change
 
 
 class GroupHost:
@@ -133,6 +142,7 @@ class GroupHost:
         self._waiting: dict[Hash, dict[int, Caller]] = {}
         self._closing: dict[Hash, list[asyncio.Future[CloseGroup]]] = {}
         self._inquiries: dict[Hash, list[asyncio.Future[None]]] = {}
+        self._changes: dict[Hash, list[asyncio.Future[None]]] = {}
         self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
         self._untold: deque[tuple[Hash, _News]] = deque()
@@ -179,7 +189,7 @@ class GroupHost:
         known = tuple(contacts.get(i) for i in range(len(agreement.members)))
         record = Hosted(group_id, agreement, index, known)
         if group_id not in self._groups:
-            group = core.create(agreement, group_id, index, key, self._machine(agreement))
+            group = core.create(agreement, group_id, index, key, self._machine(agreement), keys=self._group_key)
             self._append(encode(record))
             self._groups[group_id] = group
         else:
@@ -287,16 +297,68 @@ class GroupHost:
         assert isinstance(payload, Wedge), "a wedge that is not refused gives its payload"
         return payload
 
-    def observe(self, group: ledger.Group) -> Report | None:
+    async def change(self, group_id: Hash, terms: Terms, clock_ms: int) -> None:
+        """Change the group, together with all others (rules 24 and 25); on return layer 1 shows the next epoch.
+
+        Keep telling what layer 1 shows by :meth:`observe`, with its clock, and bring there what the observer is told.
+        Who stops waiting may call :meth:`decline`; what is signed by then ends with its expiry, at the latest.
+
+        Args:
+            group_id: The group.
+            terms: What is wanted.
+            clock_ms: Newest proven ledger clock.
+
+        Raises:
+            Refused: It will not be: ``not_connected``, ``group_changing``, ``policy``, ``insufficient_balance``,
+                ``expired``, why the group has stopped, or as another member says.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes.setdefault(group_id, []).append(future)
+        try:
+            self.agree(group_id, terms, clock_ms)
+            await future
+        finally:
+            if future in (waiting := self._changes.get(group_id, [])):
+                waiting.remove(future)
+
+    def agree(self, group_id: Hash, terms: Terms, clock_ms: int) -> None:
+        """Want these terms: what :meth:`change` does first, and the answer to who asks for them. Raises as it does."""
+        self._group(group_id)
+        self._step(group_id, ChangeWanted(terms, clock_ms))
+
+    def decline(self, group_id: Hash, code: str, text: str) -> None:
+        """Do not want the change that is talked about, or no more. What is signed stays signed, until it expires.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        self._group(group_id)
+        self._step(group_id, ChangeRefused(code, text, _salt()))
+        self._end_changes(group_id, Refused(code, text))
+
+    def add_joining(self, group_id: Hash, signature: Signature) -> None:
+        """At the primary: the signature of somebody who joins by the change that is signed.
+
+        Raises:
+            Refused: ``no_change``, ``bad_signature`` or ``unknown_group``.
+        """
+        self._group(group_id)
+        self._step(group_id, JoiningSigned(signature))
+
+    def observe(self, group: ledger.Group, clock_ms: int = 0) -> Report | None:
         """Tell what layer 1 shows of a group, at every change and poll; gives what to bring to it, if anything.
 
-        A wedge or a FINAL that layer 1 has not got yet is told to the observer once more.
+        A wedge, a FINAL or a change that layer 1 has not got yet is told to the observer once more.
+
+        Args:
+            group: Layer 1's record.
+            clock_ms: Ledger clock of the block that proves it: a change that has expired is given up by it.
 
         Raises:
             Refused: ``unknown_group``.
         """
         self._group(group.group_id)
-        payload = self._submission(group.group_id, LedgerSeen(group), Report)
+        payload = self._submission(group.group_id, LedgerSeen(group, clock_ms, _salt()), Report)
         return payload if isinstance(payload, Report) else None
 
     def send_opening(self, peer: PublicKey, message: OpeningMessage) -> bool:
@@ -498,8 +560,11 @@ class GroupHost:
 
     def _step(self, group_id: Hash, event: Event) -> list[Effect]:
         """Step a group; its effects are performed when the turn ends."""
-        group, effects = core.step(self._groups[group_id], event)
+        before = self._groups[group_id]
+        group, effects = core.step(before, event)
         self._groups[group_id] = group
+        if group.epoch != before.epoch and not group.left:
+            self._follow_epoch(group_id, before.place.agreement)
         for effect in effects:
             if isinstance(effect, Persist):
                 self._append(effect.record)
@@ -508,6 +573,16 @@ class GroupHost:
         if effects:
             self._schedule()
         return effects
+
+    def _follow_epoch(self, group_id: Hash, before: GroupAgreement) -> None:
+        """Who stays is found where it was; who is new, where its agreement says."""
+        place, known = self._groups[group_id].place, self._contacts.of(group_id)
+        contacts = []
+        for seat, (old, new) in enumerate(zip(before.members, place.agreement.members, strict=True)):
+            stays = old.funding == new.funding
+            contacts.append(known[seat] if stays or seat == place.index else _contact_in(new))
+        self._contacts.put(group_id, (*contacts, *known[place.size :]), place.peers)
+        self._changed.set()
 
     def _schedule(self) -> None:
         if self._turn is None:
@@ -611,10 +686,37 @@ class GroupHost:
                 self._observer.frozen(group_id, reason)
             case Finished(_, payouts):
                 self._observer.finished(group_id, payouts)
+            case ChangeAsked() | ChangeEnded() | EpochBegan() | LookNow():
+                self._tell_of_change(group_id, effect)
             case Persist():
                 raise AssertionError("records are appended when the group is stepped")
             case _ as never:
                 assert_never(never)
+
+    def _tell_of_change(self, group_id: Hash, effect: _Change) -> None:
+        match effect:
+            case ChangeAsked():
+                self._observer.change_asked(group_id, effect)
+            case ChangeEnded(code, text):
+                self._end_changes(group_id, Refused(code, text))
+                self._observer.change_ended(group_id, effect)
+            case EpochBegan():
+                self._end_changes(group_id, None)
+                self._observer.epoch_began(group_id, effect)
+            case LookNow():
+                self._observer.look_now(group_id)
+            case _ as never:
+                assert_never(never)
+
+    def _end_changes(self, group_id: Hash, refusal: Refused | None) -> None:
+        """Tell those who wait for a change what became of it."""
+        for future in self._changes.pop(group_id, []):
+            if future.done():
+                continue
+            if refusal is None:
+                future.set_result(None)
+            else:
+                future.set_exception(Refused(refusal.code, refusal.message))
 
     def _commit(self, group_id: Hash, event: Committed) -> None:
         waiting, me = self._waiting.get(group_id), self._groups[group_id].place.index
@@ -690,7 +792,7 @@ class GroupHost:
             case Hosted(group_id, agreement, index, contacts):
                 if group_id not in self._groups:
                     key, machine = self._group_key(agreement, index), self._machine(agreement)
-                    self._groups[group_id] = core.create(agreement, group_id, index, key, machine)
+                    self._groups[group_id] = core.create(agreement, group_id, index, key, machine, keys=self._group_key)
                 everybody = contacts + witness_contacts(agreement)
                 self._contacts.put(group_id, everybody, self._groups[group_id].place.peers)
             case Forgotten(group_id):
@@ -702,7 +804,10 @@ class GroupHost:
     def _replay(self, group_id: Hash, record: Record) -> None:
         if group_id not in self._groups:
             raise LocalError(f"the journal has records of group {group_id.hex()}, which it never took in")
-        self._groups[group_id], committed = core.replay(self._groups[group_id], record)
+        before = self._groups[group_id]
+        self._groups[group_id], committed = core.replay(before, record)
+        if isinstance(record, EpochBegun) and not self._groups[group_id].left:
+            self._follow_epoch(group_id, before.place.agreement)
         for event in committed:
             self._observer.committed(group_id, event)
 
@@ -729,6 +834,13 @@ class GroupHost:
 
     def _member(self, group_id: Hash, peer: PublicKey) -> int | None:
         return self._contacts.place(group_id, peer)
+
+
+def _contact_in(member: Member) -> Contact:
+    """Where a member says that it is found; the identity of its links is its funding account (decision 030)."""
+    host, _, port = member.contact.rpartition(":")
+    good = host and port.isascii() and port.isdigit() and int(port) < 65_536
+    return Contact(member.funding, host, int(port)) if good else Contact(member.funding)
 
 
 def _salt() -> bytes:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layer1.crypto import Hash
+from layer1.crypto import Hash, Signature
 from layer1.ledger import records, transactions
+from layer1.ledger.agreements import GroupAgreement, Payment
 from layer2.messages import Batch, GroupMessage
+from layer2.terms import Terms
 
 # ---------------------------------------------------------------------------------------------------------- events
 
@@ -77,6 +79,36 @@ class LedgerSeen:
     """What layer 1, believed with proof, shows of this group now."""
 
     group: records.Group
+    clock_ms: int = 0
+    """Ledger clock of the block that proves it; 0 if it is not known."""
+    salt: bytes = b""
+    """16 fresh random bytes, for the version that this may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWanted:
+    """The user wants these terms, or agrees to them as it was asked (rules 24 and 25)."""
+
+    terms: Terms
+    clock_ms: int
+    """Newest proven ledger clock: the terms expire within ten minutes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRefused:
+    """The user does not want what it was asked, or wants it no more. What is signed stays signed."""
+
+    code: str
+    message: str
+    salt: bytes
+    """16 fresh random bytes, for the version that this may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningSigned:
+    """Somebody who is no member yet has signed the change by which it joins; told to the primary."""
+
+    signature: Signature
 
 
 Event = (
@@ -89,6 +121,9 @@ Event = (
     | Inquired
     | DiskFailed
     | LedgerSeen
+    | ChangeWanted
+    | ChangeRefused
+    | JoiningSigned
 )
 
 # --------------------------------------------------------------------------------------------------------- effects
@@ -117,6 +152,13 @@ class Committed:
     batch: Batch
     balances: tuple[int, ...]
     """After it."""
+    epoch: int = 0
+    """In which it is `version`."""
+
+    @property
+    def ordinal(self) -> int:
+        """Counts versions over all epochs, in order and with gaps; in epoch 0 the version."""
+        return self.epoch << 40 | self.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +170,9 @@ class Rejected:
     message: str
 
 
-Payload = transactions.CloseGroup | transactions.Wedge | transactions.Report | transactions.Reveal
+Payload = (
+    transactions.CloseGroup | transactions.Wedge | transactions.Report | transactions.Reveal | transactions.ChangeGroup
+)
 """What a group brings to layer 1."""
 
 
@@ -149,6 +193,40 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeAsked:
+    """A member wants these terms: answer with :class:`ChangeWanted` or :class:`ChangeRefused`."""
+
+    member: int
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEnded:
+    """The change that our user wanted will not be: the group goes on as before."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBegan:
+    """Layer 1 has changed the group: it goes on at version 0 of this epoch."""
+
+    epoch: int
+    before: GroupAgreement
+    agreement: GroupAgreement
+    balances: tuple[int, ...]
+    deposits: tuple[Payment, ...]
+    """What was paid in; none if this member forgot that it signed the change."""
+    withdrawals: tuple[Payment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LookNow:
+    """Another member has seen something on layer 1 that we have not: look at this group now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frozen:
     """The disk did not confirm; the group signs and sends nothing until it is restored from the journal (rule 6)."""
 
@@ -164,4 +242,17 @@ class Finished:
     """Minor units per member."""
 
 
-Effect = Persist | Send | Committed | Rejected | Submission | Advice | Frozen | Finished
+Effect = (
+    Persist
+    | Send
+    | Committed
+    | Rejected
+    | Submission
+    | Advice
+    | Frozen
+    | Finished
+    | ChangeAsked
+    | ChangeEnded
+    | EpochBegan
+    | LookNow
+)

@@ -22,9 +22,11 @@ from layer1.codec import decode, encode
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.agreements import Certificate, DoubleSignature, GroupAgreement
-from layer2 import closing, reconnecting, standing, updating, watcher, witnesses
+from layer2 import changing, closing, reconnecting, standing, updating, watcher, witnesses
 from layer2.committing import certified, commit_before
 from layer2.events import (
+    ChangeRefused,
+    ChangeWanted,
     CloseRequested,
     Committed,
     Connected,
@@ -34,6 +36,7 @@ from layer2.events import (
     Event,
     Frozen,
     Inquired,
+    JoiningSigned,
     LedgerSeen,
     Received,
     Requested,
@@ -44,6 +47,11 @@ from layer2.messages import (
     Accept,
     Ack,
     Acks,
+    ChangeAccept,
+    ChangeDecline,
+    ChangeProposal,
+    ChangeReady,
+    ChangeWish,
     CloseRequest,
     Commit,
     Error,
@@ -59,21 +67,50 @@ from layer2.messages import (
     Submit,
     require,
 )
-from layer2.records import Certified, Claimed, FinalSigned, Lost, Record, Signed, Snapshot
-from layer2.state import Pending, Place, first_state, follow, state_of
+from layer2.records import (
+    Certified,
+    ChangeDropped,
+    ChangeSigned,
+    Claimed,
+    EpochBegun,
+    FinalSigned,
+    Lost,
+    Record,
+    Signed,
+    Snapshot,
+)
+from layer2.state import KeyRing, Pending, Place, first_state, follow, state_of
 from layer2.updating import Step
 from layer2.value import Group
+
+UpdateMessage = Submit | Propose | Accept | Commit | Inquiry | Standing
 
 __all__ = ["Group", "Step", "create", "remember", "replay", "restore", "snapshot", "step"]
 
 
-def create(agreement: GroupAgreement, group_id: Hash, index: int, key: SigningKey, machine: StateMachine) -> Group:
+def create(
+    agreement: GroupAgreement,
+    group_id: Hash,
+    index: int,
+    key: SigningKey,
+    machine: StateMachine,
+    *,
+    keys: KeyRing | None = None,
+) -> Group:
     """A member's side of a new group, at version 0.
+
+    Args:
+        agreement: As layer 1 holds it.
+        group_id: Layer 1's name for it.
+        index: Ours in the agreement.
+        key: Ours for this agreement.
+        machine: What the group replicates.
+        keys: Finds our key for later epochs, if changes give us others.
 
     Raises:
         LocalError: The key, or the machine, is not the one of the agreement.
     """
-    return _blank(Place(agreement, group_id, index, key, machine))
+    return _blank(Place(agreement, group_id, index, key, machine, keys))
 
 
 def step(group: Group, event: Event) -> Step:
@@ -107,8 +144,10 @@ def step(group: Group, event: Event) -> Step:
             return standing.send_inquiry(group)
         case DiskFailed(reason):
             return replace(group, frozen=reason), [Frozen(reason)]
-        case LedgerSeen(shown):
-            return watcher.observe(group, shown)
+        case LedgerSeen(shown, clock_ms, salt):
+            return watcher.observe(group, shown, clock_ms, salt)
+        case ChangeWanted() | ChangeRefused() | JoiningSigned():
+            return _step_change(group, event)
         case _ as never:
             assert_never(never)
 
@@ -171,13 +210,29 @@ def snapshot(group: Group) -> bytes:
     if group.tail:
         base = Certificate(state.header, group.tail[0].propose.parent_signatures)
     tail = tuple((each.propose, tuple(s for s in each.signatures if s is not None)) for each in group.tail)
-    record = Snapshot(base, state.body, signed, signatures, group.final, group.claim, group.lost, tail)
+    agreement = None if place.first is None else place.agreement
+    record = Snapshot(
+        base, state.body, signed, signatures, group.final, group.claim, group.lost, tail, place.first, agreement,
+        group.change,
+    )  # fmt: skip
     return encode(record)
+
+
+def _step_change(group: Group, event: ChangeWanted | ChangeRefused | JoiningSigned) -> Step:
+    match event:
+        case ChangeWanted(terms, clock_ms):
+            return changing.send_wish(group, terms, clock_ms)
+        case ChangeRefused(code, text, salt):
+            return changing.send_decline(group, code, text, salt)
+        case JoiningSigned(signature):
+            return changing.add_joining(group, signature)
+        case _ as never:
+            assert_never(never)
 
 
 def _step_frozen(group: Group, event: Event) -> Step:
     """Rule 6: it signs and sends nothing; only the user learns why."""
-    if isinstance(event, Requested | CloseRequested | WedgeRequested):
+    if isinstance(event, Requested | CloseRequested | WedgeRequested | ChangeWanted):
         assert group.stopped is not None
         raise group.stopped
     return group, []
@@ -195,9 +250,17 @@ def _receive(group: Group, event: Received) -> Step:
     if isinstance(message, Ack | Acks | Hold | Held):
         return witnesses.receive(group, member, message, salt)
     require(member not in group.place.witnesses, f"witness {member} sent {type(message).__name__}")
+    if changing.is_of_another_epoch(group, member):
+        return group, []  # [F8]: of an epoch that is over, or of one that we have yet to see; its Resume mends it
     require(member in group.in_step, f"member {member} sent {type(message).__name__} before its Resume")
+    if isinstance(message, ChangeWish | ChangeDecline | ChangeProposal | ChangeAccept | ChangeReady):
+        return changing.receive(group, member, message, salt)
     if isinstance(message, CloseRequest | FinalProposal | FinalAccept | FinalReady):
         return _receive_end(group, member, message)
+    return _receive_update(group, member, message, salt)
+
+
+def _receive_update(group: Group, member: int, message: UpdateMessage, salt: bytes) -> Step:
     match message:
         case Submit():
             return updating.receive_submit(group, member, message, salt)
@@ -205,7 +268,7 @@ def _receive(group: Group, event: Received) -> Step:
             return updating.receive_propose(group, member, message)
         case Accept():
             after, effects = updating.receive_accept(group, member, message, salt)
-            return _then_close(after, effects)
+            return _then_change(*_then_close(after, effects))
         case Commit():
             return updating.receive_commit(group, member, message)
         case Inquiry():
@@ -238,6 +301,14 @@ def _then_close(group: Group, effects: list[Effect]) -> Step:
     return group, effects + more
 
 
+def _then_change(group: Group, effects: list[Effect]) -> Step:
+    """A change that all wanted while a version was in flight."""
+    if group.change is not None or not group.settled_wish:
+        return group, effects
+    group, more = changing.propose_change(group)
+    return group, effects + more
+
+
 def _replay(group: Group, record: Record) -> Step:
     match record:
         case Signed():
@@ -250,6 +321,12 @@ def _replay(group: Group, record: Record) -> Step:
             return replace(group, claim=claim), []
         case Lost():
             return replace(group, lost=True), []
+        case ChangeSigned():
+            return replace(group, change=record), []
+        case ChangeDropped():
+            return replace(group, change=None), []
+        case EpochBegun():
+            return replace(changing.begin(group, record), foreign_version=None), []
         case Snapshot():
             return _replay_snapshot(group, record), []
         case _ as never:
@@ -275,12 +352,20 @@ def _replay_certified(group: Group, record: Certified) -> Step:
 
 def _replay_snapshot(group: Group, record: Snapshot) -> Group:
     place = group.place
+    if record.first is not None and record.agreement is not None:
+        later = place.following(record.agreement, record.first)
+        if later is None:
+            raise LocalError(f"a snapshot of epoch {record.first.epoch}, in which our seat is somebody else's")
+        place = later
     state = state_of(place, record.certificate.header, record.body)
     group = replace(_blank(place), state=state, signatures=record.certificate.signatures)
     for propose, signatures in record.tail:
         after, batch = follow(place, group.state, propose)
         group, _ = certified(group, Pending(after, propose, batch, signatures))
-    group = replace(group, final=record.final, claim=record.claim, lost=record.lost, closing=record.final is not None)
+    closing = record.final is not None
+    group = replace(
+        group, final=record.final, claim=record.claim, lost=record.lost, closing=closing, change=record.change
+    )
     if record.pending is None:
         return group
     after, batch = follow(place, group.state, record.pending.propose)

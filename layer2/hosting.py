@@ -142,7 +142,7 @@ class Observer:
     """What the wallet wants to know. Called on the event loop, after the records are durable; must not block.
 
     After a restart :meth:`committed` is called again for every version since the last compaction: key what is stored
-    by group and version.
+    by group, epoch and version.
     """
 
     def committed(self, group_id: Hash, event: events.Committed) -> None:
@@ -156,6 +156,18 @@ class Observer:
 
     def advice(self, group_id: Hash, event: events.Advice) -> None:
         """The group cannot go on by itself."""
+
+    def change_asked(self, group_id: Hash, event: events.ChangeAsked) -> None:
+        """A member wants to change the group: answer by `GroupHost.agree` or `GroupHost.decline`, then or later."""
+
+    def change_ended(self, group_id: Hash, event: events.ChangeEnded) -> None:
+        """A change that we wanted will not be."""
+
+    def epoch_began(self, group_id: Hash, event: events.EpochBegan) -> None:
+        """The group has changed. What was pending before is committed, or was rejected."""
+
+    def look_now(self, group_id: Hash) -> None:
+        """Something on layer 1 concerns this group: look, and `GroupHost.observe`."""
 
     def frozen(self, group_id: Hash, reason: str) -> None:
         """The disk did not confirm: nothing is signed until the process is started again."""

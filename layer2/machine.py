@@ -71,6 +71,6 @@ def apply_guarded(
     return after, state
 
 
-def starting_state(machine: StateMachine, data: bytes, version: int, member_count: int) -> Any:
-    """The machine's state behind a body of `version`."""
-    return machine.initial(member_count) if version == 0 else machine.decode(data, member_count)
+def starting_state(machine: StateMachine, data: bytes, member_count: int, *, at_start: bool) -> Any:
+    """The machine's state behind a body; the first one of all has no encoding, see :meth:`StateMachine.initial`."""
+    return machine.initial(member_count) if at_start else machine.decode(data, member_count)

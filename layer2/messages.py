@@ -24,6 +24,7 @@ from layer1.ledger.agreements import (
     Member,
     Witness,
 )
+from layer2.terms import Terms
 
 MAX_COMMAND_BYTES = 4_096
 """One command; machines that move more should move its hash."""
@@ -247,6 +248,52 @@ class Held(Struct, tag=19):
         return self.certificate.header.group_id
 
 
+class ChangeWish(Struct, tag=30):
+    """Both ways: the sender's user wants these terms; it binds nobody (rules 24 and 25)."""
+
+    group_id: Hash
+    terms: Terms
+
+
+class ChangeDecline(Struct, tag=31):
+    """Both ways: the sender's user does not want them, or no more. What is signed stays signed."""
+
+    group_id: Hash
+    terms: Hash
+    """Hash of their agreement."""
+    code: str
+    message: str
+
+
+class ChangeProposal(Struct, tag=32):
+    """Primary to members: the successor that follows from the terms and the newest state, signed."""
+
+    group_id: Hash
+    terms: Terms
+    signature: Signature
+    """The primary's, of kind RESIZE or RECONFIGURE."""
+    joining: tuple[Signature | None, ...]
+    """Of members whose keys are new, those that are here."""
+    certificate: Certificate
+    """Of the base, for who has it not yet."""
+
+
+class ChangeAccept(Struct, tag=33):
+    """Member to primary: its signature of the successor; with its new key too, if it gets one."""
+
+    group_id: Hash
+    signature: Signature
+    joining: tuple[Signature | None, ...]
+
+
+class ChangeReady(Struct, tag=34):
+    """Primary to members: all signatures; anybody may bring it to layer 1, who can pay what it takes."""
+
+    group_id: Hash
+    signatures: tuple[Signature, ...]
+    joining: tuple[Signature, ...]
+
+
 class Error(Struct, tag=10):
     """The last message was refused. For people: nothing is decided by it."""
 
@@ -327,6 +374,11 @@ GroupMessage = (
     | Acks
     | Hold
     | Held
+    | ChangeWish
+    | ChangeDecline
+    | ChangeProposal
+    | ChangeAccept
+    | ChangeReady
 )
 """Messages that belong to an open group."""
 

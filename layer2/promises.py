@@ -83,21 +83,21 @@ def check_broken(chain_id: Hash, receipt: TowerReceipt, group: Group) -> None:
     check(
         receipt.clock_ms <= began_ms,
         "kept",
-        f"the tower signed at clock {receipt.clock_ms}, after {began_ms}: less than a whole period was left",
+        f"the tower signed at clock {receipt.clock_ms}, and the dispute had begun at {began_ms}",
     )
     check(ended_ms <= receipt.until_ms, "kept", f"the dispute ended at {ended_ms}, the receipt at {receipt.until_ms}")
 
 
 def window(group: Group) -> tuple[int, int]:
-    """The last challenge period in which anybody could report, from and to, on the ledger clock.
+    """When a wedged group's dispute began, and when it ended at the latest, on the ledger clock.
 
-    A plea made the dispute longer, so there were even two; while the body is awaited no report counts any more.
+    A plea makes it twice as long. The time in which a body is awaited comes after it: no report counts then.
     """
-    agreement = group.agreement
-    ended_ms = group.deadline_ms or 0
-    if group.revealing is not None:
-        ended_ms -= agreement.challenge_period_ms
-    return ended_ms - (agreement.window_ms or agreement.challenge_period_ms), ended_ms
+    began_ms, agreement = group.wedged_clock_ms, group.agreement
+    if began_ms is None:
+        raise Refused("kept", "the group was never wedged: nothing was to be reported")
+    periods = 2 if any(group.pleas) else 1
+    return began_ms, began_ms + periods * (agreement.window_ms or agreement.challenge_period_ms)
 
 
 def check_proof(genesis: Genesis, proof: BrokenPromise) -> Verified[Group | None]:

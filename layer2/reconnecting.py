@@ -19,7 +19,8 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from layer1.codec import encode
-from layer1.ledger.agreements import initial_certificate, verify_state
+from layer1.ledger.agreements import verify_state
+from layer2 import changing
 from layer2.closing import propose_final
 from layer2.committing import acknowledge, note, relay, settle_tail
 from layer2.events import Advice, Persist, Send
@@ -35,6 +36,7 @@ from layer2.updating import (
     known_signature,
     propose,
     receive_accept,
+    resume,
 )
 from layer2.value import Group
 
@@ -61,15 +63,8 @@ def disconnect(group: Group, member: int) -> Step:
     require(member in place.peers, f"member {place.index} has no session with member {member}")
     queue = tuple(command for command in group.queue if command.member != member)
     after = replace(group, in_step=group.in_step - {member}, queue=queue, told_absent=frozenset())
-    return after, tell_news(group, after, member) if member in group.in_step else []
-
-
-def resume(group: Group) -> Resume:
-    """Where this member stands."""
-    if group.pending is None:
-        return Resume(group.group_id, group.certificate)
-    signature = group.pending.signatures[group.place.index]
-    return Resume(group.group_id, group.certificate, group.pending.state.header, signature)
+    after, effects = changing.forget_wish(changing.spoken(after, member))
+    return after, effects + (tell_news(group, after, member) if member in group.in_step else [])
 
 
 def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> Step:
@@ -78,7 +73,12 @@ def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> S
     Raises:
         RemoteError: It contradicts itself, or what its sender signed before.
     """
-    after, effects = _answer(group, member, message, salt)
+    epoch = message.certificate.header.epoch
+    if epoch != group.epoch:
+        if epoch < group.epoch:
+            return changing.earlier_resume(group, member)
+        return changing.later_resume(group, member, message)
+    after, effects = _answer(changing.spoken(group, member), member, message, salt)
     return after, effects + tell_news(group, after, member)
 
 
@@ -134,8 +134,9 @@ def _check_base(group: Group, message: Resume) -> None:
             if index != group.place.index:
                 check_not_double(group, index, message.certificate.header, signature)
         return
-    genuine = initial_certificate(group.place.agreement, group.group_id)
-    require(message.certificate == genuine, "version 0 is the agreement's own allocation, without signatures")
+    require(
+        message.certificate == group.place.initial, "version 0 is the agreement's own allocation, without signatures"
+    )
 
 
 def _check_highest(group: Group, member: int, message: Resume) -> None:
@@ -182,7 +183,10 @@ def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:
             effects += more
         else:
             effects.append(Send(member, pending.propose))  # rule 5: the identical bytes
+    effects += changing.show_again(group, member)
     group, more = propose_final(group)
+    effects += more
+    group, more = changing.propose_change(group) if group.change is None else (group, [])
     effects += more
     group, more = propose(group, salt)
     return group, effects + more
@@ -199,4 +203,5 @@ def _go_on_as_member(group: Group, message: Resume) -> Step:
         effects.append(Send(0, Submit(group.group_id, group.outbox)))
     if group.closing and group.final is None:
         effects.append(Send(0, CloseRequest(group.group_id)))
+    effects += changing.wish_again(group)
     return group, effects

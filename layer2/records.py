@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey, Signature
-from layer1.ledger.agreements import Body, Certificate, Claim, Final, GroupAgreement
+from layer1.ledger.agreements import Body, Certificate, Claim, Final, GroupAgreement, GroupHeader, Successor
 from layer2.messages import Propose
+from layer2.terms import Terms
 
 
 class Signed(Struct, tag=1):
@@ -65,6 +66,43 @@ class Lost(Struct, tag=5):
     group_id: Hash
 
 
+class ChangeSigned(Struct, tag=10):
+    """This member signed a change of the group (rules 24 and 25); again when it has more signatures of it."""
+
+    terms: Terms
+    successor: Successor
+    signatures: tuple[Signature | None, ...]
+    """Per member of the ending epoch, those that are here."""
+    joining: tuple[Signature | None, ...]
+    """Of members whose keys are new, in the new order, likewise."""
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.successor.group_id
+
+
+class ChangeDropped(Struct, tag=11):
+    """Layer 1 will never take the change that this member signed: it was shown the old epoch past the expiry."""
+
+    group_id: Hash
+
+
+class EpochBegun(Struct, tag=12):
+    """Layer 1 showed the next epoch: all records before it are of epochs that are over."""
+
+    group_id: Hash
+    agreement: GroupAgreement
+    """Of the new epoch."""
+    first: GroupHeader
+    """Its version 0."""
+    certificate: Certificate
+    """Where this member begins: at version 0, or if it forgot that it signed the change, at what layer 1 shows."""
+    body: Body
+    lost: bool
+    """Whether this member does not know what it signed in the epoch [F5]."""
+
+
 class Snapshot(Struct, tag=6):
     """Everything at once, in place of all records before it."""
 
@@ -78,6 +116,11 @@ class Snapshot(Struct, tag=6):
     lost: bool
     tail: tuple[tuple[Propose, tuple[Signature, ...]], ...] = ()
     """In a witnessed group: what is certified above `certificate`, which is then the newest that is committed."""
+    first: GroupHeader | None = None
+    """Version 0 of the epoch; None in epoch 0, whose agreement tells it."""
+    agreement: GroupAgreement | None = None
+    """Of the epoch; None in epoch 0, to which the host's own record leads."""
+    change: ChangeSigned | None = None
 
     @property
     def group_id(self) -> Hash:
@@ -120,7 +163,7 @@ class Forgotten(Struct, tag=21):
     group_id: Hash
 
 
-Record = Signed | Certified | FinalSigned | Claimed | Lost | Snapshot
+Record = Signed | Certified | FinalSigned | Claimed | Lost | Snapshot | ChangeSigned | ChangeDropped | EpochBegun
 """What a group's `Persist` effects hold."""
 
 HostRecord = Record | Hosted | Forgotten

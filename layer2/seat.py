@@ -21,16 +21,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from msgspec import structs
+
 from layer1.client import LedgerClient
 from layer1.crypto import Hash, PublicKey, Signature, SigningKey
 from layer1.errors import Refused, WedgeError, check
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, Member
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Transaction, Wedge, sign_transaction
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Transaction, Wedge, sign_transaction, signers
 from layer1.link_server import LinkServer
 from layer2 import events
 from layer2.driver import Contact, GroupHost, Observer, Receipt, Waiting
 from layer2.machine import Balances, StateMachine
+from layer2.terms import Terms
 from layer2.value import Group
 
 LIFE_MS = 120_000
@@ -67,6 +70,10 @@ class Seat(Observer):
         self.machine = machine
         self.trouble: dict[Hash, WedgeError] = {}
         """By group, why the last look at layer 1 was in vain; no entry while all is well."""
+        self.asked: dict[Hash, Terms] = {}
+        """By group, the change that a member wants and that our user has not answered: `agree` or `decline`."""
+        self.clock_ms = 0
+        """Newest proven ledger clock."""
         self.contact = Contact(key.public)
         """Where others reach this seat, once the context is entered."""
         try:
@@ -193,6 +200,27 @@ class Seat(Observer):
         """Stop a group and let layer 1 decide (rule 8); :meth:`watch` brings it there."""
         return self.host.wedge(group_id)
 
+    async def change(self, group_id: Hash, terms: Terms) -> None:
+        """Change a group together with all others, see `layer2.terms`; while :meth:`watch` runs. Raises as `GroupHost`.
+
+        The others find it in `asked`. What we pay in, our key signs when :meth:`watch` brings the change to layer 1.
+        """
+        await self.host.change(group_id, terms, self.clock_ms)
+
+    def agree(self, group_id: Hash) -> Terms:
+        """Want the change that we were asked for, as it is in `asked`. Raises as :meth:`change`, or ``no_change``."""
+        terms = self.asked.get(group_id)
+        if terms is None:
+            raise Refused("no_change", "nobody asks for a change of this group")
+        self.host.agree(group_id, terms, self.clock_ms)
+        del self.asked[group_id]
+        return terms
+
+    def decline(self, group_id: Hash, text: str) -> None:
+        """Do not want the change that is talked about, or no more."""
+        self.asked.pop(group_id, None)
+        self.host.decline(group_id, "declined", text)
+
     async def watch(self, ledger: LedgerClient, every_s: float = 1.0) -> None:
         """Look after our groups on layer 1, until cancelled: answer stale reports, bring what is to be brought.
 
@@ -211,14 +239,24 @@ class Seat(Observer):
             await asyncio.sleep(every_s)
 
     async def _look(self, ledger: LedgerClient, group_id: Hash) -> None:
-        shown = (await ledger.group(group_id)).value
-        report = None if shown is None else self.host.observe(shown)
+        answer = await ledger.group(group_id)
+        shown, self.clock_ms = answer.value, max(self.clock_ms, answer.header.clock)
+        report = None if shown is None else self.host.observe(shown, answer.header.clock)
         payloads, self._unsubmitted = self._unsubmitted, []
         until_ms = await ledger.clock() + min(LIFE_MS, ledger.genesis.parameters.max_valid_ms)
         for payload in [*payloads, *([report] if report is not None else [])]:
-            with suppress(Refused):  # another member was faster
-                await ledger.submit(Transaction(payload, until_ms, os.urandom(16)))
+            if transaction := self._wrap(payload, until_ms):
+                with suppress(Refused):  # another member was faster
+                    await ledger.submit(transaction)
         self._moved.set()
+
+    def _wrap(self, payload: events.Payload, until_ms: int) -> Transaction | None:
+        """With our signature, if we pay in; None if others do, who bring it then."""
+        bare = Transaction(payload, until_ms, os.urandom(16))
+        payers = signers(payload)
+        if payers == (self._key.public,):
+            return structs.replace(bare, signatures=(sign_transaction(bare, self._chain_id, self._key),))
+        return None if payers else bare
 
     # -------------------------------------------------------------------------------------------- what the host tells
 
@@ -228,6 +266,21 @@ class Seat(Observer):
 
     def connected(self, group_id: Hash, member: int, up: bool) -> None:
         """See :class:`~layer2.hosting.Observer`."""
+        self._moved.set()
+
+    def change_asked(self, group_id: Hash, event: events.ChangeAsked) -> None:
+        """See :class:`~layer2.hosting.Observer`."""
+        self.asked[group_id] = event.terms
+        self._moved.set()
+
+    def change_ended(self, group_id: Hash, event: events.ChangeEnded) -> None:
+        """See :class:`~layer2.hosting.Observer`."""
+        self.asked.pop(group_id, None)
+        self._moved.set()
+
+    def epoch_began(self, group_id: Hash, event: events.EpochBegan) -> None:
+        """See :class:`~layer2.hosting.Observer`."""
+        self.asked.pop(group_id, None)
         self._moved.set()
 
     def submission(self, group_id: Hash, payload: events.Payload) -> None:

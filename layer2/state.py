@@ -11,7 +11,8 @@ Source: docs/design/groups.md, "Objects" and rules 1 and 2.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from layer1.codec import decode, encode
 from layer1.crypto import Domain, Hash, Signature, SigningKey, digest
 from layer1.errors import LocalError, Refused
-from layer1.ledger.agreements import Body, GroupAgreement, GroupHeader, initial_body, initial_certificate
+from layer1.ledger.agreements import Body, Certificate, GroupAgreement, GroupHeader, initial_body, initial_certificate
 from layer2.machine import Balances, StateMachine, apply_guarded, starting_state
 from layer2.messages import MAX_BATCH_BYTES, MAX_NUMBER, MAX_QUEUED, Batch, Command, Propose, Refusal, require
 
@@ -33,9 +34,13 @@ Outcome = tuple[Balances, Any]
 """Balances and machine state after a batch."""
 
 
+KeyRing = Callable[[GroupAgreement, int], SigningKey]
+"""Our key for a seat of an agreement; raises LocalError if it is not ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Who this member is, in which group; constant over the group's life."""
+    """Who this member is, in which group; constant over an epoch."""
 
     agreement: GroupAgreement
     group_id: Hash
@@ -43,6 +48,10 @@ class Place:
     """Of this member in the agreement; 0 is the primary."""
     key: SigningKey = field(repr=False)
     machine: StateMachine
+    keys: KeyRing | None = field(repr=False, default=None)
+    """Finds our key for the next epoch, if a change gives us another."""
+    first: GroupHeader | None = None
+    """Version 0 of the epoch; None in epoch 0, whose agreement tells it."""
     tag_key: bytes = field(repr=False, default=b"")
     """Secret of this member, for :meth:`tag`; derived from `key`."""
     size: int = field(init=False)
@@ -72,9 +81,10 @@ class Place:
     def _derived(self) -> dict[str, Any]:
         """What every step asks for, computed once."""
         size, places, is_primary = len(self.agreement.members), self.agreement.places, self.index == 0
+        name = self.group_id + self.epoch.to_bytes(8, "big")  # a command of one epoch is not known again in another
         others = tuple(i for i in range(size) if i != self.index)
         return {
-            "tag_key": hashlib.blake2b(self.group_id, key=self.key.seed(), person=b"wedge.command").digest(),
+            "tag_key": hashlib.blake2b(name, key=self.key.seed(), person=b"wedge.command").digest(),
             "size": size,
             "places": places,
             "is_primary": is_primary,
@@ -83,6 +93,38 @@ class Place:
             "peers": (*(others if is_primary else (0,)), *range(size, places)),
             "needed": frozenset(range(1, places) if is_primary else (0,)),
         }
+
+    @property
+    def epoch(self) -> int:
+        """Its number."""
+        return 0 if self.first is None else self.first.epoch
+
+    @property
+    def initial(self) -> Certificate:
+        """The certificate of version 0."""
+        if self.first is not None:
+            return Certificate(self.first, ())
+        return initial_certificate(self.agreement, self.group_id)
+
+    def next_key(self, agreement: GroupAgreement) -> SigningKey | None:
+        """Our key in the agreement of another epoch; None if our seat is somebody else's there.
+
+        Raises:
+            LocalError: It is ours, with a key that is not.
+        """
+        old, new = self.agreement.members[self.index], agreement.members[self.index]
+        if new.key == self.key.public:
+            return self.key
+        if new.funding != old.funding:
+            return None
+        if self.keys is None:
+            raise LocalError(f"key {new.key.hex()} would be ours, and it is not known here")
+        return self.keys(agreement, self.index)
+
+    def following(self, agreement: GroupAgreement, first: GroupHeader) -> Place | None:
+        """This member in the epoch that begins with `first`; None if its seat is somebody else's there."""
+        key = self.next_key(agreement)
+        return None if key is None else replace(self, agreement=agreement, key=key, first=first)
 
     @property
     def witnessed(self) -> bool:
@@ -130,13 +172,14 @@ class Pending(msgspec.Struct, frozen=True):
 
 def first_state(place: Place) -> State:
     """Version 0: the agreement's own allocation."""
-    header = initial_certificate(place.agreement, place.group_id).header
+    header = place.initial.header
     return State(header, initial_body(place.agreement), place.machine.initial(place.size))
 
 
 def state_of(place: Place, header: GroupHeader, body: Body) -> State:
     """A state from what the journal keeps of it."""
-    return State(header, body, starting_state(place.machine, body.machine_state, header.version, place.size))
+    at_start = (header.epoch, header.version) == (0, 0)
+    return State(header, body, starting_state(place.machine, body.machine_state, place.size, at_start=at_start))
 
 
 @dataclass(frozen=True, slots=True)

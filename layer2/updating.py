@@ -32,7 +32,7 @@ from layer2.committing import (
     relay,
     settle_tail,
 )
-from layer2.events import Effect, Persist, Rejected, Send
+from layer2.events import Effect, LookNow, Persist, Rejected, Send
 from layer2.holding import send_hold
 from layer2.messages import (
     MAX_COMMAND_BYTES,
@@ -43,6 +43,7 @@ from layer2.messages import (
     Command,
     Commit,
     Propose,
+    Resume,
     Submit,
     require,
 )
@@ -62,6 +63,8 @@ def send_commands(group: Group, payloads: tuple[bytes, ...], salt: bytes) -> Ste
     if group.stopped is not None:
         raise group.stopped
     check(not group.closing, "group_closing", "the group is being closed: open another")
+    text = "the group is being changed: try again in a moment"
+    check(group.change is None and not group.settled_wish, "group_changing", text)
     check(group.connected, "not_connected", "another member is not connected: wait for it, or pay on another way")
     waiting, spare = _room(group, group.place.index, payloads)
     check(waiting <= MAX_QUEUED, "too_many", f"{waiting} commands would wait; {MAX_QUEUED} at most: slow down")
@@ -103,6 +106,8 @@ def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> S
 def propose(group: Group, salt: bytes) -> Step:
     """Sign the next version, if there is something to do and nothing in flight (rules 1 and 4)."""
     idle = group.place.is_primary and group.pending is None and group.queue and group.connected
+    if group.change is not None or group.settled_wish:
+        return group, []  # rule 24
     if not idle or group.stopped is not None or not in_window(group):
         return group, []
     place, base = group.place, group.state
@@ -135,6 +140,8 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
     again = _accept_again(group, message)
     if again is not None:
         return group, [again]
+    if group.change is not None:  # rule 24: not before we are shown ourselves that it is dead
+        return replace(group, held=message), [LookNow()]
     group, effects = _certify_parent(group, message)
     group, more = _learn_parent(group, message)
     effects += more
@@ -241,6 +248,14 @@ def settle_pending(group: Group) -> Step:
     if group.claim is not None:
         return group, []  # rule 3: after a CLAIM nothing becomes committed except by layer 1
     return certified(group, group.pending)
+
+
+def resume(group: Group) -> Resume:
+    """Where this member stands: the first message on every link, and in every epoch."""
+    if group.pending is None:
+        return Resume(group.group_id, group.certificate)
+    signature = group.pending.signatures[group.place.index]
+    return Resume(group.group_id, group.certificate, group.pending.state.header, signature)
 
 
 def drop_unsigned(group: Group, code: str, text: str) -> Step:

@@ -13,9 +13,18 @@ from layer1.crypto import Hash, Signature
 from layer1.errors import Refused
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader
-from layer2.messages import Acked, Command
-from layer2.records import FinalSigned
+from layer2.messages import Acked, ChangeProposal, Command, Propose, Resume
+from layer2.records import ChangeSigned, FinalSigned
 from layer2.state import Pending, Place, State
+from layer2.terms import Terms
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A change that is talked about: nobody has signed it."""
+
+    terms: Terms
+    agreed: frozenset[int]
+    """Members whose users want it."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -70,8 +79,32 @@ class Group(msgspec.Struct, frozen=True):
     """Proof that another member signed twice, for layer 1 (rule 15)."""
     ledger: ledger.Group | None = None
     """What layer 1 last showed, from the wedge on."""
+    wish: Wish | None = None
+    """Terms of a change that is talked about."""
+    asked: ChangeProposal | None = None
+    """At a member: a change that the primary has signed, and our user has yet to agree to."""
+    change: ChangeSigned | None = None
+    """The change that this member signed: it signs no STATE until layer 1 shows what became of it (rule 24)."""
+    held: Propose | None = None
+    """At a member: what the primary proposed since, knowing already that the change is dead."""
+    lagging: frozenset[int] = frozenset()
+    """Members that may speak of an epoch that is over: their Resume of ours has yet to come."""
+    early: tuple[tuple[int, Resume], ...] = ()
+    """By member, its Resume of an epoch that layer 1 has yet to show us."""
+    left: bool = False
+    """A change has put somebody else in this member's seat."""
     frozen: str = ""
     """Why the disk cannot be relied on; empty while it can (rule 6)."""
+
+    @property
+    def epoch(self) -> int:
+        """Which one the group is in, as far as this member was shown."""
+        return self.state.header.epoch
+
+    @property
+    def settled_wish(self) -> bool:
+        """Whether all members want the same change: then the primary signs no further version before it."""
+        return self.wish is not None and len(self.wish.agreed) == self.place.size
 
     @property
     def version(self) -> int:
@@ -120,8 +153,8 @@ class Group(msgspec.Struct, frozen=True):
 
     @property
     def closed(self) -> bool:
-        """Whether layer 1 has paid it out."""
-        return self.ledger is not None and self.ledger.status is ledger.Status.CLOSED
+        """Whether layer 1 has paid it out, or paid us out of it."""
+        return self.left or (self.ledger is not None and self.ledger.status is ledger.Status.CLOSED)
 
     @property
     def best(self) -> tuple[State, Certificate]:

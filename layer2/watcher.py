@@ -11,31 +11,47 @@ Source: docs/design/groups.md, rules 8 to 11, 14 and 15.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from msgspec.structs import replace
 
-from layer1.errors import LocalError
+from layer1.errors import LocalError, RemoteError
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import Body, GroupHeader
 from layer1.ledger.transactions import Report, Reveal
+from layer2 import changing
 from layer2.closing import claim, final_payload, wedge_payload
 from layer2.committing import commit, commit_oldest
 from layer2.events import Effect, Finished, Rejected, Submission
-from layer2.reconnecting import lose
+from layer2.reconnecting import lose, receive_resume
+from layer2.records import ChangeSigned
 from layer2.state import Pending
 from layer2.updating import Step, adopt
 from layer2.value import Group
 
 
-def observe(group: Group, shown: ledger.Group) -> Step:
+def observe(group: Group, shown: ledger.Group, clock_ms: int = 0, salt: bytes = b"") -> Step:
     """Answer to what layer 1 shows of this group, believed with proof.
+
+    Args:
+        group: This member's side.
+        shown: Layer 1's record.
+        clock_ms: Ledger clock of the block that proves it, 0 if that is not known.
+        salt: 16 fresh random bytes, for the version that may follow.
 
     Raises:
         LocalError: It is another group: the caller mixed them up.
     """
     if shown.group_id != group.group_id:
         raise LocalError(f"layer 1's group {shown.group_id.hex()} is not {group.group_id.hex()}")
-    if group.closed or group.frozen:
+    if group.closed or group.frozen or shown.epoch < group.epoch:
         return group, []
+    if shown.epoch > group.epoch:
+        return _enter(group, shown, clock_ms, salt)
+    if group.change is not None and _is_dead(group.change, shown, clock_ms):
+        group, effects = changing.lapse(group, salt if shown.status is ledger.Status.OPEN else b"")
+        group, more = observe(group, shown, clock_ms, salt)
+        return group, effects + more
     match shown.status:
         case ledger.Status.OPEN:
             return _observe_open(group)
@@ -45,8 +61,31 @@ def observe(group: Group, shown: ledger.Group) -> Step:
             return _observe_closed(group, shown)
 
 
+def _is_dead(change: ChangeSigned, shown: ledger.Group, clock_ms: int) -> bool:
+    """Whether layer 1 takes it no more, which still shows the epoch that it would have ended (rule 24)."""
+    return shown.status is not ledger.Status.OPEN or clock_ms >= change.terms.expires_ms
+
+
+def _enter(group: Group, shown: ledger.Group, clock_ms: int, salt: bytes) -> Step:
+    """A later epoch: begin it, hear what others have said in it already, then look again."""
+    epoch = group.epoch
+    group, effects = changing.enter(group, shown)
+    if group.left or group.epoch == epoch:
+        return group, effects
+    for member, message in group.early:
+        if message.certificate.header.epoch == group.epoch:
+            with suppress(RemoteError):  # who cares for it says it again on a new link
+                group, more = receive_resume(group, member, message, salt)
+                effects += more
+    group, more = observe(group, shown, clock_ms, salt)
+    return group, effects + more
+
+
 def _observe_open(group: Group) -> Step:
     """What we brought may have been lost: bring it again."""
+    change = changing.payload_of(group)
+    if change is not None and group.final is None and group.claim is None:
+        return group, [Submission(change)]
     final = final_payload(group)
     if final is not None:
         return group, [Submission(final)]

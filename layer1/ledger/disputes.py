@@ -251,7 +251,9 @@ def _stopped(group: Group, member: int, clock_ms: int, periods: int) -> Group:
     """Rule 8: the deadline is fixed from here on, if the group has one; the first plea alone doubles it (rule 13)."""
     window = group.agreement.window_ms
     deadline = None if window is None else clock_ms + periods * window
-    return structs.replace(group, status=Status.WEDGED, wedged_by=member, deadline_ms=deadline)
+    return structs.replace(
+        group, status=Status.WEDGED, wedged_by=member, wedged_clock_ms=clock_ms, deadline_ms=deadline
+    )
 
 
 def _doubled(group: Group) -> Group:

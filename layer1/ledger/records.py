@@ -121,6 +121,8 @@ class Group(Struct):
     """Why it is closed; None until then."""
     closed_clock_ms: int | None = None
     """Ledger clock of the closing block."""
+    wedged_clock_ms: int | None = None
+    """Ledger clock of the block that wedged it: whoever promised to watch had its time from then on (rule 17)."""
 
     @property
     def forfeited(self) -> tuple[bool, ...]:

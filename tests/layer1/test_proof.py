@@ -305,6 +305,7 @@ def test_every_field_of_a_group_is_proven() -> None:
         "bounties": (Bounty(0, ALICE.public, 1),),
         "reason": Reason.FINAL,
         "closed_clock_ms": 5,
+        "wedged_clock_ms": 5,
     }
     assert set(changes) == set(group.__struct_fields__)
     with pytest.raises(RemoteError, match="the record is of group"):

@@ -10,7 +10,7 @@ from typing import Any
 from layer1.codec import encode
 from layer1.crypto import Domain, SigningKey, digest
 from layer1.errors import LocalError, Refused, RemoteError
-from layer1.ledger import disputes, settlement
+from layer1.ledger import changing, disputes, settlement
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import (
     GroupAgreement,
@@ -23,7 +23,7 @@ from layer1.ledger.agreements import (
 )
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.opening import fresh, open_group
-from layer1.ledger.transactions import CloseGroup, Payload, Report, Reveal, Wedge
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Payload, Report, Reveal, Wedge
 from layer2 import group as core
 from layer2 import witness as witness_core
 from layer2.events import (
@@ -51,6 +51,15 @@ BOND = 50
 
 def key(name: str) -> SigningKey:
     return SigningKey(digest(Domain.GENESIS, name.encode()))
+
+
+def key_in(terms: GroupAgreement, seat: int) -> SigningKey:
+    """A member's key for a later epoch: `group 1`, or `group 1'`, and so on."""
+    for turn in range(9):
+        found = key(f"group {seat}" + turn * "'")
+        if found.public == terms.members[seat].key:
+            return found
+    raise LocalError(f"the key of seat {seat} is not ours")
 
 
 def agreement(
@@ -93,7 +102,8 @@ class Party:
         self.group = self._blank()
 
     def _blank(self) -> Group:
-        return core.create(self.terms, self.name, self.index, key(f"group {self.index}"), self.machine)
+        own = key(f"group {self.index}")
+        return core.create(self.terms, self.name, self.index, own, self.machine, keys=key_in)
 
     def salt(self) -> bytes:
         self.salts += 1
@@ -122,7 +132,7 @@ class Party:
                 case Send(member, message):
                     self.out.append((member, encode(message)))
                 case Committed():
-                    self.committed[effect.version] = effect
+                    self.committed[effect.ordinal] = effect
                 case Rejected():
                     self.rejected[effect.number] = effect
                 case _:
@@ -140,7 +150,7 @@ class Party:
         self.group, history = core.restore(self._blank(), self.disk.records)
         self.out.clear()
         for event in history:
-            known = self.committed.setdefault(event.version, event)
+            known = self.committed.setdefault(event.ordinal, event)
             assert known == event, "the history changed"
 
     def compact(self) -> None:
@@ -211,6 +221,9 @@ class Court:
                     self.group = disputes.report(self.group, payload, self.clock_ms)
                 case CloseGroup():
                     self.group = settlement.close(self.group, payload, self.clock_ms)
+                case ChangeGroup(successor):
+                    chain, rules = successor.chain_id, Parameters()
+                    self.group = changing.change(self.group, payload, chain, rules, self.clock_ms)
                 case _:
                     raise AssertionError(f"a member brings a {type(payload).__name__}")
         except Refused as refusal:

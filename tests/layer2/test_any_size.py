@@ -31,8 +31,8 @@ from layer2.events import (
 )
 from layer2.messages import Accept, Commit, FinalAccept, Inquiry, Propose, Resume, Standing
 from layer2.payments import pay
-from layer2.reconnecting import resume
 from layer2.standing import Waiting, waiting
+from layer2.updating import resume
 from tests.layer2.harness import BOND, Court, Party, Wire, trio_of
 
 SIZES = [2, 3, 5, 8]

@@ -67,15 +67,31 @@ def test_only_the_end_of_a_dispute_of_its_group_and_epoch_breaks_it(change: dict
     assert verdict(receipt(watched), structs.replace(watched.closed(2), **change)) == "kept"
 
 
-def test_the_wait_for_a_body_is_not_part_of_the_period() -> None:
-    """Rule 12 adds a period in which nothing can be reported: a receipt given in the first one is given too late."""
+def test_the_wait_for_a_body_is_not_part_of_the_dispute() -> None:
+    """Rule 12 adds time in which nothing can be reported, and the record's deadline goes on, or is gone."""
     watched = Watched()
     given = receipt(watched)
-    late = watched.closed(2, clock_ms=CLOCK_MS - PERIOD_MS // 2)
-    assert late.deadline_ms is not None
-    revealed = structs.replace(late, revealing=ledger.Reason.DEADLINE, deadline_ms=late.deadline_ms + PERIOD_MS)
-    assert verdict(given, revealed) == "kept"
-    assert window(revealed) == window(late)
+    late, early = watched.closed(2, clock_ms=CLOCK_MS - 1), watched.closed(2, clock_ms=CLOCK_MS)
+    for deadline_ms in (CLOCK_MS + 9 * PERIOD_MS, None):
+        waited = {"revealing": ledger.Reason.DEADLINE, "deadline_ms": deadline_ms}
+        assert verdict(given, structs.replace(late, **waited)) == "kept"
+        assert verdict(given, structs.replace(early, **waited)) == "broken"
+
+
+def test_a_plea_makes_the_dispute_twice_as_long() -> None:
+    """Rule 13: a receipt that ends before the dispute may have, says nothing about it."""
+    watched = Watched()
+    given = receipt(watched)
+    begun_ms = given.until_ms - PERIOD_MS
+    assert verdict(given, watched.closed(2, clock_ms=begun_ms)) == "broken"
+    pleaded = structs.replace(watched.closed(2, clock_ms=begun_ms), pleas=(False, True))
+    assert verdict(given, pleaded) == "kept"
+    assert window(pleaded) == (begun_ms, begun_ms + 2 * PERIOD_MS)
+
+
+def test_a_group_that_was_never_wedged_breaks_nothing() -> None:
+    watched = Watched()
+    assert verdict(receipt(watched), structs.replace(watched.closed(2), wedged_clock_ms=None)) == "kept"
 
 
 @pytest.mark.parametrize("field", [f for f in TowerReceipt.__struct_fields__ if f != "signature"])

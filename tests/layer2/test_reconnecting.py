@@ -25,7 +25,8 @@ from layer2.events import (
 )
 from layer2.messages import CloseRequest, Propose, Resume, Submit
 from layer2.payments import pay
-from layer2.reconnecting import Case, compare, resume
+from layer2.reconnecting import Case, compare
+from layer2.updating import resume
 from tests.layer2.harness import Party, Wire, key, pair, trio_of
 
 SALT = b"s" * 16

@@ -26,16 +26,25 @@ from msgspec.structs import replace
 from layer1.codec import decode, encode
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.ledger.agreements import GroupHeader, sign_claim, verify_state
-from layer1.ledger.records import Reason
+from layer1.ledger.records import Reason, Status
 from layer1.ledger.transactions import Payload, Wedge
 from layer2 import group as core
-from layer2.events import CloseRequested, Effect, Inquired, LedgerSeen, Submission, WedgeRequested
+from layer2.events import ChangeWanted, CloseRequested, Effect, Inquired, LedgerSeen, Submission, WedgeRequested
 from layer2.machine import Balances
-from layer2.messages import Accept, Command, Propose, Standing
+from layer2.messages import (
+    Accept,
+    ChangeAccept,
+    ChangeProposal,
+    ChangeReady,
+    Command,
+    Propose,
+    Standing,
+)
 from layer2.payments import pay
-from layer2.records import HostRecord, Signed
+from layer2.records import ChangeDropped, ChangeSigned, EpochBegun, HostRecord, Signed
 from layer2.standing import waiting
 from layer2.state import Pending, follow
+from layer2.terms import change_amounts
 from tests.layer2.harness import Court, Party, Wire, agreement
 from tests.layer2.test_updating import forge
 from tests.simulation.signatures import shared_signature_checks
@@ -87,6 +96,8 @@ class Members(RuleBasedStateMachine):
 
     size = 2
     has_liar = False
+    changes = False
+    """Whether members pay in and take out while the group is open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +106,10 @@ class Members(RuleBasedStateMachine):
         self.parties = tuple(Fragile(self.terms, i) for i in range(self.size))
         self.liar: int | None = None
         self.wire = Wire(*self.parties)
-        self.signed: dict[tuple[int, int], GroupHeader] = {}
+        self.signed: dict[tuple[int, int, int], GroupHeader] = {}
+        self.outstanding: dict[int, ChangeSigned] = {}
+        """By member, the change that it signed, and that layer 1 has not decided for it."""
+        self.ever_changed: set[int] = set()
         self.told: list[dict[int, Any]] = [{} for _ in self.parties]
         self.spent = [0] * self.size
         self.issued: set[tuple[int, bytes]] = set()
@@ -229,10 +243,80 @@ class Members(RuleBasedStateMachine):
     def look_at_layer_1(self, seat: int, lost: bool) -> None:
         """What a member wants to bring there arrives, or is lost."""
         party = self.parties[seat % self.size]
-        self.attempt(party.index, lambda: party.step(LedgerSeen(self.court.group)))
+        seen = LedgerSeen(self.court.group, self.court.clock_ms, party.salt())
+        self.attempt(party.index, lambda: party.step(seen))
         for payload in self.submissions(party):
             if not lost:
                 self.court.bring(payload)
+
+    @precondition(lambda self: self.changes)
+    @rule(seat=SEATS, units=st.integers(-60, 60).filter(bool), life_ms=st.integers(1, 40), agreed=st.integers(0, 9))
+    def resize(self, seat: int, units: int, life_ms: int, agreed: int) -> None:
+        """A member pays in or takes out; the others agree, mostly; some step of it may be lost, or the last one."""
+        index = seat % self.size
+        party = self.parties[index]
+        self.heal()
+        self.serial += 1
+        self.spent[index] += max(-units, 0)
+        sums = [units if i == index else 0 for i in range(self.size)]
+        salt = self.serial.to_bytes(16, "big")
+        wanted = change_amounts(
+            party.group.place.agreement, party.group.epoch, sums, self.court.clock_ms + life_ms, salt
+        )
+        event = ChangeWanted(wanted, self.court.clock_ms)
+        self.deliver_all()
+        for member in range(self.size):
+            if agreed % (self.size + 7) != member:
+                self.attempt(member, partial(self.parties[member].step, event))
+        self.deliver_all()
+
+    @precondition(lambda self: self.changes)
+    @rule(
+        seat=SEATS,
+        units=st.integers(-30, 60),
+        steps=st.integers(0, 16),
+        effects=st.integers(0, 30),
+        taken=st.booleans(),
+        first=SEATS,
+        amount=st.integers(1, 60),
+    )
+    def change_while_it_works(
+        self, seat: int, units: int, steps: int, effects: int, taken: bool, first: int, amount: int
+    ) -> None:
+        """The heart of it: versions in flight, a process that ends, layer 1 that takes it or not, seen one by one."""
+        index, ranked = seat % self.size, [(first + i) % self.size for i in range(self.size)]
+        self.heal()
+        for member in ranked:
+            self.look_at_layer_1(member, False)
+        self.deliver_all()
+        self.request(0, 0, [amount])
+        self.parties[index].effects_left = effects
+        self.resize(index, units or 1, 50, self.size + 6)
+        self.parties[index].effects_left = effects
+        for turn in range(steps):
+            busy = [line for line, content in self.wire.lines.items() if content]
+            if busy:
+                sender, receiver = busy[turn % len(busy)]
+                self.attempt(receiver, partial(self.wire.deliver, sender, receiver))
+            self.request(turn % self.size, 0, [1])
+        self.parties[index].effects_left = None
+        self.court.clock_ms += 0 if taken else 100
+        for member in ranked:
+            self.look_at_layer_1(member, not taken)
+            self.request(member, 0, [1])
+            self.deliver_all()
+        self.compact(index)
+        self.restart(index)
+        for member in ranked:
+            self.look_at_layer_1(member, False)
+        self.deliver_all()
+        self.request(1, 0, [1])
+
+    @precondition(lambda self: self.changes)
+    @rule(ms=st.integers(1, 60))
+    def wait(self, ms: int) -> None:
+        """Changes expire."""
+        self.court.clock_ms += ms
 
     def submissions(self, party: Party) -> list[Payload]:
         found = [effect.payload for effect in party.others if isinstance(effect, Submission)]
@@ -299,7 +383,7 @@ class Members(RuleBasedStateMachine):
     def forget_the_end(self) -> None:
         """It signs on after a CLAIM or a FINAL."""
         party = self.parties[self.liar or 0]
-        party.group = replace(party.group, claim=None, final=None, ledger=None, lost=False, closing=False)
+        party.group = replace(party.group, claim=None, final=None, ledger=None, lost=False, closing=False, change=None)
 
     @precondition(lambda self: self.liar is not None)
     @rule(chance=st.integers(0, 4))
@@ -317,6 +401,7 @@ class Members(RuleBasedStateMachine):
         for party in self.honest:
             for data in party.disk.records[self.read[party.index] :]:
                 record: Any = decode(data, HostRecord)  # type: ignore[arg-type]
+                self.note_change(party.index, record)
                 if isinstance(record, Signed):
                     self.note(party.index, record.propose.header)
             self.read[party.index] = len(party.disk.records)
@@ -324,8 +409,29 @@ class Members(RuleBasedStateMachine):
                 known = self.told[party.index].setdefault(version, event)
                 assert known == event, "what was committed has changed"
 
+    def note_change(self, index: int, record: Any) -> None:
+        """Rule 24: between a change and what layer 1 made of it, no STATE is signed; one change is signed at a time."""
+        known = self.outstanding.get(index)
+        match record:
+            case ChangeSigned():
+                same = known is None or known.successor == record.successor
+                assert same, f"member {index} signed two changes in epoch {record.successor.epoch}"
+                self.outstanding[index] = record
+                self.ever_changed.add(index)
+            case ChangeDropped():
+                assert known is not None
+                dead = self.court.clock_ms >= known.terms.expires_ms or self.court.group.status is not Status.OPEN
+                assert dead, f"member {index} gave up a change that may yet be taken"
+                del self.outstanding[index]
+            case EpochBegun():
+                self.outstanding.pop(index, None)
+            case Signed():
+                assert known is None, f"member {index} signed version {record.propose.header.version} beside a change"
+            case _:
+                pass
+
     def note(self, index: int, header: GroupHeader) -> None:
-        known = self.signed.setdefault((index, header.version), header)
+        known = self.signed.setdefault((index, header.epoch, header.version), header)
         assert known == header, f"member {index} signed two bodies at version {header.version}"
 
     @invariant()
@@ -334,9 +440,11 @@ class Members(RuleBasedStateMachine):
             for data in line if sender != self.liar else ():
                 message: Any = decode_any(data)
                 if isinstance(message, Propose):
-                    assert (sender, message.header.version) in self.signed
+                    assert (sender, message.header.epoch, message.header.version) in self.signed
+                if isinstance(message, ChangeProposal | ChangeAccept | ChangeReady):
+                    assert sender in self.ever_changed, f"member {sender} sent a signature that is not durable"
                 if isinstance(message, Accept):
-                    assert (sender, message.version) in self.signed
+                    assert any((sender, e, message.version) in self.signed for e in range(self.court.group.epoch + 1))
 
     @invariant()
     def nobody_loses_data(self) -> None:
@@ -345,7 +453,7 @@ class Members(RuleBasedStateMachine):
     @invariant()
     def money_is_conserved(self) -> None:
         for party in self.honest:
-            assert sum(party.group.state.body.balances) == 100 * self.size
+            assert sum(party.group.state.body.balances) == party.group.place.agreement.funding_units
 
     @invariant()
     def nobody_pays_what_it_did_not_issue(self) -> None:
@@ -356,7 +464,7 @@ class Members(RuleBasedStateMachine):
     def what_is_committed_is_never_lost(self) -> None:
         for party in self.honest:
             newest = max(self.told[party.index], default=0)
-            assert party.group.version >= newest, f"member {party.index} forgot version {newest}"
+            assert ordinal(party.group.state.header) >= newest, f"member {party.index} forgot version {newest}"
 
     @invariant()
     def what_is_committed_has_everybodys_signature(self) -> None:
@@ -396,6 +504,10 @@ class Members(RuleBasedStateMachine):
         self.settle()
 
     def calm_down(self) -> None:
+        if self.changes:  # what is not decided yet, is
+            self.court.clock_ms += 100
+            for party in self.honest:
+                party.step(LedgerSeen(self.court.group, self.court.clock_ms, party.salt()))
         self.wire.cut()
         self.wire.connect()
         self.wire.run()
@@ -409,6 +521,7 @@ class Members(RuleBasedStateMachine):
         if all(group.claim is None and group.ledger is None for group in groups):
             for group in groups:
                 assert group.state == groups[0].state and group.signatures == groups[0].signatures
+                assert group.change is None and group.epoch == groups[0].epoch
                 assert group.pending is None and group.outbox == () == group.queue and waiting(group) is None
                 assert group.final == groups[0].final
 
@@ -422,31 +535,40 @@ class Members(RuleBasedStateMachine):
             self.attempt(receiver, partial(self.wire.deliver, sender, receiver))
         first %= len(self.honest)
         ranked = self.honest[first:] + self.honest[:first]
-        with suppress(Refused):  # it is closed
-            ranked[0].step(WedgeRequested())
-        for _ in range(4):
-            for party in ranked:
-                party.step(LedgerSeen(self.court.group))
-                for payload in self.submissions(party):
-                    self.court.bring(payload)
+        for _ in range(3):  # a change may be faster than the wedge, and another one before it
+            if self.court.group.status is Status.OPEN:
+                with suppress(Refused):  # it is closed
+                    ranked[0].step(WedgeRequested())
+            for _ in range(4):
+                for party in ranked:
+                    party.step(LedgerSeen(self.court.group))
+                    for payload in self.submissions(party):
+                        self.court.bring(payload)
         closed = self.court.end()
         self.watch()
         for party in self.honest:
             party.step(LedgerSeen(closed))
             bond = self.terms.members[party.index].bond
-            assert closed.version >= max(self.told[party.index], default=0) or closed.reason is Reason.FINAL
+            newest = max(self.told[party.index], default=0)
+            assert ordinal(closed.certificate.header) >= newest or closed.reason is Reason.FINAL
             assert not closed.forfeited[party.index], f"member {party.index} is honest"
             assert closed.payouts[party.index] + self.spent[party.index] >= 100 + bond
             if closed.reason is Reason.FINAL:  # on its own newest state, for it signed nothing above
                 assert closed.payouts[party.index] >= party.group.state.body.balances[party.index] + bond
-        assert sum(closed.payouts) == self.terms.funding_units + self.terms.bond_units
+        terms = closed.agreement
+        assert sum(closed.payouts) == terms.funding_units + terms.bond_units
+
+
+def ordinal(header: GroupHeader) -> int:
+    """Counts versions over all epochs, as `Committed.ordinal` does."""
+    return header.epoch << 40 | header.version
 
 
 def durable(group: core.Group) -> tuple[Any, ...]:
     """What a restart must bring back; others' signatures of what is pending are shown again."""
     pending = None if group.pending is None else group.pending.propose
     final = None if group.final is None else group.final.final
-    return group.state, group.signatures, pending, group.claim, final, group.lost
+    return group.state, group.signatures, pending, group.claim, final, group.lost, group.change
 
 
 def falsified(message: Any, what: str) -> Any:
@@ -498,6 +620,22 @@ class OneOfEightLies(EightMembers):
     has_liar = True
 
 
+class TwoThatChange(Members):
+    changes = True
+
+
+class ThreeThatChange(ThreeMembers):
+    changes = True
+
+
+class OneOfTwoThatChangeLies(OneOfTwoLies):
+    changes = True
+
+
+class OneOfThreeThatChangeLies(OneOfThreeLies):
+    changes = True
+
+
 RUNS: list[tuple[type[Members], int]] = [
     (Members, 80),
     (ThreeMembers, 50),
@@ -507,6 +645,10 @@ RUNS: list[tuple[type[Members], int]] = [
     (OneOfThreeLies, 50),
     (OneOfFiveLies, 20),
     (OneOfEightLies, 12),
+    (TwoThatChange, 60),
+    (ThreeThatChange, 40),
+    (OneOfTwoThatChangeLies, 50),
+    (OneOfThreeThatChangeLies, 40),
 ]
 """With how many examples each."""
 

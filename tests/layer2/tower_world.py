@@ -85,6 +85,7 @@ class Watched:
             status=ledger.Status.WEDGED,
             certificate=certificate,
             wedged_by=by,
+            wedged_clock_ms=clock_ms,
             deadline_ms=clock_ms + self.terms.challenge_period_ms,
         )
 

@@ -20,8 +20,8 @@ from layer1.ledger.transactions import OpenGroup, Transaction
 from layer2.events import CloseRequested, Rejected, WedgeRequested
 from layer2.messages import Accept, FinalAccept, Message, Submit
 from layer2.payments import pay
-from layer2.reconnecting import resume
 from layer2.records import Certified, Claimed, FinalSigned, HostRecord, Lost, Signed
+from layer2.updating import resume
 from tests.layer2.harness import Party, Wire, key, pair
 from tests.simulation.checkers.groups.base import GroupChecker, GroupViolation
 from tests.simulation.checkers.groups.bonds import Bonds

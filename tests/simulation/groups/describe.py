@@ -7,6 +7,11 @@ from layer2.messages import (
     Accept,
     Ack,
     Acks,
+    ChangeAccept,
+    ChangeDecline,
+    ChangeProposal,
+    ChangeReady,
+    ChangeWish,
     CloseRequest,
     Commit,
     Error,
@@ -61,5 +66,9 @@ def _detail(message: GroupMessage) -> str:
             return f" {code}: {text[:80]}"
         case Standing(absent=absent, version=version):
             return f" absent {list(absent)}, version {version} in flight"
-        case CloseRequest() | FinalAccept() | FinalReady() | Inquiry():
+        case ChangeProposal(terms=terms) | ChangeWish(terms=terms):
+            return f" of epoch {terms.epoch} by {list(terms.amounts)}, until {terms.expires_ms}"
+        case ChangeDecline(code=code, message=text):
+            return f" {code}: {text[:80]}"
+        case CloseRequest() | FinalAccept() | FinalReady() | Inquiry() | ChangeAccept() | ChangeReady():
             return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layer1.ledger.transactions import CloseGroup, Report, Reveal
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Report, Reveal
 from layer2.events import Payload
 from tests.simulation.groups.roles.role import Role
 
@@ -17,7 +17,7 @@ class LyingInReports(Role):
                 self.host.bring(Report(group_id, certificate, body, (self.claim(group_id, certificate),)))
 
     def brings(self, payload: Payload) -> bool:
-        if isinstance(payload, CloseGroup):
+        if isinstance(payload, CloseGroup | ChangeGroup):
             return self.random.random() < 0.5
         if isinstance(payload, Reveal):
             return True
