@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import blocks, channel, floors, leader, restart, transfers
+from benchmarks import blocks, channel, floors, leader, restart, standby, transfers
 from benchmarks.result import show, to_json
 
 MEASUREMENTS = {
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "blocks": blocks.measure,
     "restart": restart.measure,
     "channel": channel.measure,
+    "standby": standby.measure,
 }
 
 
