@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import blocks, channel, floors, leader, restart, standby, transfers
+from benchmarks import blocks, channel, floors, leader, restart, standby, tower, transfers
 from benchmarks.result import show, to_json
 
 MEASUREMENTS = {
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "restart": restart.measure,
     "channel": channel.measure,
     "standby": standby.measure,
+    "tower": tower.measure,
 }
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.FEWER_BLOCKS)
+        MEASUREMENTS["tower"] = partial(tower.measure, storm=tower.FEWER)
     progress = Console(stderr=True)
     with progress.status("measuring the floors") as status:
         bounds = floors.measure()

@@ -30,10 +30,12 @@ from wallet.watchtower.store import TowerStore
 
 LOOKS_PER_PERIOD = 8
 """Of each group, in its challenge period."""
-ROUND = 64
+ROUND = 128
 """Groups looked at together; their reports are one list for a replica."""
+ROUNDS = 3
+"""At a time: while the reports of one become final, the next one looks."""
 AT_ONCE = 8
-"""Looks under way at a time."""
+"""Looks under way at a time, of one round."""
 TICK_S = 1.0
 """Between two parts of the rounds over all groups, at most."""
 PAUSE_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -97,7 +99,8 @@ class Lookout:
         self._after = store.height
         """Block behind which events are followed; None: from now on."""
         self._saved = self._after
-        self._looking = False
+        self._looking = 0
+        """Rounds that are under way."""
         self.reported = 0
         self.looked = 0
 
@@ -110,7 +113,8 @@ class Lookout:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen())
             tasks.create_task(self._go_round())
-            tasks.create_task(self._answer())
+            for _ in range(ROUNDS):
+                tasks.create_task(self._answer())
 
     @property
     def behind(self) -> int:
@@ -221,9 +225,9 @@ class Lookout:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            self._looking = True
+            self._looking += 1
             await self._look_at(groups)
-            self._looking = False
+            self._looking -= 1
 
     def _next_round(self) -> list[Hash]:
         groups: list[Hash] = []
