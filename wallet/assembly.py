@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from layer1.client import LedgerClient
-from layer1.crypto import Hash, SigningKey
+from layer1.crypto import SigningKey
 from layer1.errors import LocalError
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement
@@ -75,7 +75,6 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         headship.begin(host, book, history)
     observer.on_flushed = lambda: compact_soon(host, history, observer)
     stack.callback(compact_soon, host, history, observer)
-    observer.is_receipted = lambda name, version: towers.is_receipted(name, version, _epoch(host, name))
     entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
     entruster.on_receipt = observer.receipted
     observer.on_committed = entruster.committed
@@ -95,11 +94,6 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         entruster,
         headship,
     )
-
-
-def _epoch(host: GroupHost, group_id: Hash) -> int | None:
-    group = host.groups.get(group_id)
-    return None if group is None else group.state.header.epoch
 
 
 def compact_soon(host: GroupHost, history: History, observer: WalletObserver) -> None:

@@ -279,7 +279,9 @@ class Channel:
 
     async def _is_receipted(self, version: int) -> bool:
         """Rule 3 [F6]: "whoever relies on a watchtower calls committed what the tower has receipted"."""
-        receipted = lambda: True if self._parts.observer.is_receipted(self.id, version) else None  # noqa: E731
+        group = self._parts.host.groups.get(self.id)
+        epoch = group.state.header.epoch if group is not None else 0
+        receipted = lambda: True if self._parts.observer.is_receipted(self.id, epoch, version) else None  # noqa: E731
         return await self._parts.signals.until(receipted, RECEIPT_S) is not None
 
     def _unreceipted(self, receipt: Receipt) -> Pending:

@@ -45,7 +45,7 @@ class WalletObserver(Observer):
         self.on_submission: Callable[[Payload], object] = lambda payload: None
         self.on_flushed: Callable[[], object] = lambda: None
         self.on_committed: Callable[[Hash], object] = lambda group_id: None
-        self.is_receipted: Callable[[Hash, int], bool] = lambda group_id, version: True
+        self.is_receipted: Callable[[Hash, int, int], bool] = lambda group_id, epoch, version: True
         """Whether the watchtowers that are relied on hold a version: before that it is not committed [F6]."""
         self._held_back: dict[Hash, list[Committed]] = {}
         self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
@@ -53,7 +53,7 @@ class WalletObserver(Observer):
     def committed(self, group_id: Hash, event: Committed) -> None:
         """Enter the payments of a version, unless they are there from before a restart."""
         self.on_committed(group_id)
-        if group_id in self._held_back or not self.is_receipted(group_id, event.version):
+        if group_id in self._held_back or not self.is_receipted(group_id, event.epoch, event.version):
             self._held_back.setdefault(group_id, []).append(event)
         else:
             self._enter(group_id, event)
@@ -67,7 +67,7 @@ class WalletObserver(Observer):
     def receipted(self, group_id: Hash) -> None:
         """Enter what is receipted by now."""
         events = self._held_back.pop(group_id, [])
-        while events and self.is_receipted(group_id, events[0].version):
+        while events and self.is_receipted(group_id, events[0].epoch, events[0].version):
             self._enter(group_id, events.pop(0))
         if events:
             self._held_back[group_id] = events

@@ -150,18 +150,13 @@ class TowerBook:
         """The newest receipt of each tower for a channel."""
         return [receipt for (_, group), receipt in self._receipts.items() if group == group_id]
 
-    def is_receipted(self, group_id: Hash, version: int, epoch: int | None = None) -> bool:
-        """Whether all towers that are relied on hold this version of an epoch, or a higher one.
+    def is_receipted(self, group_id: Hash, epoch: int, version: int) -> bool:
+        """Whether all towers that are relied on hold this version of a channel, or a later one.
 
-        Args:
-            group_id: The channel.
-            version: Of the state.
-            epoch: None for the newest that any of them signed for.
+        A later epoch began with what layer 1 took: nothing of an earlier one can be lost any more.
         """
         found = [self._receipts.get((tower.address, group_id)) for tower in self.relied_on]
-        if epoch is None:
-            epoch = max((each.epoch for each in found if each is not None), default=0)
-        return all(each is not None and each.epoch == epoch and each.version >= version for each in found)
+        return all(each is not None and (each.epoch, each.version) >= (epoch, version) for each in found)
 
     def keep(self, receipt: TowerReceipt) -> None:
         """Put a receipt in place of the one before."""
