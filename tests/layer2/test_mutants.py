@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase
+from msgspec import structs
 from msgspec.structs import replace
 
 from layer1.errors import Refused
 from layer1.ledger.agreements import verify_state
-from layer2 import closing, group, machine, reconnecting, standing, state, updating, value, watcher
+from layer1.ledger.records import Reason, Status
+from layer2 import closing, committing, group, machine, reconnecting, standing, state, updating, value, watcher, witness
 from layer2.events import Persist
 from layer2.records import Signed
 from layer2.state import Pending
@@ -22,7 +24,9 @@ from tests.layer2 import test_disputes as t_disputes
 from tests.layer2 import test_machine as t_machine
 from tests.layer2 import test_reconnecting as t_reconnecting
 from tests.layer2 import test_updating as t_updating
+from tests.layer2 import test_witnessed as t_witnessed
 from tests.layer2.test_stateful import Members, OneOfThreeLies, ThreeMembers, run_model
+from tests.layer2.test_witnessed_stateful import Witnessed
 
 MODULES = [module for name, module in sys.modules.items() if name.startswith("layer2.")]
 Mutate = Callable[[pytest.MonkeyPatch], None]
@@ -333,6 +337,119 @@ def proposal(name: str) -> Kill:
     return lambda: t_updating.test_rule_2_a_member_checks_the_whole_batch(*row)
 
 
+# ----------------------------------------------------------------------------------------------- witnessed groups
+
+
+def commit_without_acks(patch: pytest.MonkeyPatch) -> None:
+    """A certificate alone counts as committed."""
+    original = committing.certified
+
+    def mutant(before: Any, version: Any) -> Any:
+        after, effects = original(before, version)
+        while after.tail:
+            after, more = committing.commit_oldest(after)
+            effects = [*effects, *more]
+        return after, effects
+
+    put(patch, original, mutant)
+
+
+def commit_without_one_ack(patch: pytest.MonkeyPatch) -> None:
+    """All but one are enough."""
+    original = committing.settle_tail
+
+    def mutant(before: Any) -> Any:
+        lowest = min(range(len(before.acked)), key=lambda place: before.acked[place]) if before.acked else None
+        levels = tuple(before.version if i == lowest else each for i, each in enumerate(before.acked))
+        after, effects = original(replace(before, acked=levels))
+        return replace(after, acked=before.acked), effects
+
+    put(patch, original, mutant)
+
+
+def take_any_signature_for_an_ack(patch: pytest.MonkeyPatch) -> None:
+    """In a larger group too: who signed s holds Cert(s)."""
+    put(patch, committing.note_signed, committing.note)
+
+
+def believe_every_ack(patch: pytest.MonkeyPatch) -> None:
+    put(patch, committing.verify_ack, lambda *_: True)
+
+
+def commit_on_late_acks(patch: pytest.MonkeyPatch) -> None:
+    """[F2] left out: ACKs that come after the own claim commit."""
+    original = committing.settle_tail
+
+    def mutant(before: Any) -> Any:
+        after, effects = original(replace(before, claim=None))
+        return replace(after, claim=before.claim), effects
+
+    put(patch, original, mutant)
+
+
+def ack_after_the_claim(patch: pytest.MonkeyPatch) -> None:
+    """[F3] left out, at the witness."""
+    original = witness._receive_hold
+
+    def mutant(before: Any, member: int, message: Any) -> Any:
+        after, effects = original(replace(before, claim=None), member, message)
+        return replace(after, claim=before.claim), effects
+
+    put(patch, original, mutant)
+
+
+def ack_before_persist(patch: pytest.MonkeyPatch) -> None:
+    put(patch, witness._receive_hold, reordered(witness._receive_hold, Persist))
+
+
+def claim_without_proof(patch: pytest.MonkeyPatch) -> None:
+    """On any news of the group, wedged or not."""
+    original = witness._observe
+
+    def mutant(before: Any, shown: Any) -> Any:
+        return original(before, structs.replace(shown, status=Status.WEDGED) if shown.status is Status.OPEN else shown)
+
+    put(patch, original, mutant)
+
+
+def claim_something_else_than_it_acked(patch: pytest.MonkeyPatch) -> None:
+    """The witness forgets what it holds when it starts again."""
+    original = witness.replay
+
+    def mutant(signer: Any, before: Any, record: Any) -> Any:
+        return before if isinstance(record, witness.Kept) else original(signer, before, record)
+
+    put(patch, original, mutant)
+
+
+def hold_what_not_all_signed(patch: pytest.MonkeyPatch) -> None:
+    put(patch, witness._check_certificate, lambda *_: None)
+
+
+def go_on_without_acks(patch: pytest.MonkeyPatch) -> None:
+    """Any number of versions may wait."""
+    put(patch, committing.in_window, lambda *_: True)
+
+
+def keep_undone_versions(patch: pytest.MonkeyPatch) -> None:
+    """What layer 1 settled below is committed all the same."""
+    original = watcher._decide
+
+    def mutant(before: Any, shown: Any) -> Any:
+        return original(before, structs.replace(shown, reason=Reason.FINAL))
+
+    put(patch, original, mutant)
+
+
+def keep_the_body_to_oneself(patch: pytest.MonkeyPatch) -> None:
+    put(patch, watcher._body_of, lambda *_: None)
+
+
+def witnessed() -> None:
+    """The model of 2 + 1."""
+    run_model(Witnessed, 150, derandomize=True, database=None, phases=[Phase.generate])
+
+
 MUTANTS: list[tuple[Mutate, Kill]] = [
     (accept_stale_state, lambda: t_reconnecting.test_a_member_lost_data(1)),
     (ignore_double_signatures, t_updating.test_rule_5_never_sign_two_bodies_at_one_version),
@@ -396,6 +513,31 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (spend_anothers_balance, with_a_liar),
     (accept_any_signature, with_a_liar),
     (sign_after_claim, with_a_liar),
+    (commit_without_acks, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_witness(3, 3)),
+    (commit_without_acks, witnessed),
+    (commit_without_one_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_witness(2, 2)),
+    (commit_without_one_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_member(1)),
+    (commit_without_one_ack, witnessed),
+    (take_any_signature_for_an_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_member(2)),
+    (believe_every_ack, t_witnessed.test_acks_of_others_are_checked),
+    (commit_on_late_acks, t_witnessed.test_f2_an_ack_that_arrives_after_the_claim_commits_nothing),
+    (ack_after_the_claim, t_witnessed.test_f3_a_witness_acks_nothing_after_its_claim),
+    (ack_before_persist, t_witnessed.test_a_witness_persists_before_it_acks),
+    (ack_before_persist, witnessed),
+    (claim_without_proof, t_witnessed.test_a_witness_claims_only_on_layer_1s_word_that_the_group_is_wedged),
+    (claim_without_proof, witnessed),
+    (claim_something_else_than_it_acked, t_witnessed.test_a_lost_claim_is_brought_again_and_stands),
+    (claim_something_else_than_it_acked, witnessed),
+    (hold_what_not_all_signed, lambda: t_witnessed.test_a_witness_checks_what_it_acks("signature")),
+    (go_on_without_acks, t_witnessed.test_rule_1_the_next_version_is_signed_while_acks_are_on_their_way),
+    (go_on_without_acks, t_witnessed.test_a_proposal_that_proves_no_acks_is_refused),
+    (keep_undone_versions, t_witnessed.test_what_layer_1_settles_below_is_undone_and_its_commands_are_rejected_then),
+    (
+        keep_the_body_to_oneself,
+        t_witnessed.test_a_witness_brings_the_header_that_layer_1_lacks_and_a_member_its_body,
+    ),
+    (send_before_persist, witnessed),
+    (forget_on_restart, witnessed),
 ]
 
 
@@ -403,7 +545,7 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
 @pytest.mark.parametrize(("mutate", "kill"), MUTANTS, ids=[f"{m.__name__}-{k.__name__}" for m, k in MUTANTS])
 def test_the_mutant_dies(mutate: Mutate, kill: Kill) -> None:
     """The test passes on the core as it is, and fails on the mutant."""
-    if kill not in (stateful, with_three, with_a_liar):
+    if kill not in (stateful, with_three, with_a_liar, witnessed):
         kill()
     with pytest.MonkeyPatch.context() as patch:
         mutate(patch)

@@ -8,13 +8,26 @@ import pytest
 from msgspec.structs import replace
 
 from layer1.errors import Refused, RemoteError
+from layer1.ledger.agreements import Certificate, sign_claim
+from layer1.ledger.records import Forfeit, Reason, Status
+from layer1.ledger.transactions import Report, Wedge
 from layer2.committing import sign_ack, verify_ack
-from layer2.events import Connected, Inquired, Persist, Received, WedgeRequested
-from layer2.messages import Ack, Acks, Commit, Held, Hold, Propose, decode_message
+from layer2.events import (
+    CloseRequested,
+    Connected,
+    Finished,
+    Inquired,
+    LedgerSeen,
+    Persist,
+    Received,
+    Submission,
+    WedgeRequested,
+)
+from layer2.messages import Ack, Acks, Commit, Error, Held, Hold, Propose, decode_message
 from layer2.payments import pay
 from layer2.sealing import open_body
 from layer2.standing import waiting
-from tests.layer2.harness import Party, Wire, WitnessParty, key, trio_of
+from tests.layer2.harness import BOND, Court, Party, Wire, WitnessParty, key, trio_of
 
 SIZES = [2, 3]
 """2 + 1 and 3 + 2."""
@@ -354,3 +367,179 @@ def test_acks_of_others_are_checked() -> None:
     assert not members[0].committed
     with pytest.raises(RemoteError):
         members[0].step(Received(1, Acks(header.group_id, 0, ()), b""))
+
+
+# --------------------------------------------------------------------------------------------------- in a dispute
+
+
+def wedged(versions: int = 2) -> tuple[list[Party], WitnessParty, Court]:
+    """The second member wedges, with all that it has."""
+    members, witness, _ = certified(versions)
+    court = Court(members[0].terms)
+    members[1].step(WedgeRequested())
+    bring(court, members[1])
+    assert court.group.status is Status.WEDGED
+    return members, witness, court
+
+
+def bring(court: Court, party: Party | WitnessParty) -> list[Any]:
+    payloads = [effect.payload for effect in party.others if isinstance(effect, Submission)]
+    party.others.clear()
+    for payload in payloads:
+        court.bring(payload)
+    return payloads
+
+
+def test_a_witness_claims_only_on_layer_1s_word_that_the_group_is_wedged() -> None:
+    members, witness, _ = certified(2)
+    court = Court(members[0].terms)
+    before = witness.holding
+    assert witness.step(LedgerSeen(court.group)) == [] and witness.holding == before
+    members[1].step(WedgeRequested())
+    bring(court, members[1])
+    effects = witness.step(LedgerSeen(court.group))
+    assert [type(effect) for effect in effects] == [Persist, Submission], "it is durable before it leaves"
+    assert witness.holding.claim is not None and witness.holding.claim.version == 2
+    bring(court, witness)
+    assert court.group.status is Status.CLOSED and court.group.reason is Reason.CLAIMS, "two of three have claimed"
+    assert court.clock_ms < 1_000 + 60_000, "and nobody waited for the challenge period"
+
+
+def test_f3_a_witness_acks_nothing_after_its_claim() -> None:
+    members, (witness,), wire = group_of(2)
+    members[0].request(pay(1, 5))
+    wire.run()
+    members[0].request(pay(1, 5))
+    wire.run(until=lambda: bool(wire.lines[1, 2]))
+    data = wire.lines[1, 2][0]
+    court = Court(members[0].terms)
+    members[0].step(WedgeRequested())
+    bring(court, members[0])
+    witness.step(LedgerSeen(court.group))
+    for _ in range(2):  # also after a restart
+        (effect,) = witness.hear(1, data)
+        answer = effect.message  # type: ignore[union-attr]
+        assert isinstance(answer, Error) and answer.code == "witness_claimed"
+        assert witness.holding.version == 1 and witness.holding.claim is not None
+        witness.restart()
+
+
+def test_a_lost_claim_is_brought_again_and_stands() -> None:
+    _, witness, court = wedged()
+    witness.restart()
+    witness.step(LedgerSeen(court.group))
+    assert witness.holding.claim is not None and witness.holding.claim.version == 2, "what it ACKed"
+    first = [effect.payload for effect in witness.others if isinstance(effect, Submission)]
+    witness.others.clear()
+    witness.restart()
+    witness.step(LedgerSeen(court.group))
+    assert [effect.payload for effect in witness.others if isinstance(effect, Submission)] == first
+    bring(court, witness)
+    assert witness.step(LedgerSeen(court.group))[-1] == Finished(court.group.group_id, court.group.payouts)
+
+
+def test_a_witness_brings_the_header_that_layer_1_lacks_and_a_member_its_body() -> None:
+    """A stale wedge: rule 12 and rule 10 together, without any clock."""
+    members, witness, _ = certified(2)
+    court = Court(members[0].terms)
+    claim = sign_claim(key("group 1"), 1, 0, court.group.origin)
+    court.bring(Wedge(court.group.certificate, court.group.body, claim))
+    witness.step(LedgerSeen(court.group))
+    (report,) = bring(court, witness)
+    assert report.certificate == members[0].group.certificate and report.body is None
+    assert court.group.revealing is Reason.CLAIMS and court.group.forfeits[1] is Forfeit.LIE
+    members[0].step(LedgerSeen(court.group))
+    bring(court, members[0])
+    assert court.group.status is Status.CLOSED and court.group.version == 2
+    assert court.group.payouts[0] == members[0].group.state.body.balances[0] + 2 * BOND
+
+
+def test_what_layer_1_settles_below_is_undone_and_its_commands_are_rejected_then() -> None:
+    """A version that waits for ACKs is nothing that anybody was promised."""
+    members, (witness,), wire = group_of(2)
+    members[0].request(pay(1, 5))
+    wire.run()
+    members[0].request(pay(1, 7))
+    run_without(wire, 2)
+    assert [party.group.version for party in members] == [2, 2] and not members[0].rejected
+    court = Court(members[0].terms)
+    one, two = members
+    for party in (one, two):
+        assert party.group.committed.version == 1
+    certificate, body = _committed(one)
+    court.bring(Wedge(certificate, body, sign_claim(key("group 1"), 1, 1, certificate.header)))
+    del witness.disk.records[3:]  # it lies: it forgot the second
+    witness.restart()
+    witness.step(LedgerSeen(court.group))
+    bring(court, witness)
+    assert court.group.status is Status.CLOSED and court.group.version == 1
+    one.step(LedgerSeen(court.group))
+    assert set(one.committed) == {1} and one.rejected[2].code == "group_closed"
+    assert one.group.state.body.balances == (995, 1005) and not one.group.tail
+
+
+def _committed(party: Party) -> tuple[Certificate, Any]:
+    version = party.group.tail[0]
+    return Certificate(party.group.committed.header, version.propose.parent_signatures), party.group.committed.body
+
+
+def test_two_of_three_that_collude_take_what_the_third_has() -> None:
+    """The limit, stated when a user picks a witness: "two faulty of three break it"."""
+    members, witness, _ = certified(0)
+    wire = Wire(*members, witness)
+    wire.connect()
+    wire.run()
+    members[0].request(pay(1, 400))
+    wire.run()
+    assert members[1].committed[1].balances == (600, 1400), "the payee was told: committed"
+    court = Court(members[0].terms)
+    origin = court.group.origin
+    court.bring(Wedge(court.group.certificate, court.group.body, sign_claim(key("group 0"), 0, 0, origin)))
+    lie = sign_claim(key("witness 2"), 2, 0, origin)
+    court.bring(Report(court.group.group_id, None, None, (lie,), None))
+    assert court.group.status is Status.CLOSED and court.group.version == 0
+    assert court.group.payouts[1] == 1000 + BOND, "400 are gone, before the honest member could look"
+
+
+@pytest.mark.parametrize("liar", [0, 1, 2])
+def test_one_of_three_that_lies_takes_nothing(liar: int) -> None:
+    """The same lie of any one of them, and the two others, honest, look once each."""
+    members, witness, _ = certified(0)
+    wire = Wire(*members, witness)
+    wire.connect()
+    wire.run()
+    members[0].request(pay(1, 400))
+    wire.run()
+    court = Court(members[0].terms)
+    origin = court.group.origin
+    if liar < 2:
+        claim = sign_claim(key(f"group {liar}"), liar, 0, origin)
+        court.bring(Wedge(court.group.certificate, court.group.body, claim))
+    else:
+        members[0].step(WedgeRequested())
+        bring(court, members[0])
+        lie = sign_claim(key("witness 2"), 2, 0, origin)
+        court.bring(Report(court.group.group_id, None, None, (lie,), None))
+    everybody: list[Party | WitnessParty] = [witness, *members]
+    for party in [each for each in everybody if each.index != liar] * 2:
+        party.step(LedgerSeen(court.group))
+        bring(court, party)
+    assert court.group.status is Status.CLOSED and court.group.version == 1
+    paid = [party.group.state.body.balances[party.index] + BOND for party in members]
+    assert all(court.group.payouts[i] >= paid[i] for i in range(2) if i != liar)
+
+
+def test_final_pays_at_once_when_the_witness_is_gone() -> None:
+    """All members sign it: a dead witness keeps nobody from closing together, also not what waits for its ACK."""
+    members, _, wire = group_of(2)
+    members[0].request(pay(1, 5))
+    run_without(wire, 2)
+    wire.cut(2)
+    members[1].step(CloseRequested())
+    wire.run()
+    court = Court(members[0].terms)
+    bring(court, members[1])
+    assert court.group.reason is Reason.FINAL and court.group.payouts == (995 + BOND, 1005 + BOND)
+    for party in members:
+        party.step(LedgerSeen(court.group))
+        assert set(party.committed) == {1}

@@ -99,8 +99,13 @@ class Witnessed(Members):
 
     def restart_witness(self, witness: FragileWitness) -> None:
         self.wire.collect()
+        self.watch()
         witness.effects_left = None
+        for member in range(self.size):
+            while self.wire.deliver(witness.index, member):
+                pass  # what left before the end arrives
         witness.restart()
+        self.what_a_witness_acked_is_durable_and_what_it_claims()  # before anybody brings it once more
         self.reconnect(witness.index)
 
     @rule(seat=SEATS, effects=st.integers(0, 3))
@@ -253,6 +258,9 @@ class Witnessed(Members):
                     self.court.bring(payload)
             else:
                 self.look(speaker)
+        self.wire.run()  # what was on its way when they claimed
+        self.watch()
+        self.what_a_witness_acked_is_durable_and_what_it_claims()
         for party in self.honest:  # whose body it is, if a witness brought the header alone
             for _ in range(2):
                 party.step(LedgerSeen(self.court.group))
