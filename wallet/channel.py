@@ -6,7 +6,6 @@ Source: docs/design/groups.md, rules 1 to 8.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -188,10 +187,13 @@ class Channel:
             report(Progress("bringing the newest state to the ledger"))
             await self._bring(payload)
         if self.record.agreement.witnesses and not wait:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WITNESS_S):
-                    return await self._settled(report)
+            report(Progress("waiting for the witness's claim"))
+            await self._parts.signals.until(self._claimed_by_two, WITNESS_S)
         return await self._settled(report) if wait else self.view()
+
+    def _claimed_by_two(self) -> bool | None:
+        self._follower.nudge()
+        return True if not self.record.live or len(self.view().claimed) > 1 else None
 
     async def _settled(self, report: Report) -> ChannelView:
         while self.record.live:

@@ -105,7 +105,12 @@ def channel_close(
 ) -> None:
     """Close a channel: with the peer, at once; or by --force through the ledger, after the challenge period."""
     view = run(home, json, passphrase_file, CloseChannel(channel=channel, force=force, wait=wait))
-    if view.state == "disputed" and view.witness is not None:
+    if view.state == "disputed" and len(view.claimed) > 1 and view.witness is not None:
+        Output(json).say(
+            "Two of the three have claimed. Of the newest state the ledger knows the header alone: it pays as soon as "
+            "a member that holds the state looks. `wallet channel show` tells."
+        )
+    elif view.state == "disputed" and view.witness is not None:
         Output(json).say(
             f"The ledger settles it as soon as two of the three have claimed; {len(view.claimed)} of them have. There "
             "is no period to wait for, and nothing more to be done. `wallet channel show` tells."

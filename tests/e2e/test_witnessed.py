@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -81,6 +82,52 @@ async def test_a_witness_that_stops_halts_payments_and_keeps_nobody_from_closing
         await wanda.kill()
         closed = await place.wallet("alice", "channel", "close", channel)
         assert (closed["state"], closed["reason"], closed["paid_out"]) == ("closed", "final", 9_400 + 2_000)
+
+
+async def stale_copies(place: Town, tmp_path: Path) -> tuple[str, Serving]:
+    """Mallory pays Bob 1.00, then 60 times 1.00; of her home and of the witness's there are copies from in between."""
+    wanda = await place.serve("wanda", verb=WITNESS)
+    bob = await place.serve("bob", *ACCEPT, "--accept-witness", wanda.contact)
+    sides = ("--deposit", "100", "--bond", "20", "--challenge-period", "1h", "--witness", wanda.contact)
+    channel = await place.open(*sides, payer="mallory")
+    await place.wallet("mallory", "pay", channel, "1")
+    await wanda.stop()
+    for name in ("mallory", "wanda"):
+        shutil.copytree(tmp_path / name, tmp_path / f"old {name}")
+    wanda = await place.serve("wanda", verb=WITNESS)
+    paid = await place.wallet("mallory", "pay", channel, "1", "--count", "60")
+    assert paid["committed"] == 60
+    await bob.kill()
+    await wanda.kill()
+    return channel, wanda
+
+
+async def test_a_stale_wedge_is_answered_by_the_witness_alone(tmp_path: Path, net: Devnet) -> None:
+    """One that lies takes nothing: the header that the witness holds wins; Bob, hours later, brings the body."""
+    async with town(tmp_path, net, ["mallory", "bob", "wanda"]) as place:
+        channel, _ = await stale_copies(place, tmp_path)
+        await place.serve("wanda", verb=WITNESS)
+        disputed = await place.wallet("old mallory", "channel", "close", channel, "--force")
+        assert disputed["state"] == "disputed" and disputed["paid_out"] is None
+        await place.serve("bob")
+
+        async def settled() -> bool:
+            return bool((await place.channel("bob", channel))["state"] == "closed")
+
+        await until(settled, "Bob's body ends it")
+        view = await place.channel("bob", channel)
+        assert (view["paid_out"], view["peer_forfeited"], view["reason"]) == (6_100 + 2_000 + 2_000, True, "claims")
+
+
+async def test_two_of_three_from_old_copies_take_what_the_third_has(tmp_path: Path, net: Devnet) -> None:
+    """The limit that a user is told of: "two faulty of three break it"."""
+    async with town(tmp_path, net, ["mallory", "bob", "wanda"]) as place:
+        channel, _ = await stale_copies(place, tmp_path)
+        await place.serve("old wanda", verb=WITNESS)
+        closed = await place.wallet("old mallory", "channel", "close", channel, "--force")
+        assert (closed["state"], closed["version"], closed["peer_paid_out"]) == ("closed", 1, 100 + 2_000)
+        view = await place.channel("bob", channel)
+        assert (view["state"], view["paid_out"]) == ("closed", 100 + 2_000), "60.00 that Bob was paid are gone"
 
 
 async def test_who_opens_with_a_witness_that_nobody_trusts_or_that_is_away_is_told(tmp_path: Path, net: Devnet) -> None:

@@ -517,7 +517,6 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (commit_without_acks, witnessed),
     (commit_without_one_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_witness(2, 2)),
     (commit_without_one_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_member(1)),
-    (commit_without_one_ack, witnessed),
     (take_any_signature_for_an_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_member(2)),
     (believe_every_ack, t_witnessed.test_acks_of_others_are_checked),
     (commit_on_late_acks, t_witnessed.test_f2_an_ack_that_arrives_after_the_claim_commits_nothing),
@@ -536,8 +535,6 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
         keep_the_body_to_oneself,
         t_witnessed.test_a_witness_brings_the_header_that_layer_1_lacks_and_a_member_its_body,
     ),
-    (send_before_persist, witnessed),
-    (forget_on_restart, witnessed),
 ]
 
 
