@@ -282,8 +282,8 @@ class StandbyDriver:
 
     Attributes:
         core: What is decided by.
-        head: Whether the head is linked.
         trouble: What went wrong last, if it was the head's.
+        failure: Raises what this home is to end for: its disk, or records that do not fit.
     """
 
     def __init__(self, role: Following, store: Store, write: Wrote, lead: Callable[[int], None]) -> None:
@@ -298,7 +298,6 @@ class StandbyDriver:
         self.core = ChainStandby(role)
         self.trouble = ""
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Raises what this home is to end for: its disk, or records that do not fit."""
         self._store = store
         self._write = write
         self._lead = lead
@@ -320,6 +319,8 @@ class StandbyDriver:
     async def attach(self, link: Link) -> None:
         """Serve the head's link until it ends; a newer one ends an older."""
         self._end_turn_or_fail()  # nothing of an older link is confirmed on this one
+        if self.failure.done():
+            return
         old, self._link = self._link, link
         self._do(Linked())
         if old is not None:
@@ -360,8 +361,13 @@ class StandbyDriver:
         return _asked(self.core.step(Asked()))
 
     def _do(self, event: Event) -> None:
-        for effect in self.core.step(event):
-            self._perform(effect)
+        effects = self.core.step(event)
+        try:
+            for effect in effects:
+                self._perform(effect)
+        except BaseException:
+            self.core.lose_track()  # else it would be welcome for what it sent, and what is not here
+            raise
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -402,6 +408,7 @@ class StandbyDriver:
         try:
             self._end_turn()
         except WedgeError as error:
+            self.core.lose_track()
             self._fail(error)
 
     def _fail(self, error: WedgeError) -> None:
@@ -424,7 +431,8 @@ def fenced(term: int) -> Refused:
     return Refused(
         "fenced",
         f"another home of this wallet leads, in term {term}: this one signs and sends nothing more. "
-        "`wallet standby serve` makes it the standby of the other",
+        "`wallet standby serve` makes it the standby of the other; if that one is lost for good, "
+        "`wallet standby promote --lost` lets a restored home lead",
     )
 
 

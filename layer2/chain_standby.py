@@ -68,6 +68,11 @@ class ChainStandby:
         self._parts: list[Part] = []
         self._parts_bytes = 0
 
+    def lose_track(self) -> None:
+        """What was to be kept was not: what is here is of no run that we know, and the head is to send everything."""
+        self._forget_link()
+        self.run, self.position = b"", 0
+
     def step(self, event: Event) -> list[Effect]:
         """Advance by one event.
 
@@ -137,6 +142,8 @@ class ChainStandby:
         return []
 
     def _swap(self, position: int) -> list[Effect]:
+        if position < 0:
+            raise RemoteError(f"everything as of turn {position}; they count from 0", position)
         files = tuple(file for part in self._parts for file in part.files)
         records = tuple(record for part in self._parts for record in part.records)
         self._parts, self._parts_bytes = [], 0

@@ -61,10 +61,16 @@ def standby_serve(
 
 @standby_app.command("promote", epilog="Example: wallet standby promote --home second")
 def standby_promote(
-    *, home: HomeOption = None, json: JsonOption = False, passphrase_file: PassphraseOption = None
+    *,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="This home is no standby but restored: all others are lost for good.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
 ) -> None:
     """Make this standby the head: the ledger gives it the next term, and the old head can show nothing any more."""
-    run(home, json, passphrase_file, Promote())
+    run(home, json, passphrase_file, Promote(lost=lost))
 
 
 @standby_app.command("dismiss", epilog="Example: wallet standby dismiss --home first")

@@ -182,6 +182,31 @@ async def take_office(home: Home, standing: Standing, ledger: LedgerClient, key:
     return standing
 
 
+async def take_over(home: Home, ledger: LedgerClient, key: SigningKey) -> Head:
+    """Lead from a home that never had a role, after all others were lost: the next term, whatever it is.
+
+    What they had signed is not here. Who runs this while one of them lives has two heads until that one looks at
+    layer 1: a home that was restored signs no state in a group that it had (groups.md, [F5]), so neither slashes it.
+
+    Raises:
+        Refused: ``head_home``, ``standby_home``: it has a role; ``empty_account``, ``fenced``: somebody was faster.
+        LedgerUnreachable: Whether it was taken is not known; do it again.
+    """
+    standing = read_standing(home)
+    check_leads(standing)
+    if standing is not None and isinstance(standing.role, Leading) and standing.role.term:
+        raise Refused("head_home", f"this home leads term {standing.role.term}, or did: its own records count")
+    name = new_name() if standing is None else standing.role.name
+    write_standing(home, Standing(Leading(name)))
+    shown = (await ledger.appointment(key.public)).value
+    if shown is None or shown.head != name:
+        shown = await appoint(ledger, key, 1 if shown is None else shown.term + 1, name)
+    if shown.head != name:
+        raise fenced(shown.term)
+    write_standing(home, Standing(Leading(name, shown.term)))
+    return shown
+
+
 async def check_nobody_leads(ledger: LedgerClient, key: SigningKey) -> None:
     """For a home without a role: is another home of this wallet the head?
 
@@ -235,6 +260,7 @@ class Headship:
         self._key = key
         self._signals = signals
         self._host: GroupHost | None = None
+        self._linking: asyncio.Task[None] | None = None
         self.driver = HeadDriver(standing.role, self._write, self._fenced)
 
     def begin(self, host: GroupHost, book: ChannelBook, history: History) -> None:
@@ -269,8 +295,8 @@ class Headship:
         term = self.driver.ask()
         shown = await appoint(self._ledger, self._key, term, self.driver.core.role.name)
         self._standing = structs.replace(self._standing, standby="")
-        if (linking := self._linking) is not None:
-            linking.cancel()
+        if self._linking is not None:
+            self._linking.cancel()
         self.driver.shown(shown.term, shown.head)
         if self.driver.core.fenced:
             raise fenced(shown.term)
@@ -305,5 +331,3 @@ class Headship:
         self._signals.fail(error)
         if self._host is not None:
             self._host.freeze(error.message)
-
-    _linking: asyncio.Task[None] | None = None

@@ -412,6 +412,8 @@ class Promote(Request[PromotedView], tag="standby-promote", frozen=True, kw_only
     """Make this standby the head."""
 
     answer: ClassVar[Any] = PromotedView
+    lost: bool = False
+    """This home is no standby: it was restored, since all others are lost."""
 
 
 class DismissStandby(Request[StandbyView], tag="standby-dismiss", frozen=True, kw_only=True):

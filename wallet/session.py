@@ -10,7 +10,7 @@ from layer1.codec import encode
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
 from wallet.control import RemoteCommands
-from wallet.headship import check_is_standby, read_standing, resting
+from wallet.headship import check_is_standby, read_standing, resting, take_over
 from wallet.home import Home
 from wallet.requests import (
     CurrencyView,
@@ -48,7 +48,7 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
     if isinstance(request, ShowStandby):
         return cast(R, resting(home))
     if isinstance(request, Promote):
-        return cast(R, await _promote(home, passphrase()))
+        return cast(R, await (_take_over if request.lost else _promote)(home, passphrase()))
     if isinstance(request, History):
         return cast(R, _read_history(home, request))
     from wallet.local import LocalCommands  # noqa: PLC0415 - only when needed
@@ -65,6 +65,18 @@ async def _promote(home: Home, passphrase: str) -> PromotedView:
     check_is_standby(read_standing(home))
     async with StandbyHome(home, home.keystore().unlock(passphrase)) as standby:
         return await standby.promote()
+
+
+async def _take_over(home: Home, passphrase: str) -> PromotedView:
+    """Lead from a restored home."""
+    key, config = home.keystore().unlock(passphrase).spending, home.config()
+    lock = home.lock()
+    try:
+        light = home.light(keep=True)
+        async with LedgerClient(config.ledger_urls, light.genesis, ca=config.ca, light=light) as ledger:
+            return PromotedView(term=(await take_over(home, ledger, key)).term, contact=None)
+    finally:
+        lock.release()
 
 
 async def sign_from_savings(home: Home, recipient: bytes, amount: int, passphrase: str) -> SendSigned:

@@ -132,7 +132,9 @@ class Wallet:
             stack.push_async_callback(self._peers.close)
             stack.push_async_callback(self._openings.close)
             if self._parts.headship is not None:
-                stack.push_async_callback(_cancel, asyncio.create_task(self._parts.headship.run()))
+                leading = asyncio.create_task(self._parts.headship.run())
+                leading.add_done_callback(self._note_end)
+                stack.push_async_callback(_cancel, leading)
             follow = asyncio.create_task(self._follower.run())
             follow.add_done_callback(self._note_end)
             stack.push_async_callback(_cancel, follow)
@@ -144,8 +146,10 @@ class Wallet:
 
     def _note_end(self, watcher: asyncio.Task[None]) -> None:
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
-            _log.error("the watcher ended", exc_info=error)
-            self._parts.signals.fail(LocalError(f"the watcher ended, for a fault of the wallet: {_first(error)!r}"))
+            _log.error("what guards the channels ended", exc_info=error)
+            self._parts.signals.fail(
+                LocalError(f"what guards the channels ended, for a fault of the wallet: {_first(error)!r}")
+            )
 
     async def failed(self) -> WedgeError:
         """Wait until this wallet can no longer guard its channels: close it, look after the cause, start again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,30 @@ from pathlib import Path
 import pytest
 
 from layer1.client import LedgerUnreachable
-from layer1.errors import LocalError, Refused
-from layer2.chain import Following, Leading
+from layer1.codec import encode
+from layer1.errors import LocalError, Refused, RemoteError
+from layer1.link import LinkClosed
+from layer2.chain import (
+    Batch,
+    ChainMessage,
+    Confirmed,
+    Following,
+    Hello,
+    Leading,
+    Pairing,
+    Welcome,
+    Whole,
+    decode_chain_message,
+)
+from layer2.chain_driver import StandbyDriver
 from tests.wallet.conftest import PASSPHRASE, World
 from tests.wallet.standin import FUNDS
 from wallet.channel import Channel
 from wallet.contacts import parse_contact
 from wallet.headship import Standing, name_standby, read_standing, role_path
 from wallet.home import Config, Home
+from wallet.requests import Promote, ShowStandby, no_report
+from wallet.session import ask
 from wallet.standby import StandbyHome
 from wallet.wallet import Wallet
 
@@ -244,3 +260,107 @@ def test_roles_survive_their_encoding(tmp_path: Path) -> None:
 
     for role in (Leading(b"n" * 32, 3, b"s" * 32), Following(b"n" * 32, 2, b"h" * 32, paired=True)):
         assert decode(encode(Standing(role, "a:1")), Standing) == Standing(role, "a:1")
+
+
+async def test_a_restored_home_leads_when_all_others_are_lost(hub: Hub) -> None:
+    name_standby(hub.first, parse_contact(f"{await _address(hub.first)}@127.0.0.1:1"))
+    async with Wallet.load(hub.first.path, PASSPHRASE):
+        pass
+    promoted = await ask(hub.second, Promote(lost=True), lambda: PASSPHRASE, no_report)
+    assert promoted.term == 2
+    assert read_standing(hub.second) is not None
+    async with Wallet.load(hub.second.path, PASSPHRASE) as second:
+        assert (second.standby().role, second.standby().term) == ("head", 2)
+        with pytest.raises(Refused, match="leads term 2 alone"):
+            await second.go_alone()
+    with pytest.raises(Refused) as refused:
+        await ask(hub.second, Promote(lost=True), lambda: PASSPHRASE, no_report)
+    assert refused.value.code == "head_home"
+    with pytest.raises(Refused) as refused:
+        await hub.world.load("alice")
+    assert refused.value.code == "fenced"
+
+
+async def test_a_standby_is_promoted_without_being_served(hub: Hub) -> None:
+    async with paired(hub):
+        pass
+    shown = await ask(hub.second, ShowStandby(), lambda: PASSPHRASE, no_report)
+    assert (shown.role, shown.paired) == ("standby", True)
+    assert (await ask(hub.second, Promote(), lambda: PASSPHRASE, no_report)).term == 2
+    with pytest.raises(Refused) as refused:
+        await ask(hub.second, Promote(), lambda: PASSPHRASE, no_report)
+    assert refused.value.code == "head_home"
+
+
+class Wire:
+    """A link to a standby, in memory: what the head says, and what it hears."""
+
+    def __init__(self, *said: ChainMessage) -> None:
+        self.peer = b""
+        self._said = [encode(message) for message in said]
+        self.heard: list[ChainMessage] = []
+
+    async def receive(self) -> bytes:
+        if not self._said:
+            await asyncio.sleep(0.01)
+            raise LinkClosed("nothing more is said")
+        return self._said.pop(0)
+
+    def send_nowait(self, data: bytes) -> bool:
+        self.heard.append(decode_chain_message(data))
+        return True
+
+    def end(self, reason: str) -> None:
+        self._said.clear()
+
+
+class Careless:
+    """A store that fails once to keep what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.fails = True
+
+    def end_turn(self) -> None:
+        pass
+
+    def everything(self) -> tuple[list[bytes], list[bytes]]:
+        return [], self.records
+
+    def keep(self, files: Sequence[bytes], records: Sequence[bytes]) -> None:
+        if self.fails:
+            self.fails = False
+            raise RemoteError("a file of another release")
+        self.records += records
+
+    def swap(self, files: Sequence[bytes], records: Sequence[bytes]) -> None:
+        self.records = list(records)
+
+
+async def test_what_could_not_be_kept_is_never_confirmed() -> None:
+    """Nor on the next link, by a Welcome that names it: the head sends everything anew."""
+    store, name, run = Careless(), b"s" * 32, b"r" * 16
+    driver = StandbyDriver(Following(name), store, lambda role: None, lambda term: None)
+    hello = Hello(b"h" * 32, 1, run, 1)
+    first = Wire(hello, Whole(0), Batch(1, (), (b"record",)), Batch(2, (), (b"more",)))
+    await driver.attach(first)  # type: ignore[arg-type]  # all that is used of a link
+    assert first.heard[0] == Welcome(name, b"", 0)
+    assert Confirmed(1) not in first.heard
+    assert Confirmed(2) not in first.heard
+    again = Wire(hello)
+    await driver.attach(again)  # type: ignore[arg-type]
+    assert again.heard == [Welcome(name, b"", 0)]
+    assert store.records == []
+
+
+@pytest.mark.parametrize(
+    "message", [Confirmed(1), Welcome(b"x", b"y", 0), Batch(7), Pairing(9), Whole(-5)], ids=lambda m: type(m).__name__
+)
+async def test_a_head_that_talks_nonsense_is_left(message: ChainMessage) -> None:
+    store = Careless()
+    driver = StandbyDriver(Following(b"s" * 32), store, lambda role: None, lambda term: None)
+    wire = Wire(Hello(b"h" * 32, 1, b"r" * 16, 1), message, Batch(1, (), (b"record",)))
+    await driver.attach(wire)  # type: ignore[arg-type]
+    assert not any(isinstance(heard, Confirmed) for heard in wire.heard)
+    assert not driver.core.role.paired
+    assert store.records == []
