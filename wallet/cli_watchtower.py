@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from layer1 import loop
-from layer1.errors import Refused, WedgeError
+from layer1.errors import Refused, WedgeError, check
 from wallet.amounts import format_money, parse_amount
 from wallet.console import Output
 from wallet.exits import HELP
@@ -23,6 +23,8 @@ from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOptio
 watchtower_app = typer.Typer(
     help="Guard channels of others while they sleep, or have yours guarded.", no_args_is_help=True, epilog=HELP
 )
+LEAST_KEEP_MS = 3_600_000
+"""Wallets renew receipts that are half over, and look every ten minutes."""
 TowerArgument = Annotated[str, typer.Argument(help="Contact or address of the watchtower, or the start of it.")]
 
 
@@ -52,10 +54,12 @@ def watchtower_serve(
     try:
         found = Home.find(home or default_home())
         genesis = found.genesis()
+        keep_ms = parse_duration(keep)
+        check(keep_ms >= LEAST_KEEP_MS, "bad_usage", f"--keep {keep} is shorter than customers can renew: 1h at least")
         serving = TowerServing(
             listen=listen,
             least_bounty=parse_amount(least_bounty, genesis.currency),
-            keep_ms=parse_duration(keep),
+            keep_ms=keep_ms,
             least_period_ms=(
                 parse_duration(least_period) if least_period is not None else least_safe_ms(genesis, SERVED_POLL_MS)
             ),

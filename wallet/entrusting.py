@@ -28,11 +28,11 @@ from layer1.ledger.agreements import (
     sign_delegation,
     verify_state,
 )
-from layer1.link import Link, LinkClosed, connect
+from layer1.link import Link, LinkClosed, LinkLimits, connect
 from layer2.driver import GroupHost
 from layer2.promises import TowerReceipt, verify_receipt
 from layer2.sealing import seal_body
-from layer2.tower import Declined, Entrust, FromTower, Held, Terms, decode_from_tower
+from layer2.tower import MAX_MESSAGE_BYTES, Declined, Entrust, FromTower, Held, Terms, decode_from_tower
 from layer2.value import Group
 from wallet.contacts import format_endpoint
 from wallet.signals import Signals
@@ -56,6 +56,8 @@ LATER_S = 60.0
 """The same for all other refusals: an operator may change its mind."""
 RENEWED_EVERY_S = 600.0
 """How often to see which receipts are half over."""
+LIMITS = LinkLimits(max_message_bytes=MAX_MESSAGE_BYTES, outbox_bytes=2 * WINDOW * MAX_MESSAGE_BYTES)
+"""What a tower says is short, and so is what it is told."""
 _log = logging.getLogger(__name__)
 
 
@@ -107,6 +109,8 @@ class Entruster:
 
     async def catch_up(self, patience_s: float) -> None:
         """Wait until all towers that answer have what they should have, or so long."""
+        for guard in self._guards.values():
+            guard.hurry()
         done = lambda: None if any(guard.is_under_way for guard in self._guards.values()) else True  # noqa: E731
         await self._signals.until(done, patience_s)
 
@@ -144,6 +148,8 @@ class _Guard:
         """What is under way."""
         self._shown: set[Hash] = set()
         """Channels that were entrusted since this process started."""
+        self._resting: set[Hash] = set()
+        """Channels of which a version was brought a moment ago."""
         self._renewed: set[Hash] = set()
         """Channels whose receipts are half over."""
         self.trouble: dict[Hash | None, str] = {}
@@ -156,9 +162,23 @@ class _Guard:
         if group is None or group.closed:
             return
         header = group.best[1].header
-        if header.version and not self._has(group_id, header):
+        if header.version and group_id not in self._resting and not self._has(group_id, header):
             self.wanted[group_id] = None
             self._wake.set()
+
+    def rest(self, group_id: Hash) -> None:
+        """Bring nothing more of a channel for a moment: then the newest."""
+        self._resting.add(group_id)
+        asyncio.get_running_loop().call_later(PACE_S, self._rested, group_id)
+
+    def _rested(self, group_id: Hash) -> None:
+        self._resting.discard(group_id)
+        self.want(group_id)
+
+    def hurry(self) -> None:
+        """Bring at once what rests."""
+        for group_id in list(self._resting):
+            self._rested(group_id)
 
     def forget(self) -> None:
         """Take nothing for entrusted that was before now."""
@@ -208,7 +228,7 @@ class _Guard:
         """One link, until nothing is to be said."""
         contact = self.tower.contact
         link = await connect(
-            contact.host, contact.port, self._owner._key, self._owner._chain_id, expect=contact.address
+            contact.host, contact.port, self._owner._key, self._owner._chain_id, expect=contact.address, limits=LIMITS
         )
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -302,9 +322,10 @@ class _Guard:
         self._renewed.discard(receipt.group_id)
         self._book.keep(receipt)
         self.trouble.pop(receipt.group_id, None)
-        group = self._host.groups.get(receipt.group_id)
-        if group is not None and group.best[1].header != header:
-            self._later(receipt.group_id, 0 if self.tower.rely else PACE_S)
+        if self.tower.rely:
+            self.want(receipt.group_id)
+        else:
+            self.rest(receipt.group_id)
         self._owner.on_receipt(receipt.group_id)
         self._owner._signals.notify()
 
@@ -333,10 +354,7 @@ class _Guard:
         self._owner._advise(group_id, text)
 
     def _later(self, group_id: Hash, pause_s: float) -> None:
-        if pause_s:
-            asyncio.get_running_loop().call_later(pause_s, self.want, group_id)
-        else:
-            self.want(group_id)
+        asyncio.get_running_loop().call_later(pause_s, self.want, group_id)
 
 
 def is_newer(group: Group, certificate: Certificate) -> bool:

@@ -126,6 +126,7 @@ class Wallet:
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
             self._parts.entruster.clock_ms = lambda: self._follower.clock_ms
+            self._parts.towers.prune({record.group_id for record in self._parts.book.live()})
             self._parts.entruster.start()
             stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
             self._openings = Openings(self._parts, self._peers, self._follower)
@@ -335,6 +336,7 @@ class Wallet:
         check(tower.address != self.address, "bad_contact", "that is this wallet: a watchtower has a home of its own")
         known = KnownTower(tower, bounty, rely)
         self._parts.towers.add(known)
+        self._enter_receipted()
         self._parts.entruster.start()
         await self._parts.entruster.catch_up(LAST_WORDS_S)
         return self._tower_view(known)
@@ -349,9 +351,13 @@ class Wallet:
         view = self._tower_view(tower)
         self._parts.towers.remove(tower.address)
         self._parts.entruster.start()
+        self._enter_receipted()
+        return view
+
+    def _enter_receipted(self) -> None:
+        """Whom we rely on has changed: more may be committed now."""
         for record in self._parts.book:
             self._parts.observer.receipted(record.group_id)
-        return view
 
     def _tower_view(self, tower: KnownTower) -> WatchtowerView:
         receipts = [self._parts.towers.receipt(tower.address, record.group_id) for record in self._parts.book.live()]

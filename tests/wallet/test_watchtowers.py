@@ -145,6 +145,22 @@ async def test_a_tower_that_is_away_slows_nothing_and_gets_the_newest_alone(worl
     assert [each.version for each in brought] == [version]
 
 
+async def test_a_busy_channel_is_brought_ten_times_a_second_and_at_last_the_newest(
+    world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lagging tower gets the newest version now and then; each of them would cost the wallet's time."""
+    monkeypatch.setattr(entrusting, "PACE_S", 3_600.0)
+    alice, _, channel = await opened(world)
+    await alice.add_watchtower(str(tower.contact))
+    await channel.pay(1)
+    await eventually(alice, lambda view: view.watchtowers[0].version == 1)
+    for _ in range(20):
+        await channel.pay(1)
+    assert version_at(alice, tower) == 1, "it rests"
+    await alice._parts.entruster.catch_up(5)
+    assert version_at(alice, tower) == 21
+
+
 async def test_whoever_relies_on_a_tower_calls_committed_what_it_has_receipted(
     world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from layer1.client import LedgerEvent, LedgerUnreachable, TransactionDead
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, WedgeError
 from layer1.header import Header
-from layer1.ledger.records import Group
+from layer1.ledger.records import Group, Status
 from layer1.ledger.transactions import Output, Report, Transaction
 from layer2 import tower as core
 from wallet.watchtower.store import TowerStore
@@ -99,6 +99,8 @@ class Lookout:
         self._after = store.height
         """Block behind which events are followed; None: from now on."""
         self._saved = self._after
+        self._blind = 0
+        """Rounds in a row in which layer 1 did not answer for some group."""
         self._looking = 0
         """Rounds that are under way."""
         self.reported = 0
@@ -229,28 +231,31 @@ class Lookout:
             await self._look_at(groups)
             self._looking -= 1
 
-    def _next_round(self) -> list[Hash]:
-        groups: list[Hash] = []
+    def _next_round(self) -> list[tuple[int, Hash]]:
+        groups: list[tuple[int, Hash]] = []
         while self._todo and len(groups) < ROUND:
-            _, group = heapq.heappop(self._todo)
+            deadline_ms, group = heapq.heappop(self._todo)
             if group in self._waiting:
                 self._waiting.discard(group)
-                groups.append(group)
+                groups.append((deadline_ms, group))
         return groups
 
-    async def _look_at(self, groups: list[Hash]) -> None:
+    async def _look_at(self, groups: list[tuple[int, Hash]]) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def look(group: Hash) -> list[Report] | None:
             async with slots:
                 return await self._decide(group)
 
-        found = await asyncio.gather(*map(look, groups))
-        unseen = [group for group, reports in zip(groups, found, strict=True) if reports is None]
-        reports = [report for each in found if each is not None for report in each]
-        failed = await self._bring(reports)
-        for group in {*unseen, *failed}:
+        found = await asyncio.gather(*(look(group) for _, group in groups))
+        for group in await self._bring([report for each in found if each is not None for report in each]):
             self._again(group)
+        unseen = [name for name, reports in zip(groups, found, strict=True) if reports is None]
+        for deadline_ms, group in unseen:
+            self.want(group, deadline_ms)
+        self._blind = self._blind + 1 if unseen else 0
+        if unseen:  # layer 1 is away: one pause for all, and they keep their turns
+            await asyncio.sleep(PAUSE_S[min(self._blind, len(PAUSE_S)) - 1])
 
     async def _decide(self, group: Hash) -> list[Report] | None:
         """What layer 1 lacks of a group; None if it does not tell what it has."""
@@ -263,11 +268,12 @@ class Lookout:
         held = self._store.of_group(group)
         if shown is None or not held:
             return []
-        (self._disputed.add if shown.status == "wedged" else self._disputed.discard)(group)
+        (self._disputed.add if shown.status is Status.WEDGED else self._disputed.discard)(group)
         clock_ms = self._ledger.clock_ms() or 0
         effects = core.answer(held, shown)
         drops = [(effect.group_id, effect.customer) for effect in effects if isinstance(effect, core.Drop)]
-        drops += [(each.group_id, each.customer) for each in held if core.is_over(each, clock_ms)]
+        if shown.status is not Status.WEDGED:
+            drops += [(each.group_id, each.customer) for each in held if core.is_over(each, clock_ms)]
         if drops:
             self._store.write(drop=drops)
         reports = [effect.report for effect in effects if isinstance(effect, core.Submit)]
@@ -303,7 +309,7 @@ class Lookout:
         return failed
 
     def _again(self, group: Hash) -> None:
-        """Look again after a while: somebody else may have been faster, or layer 1 is away."""
+        """Look again after a while: somebody else may have been faster, or layer 1 did not take the report."""
         attempt = self._attempts.get(group, 0)
         self._attempts[group] = attempt + 1
         pause_s = PAUSE_S[min(attempt, len(PAUSE_S) - 1)]

@@ -132,6 +132,21 @@ async def test_an_outage_of_layer_1_is_waited_for(hill: Hill) -> None:
     await hill.records.until(lambda: hill.records.brought)
 
 
+async def test_in_an_outage_the_looks_wait_and_keep_their_turns(hill: Hill) -> None:
+    """Each group's own attempts again and again would be 100,000 of them: there is one pause for all."""
+    for number in range(20):
+        hill.hold(7, number)
+    hill.records.reachable = False
+    for group in list(hill.records.groups):
+        hill.lookout.want(group)
+    await hill.lookout._look_at(hill.lookout._next_round())
+    assert hill.lookout.behind == 20 and hill.lookout._attempts == {}
+    assert {deadline for deadline, _ in hill.lookout._todo} == {NO_HURRY}
+    hill.records.reachable = True
+    await hill.lookout._look_at(hill.lookout._next_round())
+    assert hill.lookout.behind == 0 and hill.lookout.looked == 20
+
+
 async def test_after_an_outage_it_hears_what_it_missed(hill: Hill) -> None:
     """ "They are resumed where they were left, so that an outage of the tower loses none."."""
     hill.hold(7)
@@ -237,7 +252,7 @@ def test_what_ends_soonest_goes_first(tmp_path: Path) -> None:
     hill.lookout.want(names[2], 100)
     hill.lookout.want(names[0], 500)
     hill.lookout.want(names[0])
-    assert hill.lookout._next_round() == [names[2], names[0], names[1]]
+    assert [group for _, group in hill.lookout._next_round()] == [names[2], names[0], names[1]]
     assert hill.lookout._next_round() == [] and hill.lookout.behind == 0
     hill.store.close()
 
