@@ -77,6 +77,8 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     stack.callback(compact_soon, host, history, observer)
     entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
     entruster.on_receipt = observer.receipted
+    if headship is not None:
+        entruster.settled = headship.driver.settled
     observer.on_committed = entruster.committed
     stack.push_async_callback(entruster.close)
     return Parts(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from layer1.codec import encode
 from layer1.crypto import Hash, SigningKey
@@ -61,6 +61,10 @@ LIMITS = LinkLimits(max_message_bytes=MAX_MESSAGE_BYTES, outbox_bytes=2 * WINDOW
 _log = logging.getLogger(__name__)
 
 
+async def _at_once() -> None:
+    """Nobody has to have it before."""
+
+
 class Entruster:
     """All towers of one wallet."""
 
@@ -78,6 +82,8 @@ class Entruster:
         self._afresh = False
         self.clock_ms: Callable[[], int | None] = lambda: None
         """Newest proven ledger clock."""
+        self.settled: Callable[[], Awaitable[None]] = _at_once
+        """Awaited between taking a version and showing it to a tower."""
         self.on_receipt: Callable[[Hash], None] = lambda group_id: None
         """Told of which channel there is a new receipt."""
 
@@ -256,8 +262,10 @@ class _Guard:
 
     async def _talk(self, link: Link, terms: Terms) -> None:
         while True:
-            while self.wanted and len(self.sent) < WINDOW:
-                self._bring(link, terms, next(iter(self.wanted)))
+            while messages := self._gather(terms):
+                await self._owner.settled()  # what the standby has not got, no tower may see
+                for message in messages:
+                    link.send_nowait(message)
             self._wake.clear()
             self._heard.clear()
             wait_s = PATIENCE_S if self.sent else None if self.tower.rely else IDLE_S
@@ -269,24 +277,30 @@ class _Guard:
                     raise LinkClosed(f"no answer within {PATIENCE_S:.0f} s") from None
                 return
 
-    def _bring(self, link: Link, terms: Terms, group_id: Hash) -> None:
-        if group_id in self.sent:
-            del self.wanted[group_id]  # its receipt asks again
-            return
-        del self.wanted[group_id]
+    def _gather(self, terms: Terms) -> list[bytes]:
+        """What to say now."""
+        messages: list[bytes] = []
+        while self.wanted and len(self.sent) < WINDOW:
+            group_id = next(iter(self.wanted))
+            del self.wanted[group_id]
+            if group_id not in self.sent:  # else its receipt asks again
+                messages += self._entrusted(terms, group_id)
+        return messages
+
+    def _entrusted(self, terms: Terms, group_id: Hash) -> list[bytes]:
         group = self._host.groups.get(group_id)
         if group is None or group.closed:
-            return
+            return []
         state, certificate = group.best
         if not certificate.signatures or self._has(group_id, certificate.header):
-            return
+            return []
         me, promised = group.place, self.tower.bounty
         blank = Delegation(group_id, certificate.header.epoch, me.index, terms.payout, promised, b"")
         delegation = sign_delegation(me.key, self._owner._chain_id, blank)
         sealed = seal_body(me.key, certificate.header, state.body)
         self.sent[group_id] = certificate.header
         self._shown.add(group_id)
-        link.send_nowait(encode(Entrust(certificate, sealed, delegation)))
+        return [encode(Entrust(certificate, sealed, delegation))]
 
     def _has(self, group_id: Hash, header: GroupHeader) -> bool:
         """Whether the tower has said so; to this process, if everything is to be entrusted afresh."""

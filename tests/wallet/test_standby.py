@@ -27,15 +27,18 @@ from layer2.chain import (
     decode_chain_message,
 )
 from layer2.chain_driver import StandbyDriver
+from layer2.tower import Terms
 from tests.wallet.conftest import PASSPHRASE, World
 from tests.wallet.standin import FUNDS
 from wallet.channel import Channel
 from wallet.contacts import parse_contact
+from wallet.entrusting import _Guard
 from wallet.headship import Standing, name_standby, read_standing, role_path
 from wallet.home import Config, Home
 from wallet.requests import Promote, ShowStandby, no_report
 from wallet.session import ask
 from wallet.standby import StandbyHome
+from wallet.towers import KnownTower
 from wallet.wallet import Wallet
 
 pytestmark = pytest.mark.slow
@@ -312,6 +315,36 @@ class Wire:
 
     def end(self, reason: str) -> None:
         self._said.clear()
+
+
+class Quiet(Wire):
+    """A link on which what is sent is only noted."""
+
+    def send_nowait(self, data: bytes) -> bool:
+        self.sent.append(data)
+        return True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+
+
+async def test_a_watchtower_sees_nothing_that_the_standby_has_not_got(hub: Hub) -> None:
+    async with paired(hub) as (alice, bob, standby, channel):
+        await standby.__aexit__()
+        await until(lambda: not alice.standby().in_touch)
+        paying = asyncio.create_task(bob.channel(channel.id.hex()).pay(7))
+        await until(lambda: alice.standby().waiting)
+        guard = _Guard(alice._parts.entruster, KnownTower(parse_contact(f"{bob.contact}"), 0, rely=True))
+        guard.want(channel.id)
+        link = Quiet()
+        talking = asyncio.create_task(guard._talk(link, Terms(bytes(32), 0, 1)))  # type: ignore[arg-type]
+        await until(lambda: guard.sent)
+        assert link.sent == []
+        await alice.go_alone()
+        await until(lambda: link.sent)
+        await paying
+        talking.cancel()
 
 
 class Careless:
