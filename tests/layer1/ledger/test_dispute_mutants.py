@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from hypothesis.stateful import run_state_machine_as_test
 from msgspec import structs
 
 from layer1.errors import LocalError, Refused
@@ -16,6 +17,7 @@ from layer1.ledger.state import State
 from layer1.ledger.store import Store
 from layer1.ledger.transactions import Report
 from tests.layer1.ledger.dispute_scenarios import DISPUTES
+from tests.layer1.ledger.test_stateful import BY_CHANCE, Ledgers
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 MUTANTS: list[tuple[str, str, Patch]] = []
@@ -486,6 +488,27 @@ def test_mutant_is_killed(story: str, patch: Patch, monkeypatch: pytest.MonkeyPa
     patch(monkeypatch)
     with pytest.raises((AssertionError, LocalError)):
         DISPUTES[story]()
+
+
+FOUND_BY_CHANCE = (
+    "falls_back_to_the_agreement",
+    "reveals_any_body",
+    "reports_while_the_body_is_missing",
+    "index_keeps_the_first_deadline",
+    "each_plea_adds_a_period",
+    "silence_is_free",
+    "pleads_and_claims",
+    "concurs_with_any_version",
+)
+"""The stateful test, which knows no story, must find these too."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOUND_BY_CHANCE)
+def test_the_twin_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    next(patch for known, _, patch in MUTANTS if known == name)(monkeypatch)
+    with pytest.raises((AssertionError, LocalError)):
+        run_state_machine_as_test(Ledgers, settings=BY_CHANCE)
 
 
 def test_each_mark_of_rules_8_to_17_that_is_the_ledgers_has_a_mutant() -> None:

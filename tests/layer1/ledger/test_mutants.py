@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from msgspec import structs
 
@@ -25,7 +24,7 @@ from layer1.ledger.transactions import Transfer, Wedge
 from layer1.proof import Trust
 from tests.layer1.ledger import scenarios
 from tests.layer1.ledger.scenarios import SCENARIOS
-from tests.layer1.ledger.test_stateful import Ledgers
+from tests.layer1.ledger.test_stateful import BY_CHANCE, Ledgers
 from tests.layer1.ledger.world import make_genesis
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -388,14 +387,5 @@ FOUND_BY_CHANCE = (
 def test_the_twin_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     patch = next(patch for known, _, patch in MUTANTS if known == name)
     patch(monkeypatch)
-    options = settings(
-        deadline=None,
-        max_examples=60,
-        stateful_step_count=30,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     with pytest.raises((AssertionError, LocalError)):
-        run_state_machine_as_test(Ledgers, settings=options)
+        run_state_machine_as_test(Ledgers, settings=BY_CHANCE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -18,10 +18,12 @@ from layer1.crypto import Hash, SigningKey
 from layer1.ledger.agreements import Body, Certificate, GroupHeader
 from layer1.ledger.execute import Execution, execute
 from layer1.ledger.state import State
-from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer
+from layer1.ledger.transactions import OpenGroup, Payload, Reveal, Transaction, Transfer
 from tests.layer1.ledger.twin import Twin
-from tests.layer1.ledger.world import PEOPLE, PERIOD, RICH, Party, World, key, make_genesis, make_party, payout
+from tests.layer1.ledger.world import PEOPLE, RICH, Party, World, key, make_genesis, make_party, payout
 
+PERIOD = 20_000
+"""Challenge period, ms: the clock steps 60,000 at most, and a dispute may take three of these."""
 NAMES = ("alice", "bob", "carol", "dave")
 WHICH = st.sampled_from("ab")
 VERSION = st.integers(0, 4)
@@ -81,7 +83,7 @@ class Ledgers(RuleBasedStateMachine):
     def open_now(self, people: list[str], deposit: int, bond: int) -> None:
         name = f"g{len(self.parties)}"
         keys = [key(person) for person in people]
-        party = make_party(self.world.chain_id, keys, deposit=deposit, bond=bond, name=name)
+        party = make_party(self.world.chain_id, keys, deposit=deposit, bond=bond, name=name, challenge_period_ms=PERIOD)
         transaction = self.world.sign(OpenGroup(party.agreement), *keys)
         self.block(((transaction, lambda twin: twin.open(name, people, deposit, bond)),), 1)
         if name in self.twin.groups:
@@ -102,26 +104,65 @@ class Ledgers(RuleBasedStateMachine):
     @rule(data=st.data(), member=MEMBER, version=VERSION, which=WHICH, ahead=st.booleans(), after_ms=STEP)
     def wedge(self, data: st.DataObject, member: int, version: int, which: str, ahead: bool, after_ms: int) -> None:
         """In all groups at once, so that they fall due at once."""
-        claimed = data.draw(WHICH)
+        claimed, hidden = data.draw(WHICH), data.draw(st.booleans())
         for name in sorted(self.parties):
-            self.wedge_later(name, member, version, which, ahead, claimed)
+            self.wedge_later(name, member, version, which, ahead, claimed, hidden=hidden)
         self.flush(after_ms)
 
-    def wedge_later(self, name: str, member: int, version: int, which: str, ahead: bool, claimed: str) -> None:
+    def wedge_later(
+        self, name: str, member: int, version: int, which: str, ahead: bool, claimed: str, *, hidden: bool = False
+    ) -> None:
         party = self.parties[name]
         member %= len(party.keys)
         state, k = version_of(party, version, which), version + ahead
-        request = party.wedge(member, state, header_of(party, k, claimed))
+        brought = (state[0], None) if hidden else state
+        request = party.wedge(member, brought, header_of(party, k, claimed))
         balances, claim, seen = state[1].balances, (k, claimed if k else ""), which if version else ""
-        self.submit(request, lambda twin: twin.wedge(name, member, version, seen, balances, claim, PERIOD))
+        self.submit(
+            request, lambda twin: twin.wedge(name, member, version, seen, balances, claim, PERIOD, known=not hidden)
+        )
+
+    @rule(data=st.data(), member=MEMBER, after_ms=STEP)
+    def plead(self, data: st.DataObject, member: int, after_ms: int) -> None:
+        """In some groups at once."""
+        for name in sorted(self.parties)[data.draw(st.integers(0, 2)) :]:
+            self.plead_later(name, member)
+        self.flush(after_ms)
+
+    def plead_later(self, name: str, member: int) -> None:
+        party = self.parties[name]
+        member %= len(party.keys)
+        self.submit(party.plea(member), lambda twin: twin.plead(name, member, PERIOD))
+
+    @rule(data=st.data(), member=MEMBER, ahead=st.sampled_from((0, 0, 0, 1)), after_ms=STEP)
+    def concur(self, data: st.DataObject, member: int, ahead: int, after_ms: int) -> None:
+        name, party = self.pick(data)
+        member, version = member % len(party.keys), self.twin.groups[name].version + ahead
+        self.submit(party.concur(member, version), lambda twin: twin.concur(name, member, version))
+        self.flush(after_ms)
+
+    @rule(data=st.data(), which=WHICH, after_ms=STEP)
+    def reveal(self, data: st.DataObject, which: str, after_ms: int) -> None:
+        """What all groups that wait lack, or another body of the same version."""
+        for name in sorted(n for n, group in self.twin.groups.items() if not group.known):
+            self.reveal_later(name, which)
+        self.flush(after_ms)
+
+    def reveal_later(self, name: str, which: str) -> None:
+        party, version = self.parties[name], self.twin.groups[name].version
+        body = version_of(party, version, which)[1]
+        self.submit(Reveal(party.id, body), lambda twin: twin.reveal(name, version, body.balances))
 
     @rule(data=st.data(), certified=CERTIFIED, claims=CLAIMS, after_ms=STEP)
     def report(self, data: st.DataObject, certified: Certified, claims: Claims, after_ms: int) -> None:
         name, _ = self.pick(data)
-        self.report_later(name, certified, claims, data.draw(st.none() | st.none() | MEMBER))
+        double, hidden = data.draw(st.none() | st.none() | MEMBER), data.draw(st.booleans())
+        self.report_later(name, certified, claims, double, hidden=hidden)
         self.flush(after_ms)
 
-    def report_later(self, name: str, certified: Certified, claims: Claims, double: int | None) -> None:
+    def report_later(
+        self, name: str, certified: Certified, claims: Claims, double: int | None, *, hidden: bool
+    ) -> None:
         party = self.parties[name]
         members = len(party.keys)
         double = None if double is None else double % members
@@ -131,8 +172,11 @@ class Ledgers(RuleBasedStateMachine):
         state = version_of(party, *certified) if certified else None
         signed = [party.claim(m, s, header_of(party, k, w)) for m, (s, k, w) in said.items()]
         proof = None if double is None else party.double(double)
-        told = (certified[0], certified[1], state[1].balances) if certified and state else None
-        self.submit(party.report(state, *signed, double=proof), lambda twin: twin.report(name, told, said, double))
+        told = None
+        if certified and state:
+            told = (certified[0], certified[1] if certified[0] else "", state[1].balances, not hidden)
+        brought = (state[0], None) if state and hidden else state
+        self.submit(party.report(brought, *signed, double=proof), lambda twin: twin.report(name, told, said, double))
 
     # Blocks
 
@@ -209,7 +253,10 @@ class Ledgers(RuleBasedStateMachine):
             group = self.head.group(self.parties[name].id)
             assert group is not None
             assert (group.status, group.version) == (dumb.status, dumb.version), name
-            assert {i for i, lost in enumerate(group.forfeited) if lost} == dumb.forfeited
+            assert {i: str(why) for i, why in enumerate(group.forfeits) if why} == dumb.why
+            assert {i for i, pleaded in enumerate(group.pleas) if pleaded} == dumb.pleas
+            assert {i for i, agreed in enumerate(group.concurs) if agreed} == dumb.concurs
+            assert (group.body is not None, group.revealing is not None) == (dumb.known, dumb.ended)
             assert {i for i, claim in enumerate(group.claims) if claim} == set(dumb.claims)
             assert group.deadline_ms == (dumb.deadline or None)
 
@@ -243,3 +290,13 @@ def _log(which: str) -> Hash:
 
 TestLedgers = Ledgers.TestCase
 TestLedgers.settings = settings(deadline=None, max_examples=40, stateful_step_count=30)
+BY_CHANCE = settings(
+    deadline=None,
+    max_examples=60,
+    stateful_step_count=30,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+"""How broken ledgers are sought: the same examples each time."""
