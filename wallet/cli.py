@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ from wallet.exits import HELP, Exit
 from wallet.home import Config, Home, default_home
 from wallet.passphrase import read_passphrase
 from wallet.period import least_safe_ms, parse_duration
-from wallet.requests import History, Pay, Request, Send, Show
+from wallet.requests import History, Pay, Prune, Request, Send, Show
 from wallet.session import sign_from_savings
 from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
 
@@ -235,6 +236,24 @@ def history(
 ) -> None:
     """List what happened."""
     run(home, json, None, History(limit=limit, channel=channel))
+
+
+@app.command(epilog="Example: wallet prune --older-than 30d")
+def prune(
+    *,
+    older_than: Annotated[str, typer.Option(help="Such as 12h or 30d.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete old payments from the history, for good. No money depends on them; openings and closings stay."""
+    try:
+        before_ms = time.time_ns() // 1_000_000 - parse_duration(older_than)
+    except WedgeError as error:
+        Output(json).fail(error)
+    if not yes:
+        typer.confirm(f"Delete all payments older than {older_than} from the history, for good?", abort=True, err=True)
+    run(home, json, None, Prune(before_ms=before_ms))
 
 
 def main() -> None:

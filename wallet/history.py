@@ -152,6 +152,21 @@ class History:
         with self._engine.connect() as connection:
             return read_newest(connection, limit, channel)
 
+    def prune(self, before_ms: int) -> int:
+        """Delete payments that are older, for good, and give their room back; how many versions of channels.
+
+        The newest version of each channel stays, so that a restart does not enter it again; and so does all else.
+
+        Args:
+            before_ms: This machine's clock, ms since 1970.
+        """
+        self.flush()
+        with self._engine.begin() as connection:
+            deleted = delete_payments(connection, before_ms)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
+        return deleted
+
     def versions(self) -> dict[str, int]:
         """Per channel, up to which version its payments are here; one version's are written at once or not at all."""
         with self._engine.connect() as connection:
@@ -217,6 +232,14 @@ def _views(row: Any) -> Iterator[EntryView]:
         paid = {"kind": "paid", "amount": -pay.amount} if ours else {"kind": "received", "amount": pay.amount}
         memo = pay.memo.decode(errors="replace").replace("\0", "\ufffd") or None
         yield EntryView(**common | paid | {"memo": memo, "reference": f"{row['reference']}:{place}"})
+
+
+def delete_payments(connection: sa.Connection, before_ms: int) -> int:
+    """See :meth:`History.prune`."""
+    columns, newest = entries_table.c, entries_table.alias()
+    latest = sa.select(sa.func.max(newest.c.version)).where(newest.c.channel == columns.channel).scalar_subquery()
+    old = sa.and_(columns.version.is_not(None), columns.time_ms < before_ms, columns.version < latest)
+    return connection.execute(sa.delete(entries_table).where(old)).rowcount
 
 
 def read_versions(connection: sa.Connection) -> dict[str, int]:

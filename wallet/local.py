@@ -32,6 +32,8 @@ from wallet.requests import (
     Progress,
     Promote,
     PromotedView,
+    Prune,
+    PrunedView,
     RemoveWatchtower,
     Report,
     Request,
@@ -70,6 +72,7 @@ class LocalCommands:
             CloseChannel: self._close,
             Pay: self._pay,
             History: self._history,
+            Prune: self._prune,
             AddWatchtower: self._add_watchtower,
             ListWatchtowers: self._watchtowers,
             RemoveWatchtower: self._remove_watchtower,
@@ -160,6 +163,11 @@ class LocalCommands:
     async def _history(self, request: History, _: Report) -> HistoryView:
         entries = await asyncio.to_thread(self._wallet.history, request.limit, request.channel)  # it may be far away
         return HistoryView(entries=entries, currency=currency_view(self._wallet.genesis.currency))
+
+    async def _prune(self, request: Prune, report: Report) -> PrunedView:
+        report(Progress("deleting old payments from the history"))
+        versions = await asyncio.to_thread(self._wallet.prune, request.before_ms)  # it may take long, and be far away
+        return PrunedView(versions=versions, before_ms=request.before_ms)
 
     async def _add_watchtower(self, request: AddWatchtower, report: Report) -> WatchtowersView:
         report(Progress("reaching the watchtower"))

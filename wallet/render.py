@@ -20,6 +20,7 @@ from wallet.requests import (
     HistoryView,
     PaidView,
     PromotedView,
+    PrunedView,
     SentView,
     StandbyView,
     WalletView,
@@ -36,6 +37,7 @@ Shown = (
     | PaidView
     | SentView
     | WatchtowersView
+    | PrunedView
     | StandbyView
     | PromotedView
 )
@@ -54,6 +56,9 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
             _channel(console, view, currency)
         case HistoryView():
             _history(console, view.entries, currency)
+        case PrunedView():
+            when = datetime.datetime.fromtimestamp(view.before_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            console.print(f"Deleted the payments of {view.versions:,} versions, all before {when}.")
         case WatchtowersView():
             _watchtowers(console, view, currency)
         case PaidView():

@@ -266,6 +266,15 @@ class HistoryView(View, frozen=True, kw_only=True):
     currency: CurrencyView
 
 
+class PrunedView(View, frozen=True, kw_only=True):
+    """`wallet prune`."""
+
+    versions: int
+    """Of channels, whose payments were deleted."""
+    before_ms: int
+    """This machine's clock, ms since 1970: what is older was deleted."""
+
+
 class StandbyView(View, frozen=True, kw_only=True):
     """`wallet standby show`."""
 
@@ -379,6 +388,14 @@ class History(Request[HistoryView], tag="history", frozen=True, kw_only=True):
     channel: str | None = None
 
 
+class Prune(Request[PrunedView], tag="prune", frozen=True, kw_only=True):
+    """Delete the entries of old payments."""
+
+    answer: ClassVar[Any] = PrunedView
+    before_ms: int
+    """This machine's clock, ms since 1970."""
+
+
 class AddWatchtower(Request[WatchtowersView], tag="watchtower-add", frozen=True, kw_only=True):
     """Entrust each version of each channel to a watchtower."""
 
@@ -432,6 +449,7 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     CloseChannel,
     Pay,
     History,
+    Prune,
     AddWatchtower,
     ListWatchtowers,
     RemoveWatchtower,

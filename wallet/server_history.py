@@ -33,6 +33,7 @@ from wallet.history import (
     Entry,
     History,
     contacts_table,
+    delete_payments,
     entries_table,
     prepare,
     read_newest,
@@ -189,6 +190,19 @@ class ServerHistory(History):
                 return read_newest(reading, limit, channel)
         except Outage as error:
             raise Refused("history_unavailable", f"{error}; nothing is lost, ask again when it answers") from None
+
+    def prune(self, before_ms: int) -> int:
+        """See :meth:`History.prune`. Waits for the server, which reuses the room in its own time.
+
+        Raises:
+            Refused: ``history_unavailable``.
+        """
+        try:
+            self._write()
+            with explained("the history cannot be pruned", "Look after its database"), self._engine.begin() as writing:
+                return delete_payments(writing, before_ms)
+        except Outage as error:
+            raise Refused("history_unavailable", f"{error}; nothing was deleted, ask again when it answers") from None
 
     def versions(self) -> dict[str, int]:
         """See :meth:`History.versions`. Nothing while the server is away: what is entered again is left alone."""

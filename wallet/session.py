@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from layer1.client import LedgerClient
 from layer1.codec import encode
@@ -18,6 +19,8 @@ from wallet.requests import (
     HistoryView,
     Promote,
     PromotedView,
+    Prune,
+    PrunedView,
     Report,
     Request,
     SendSigned,
@@ -25,6 +28,9 @@ from wallet.requests import (
     ShowStandby,
 )
 from wallet.show import show_home
+
+if TYPE_CHECKING:
+    from wallet.history import History as LocalHistory
 
 R = TypeVar("R")
 Passphrase = Callable[[], str]
@@ -51,6 +57,8 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
         return cast(R, await (_take_over if request.lost else _promote)(home, passphrase()))
     if isinstance(request, History):
         return cast(R, _read_history(home, request))
+    if isinstance(request, Prune):
+        return cast(R, _prune_history(home, request))
     from wallet.local import LocalCommands  # noqa: PLC0415 - only when needed
     from wallet.wallet import Wallet  # noqa: PLC0415 - only when needed
 
@@ -102,20 +110,32 @@ def _busy(home: Home) -> Refused | None:
     return None
 
 
-def _read_history(home: Home, request: History) -> HistoryView:
-    """The history needs no key: it is read by whoever is alone in the home."""
-    from wallet.history import check_known  # noqa: PLC0415 - only when needed
+@contextlib.contextmanager
+def _history_at_rest(home: Home) -> Iterator[LocalHistory]:
+    """The history needs no key: whoever is alone in the home has it."""
     from wallet.server_history import open_history  # noqa: PLC0415 - only when needed
 
-    currency = home.genesis().currency
     lock = home.lock()
     try:
         history = open_history(home)
         try:
-            entries = history.newest(request.limit, request.channel)
+            yield history
         finally:
             history.close()
     finally:
         lock.release()
+
+
+def _prune_history(home: Home, request: Prune) -> PrunedView:
+    with _history_at_rest(home) as history:
+        return PrunedView(versions=history.prune(request.before_ms), before_ms=request.before_ms)
+
+
+def _read_history(home: Home, request: History) -> HistoryView:
+    from wallet.history import check_known  # noqa: PLC0415 - only when needed
+
+    currency = home.genesis().currency
+    with _history_at_rest(home) as history:
+        entries = history.newest(request.limit, request.channel)
     check_known(entries, request.channel)
     return HistoryView(entries=entries, currency=CurrencyView(symbol=currency.symbol, decimals=currency.decimals))

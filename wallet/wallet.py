@@ -371,6 +371,14 @@ class Wallet:
             trouble=self._parts.entruster.trouble(tower),
         )
 
+    def prune(self, before_ms: int) -> int:
+        """Delete payments from the history that are older, for good; how many versions. No money depends on them.
+
+        Raises:
+            Refused: ``history_unavailable``.
+        """
+        return self._parts.history.prune(before_ms)
+
     async def serve(self, listen: str | None, policy: OpeningPolicy | None) -> str:
         """Take links from peers until the wallet is closed; the contact to give to them.
 

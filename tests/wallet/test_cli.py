@@ -100,6 +100,7 @@ VERBS = [
     ["serve"],
     ["pay"],
     ["history"],
+    ["prune"],
     ["channel", "open"],
     ["channel", "list"],
     ["channel", "show"],

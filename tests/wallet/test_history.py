@@ -80,6 +80,36 @@ def test_the_payments_of_a_version_are_told_apart_newest_first(reopen: Open) -> 
     assert [entry.reference for entry in history.newest(2)] == ["a:4:2", "a:4:1"]
 
 
+def test_old_payments_are_pruned_and_stay_so_after_a_restart(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest version of each channel stays: what is above it is what a restart enters again."""
+    history = reopen()
+    for now_ms in range(1, 6):
+        monkeypatch.setattr("wallet.history.now_ms", lambda now_ms=now_ms: now_ms)
+        pay(history, now_ms)
+    history.add("closing", "closed", 100, channel="a")
+    history.add("sending", "sent", -1)
+    assert history.prune(4) == 3
+    history = reopen()
+    kept = [entry.reference for entry in history.newest(10)]
+    assert kept == ["sending", "closing", "a:5:0", "a:4:0"]
+    assert history.prune(10**15) == 1
+    assert history.versions() == {"a": 5}
+    assert [entry.reference for entry in history.newest(10)] == ["sending", "closing", "a:5:0"]
+
+
+def test_a_pruned_file_is_smaller(tmp_path: Path) -> None:
+    history = History(tmp_path / "wallet.db")
+    for version in range(1, 400):
+        commands = [Command(0, number, encode_payment(1, 1), b"") for number in range(200)]
+        history.add_payments("a", "bob", version, 0, commands)
+    history.settle()
+    before = (tmp_path / "wallet.db").stat().st_size
+    assert history.prune(10**15) == 398
+    history.settle()
+    assert (tmp_path / "wallet.db").stat().st_size < before / 10
+    history.close()
+
+
 def test_a_history_of_an_earlier_release_is_taken_over(reopen: Open, database_url: str) -> None:
     """It had a row for each payment, and none for the payments of a version."""
     history = reopen()
