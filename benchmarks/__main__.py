@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import blocks, channel, floors, leader, restart, standby, tower, transfers
+from benchmarks import blocks, channel, floors, groups, hub, leader, restart, standby, tower, transfers
 from benchmarks.result import show, to_json
 
 MEASUREMENTS = {
@@ -17,6 +17,8 @@ MEASUREMENTS = {
     "blocks": blocks.measure,
     "restart": restart.measure,
     "channel": channel.measure,
+    "groups": groups.measure,
+    "hub": hub.measure,
     "standby": standby.measure,
     "tower": tower.measure,
 }
@@ -35,6 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.FEWER_BLOCKS)
+        MEASUREMENTS["hub"] = partial(hub.measure, channels=hub.FEWER_CHANNELS)
         MEASUREMENTS["tower"] = partial(tower.measure, storm=tower.FEWER)
     progress = Console(stderr=True)
     with progress.status("measuring the floors") as status:
