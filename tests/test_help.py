@@ -22,6 +22,7 @@ VERBS = [
     *[(wallet_app, ("standby", verb)) for verb in ("serve", "promote", "dismiss", "show")],
     *[(wallet_app, ("witness", verb)) for verb in ("serve", "list")],
     *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],
+    *[(wallet_app, ("channel", verb)) for verb in ("top-up", "withdraw", "replace-key", "reopen")],
     *[(wallet_app, ("watchtower", verb)) for verb in ("serve", "add", "list", "remove", "prove", "check-proof")],
 ]
 

@@ -52,12 +52,12 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     if standing is not None:
         standing = await take_office(home, standing, ledger, keys.spending)
         headship = Headship(home, standing, ledger, keys.spending, signals)
-    submitter = Submitter(ledger, headship.driver.settled if headship is not None else None)
+    submitter = Submitter(ledger, headship.driver.settled if headship is not None else None, payer=keys.spending)
     stack.push_async_callback(submitter.close)
-    observer.on_submission = submitter.bring
+    observer.on_submission = submitter.bring_ours
 
-    def group_key(agreement: GroupAgreement, _: int) -> SigningKey:
-        return keys.group_key(book.key_index_of(agreement))
+    def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
+        return book.key_of(keys, agreement, seat)
 
     journal = Journal.open(home.journal_path)
     stack.callback(journal.close)

@@ -19,12 +19,13 @@ from pathlib import Path
 from msgspec import structs
 
 from layer1.codec import Struct, decode, encode
-from layer1.crypto import Hash, PublicKey
+from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.files import private_directory, write_durably
 from layer1.ledger.agreements import GroupAgreement, Member
 from layer1.ledger.agreements import group_id as name_group
 from layer1.ledger.transactions import OpenGroup, Transaction
+from wallet.keystore import HotKeys
 
 KEPT_LAPSED = 20
 """Openings that others proposed and let lapse: enough to see what happened, however many a stranger makes."""
@@ -68,18 +69,34 @@ class ChannelRecord(Struct, tag="channel/1", gc=True, dict=True):
     """Per member, at the end."""
     forfeited: tuple[bool, ...] = ()
     """Per member, at the end: whether it lost its bond."""
+    later_keys: tuple[int, ...] = ()
+    """Which further group keys of ours are, were, or might have become ours in it; none else ever gets them."""
+    epoch: int = 0
+    """Which one layer 1 last showed."""
+    changed: GroupAgreement | None = None
+    """Of that epoch; None in epoch 0."""
 
     @property
     def agreement(self) -> GroupAgreement:
-        """What the members signed."""
+        """What the members signed last, as far as layer 1 has shown it."""
+        return self.changed or self.opening
+
+    @property
+    def opening(self) -> GroupAgreement:
+        """What the members signed at first."""
         payload = self.transaction.payload
         assert isinstance(payload, OpenGroup), "only openings are entered"
         return payload.agreement
 
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """Which group keys are this channel's alone."""
+        return (self.key_index, *self.later_keys)
+
     @cached_property
     def group_id(self) -> Hash:
         """Layer 1's name for it."""
-        return name_group(self.agreement, self.transaction.id)
+        return name_group(self.opening, self.transaction.id)
 
     @property
     def me(self) -> Member:
@@ -109,8 +126,8 @@ class ChannelBook:
         self._directory = private_directory(directory)
         self._records: dict[Hash, ChannelRecord] = {}
         """By group; the oldest first."""
-        self._key_indexes: dict[Hash, int] = {}
-        """By hash of the agreement."""
+        self._by_opening: dict[Hash, ChannelRecord] = {}
+        """By hash of the agreement that opened it."""
         self._next_key = 0
         self.on_put: Callable[[bytes], None] = lambda _: None
         """Told each file that is written, once it is durable."""
@@ -143,8 +160,8 @@ class ChannelBook:
 
     def _note(self, record: ChannelRecord) -> None:
         self._records[record.group_id] = record
-        self._key_indexes[record.agreement.hash] = record.key_index
-        self._next_key = max(self._next_key, record.key_index + 1)
+        self._by_opening[record.opening.hash] = record
+        self._next_key = max(self._next_key, *(number + 1 for number in record.keys))
 
     def drop_lapsed(self) -> list[ChannelRecord]:
         """Forget all but the newest openings that we joined and that layer 1 never will have; those forgotten."""
@@ -152,7 +169,7 @@ class ChannelBook:
         dropped = lapsed[: max(len(lapsed) - KEPT_LAPSED, 0)]
         for record in dropped:
             (self._directory / record.group_id.hex()).unlink(missing_ok=True)
-            del self._records[record.group_id], self._key_indexes[record.agreement.hash]
+            del self._records[record.group_id], self._by_opening[record.opening.hash]
         return dropped
 
     def move(self, record: ChannelRecord, stage: Stage, **changes: object) -> ChannelRecord:
@@ -161,15 +178,28 @@ class ChannelBook:
         self.put(moved)
         return moved
 
+    def key_of(self, keys: HotKeys, agreement: GroupAgreement, seat: int) -> SigningKey:
+        """Our secret for our seat of an agreement, of a channel's first epoch or of a later one.
+
+        Raises:
+            LocalError: No record has a key for it.
+        """
+        known = self._by_opening.get(agreement.hash)
+        likely = self._records.values() if known is None else [known]
+        numbers = [number for record in likely if _is_of(agreement, record) for number in record.keys]
+        found = (keys.group_key(number) for number in numbers)
+        key = next((key for key in found if key.public == agreement.members[seat].key), None)
+        return key or keys.group_key(self.key_index_of(agreement))
+
     def key_index_of(self, agreement: GroupAgreement) -> int:
         """Which of our group keys an agreement was made with.
 
         Raises:
             LocalError: No record has this agreement.
         """
-        index = self._key_indexes.get(agreement.hash)
-        if index is not None:
-            return index
+        record = self._by_opening.get(agreement.hash)
+        if record is not None:
+            return record.key_index
         raise LocalError(
             f"no file in {self._directory} is of the channel whose agreement is {agreement.hash.hex()}, which the "
             "journal has: put the missing file back"
@@ -193,6 +223,12 @@ class ChannelBook:
             names = ", ".join(record.group_id.hex()[:12] for record in found)
             raise Refused("ambiguous_channel", f"{text[:64]!r} is the start of {names}: give more characters")
         return found[0]
+
+
+def _is_of(agreement: GroupAgreement, record: ChannelRecord) -> bool:
+    """Whether an agreement may be of an epoch of this channel: the peer is the same."""
+    seat = 1 - record.index
+    return len(agreement.members) > seat and agreement.members[seat].funding == record.opening.members[seat].funding
 
 
 def _read(path: Path) -> ChannelRecord:

@@ -19,6 +19,7 @@ from layer2.driver import Outcome, Pending, Receipt
 from layer2.payments import MAX_MEMO_BYTES, pay
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
+from wallet.changes import replace_key, resize
 from wallet.follower import Follower
 from wallet.parts import Parts
 from wallet.peers import Peers
@@ -139,6 +140,45 @@ class Channel:
         if paid.refusal is not None and paid.refused == count:
             raise paid.refusal
         return paid
+
+    async def top_up(self, amount: int, report: Report = no_report) -> ChannelView:
+        """Pay into the open channel from the spending account; on return we can send that much more.
+
+        Args:
+            amount: Minor units, at least 1.
+            report: Told what is being waited for.
+
+        Raises:
+            Refused: The channel is as it was: ``insufficient_balance``, ``peer_unreachable``, ``peer_silent``,
+                ``expired``, ``group_wedged``, or as the peer says.
+            LedgerUnreachable: Before anything was signed.
+        """
+        self._check_amount(amount)
+        balance = (await self._parts.ledger.account(self._parts.keys.spending.public)).value.balance
+        currency = self._parts.genesis.currency
+        if balance < amount:
+            have, wanted = format_money(balance, currency), format_money(amount, currency)
+            raise Refused("insufficient_balance", f"the spending account has {have}, {wanted} would be paid in")
+        await self._connect()
+        await resize(self._parts, self._follower, self.record, amount, report)
+        return await self.refresh()
+
+    async def withdraw(self, amount: int, report: Report = no_report) -> ChannelView:
+        """Take out of the open channel, to the savings account. Raises as :meth:`top_up`."""
+        self._check_amount(amount)
+        await self._connect()
+        await resize(self._parts, self._follower, self.record, -amount, report)
+        return await self.refresh()
+
+    async def replace_key(self, report: Report = no_report) -> ChannelView:
+        """Sign the channel's states with a fresh key from now on. Raises as :meth:`top_up`."""
+        await self._connect()
+        await replace_key(self._parts, self._follower, self.record, report)
+        return await self.refresh()
+
+    def _check_amount(self, amount: int) -> None:
+        if amount < 1:
+            raise Refused("bad_amount", f"{amount} units; the least is 1")
 
     async def close(self, *, force: bool = False, wait: bool = False, report: Report = no_report) -> ChannelView:
         """Close it: together with the peer, or by `force` through layer 1, without the peer.

@@ -23,6 +23,7 @@ from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, WedgeError, check
 from layer1.ledger.genesis import Genesis, from_json
 from layer2.opening import OpeningPolicy
+from wallet import cli_changes  # noqa: F401 - adds its verbs to those of `channel`
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
 from wallet.cli_standby import standby_app

@@ -130,7 +130,7 @@ class Follower:
         record = self._book.get(record.group_id) or record
         if group is None:
             return await self._unopened(record, header)
-        return self._opened(record, group)
+        return self._opened(record, group, header.clock)
 
     def _note_clock(self, header: Header) -> None:
         self.clock_ms = max(self.clock_ms or 0, header.clock)
@@ -157,7 +157,7 @@ class Follower:
         self._signals.notify()
         return moved
 
-    def _opened(self, record: ChannelRecord, group: Group) -> ChannelRecord:
+    def _opened(self, record: ChannelRecord, group: Group, clock_ms: int) -> ChannelRecord:
         if record.group_id not in self._host.groups and record.live:
             self._adopt(record)
         if record.stage is Stage.OPENING:
@@ -166,7 +166,9 @@ class Follower:
             _log.info("channel %s is open", record.group_id.hex()[:12])
         self._compare(record, group)
         if record.group_id in self._host.groups:
-            self._answer(record, group)
+            self._answer(record, group, clock_ms)
+        if group.epoch > record.epoch:
+            record = self._book.move(record, record.stage, epoch=group.epoch, changed=group.agreement)
         if group.status is Status.CLOSED and record.live:
             record = self._close(record, group)
         self._signals.notify()
@@ -178,8 +180,8 @@ class Follower:
         key = self._keys.group_key(record.key_index)
         self._host.add(record.agreement, record.group_id, record.index, key, contacts)
 
-    def _answer(self, record: ChannelRecord, group: Group) -> None:
-        report = self._host.observe(group)
+    def _answer(self, record: ChannelRecord, group: Group, clock_ms: int) -> None:
+        report = self._host.observe(group, clock_ms)
         if report is None:
             return
         if report.certificate is not None:
@@ -249,7 +251,9 @@ class Follower:
     def _pause_s(self) -> float:
         live = self._book.live()
         urgent = any(
-            record.stage is Stage.OPENING or getattr(self.seen.get(record.group_id), "wedged_by", None) is not None
+            record.stage is Stage.OPENING
+            or getattr(self.seen.get(record.group_id), "wedged_by", None) is not None
+            or getattr(self._host.groups.get(record.group_id), "change", None) is not None
             for record in live
         )
         if urgent:

@@ -18,6 +18,7 @@ from wallet.contacts import parse_contact
 from wallet.home import Home
 from wallet.requests import (
     AddWatchtower,
+    ChangeChannel,
     ChannelsView,
     ChannelView,
     CloseChannel,
@@ -35,6 +36,7 @@ from wallet.requests import (
     Prune,
     PrunedView,
     RemoveWatchtower,
+    ReopenChannel,
     Report,
     Request,
     Send,
@@ -69,6 +71,8 @@ class LocalCommands:
             OpenChannel: self._open,
             ListChannels: self._list,
             ShowChannel: self._channel,
+            ChangeChannel: self._change,
+            ReopenChannel: self._reopen,
             CloseChannel: self._close,
             Pay: self._pay,
             History: self._history,
@@ -137,6 +141,19 @@ class LocalCommands:
     async def _channel(self, request: ShowChannel, report: Report) -> ChannelView:
         report(Progress("asking the ledger"))
         return await self._wallet.channel(request.channel).refresh()
+
+    async def _change(self, request: ChangeChannel, report: Report) -> ChannelView:
+        channel = self._wallet.channel(request.channel)
+        match request.action:
+            case "top-up":
+                return await channel.top_up(request.amount, report)
+            case "withdraw":
+                return await channel.withdraw(request.amount, report)
+            case "replace-key":
+                return await channel.replace_key(report)
+
+    async def _reopen(self, request: ReopenChannel, report: Report) -> ChannelView:
+        return (await self._wallet.reopen_channel(request.channel, report)).view()
 
     async def _close(self, request: CloseChannel, report: Report) -> ChannelView:
         channel = self._wallet.channel(request.channel)

@@ -14,7 +14,7 @@ from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
 from layer2.driver import Observer
-from layer2.events import Advice, Committed, Payload, Rejected
+from layer2.events import Advice, ChangeAsked, ChangeEnded, Committed, EpochBegan, Payload, Rejected
 from layer2.messages import OpeningMessage
 from wallet.book import ChannelBook
 from wallet.history import History
@@ -48,6 +48,8 @@ class WalletObserver(Observer):
         self.is_receipted: Callable[[Hash, int, int], bool] = lambda group_id, epoch, version: True
         """Whether the watchtowers that are relied on hold a version: before that it is not committed [F6]."""
         self._held_back: dict[Hash, list[Committed]] = {}
+        self.on_change_asked: Callable[[Hash, ChangeAsked], None] = lambda group_id, event: None
+        self.on_look: Callable[[Hash], None] = lambda group_id: None
         self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
 
     def committed(self, group_id: Hash, event: Committed) -> None:
@@ -79,9 +81,9 @@ class WalletObserver(Observer):
 
     def _enter(self, group_id: Hash, event: Committed) -> None:
         record = self._book.get(group_id)
-        if record is not None and event.version > self._written.get(group_id.hex(), 0):
+        if record is not None and event.ordinal > self._written.get(group_id.hex(), 0):
             peer, commands = format_address(record.peer), event.batch.commands
-            self._history.add_payments(group_id.hex(), peer, event.version, record.index, commands)
+            self._history.add_payments(group_id.hex(), peer, event.ordinal, record.index, commands)
             self._flush_soon()
         self._signals.notify()
 
@@ -101,6 +103,34 @@ class WalletObserver(Observer):
         """Keep it for `channel list`."""
         self.advised[group_id] = text
         self._signals.notify()
+
+    def change_asked(self, group_id: Hash, event: ChangeAsked) -> None:
+        """Pass on what a peer wants of an open channel."""
+        self.on_change_asked(group_id, event)
+
+    def change_ended(self, group_id: Hash, event: ChangeEnded) -> None:
+        """The channel is as it was."""
+        self._signals.notify()
+
+    def epoch_began(self, group_id: Hash, event: EpochBegan) -> None:
+        """Enter what we paid in, or took out, or that our key is another one."""
+        self.release(group_id)
+        record = self._book.get(group_id)
+        if record is not None:
+            me = event.agreement.members[record.index]
+            before = event.before.members[record.index]
+            sums = [("topped_up", -p.units) for p in event.deposits if p.account == me.funding]
+            sums += [("withdrawn", p.units) for p in event.withdrawals if p.account == me.payout]
+            sums += [("rekeyed", 0)] if me.key != before.key else []
+            name, peer = group_id.hex(), format_address(record.peer)
+            for kind, units in sums:
+                self._history.add(f"{name}:{kind}:{event.epoch}", kind, units, channel=name, peer=peer)
+            self._flush_soon()
+        self._signals.notify()
+
+    def look_now(self, group_id: Hash) -> None:
+        """The peer knows something of layer 1 that we do not."""
+        self.on_look(group_id)
 
     def frozen(self, group_id: Hash, reason: str) -> None:
         """The disk is not to be relied on."""

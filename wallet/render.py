@@ -13,6 +13,7 @@ from layer1.ledger.genesis import Currency
 from wallet.amounts import format_amount, format_money
 from wallet.period import format_duration
 from wallet.requests import (
+    ChangeView,
     ChannelsView,
     ChannelView,
     EntryView,
@@ -196,6 +197,10 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         rows.append(("witness", view.witness))
     if view.claimed:
         rows.append(("claimed by", ", ".join(map(_short, view.claimed))))
+    if view.epoch:
+        rows.append(("changed", f"{view.epoch} times; versions count from 0 in each epoch"))
+    if view.change is not None:
+        rows.append(("change", _change(view.change, currency)))
     if view.remaining_ms is not None:
         rows.append(("settles in", f"{format_duration(view.remaining_ms)}, at ledger clock {view.deadline_ms} ms"))
     if view.paid_out is not None and view.peer_paid_out is not None:
@@ -223,10 +228,23 @@ def _period(view: ChannelView) -> str:
     return "none is needed: with its witness a dispute ends by the claims of two of the three"
 
 
+def _change(change: ChangeView, currency: Currency) -> str:
+    """What is signed and not decided, and until when."""
+    parts = [
+        f"{whose} {'pay in' if units > 0 else 'take out'} {format_money(abs(units), currency)}"
+        for whose, units in (("we", change.amount), ("they", change.peer_amount))
+        if units
+    ]
+    parts += ["a key is replaced"] if change.keys else []
+    left = f" in {format_duration(change.remaining_ms)}" if change.remaining_ms is not None else ""
+    waits = "the peer to sign" if change.unsigned else "the ledger"
+    return f"{', '.join(parts) or 'other terms'}; waits for {waits}, void{left} at ledger clock {change.expires_ms} ms"
+
+
 def _amounts(view: ChannelView) -> dict[str, int]:
     """Those that mean something in the channel's state."""
     match view.state:
-        case "open" | "closing":
+        case "open" | "changing" | "closing":
             amounts = {"can send": view.can_send, "can receive": view.can_receive, "reserved": view.reserved}
             return amounts | ({"pending": view.pending} if view.pending else {})
         case "disputed":

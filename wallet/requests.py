@@ -94,7 +94,7 @@ class WalletView(View, frozen=True, kw_only=True):
     """Its ledger clock."""
 
 
-ChannelState = Literal["opening", "open", "closing", "disputed", "closed", "failed"]
+ChannelState = Literal["opening", "open", "changing", "closing", "disputed", "closed", "failed"]
 
 
 class WaitingView(View, frozen=True, kw_only=True):
@@ -150,6 +150,23 @@ class WatchtowersView(View, frozen=True, kw_only=True):
     currency: CurrencyView
 
 
+class ChangeView(View, frozen=True, kw_only=True):
+    """A change of a channel that is signed, and that layer 1 has not decided: until then nobody pays."""
+
+    amount: int
+    """What we pay in, or take out below 0."""
+    peer_amount: int
+    """The same of the peer."""
+    keys: bool
+    """Whether somebody's key changes."""
+    expires_ms: int
+    """Ledger clock from which it is void."""
+    remaining_ms: int | None
+    """Until then, by the newest proven clock."""
+    unsigned: tuple[str, ...]
+    """Addresses of members that have not signed it, as far as this wallet knows."""
+
+
 class ChannelView(View, frozen=True, kw_only=True):
     """One channel, seen from this wallet."""
 
@@ -203,6 +220,10 @@ class ChannelView(View, frozen=True, kw_only=True):
     """With a witness: the newest state that everybody has ACKed; it is what the amounts are of."""
     claimed: tuple[str, ...] = ()
     """In a dispute: addresses of those whose claims the ledger has; with a witness, two of three end it."""
+    epoch: int = 0
+    """How often it was changed; versions count from 0 in each."""
+    change: ChangeView | None = None
+    """What is signed and not decided."""
 
 
 class ChannelsView(View, frozen=True, kw_only=True):
@@ -249,7 +270,7 @@ class EntryView(View, frozen=True, kw_only=True):
     time_ms: int
     """Wall clock of this machine, ms since 1970; for people only."""
     kind: str
-    """paid, received, sent, opened, wedged, reported, closed, forfeited, failed."""
+    """paid, received, sent, opened, topped_up, withdrawn, rekeyed, wedged, reported, closed, forfeited, failed."""
     amount: int
     """Minor units; what left is negative."""
     channel: str | None
@@ -359,6 +380,23 @@ class ShowChannel(Request[ChannelView], tag="channel", frozen=True, kw_only=True
     """Its id, or a prefix that no other channel has."""
 
 
+class ChangeChannel(Request[ChannelView], tag="change", frozen=True, kw_only=True):
+    """Change an open channel together with the peer."""
+
+    answer: ClassVar[Any] = ChannelView
+    channel: str
+    action: Literal["top-up", "withdraw", "replace-key"]
+    amount: int = 0
+    """To pay in or take out."""
+
+
+class ReopenChannel(Request[ChannelView], tag="reopen", frozen=True, kw_only=True):
+    """Open a channel anew, with what both were paid out of it."""
+
+    answer: ClassVar[Any] = ChannelView
+    channel: str
+
+
 class CloseChannel(Request[ChannelView], tag="close", frozen=True, kw_only=True):
     """Close a channel: with the peer, or by wedging it."""
 
@@ -446,6 +484,8 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     OpenChannel,
     ListChannels,
     ShowChannel,
+    ChangeChannel,
+    ReopenChannel,
     CloseChannel,
     Pay,
     History,

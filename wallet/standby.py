@@ -121,8 +121,8 @@ class StandbyHome:
         stack.callback(history.close)
         observer = WalletObserver(book, history, self.signals)
 
-        def group_key(agreement: GroupAgreement, _: int) -> SigningKey:
-            return self._keys.group_key(book.key_index_of(agreement))
+        def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
+            return book.key_of(self._keys, agreement, seat)
 
         journal = Journal.open(self._home.journal_path)
         stack.callback(journal.close)

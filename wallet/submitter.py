@@ -13,10 +13,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 
+from msgspec import structs
+
 from layer1.client import LedgerClient, LedgerUnreachable, TransactionDead
 from layer1.codec import encode
+from layer1.crypto import SigningKey
 from layer1.errors import Refused
-from layer1.ledger.transactions import Output, Transaction
+from layer1.ledger.transactions import Output, Transaction, sign_transaction, signers
 from layer2.events import Payload
 
 LIFE_MS = 120_000
@@ -32,8 +35,21 @@ _log = logging.getLogger(__name__)
 class Submitter:
     """One attempt at a time for each payload."""
 
-    def __init__(self, ledger: LedgerClient, settled: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Bring things to `ledger`, each only when `settled` returns: it may be shown to others then."""
+    def __init__(
+        self,
+        ledger: LedgerClient,
+        settled: Callable[[], Awaitable[None]] | None = None,
+        *,
+        payer: SigningKey | None = None,
+    ) -> None:
+        """Bring things to `ledger`.
+
+        Args:
+            ledger: Where to.
+            settled: Each is brought only when this returns: it may be shown to others then.
+            payer: Our account, which signs what it pays into a change.
+        """
+        self._payer = payer
         self._settled = settled
         self._ledger = ledger
         self._running: dict[bytes, asyncio.Task[Output]] = {}
@@ -50,6 +66,21 @@ class Submitter:
             task = self._running[name] = asyncio.create_task(self._insist(payload))
             task.add_done_callback(lambda done: self._ended(name, done))
         return task
+
+    def bring_ours(self, payload: Payload) -> asyncio.Task[Output] | None:
+        """The same, unless others have to pay in: they bring it."""
+        return self.bring(payload) if self._can_pay(payload) else None
+
+    def _can_pay(self, payload: Payload) -> bool:
+        payers = signers(payload)
+        return not payers or (self._payer is not None and payers == (self._payer.public,))
+
+    def _wrap(self, payload: Payload, until_ms: int) -> Transaction:
+        bare = Transaction(payload, until_ms, os.urandom(16))
+        if not signers(payload) or self._payer is None:
+            return bare
+        chain_id = self._ledger.genesis.chain_id
+        return structs.replace(bare, signatures=(sign_transaction(bare, chain_id, self._payer),))
 
     async def close(self) -> None:
         """Give up what is under way: layer 1, looked at again, tells whether it is still needed."""
@@ -82,6 +113,6 @@ class Submitter:
             clock_ms = await self._ledger.clock()
             life_ms = min(LIFE_MS, self._ledger.genesis.parameters.max_valid_ms)
             try:
-                return await self._ledger.submit(Transaction(payload, clock_ms + life_ms, os.urandom(16)))
+                return await self._ledger.submit(self._wrap(payload, clock_ms + life_ms))
             except TransactionDead:
                 continue

@@ -16,7 +16,7 @@ from layer2.standing import waiting
 from layer2.value import Group
 from wallet.book import ChannelRecord, Stage
 from wallet.contacts import format_endpoint
-from wallet.requests import ChannelState, ChannelView, CurrencyView, WaitingView
+from wallet.requests import ChangeView, ChannelState, ChannelView, CurrencyView, WaitingView
 
 
 def currency_view(currency: Currency) -> CurrencyView:
@@ -66,7 +66,7 @@ def channel_view(
         connected=group.connected if group is not None else False,
         can_send=max(ours - pending, 0) if usable else 0,
         can_receive=theirs if usable else 0,
-        reserved=record.me.bond if state in ("open", "closing") else 0,
+        reserved=record.me.bond if state in ("open", "changing", "closing") else 0,
         in_dispute=_disputed_units(record, shown, ours) if state == "disputed" else 0,
         pending=pending,
         deposit=record.me.deposit,
@@ -88,6 +88,24 @@ def channel_view(
         witness=_witness(record),
         committed_version=group.committed.version if group is not None and group.place.witnessed else None,
         claimed=_claimed(record, shown) if state == "disputed" else (),
+        epoch=group.epoch if group is not None else record.epoch,
+        change=_change(record, group, clock_ms) if record.live else None,
+    )
+
+
+def _change(record: ChannelRecord, group: Group | None, clock_ms: int | None) -> ChangeView | None:
+    if group is None or group.change is None:
+        return None
+    terms, me = group.change.terms, record.index
+    keys = [tuple(m.key for m in agreement.members) for agreement in (group.place.agreement, terms.agreement)]
+    unsigned = group.change.signatures[1 - me] is None
+    return ChangeView(
+        amount=terms.amounts[me],
+        peer_amount=terms.amounts[1 - me],
+        keys=keys[0] != keys[1],
+        expires_ms=terms.expires_ms,
+        remaining_ms=max(terms.expires_ms - clock_ms, 0) if clock_ms is not None else None,
+        unsigned=(format_address(record.peer),) if unsigned else (),
     )
 
 
@@ -105,7 +123,9 @@ def _state(record: ChannelRecord, group: Group | None, shown: LedgerGroup | None
         return "disputed" if shown.status is Status.WEDGED else "closed"
     if group is not None and group.claim is not None:
         return "disputed"
-    return "closing" if group is not None and (group.closing or group.final is not None) else "open"
+    if group is not None and (group.closing or group.final is not None):
+        return "closing"
+    return "changing" if group is not None and group.change is not None else "open"
 
 
 def _waiting(record: ChannelRecord, group: Group | None) -> WaitingView | None:

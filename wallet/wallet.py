@@ -25,12 +25,14 @@ from typing import Self
 from layer1.client import LedgerUnreachable
 from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, Refused, WedgeError, check
-from layer1.ledger.genesis import Genesis
+from layer1.ledger.genesis import Currency, Genesis
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
 from layer2.opening import OpeningPolicy
-from wallet.amounts import format_money
+from wallet.amounts import format_amount, format_money
 from wallet.assembly import assemble
+from wallet.book import ChannelRecord, Stage
+from wallet.changes import Changes
 from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
@@ -130,6 +132,8 @@ class Wallet:
             self._parts.entruster.start()
             stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
             self._openings = Openings(self._parts, self._peers, self._follower)
+            self._changes = Changes(self._parts, self._follower)
+            stack.push_async_callback(self._changes.close)
             stack.push_async_callback(self._peers.close)
             stack.push_async_callback(self._openings.close)
             if self._parts.headship is not None:
@@ -271,6 +275,42 @@ class Wallet:
         sides = (deposit, peer_deposit)
         record = await self._openings.propose(peer, sides, bonds, period_ms, report, witness=third)
         return Channel(self._parts, self._peers, self._follower, record.group_id)
+
+    async def reopen_channel(self, name: str, report: Report = no_report) -> Channel:
+        """Open a channel anew that the ledger has settled, with what both got of it; open on return.
+
+        One transaction locks what each was paid out as its deposit and bond. The settlement paid our savings, which a
+        running wallet cannot spend: what the spending account lacks has to be moved there first.
+
+        Raises:
+            Refused: ``channel_not_closed``; ``savings_needed``, with the sum; or as :meth:`open_channel`.
+        """
+        record = self.channel(name).record
+        deposits, bonds = settled_terms(record, self._parts.genesis.currency)
+        await self._check_moved(deposits[0] + bonds[0])
+        endpoint = self._parts.history.endpoint_of(record.peer)
+        host, port = parse_endpoint(endpoint) if endpoint else (record.host, record.port)
+        check(bool(host), "peer_unreachable", "the peer has no known address: let it reopen the channel from its side")
+        return await self.open_channel(
+            Contact(record.peer, host, port),
+            deposit=deposits[0],
+            peer_deposit=deposits[1],
+            bond=bonds[0],
+            peer_bond=bonds[1],
+            challenge_period_ms=record.agreement.challenge_period_ms,
+            report=report,
+        )
+
+    async def _check_moved(self, needed: int) -> None:
+        """Whether what the settlement paid to savings is where channels are funded from."""
+        currency, lacking = self._parts.genesis.currency, needed - (await self.balance()).value
+        if lacking > 0:
+            move = f"wallet send {format_address(self.address)} {format_amount(lacking, currency)} --from savings"
+            raise Refused(
+                "savings_needed",
+                f"the settlement paid the savings account, and the spending account lacks "
+                f"{format_money(lacking, currency)}: `{move}`, then this again",
+            )
 
     def channel(self, name: str) -> Channel:
         """A channel by its id, or the start of it.
@@ -420,6 +460,24 @@ class Wallet:
 
     def _handles(self) -> list[Channel]:
         return [Channel(self._parts, self._peers, self._follower, record.group_id) for record in self._parts.book]
+
+
+def settled_terms(record: ChannelRecord, currency: Currency) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Deposits and bonds, ours first, that lock what both were paid out of a closed channel.
+
+    Raises:
+        Refused: ``channel_not_closed``, ``not_supported``, or ``insufficient_balance``.
+    """
+    name = record.group_id.hex()[:12]
+    closed = record.stage is Stage.CLOSED and bool(record.payouts)
+    check(closed, "channel_not_closed", f"channel {name} is {record.stage.value}: only what was paid out is put in")
+    check(not record.agreement.witnesses, "not_supported", "it had a witness: `wallet channel open --witness`")
+    ours, theirs = record.index, 1 - record.index
+    bonds = (record.me.bond, record.other.bond)
+    deposits = (record.payouts[ours] - bonds[0], record.payouts[theirs] - bonds[1])
+    text = f"who was paid {format_money(min(record.payouts), currency)} cannot post its bond again: open a channel"
+    check(min(deposits) >= 0, "insufficient_balance", f"{text} with terms of its own")
+    return deposits, bonds
 
 
 def _first(error: BaseException) -> BaseException:

@@ -52,6 +52,12 @@ class Town:
 
     async def wallet(self, home: str, *arguments: str, code: int = 0) -> Any:
         """Run the command with ``--json``, and read what it says."""
+        ended, said = await self.outcome(home, *arguments)
+        assert ended == code, (arguments, ended, said)
+        return said
+
+    async def outcome(self, home: str, *arguments: str) -> tuple[int | None, Any]:
+        """The same, however it ends: its exit code, and what it says."""
         process = await asyncio.create_subprocess_exec(
             BIN / "wallet",
             *arguments,
@@ -62,9 +68,8 @@ class Town:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await asyncio.wait_for(process.communicate(), 90)
-        assert process.returncode == code, (arguments, process.returncode, out, err)
-        assert b"Traceback" not in err
-        return json.loads(out)
+        assert b"Traceback" not in err, (arguments, process.returncode, out, err)
+        return process.returncode, json.loads(out)
 
     async def serve(self, home: str, *arguments: str, verb: tuple[str, ...] = ("serve",)) -> Serving:
         """Start `wallet serve`, or another verb that stays, and wait until it is there."""

@@ -220,12 +220,12 @@ class WalletProcess:
         observer = _Observer(self, book, history, signals)
         wall_ms = lambda: self.clock.now().wall_ms  # noqa: E731
         client = SimulatedClient(self._apis, genesis, loop, self.cut, wall_ms)
-        submitter = Submitter(client)
+        submitter = Submitter(client, payer=self.keys.spending)
         observer.on_submission = self._guarded(submitter)
         journal = HomeJournal(self.home, loop, boundary, self._strike, self._synced)
 
-        def group_key(agreement: GroupAgreement, _: int) -> SigningKey:
-            return self.keys.group_key(book.key_index_of(agreement))
+        def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
+            return book.key_of(self.keys, agreement, seat)
 
         host = GroupHost(
             journal,  # type: ignore[arg-type]  # all that a host uses of a journal
@@ -261,7 +261,7 @@ class WalletProcess:
         def bring(payload: Payload) -> None:
             self.boundary()
             if self.role is None or self.role.brings(payload):
-                submitter.bring(payload)
+                submitter.bring_ours(payload)
 
         return bring
 

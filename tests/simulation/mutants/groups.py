@@ -188,9 +188,9 @@ def reports_nothing(patch: pytest.MonkeyPatch) -> None:
 def looks_away(patch: pytest.MonkeyPatch) -> None:
     """The watcher sees a dispute, and does not ask the core."""
 
-    def _answer(self: Follower, record: ChannelRecord, group: LedgerGroup) -> None:
+    def _answer(self: Follower, record: ChannelRecord, group: LedgerGroup, clock_ms: int) -> None:
         if group.status is not records.Status.WEDGED:
-            answer(self, record, group)
+            answer(self, record, group, clock_ms)
 
     answer = Follower._answer
     patch.setattr(Follower, "_answer", _answer)
@@ -223,10 +223,10 @@ def answers_at_the_last_moment(patch: pytest.MonkeyPatch) -> None:
     """The watcher leaves itself no time for the report to become final."""
     answer = Follower._answer
 
-    def _answer(self: Follower, record: ChannelRecord, group: LedgerGroup) -> None:
+    def _answer(self: Follower, record: ChannelRecord, group: LedgerGroup, clock_ms: int) -> None:
         left_ms = (group.deadline_ms or 0) - (self.clock_ms or 0)
         if group.status is not records.Status.WEDGED or left_ms < LAST_MOMENT_MS:
-            answer(self, record, group)
+            answer(self, record, group, clock_ms)
 
     patch.setattr(Follower, "_answer", _answer)
 
