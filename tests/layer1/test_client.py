@@ -576,6 +576,16 @@ async def test_events_tell_of_groups_and_verified_blocks(net: Net) -> None:
     assert events[2].header == net.chain.headers[1]
 
 
+async def test_events_of_some_kinds_come_alone(net: Net) -> None:
+    """A watchtower of many groups follows all of them, and reads no transfers; each block still comes, verified."""
+    await net.replica()
+    await _open(net)
+    net.order(net.chain.transfer())
+    client = await net.client()
+    events = await _take(client.events(after=0, kinds=("group", "block")), 3)
+    assert [(event.kind, event.height) for event in events] == [("group", 1), ("block", 1), ("block", 2)]
+
+
 @pytest.mark.slow
 async def test_events_go_on_at_another_replica(net: Net) -> None:
     await net.replica()
