@@ -72,9 +72,11 @@ class Books(GroupChecker):
 
 
 def _due(facts: GroupFacts, balances: list[int]) -> tuple[int, ...]:
-    """Of a group of two: each its balance and its bond, or the bond to the other."""
+    """Of a group of two: each its balance and its bond, or the bond to the other, less what its delegate got of it."""
     forfeited, bonds = facts.ledger.forfeited, [each.bond for each in facts.ledger.agreement.members]
     due = list(balances)
     for index, bond in enumerate(bonds):
         due[1 - index if forfeited[index] else index] += bond
+    for bounty in facts.ledger.bounties:
+        due[bounty.member] -= bounty.units
     return tuple(due)
