@@ -55,9 +55,10 @@ from layer2.messages import (
     require,
 )
 from layer2.records import ChangeDropped, ChangeSigned, EpochBegun, Lost
+from layer2.recovering import first_word
 from layer2.state import state_of
 from layer2.terms import Terms, check_window, successor_of
-from layer2.updating import Step, adopt, propose, receive_propose, resume
+from layer2.updating import Step, adopt, propose, receive_propose
 from layer2.value import Group, Wish
 
 ChangeMessage = ChangeWish | ChangeDecline | ChangeProposal | ChangeAccept | ChangeReady
@@ -194,7 +195,7 @@ def receive_proposal(group: Group, member: int, message: ChangeProposal) -> Step
         same = group.change.terms == message.terms
         require(same, "another change is signed already", group.change.terms, message.terms)
         return group, [_accept(group)]
-    if group.stopped is not None or group.final is not None:
+    if group.ended is not None or not group.informed:
         return group, []
     if group.pending is not None and group.pending.state.header == message.certificate.header:
         group, effects = adopt(group, message.certificate)
@@ -323,7 +324,7 @@ def enter(group: Group, shown: ledger.Group) -> Step:
     effects.append(
         EpochBegan(begun.first.epoch, before.place.agreement, begun.agreement, balances, deposits, withdrawals)
     )
-    effects.extend(Send(member, resume(after)) for member in after.place.peers)
+    effects.extend(Send(member, first_word(after)) for member in after.place.peers)
     return after, effects
 
 
@@ -389,8 +390,9 @@ def is_of_another_epoch(group: Group, member: int) -> bool:
 
 
 def _check_may_change(group: Group) -> None:
-    if group.stopped is not None:
-        raise group.stopped
+    if group.ended is not None:
+        raise group.ended
+    check(group.informed, "lost_data", "this member has not been shown the newest state by all others yet: wait")
     check(not group.closing and group.final is None, "group_closing", "the group is being closed")
     check(group.change is None, "group_changing", "another change is signed and not decided yet: wait for its end")
     check(not group.place.witnessed, "not_supported", "a witnessed group is not changed yet: close it, open another")

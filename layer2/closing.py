@@ -24,7 +24,7 @@ from layer1.ledger.transactions import CloseGroup, Wedge
 from layer2.events import Advice, Effect, Persist, Send, Submission
 from layer2.messages import CloseRequest, FinalAccept, FinalProposal, FinalReady, require
 from layer2.records import Claimed, FinalSigned
-from layer2.state import state_of
+from layer2.recovering import plead, take_over
 from layer2.updating import Step, adopt, check_certificate, drop_unsigned
 from layer2.value import Group
 
@@ -42,22 +42,22 @@ def send_close(group: Group) -> Step:
         raise Refused("not_connected", "another member is not connected: wait for it, or wedge the group")
     if not group.place.is_primary:
         return replace(group, closing=True), [Send(0, CloseRequest(group.group_id))]
-    if group.lost:
-        raise Refused("lost_data", "this member does not know the newest state: let another member wedge the group")
+    if not group.informed:
+        raise Refused("lost_data", "this member has not been shown the newest state by all others yet: wait, or plead")
     return propose_final(replace(group, closing=True))
 
 
 def receive_close(group: Group, member: int) -> Step:
     """At the primary: a member wants the end; it gets what the newest state says."""
     require(group.place.is_primary, f"member {member} asks member {group.place.index} to close: ask the primary")
-    if group.lost or group.closed:
+    if group.closed:
         return group, []
     return propose_final(replace(group, closing=True))
 
 
 def propose_final(group: Group) -> Step:
     """At the primary: sign FINAL once nothing is in flight; send it again to whose signature is not here."""
-    if not group.closing or group.pending is not None or group.closed or group.lost:
+    if not group.closing or group.pending is not None or group.closed or not group.informed:
         return group, []
     place, state = group.place, group.state
     effects: list[Effect] = []
@@ -146,16 +146,21 @@ def claim(group: Group) -> Step:
     if group.frozen:
         raise Refused("frozen", f"the disk did not confirm: {group.frozen}; look after it, then start again")
     if group.lost:
-        raise Refused("lost_data", "this member lost data: a claim might be false and cost the bond; ask for a close")
+        raise Refused("lost_data", "this member lost data: a claim might be false and cost the bond; plead instead")
     signed = sign_claim(group.place.key, group.place.index, group.version, group.highest)
     group, rejected = drop_unsigned(group, "group_wedged", "the group is wedged: open another")
     return replace(group, claim=signed), [Persist(encode(Claimed(signed))), *rejected]
 
 
 def send_wedge(group: Group) -> Step:
-    """Stop the group and bring its newest certificate to layer 1; the same again when repeated (rule 8)."""
+    """Stop the group and bring its newest certificate to layer 1; the same again when repeated (rule 8).
+
+    A member that lost data pleads: a claim might be false (rule 13).
+    """
     if group.closed:
         raise Refused("group_closed", "layer 1 has paid the group out")
+    if group.lost and group.claim is None:
+        return plead(group)
     group, effects = claim(group)
     return group, [*effects, Submission(wedge_payload(group))]
 
@@ -193,8 +198,7 @@ def _reach_base(group: Group, message: FinalProposal) -> Step:
     if group.lost and certificate.header.version > group.version:
         check_certificate(group, certificate)
         require(message.body.hash == certificate.header.body_hash, "the body is not the certified one")
-        state = state_of(group.place, certificate.header, message.body)
-        return replace(group, state=state, signatures=certificate.signatures, pending=None, tail=(), base=None), []
+        return take_over(group, certificate, message.body, "the primary")
     return group, []
 
 

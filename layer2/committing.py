@@ -85,7 +85,7 @@ def learn(group: Group, acks: Iterable[Acked]) -> Group:
 def settle_tail(group: Group) -> Step:
     """Commit what all have ACKed. The primary passes the ACKs on."""
     level = min(group.acked, default=0)
-    if not group.tail or group.tail[0].state.version > level or group.claim is not None:  # [F2]
+    if not group.tail or group.tail[0].state.version > level or group.has_spoken:  # [F2]
         return group, []
     effects: list[Effect] = []
     while group.tail and group.tail[0].state.version <= level:
@@ -137,7 +137,7 @@ def acknowledge(group: Group) -> list[Effect]:
     """
     place, header = group.place, group.state.header
     silent = not place.witnessed or place.is_primary or place.size == 2 or header.version == 0
-    if silent or group.claim is not None or group.final is not None or group.lost:
+    if silent or group.has_spoken or group.final is not None or group.lost:
         return []
     return [Send(0, Ack(group.group_id, header.epoch, header.version, sign_ack(place.key, header)))]
 

@@ -19,7 +19,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import assert_never
 
 from layer1.codec import decode, encode
@@ -29,7 +29,7 @@ from layer1.errors import LocalError, Refused, RemoteError, check
 from layer1.journal import Journal
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import GroupAgreement, Member
-from layer1.ledger.transactions import CloseGroup, Report, Wedge
+from layer1.ledger.transactions import CloseGroup, Plea, Report, Wedge
 from layer1.link import LinkClosed, LinkLimits, connect
 from layer2 import group as core
 from layer2.closing import final_payload
@@ -42,6 +42,7 @@ from layer2.events import (
     ChangeWanted,
     CloseRequested,
     Committed,
+    ConcurRequested,
     Connected,
     Disconnected,
     DiskFailed,
@@ -54,7 +55,9 @@ from layer2.events import (
     JoiningSigned,
     LedgerSeen,
     LookNow,
+    Payload,
     Persist,
+    PleaRequested,
     Received,
     Rejected,
     Requested,
@@ -75,7 +78,7 @@ from layer2.messages import (
     Standing,
     decode_message,
 )
-from layer2.records import Contact, EpochBegun, Forgotten, Hosted, HostRecord, Record, witness_contacts
+from layer2.records import Contact, EpochBegun, Forgotten, Hosted, HostRecord, Lost, Record, witness_contacts
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
 from layer2.terms import Terms
@@ -172,7 +175,14 @@ class GroupHost:
         return peer in self._links
 
     def add(
-        self, agreement: GroupAgreement, group_id: Hash, index: int, key: SigningKey, contacts: Mapping[int, Contact]
+        self,
+        agreement: GroupAgreement,
+        group_id: Hash,
+        index: int,
+        key: SigningKey,
+        contacts: Mapping[int, Contact],
+        *,
+        lost: bool = False,
     ) -> None:
         """Host a group that layer 1 has opened; durable on return. Again, to replace the contacts.
 
@@ -182,6 +192,7 @@ class GroupHost:
             index: Ours in the agreement.
             key: Our group key; kept in memory only.
             contacts: Those whom we speak with, by index: at the primary all others, else the primary. Others' are kept.
+            lost: We may have signed states of it that we do not know of: begin by asking, and sign none [F5].
 
         Raises:
             LocalError: The key or the machine does not fit, or the disk failed.
@@ -191,6 +202,10 @@ class GroupHost:
         if group_id not in self._groups:
             group = core.create(agreement, group_id, index, key, self._machine(agreement), keys=self._group_key)
             self._append(encode(record))
+            if lost:
+                loss = Lost(group_id)
+                self._append(encode(loss))
+                group, _ = core.replay(group, loss)
             self._groups[group_id] = group
         else:
             self._append(encode(record))
@@ -286,15 +301,39 @@ class GroupHost:
         self._closing.setdefault(group_id, []).append(future)
         return await future
 
-    def wedge(self, group_id: Hash) -> Wedge:
-        """Stop the group for good and give what to bring to layer 1 (rule 8); the same again when repeated.
+    def wedge(self, group_id: Hash) -> Wedge | Plea:
+        """Stop the group for good and give what to bring to layer 1; the same again when repeated.
+
+        A member that lost data pleads (rule 13), others bring their newest certificate and a claim (rule 8).
 
         Raises:
-            Refused: ``lost_data``, ``frozen``, ``group_closed`` or ``unknown_group``.
+            Refused: ``frozen``, ``group_closed`` or ``unknown_group``.
         """
         self._group(group_id)
-        payload = self._submission(group_id, WedgeRequested(), Wedge)
-        assert isinstance(payload, Wedge), "a wedge that is not refused gives its payload"
+        payload = self._submission(group_id, WedgeRequested(), Wedge | Plea)
+        assert isinstance(payload, Wedge | Plea), "a wedge that is not refused gives its payload"
+        return payload
+
+    def plead(self, group_id: Hash) -> Plea:
+        """Say that data may be lost, also if this member knows of no loss (rule 13).
+
+        Raises:
+            Refused: ``claim_stands``, ``frozen``, ``group_closed`` or ``unknown_group``.
+        """
+        self._group(group_id)
+        payload = self._submission(group_id, PleaRequested(), Plea)
+        assert isinstance(payload, Plea), "a plea that is not refused gives its payload"
+        return payload
+
+    def concur(self, group_id: Hash) -> Report:
+        """Agree, as a member that lost data, to settle on what layer 1 last showed (rule 10).
+
+        Raises:
+            Refused: ``not_wedged``, ``claims``, ``witnessed``, ``too_early`` or ``unknown_group``.
+        """
+        self._group(group_id)
+        payload = self._submission(group_id, ConcurRequested(), Report)
+        assert isinstance(payload, Report), "a concur that is not refused gives its payload"
         return payload
 
     async def change(self, group_id: Hash, terms: Terms, clock_ms: int) -> None:
@@ -736,7 +775,7 @@ class GroupHost:
             future.set_result(payload)
         return bool(waiting)
 
-    def _submission(self, group_id: Hash, event: Event, kind: type[Wedge | Report]) -> Wedge | Report | None:
+    def _submission(self, group_id: Hash, event: Event, kind: type[Payload] | UnionType) -> Payload | None:
         """Step, and return what is to be submitted when it is durable, instead of telling the observer."""
         self._end_turn()
         self._step(group_id, event)

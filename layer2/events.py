@@ -59,7 +59,17 @@ class CloseRequested:
 
 @dataclass(frozen=True, slots=True)
 class WedgeRequested:
-    """The user, or a policy, wants layer 1 to decide (rule 8)."""
+    """The user, or a policy, wants layer 1 to decide (rule 8); a member that lost data pleads (rule 13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PleaRequested:
+    """The user says that data may be lost: the others must report (rule 13). No STATE and no CLAIM after it [F5]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurRequested:
+    """The user of a member that lost data agrees to settle on what layer 1 shows (rule 10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,8 @@ Event = (
     | Disconnected
     | CloseRequested
     | WedgeRequested
+    | PleaRequested
+    | ConcurRequested
     | Inquired
     | DiskFailed
     | LedgerSeen
@@ -171,7 +183,12 @@ class Rejected:
 
 
 Payload = (
-    transactions.CloseGroup | transactions.Wedge | transactions.Report | transactions.Reveal | transactions.ChangeGroup
+    transactions.CloseGroup
+    | transactions.Wedge
+    | transactions.Report
+    | transactions.Reveal
+    | transactions.Plea
+    | transactions.ChangeGroup
 )
 """What a group brings to layer 1."""
 
@@ -188,7 +205,7 @@ class Advice:
     """The group cannot go on by itself; the user should close it, or wedge it."""
 
     code: str
-    """``they_lost_data``, ``i_lost_data``, ``close_declined``."""
+    """``they_lost_data``, ``i_lost_data``, ``recovered``, ``close_declined``."""
     message: str
 
 

@@ -22,13 +22,14 @@ from layer1.codec import decode, encode
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger.agreements import Certificate, DoubleSignature, GroupAgreement
-from layer2 import changing, closing, reconnecting, standing, updating, watcher, witnesses
+from layer2 import changing, closing, reconnecting, recovering, standing, updating, watcher, witnesses
 from layer2.committing import certified, commit_before
 from layer2.events import (
     ChangeRefused,
     ChangeWanted,
     CloseRequested,
     Committed,
+    ConcurRequested,
     Connected,
     Disconnected,
     DiskFailed,
@@ -38,6 +39,7 @@ from layer2.events import (
     Inquired,
     JoiningSigned,
     LedgerSeen,
+    PleaRequested,
     Received,
     Requested,
     WedgeRequested,
@@ -61,6 +63,8 @@ from layer2.messages import (
     Held,
     Hold,
     Inquiry,
+    LostData,
+    Newest,
     Propose,
     Resume,
     Standing,
@@ -75,7 +79,9 @@ from layer2.records import (
     EpochBegun,
     FinalSigned,
     Lost,
+    Pleaded,
     Record,
+    Recovered,
     Signed,
     Snapshot,
 )
@@ -83,7 +89,7 @@ from layer2.state import KeyRing, Pending, Place, first_state, follow, state_of
 from layer2.updating import Step
 from layer2.value import Group
 
-UpdateMessage = Submit | Propose | Accept | Commit | Inquiry | Standing
+UpdateMessage = Newest | Submit | Propose | Accept | Commit | Inquiry | Standing
 
 __all__ = ["Group", "Step", "create", "remember", "replay", "restore", "snapshot", "step"]
 
@@ -97,7 +103,7 @@ def create(
     *,
     keys: KeyRing | None = None,
 ) -> Group:
-    """A member's side of a new group, at version 0.
+    """A member's side of a new group, at version 0. A member that forgot the group begins with a `Lost` record.
 
     Args:
         agreement: As layer 1 holds it.
@@ -138,8 +144,8 @@ def step(group: Group, event: Event) -> Step:
             return disconnect(group, member)
         case CloseRequested():
             return closing.send_close(group)
-        case WedgeRequested():
-            return closing.send_wedge(group)
+        case WedgeRequested() | PleaRequested() | ConcurRequested():
+            return _before_layer_1(group, event)
         case Inquired():
             return standing.send_inquiry(group)
         case DiskFailed(reason):
@@ -213,9 +219,21 @@ def snapshot(group: Group) -> bytes:
     agreement = None if place.first is None else place.agreement
     record = Snapshot(
         base, state.body, signed, signatures, group.final, group.claim, group.lost, tail, place.first, agreement,
-        group.change,
+        group.change, group.plea,
     )  # fmt: skip
     return encode(record)
+
+
+def _before_layer_1(group: Group, event: WedgeRequested | PleaRequested | ConcurRequested) -> Step:
+    match event:
+        case WedgeRequested():
+            return closing.send_wedge(group)
+        case PleaRequested():
+            return recovering.plead(group)
+        case ConcurRequested():
+            return recovering.concur(group)
+        case _ as never:
+            assert_never(never)
 
 
 def _step_change(group: Group, event: ChangeWanted | ChangeRefused | JoiningSigned) -> Step:
@@ -232,7 +250,7 @@ def _step_change(group: Group, event: ChangeWanted | ChangeRefused | JoiningSign
 
 def _step_frozen(group: Group, event: Event) -> Step:
     """Rule 6: it signs and sends nothing; only the user learns why."""
-    if isinstance(event, Requested | CloseRequested | WedgeRequested | ChangeWanted):
+    if isinstance(event, Requested | CloseRequested | WedgeRequested | PleaRequested | ConcurRequested | ChangeWanted):
         assert group.stopped is not None
         raise group.stopped
     return group, []
@@ -242,9 +260,9 @@ def _receive(group: Group, event: Received) -> Step:
     member, message, salt = event.member, event.message, event.salt
     require(member in group.place.peers, f"member {group.place.index} has no session with member {member}")
     require(message.group_id == group.group_id, "a message of another group")
-    if isinstance(message, Resume):
-        require(member not in group.place.witnesses, f"witness {member} sent a Resume")
-        return reconnecting.receive_resume(group, member, message, salt)
+    if isinstance(message, Resume | LostData):
+        require(member not in group.place.witnesses, f"witness {member} sent a {type(message).__name__}")
+        return reconnecting.receive_first(group, member, message, salt)
     if isinstance(message, Error):
         return group, []
     if isinstance(message, Ack | Acks | Hold | Held):
@@ -262,6 +280,8 @@ def _receive(group: Group, event: Received) -> Step:
 
 def _receive_update(group: Group, member: int, message: UpdateMessage, salt: bytes) -> Step:
     match message:
+        case Newest():
+            return recovering.receive_newest(group, member, message)
         case Submit():
             return updating.receive_submit(group, member, message, salt)
         case Propose():
@@ -327,6 +347,10 @@ def _replay(group: Group, record: Record) -> Step:
             return replace(group, change=None), []
         case EpochBegun():
             return replace(changing.begin(group, record), foreign_version=None), []
+        case Recovered():
+            return recovering.recovered(group, record), []
+        case Pleaded(plea):
+            return replace(group, plea=plea), []
         case Snapshot():
             return _replay_snapshot(group, record), []
         case _ as never:
@@ -366,6 +390,7 @@ def _replay_snapshot(group: Group, record: Snapshot) -> Group:
     group = replace(
         group, final=record.final, claim=record.claim, lost=record.lost, closing=closing, change=record.change
     )
+    group = replace(group, plea=record.plea)
     if record.pending is None:
         return group
     after, batch = follow(place, group.state, record.pending.propose)

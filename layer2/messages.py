@@ -139,6 +139,27 @@ class Resume(Struct, tag=5):
     """The header of the version above the certificate, if the sender signed one."""
     signature: Signature | None = None
     """The sender's, of `highest`."""
+    proposal: Signature | None = None
+    """At another member than the primary: the primary's, of `highest`. A primary that does not know it lost data."""
+
+
+class LostData(Struct, tag=40):
+    """In place of a Resume, by a member that lost data: it says nothing of its own newest, but asks for it [F5]."""
+
+    group_id: Hash
+    epoch: int
+
+
+class Newest(Struct, tag=41):
+    """To a member that lost data: the newest certificate, and the state behind it. Who gets it checks both."""
+
+    certificate: Certificate
+    body: Body
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.certificate.header.group_id
 
 
 class CloseRequest(Struct, tag=6):
@@ -363,6 +384,8 @@ GroupMessage = (
     | Accept
     | Commit
     | Resume
+    | LostData
+    | Newest
     | CloseRequest
     | FinalProposal
     | FinalAccept

@@ -18,25 +18,22 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from layer1.codec import encode
 from layer1.ledger.agreements import verify_state
 from layer2 import changing
 from layer2.closing import propose_final
 from layer2.committing import acknowledge, note, relay, settle_tail
-from layer2.events import Advice, Persist, Send
-from layer2.messages import Accept, CloseRequest, Resume, Submit, require
-from layer2.records import Lost
+from layer2.events import Effect, LookNow, Send
+from layer2.messages import Accept, CloseRequest, LostData, Resume, Submit, require
+from layer2.recovering import ask, bereave, first_word, lose, receive_lost_data, show
 from layer2.standing import tell_news
 from layer2.updating import (
     Step,
     adopt,
     check_certificate,
     check_not_double,
-    drop_unsigned,
     known_signature,
     propose,
     receive_accept,
-    resume,
 )
 from layer2.value import Group
 
@@ -54,7 +51,7 @@ class Case(Enum):
 def connect(group: Group, member: int) -> Step:
     """A new link: forget what the old one may have carried, and say where we stand."""
     group, effects = disconnect(group, member)
-    return group, [*effects, Send(member, resume(group))]
+    return group, [*effects, Send(member, first_word(group))]
 
 
 def disconnect(group: Group, member: int) -> Step:
@@ -67,12 +64,14 @@ def disconnect(group: Group, member: int) -> Step:
     return after, effects + (tell_news(group, after, member) if member in group.in_step else [])
 
 
-def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> Step:
-    """Mend the difference and go on, or stop (rule 5).
+def receive_first(group: Group, member: int, message: Resume | LostData, salt: bytes) -> Step:
+    """What opens a session: mend the difference and go on, or stop (rule 5).
 
     Raises:
         RemoteError: It contradicts itself, or what its sender signed before.
     """
+    if isinstance(message, LostData):
+        return _hear_of_loss(group, member, message)
     epoch = message.certificate.header.epoch
     if epoch != group.epoch:
         if epoch < group.epoch:
@@ -82,7 +81,18 @@ def receive_resume(group: Group, member: int, message: Resume, salt: bytes) -> S
     return after, effects + tell_news(group, after, member)
 
 
+def _hear_of_loss(group: Group, member: int, message: LostData) -> Step:
+    if message.epoch < group.epoch:
+        return changing.earlier_resume(group, member)
+    if message.epoch > group.epoch:
+        return group, [LookNow()]  # then our Resume of that epoch has it ask again
+    after, effects = receive_lost_data(changing.spoken(group, member), member, message)
+    return after, [*effects, *_final_again(after), *tell_news(group, after, member)]
+
+
 def _answer(group: Group, member: int, message: Resume, salt: bytes) -> Step:
+    if group.lost:
+        return _answer_bereft(group, member, message)
     match compare(group, member, message):
         case Case.IN_STEP | Case.THEY_ARE_BEHIND:  # our Resume, or a Commit after it, shows the certificate they miss
             return _go_on(group, member, message, salt)
@@ -93,12 +103,31 @@ def _answer(group: Group, member: int, message: Resume, salt: bytes) -> Step:
         case Case.THEY_LOST_DATA:
             theirs = message.highest.version if message.highest else message.certificate.header.version
             text = f"member {member} knows version {theirs}, and signed {group.version}: close together, or wedge"
-            return _end_with(group, member, text)
+            group, effects = bereave(group, member, text)
+            return group, effects + _final_again(group)
         case Case.I_LOST_DATA:
-            group, effects = lose(group, f"member {member} shows version {message.certificate.header.version}")
-            return replace(group, in_step=group.in_step | {member}), effects
+            version = message.highest.version if message.highest else message.certificate.header.version
+            group, effects = lose(group, f"member {member} shows version {version}")
+            return replace(group, in_step=group.in_step | {member}), [*effects, Send(member, ask(group))]
         case _ as never:
             assert_never(never)
+
+
+def _final_again(group: Group) -> list[Effect]:
+    return propose_final(group)[1] if group.final is not None and group.place.is_primary else []
+
+
+def _answer_bereft(group: Group, member: int, message: Resume) -> Step:
+    """At a member that lost data, and has said so: where the other stands. What it holds comes as `Newest`."""
+    theirs = message.certificate.header
+    if theirs.version >= group.version:
+        _check_base(group, message)
+    group = replace(group, in_step=group.in_step | {member})
+    if not group.place.is_primary:
+        group = replace(group, told_absent=frozenset())
+    fits = theirs.version >= group.version or message.highest == group.state.header
+    effects: list[Effect] = [] if fits else [show(group, member)]
+    return group, effects if member in group.shown_by else [Send(member, ask(group)), *effects]
 
 
 def compare(group: Group, member: int, message: Resume) -> Case:
@@ -108,6 +137,8 @@ def compare(group: Group, member: int, message: Resume) -> Case:
     if theirs != ours or (certificate.signatures != group.signatures and theirs.version > 0):
         _check_base(group, message)
     _check_highest(group, member, message)
+    if _is_forgotten(group, message):
+        return Case.I_LOST_DATA
     if theirs.version > ours.version:
         fits = group.pending is not None and group.pending.state.header == theirs
         return Case.I_AM_BEHIND if fits else Case.I_LOST_DATA
@@ -116,15 +147,6 @@ def compare(group: Group, member: int, message: Resume) -> Case:
     if message.highest == ours:
         return Case.THEY_ARE_BEHIND
     return Case.THEY_LOST_DATA
-
-
-def lose(group: Group, shown: str) -> Step:
-    """This member was shown its own signature above its k: no STATE and no CLAIM any more [F5]."""
-    if group.lost:
-        return group, []
-    text = f"{shown}, signed by this member, whose newest is {group.highest.version}: it lost data; close together"
-    group, effects = drop_unsigned(group, "lost_data", text)
-    return replace(group, lost=True), [Persist(encode(Lost(group.group_id))), *effects, Advice("i_lost_data", text)]
 
 
 def _check_base(group: Group, message: Resume) -> None:
@@ -151,21 +173,28 @@ def _check_highest(group: Group, member: int, message: Resume) -> None:
     good = verify_state(group.place.agreement.members[member], highest, signature)
     require(good, f"member {member}'s signature of version {highest.version} is wrong")
     check_not_double(group, member, highest, signature)
-    mine = known_signature(group, group.place.index, highest.version)
-    known = not group.place.is_primary or highest.version <= group.version or (mine is not None and mine[0] == highest)
-    require(known, f"member {member} signed version {highest.version}, which was never proposed to it")
+    require(
+        _was_proposed(group, message), f"member {member} signed version {highest.version}, which was never proposed"
+    )
 
 
-def _end_with(group: Group, member: int, text: str) -> Step:
-    """A member that lost data signs no STATE, so neither do we: only FINAL, or a wedge, is left.
+def _was_proposed(group: Group, message: Resume) -> bool:
+    """Nobody but the primary proposes: it knows what a member has signed, or the member shows that it forgot it."""
+    place, highest = group.place, message.highest
+    if not place.is_primary or highest is None or highest.version <= group.version:
+        return True
+    mine = known_signature(group, place.index, highest.version)
+    return (mine is not None and mine[0] == highest) or _is_forgotten(group, message)
 
-    What the primary has not signed, nobody will. What a member has submitted, its primary may have signed: that stays
-    open until the end is signed, for after a restart this member would still know it as its own.
-    """
-    group, effects = drop_unsigned(group, "they_lost_data", text) if group.place.is_primary else (group, [])
-    group = replace(group, closing=True, in_step=group.in_step | {member})
-    again = propose_final(group)[1] if group.final is not None and group.place.is_primary else []
-    return group, [*effects, *again, Advice("they_lost_data", text)]
+
+def _is_forgotten(group: Group, message: Resume) -> bool:
+    """At the primary: the member shows our own signature of a version that we do not know of [F5]."""
+    place, highest, proposal = group.place, message.highest, message.proposal
+    if not place.is_primary or highest is None or proposal is None or highest.version <= group.version:
+        return False
+    mine = known_signature(group, place.index, highest.version)
+    known = mine is not None and mine[0] == highest
+    return not known and verify_state(place.agreement.members[place.index], highest, proposal)
 
 
 def _go_on(group: Group, member: int, message: Resume, salt: bytes) -> Step:

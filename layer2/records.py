@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey, Signature
-from layer1.ledger.agreements import Body, Certificate, Claim, Final, GroupAgreement, GroupHeader, Successor
+from layer1.ledger.agreements import (
+    Body,
+    Certificate,
+    Claim,
+    Final,
+    GroupAgreement,
+    GroupHeader,
+    PleaForData,
+    Successor,
+)
 from layer2.messages import Propose
 from layer2.terms import Terms
 
@@ -61,7 +70,7 @@ class Claimed(Struct, tag=4):
 
 
 class Lost(Struct, tag=5):
-    """This member was shown its own signature above all that it knows: it lost data [F5]."""
+    """This member lost data [F5]: it was shown its own signature above all that it knows, or it begins anew."""
 
     group_id: Hash
 
@@ -103,6 +112,29 @@ class EpochBegun(Struct, tag=12):
     """Whether this member does not know what it signed in the epoch [F5]."""
 
 
+class Recovered(Struct, tag=40):
+    """This member was shown what it had lost."""
+
+    certificate: Certificate
+    body: Body
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.certificate.header.group_id
+
+
+class Pleaded(Struct, tag=41):
+    """This member signed a plea (rule 13)."""
+
+    plea: PleaForData
+
+    @property
+    def group_id(self) -> Hash:
+        """The group."""
+        return self.plea.group_id
+
+
 class Snapshot(Struct, tag=6):
     """Everything at once, in place of all records before it."""
 
@@ -121,6 +153,7 @@ class Snapshot(Struct, tag=6):
     agreement: GroupAgreement | None = None
     """Of the epoch; None in epoch 0, to which the host's own record leads."""
     change: ChangeSigned | None = None
+    plea: PleaForData | None = None
 
     @property
     def group_id(self) -> Hash:
@@ -163,7 +196,19 @@ class Forgotten(Struct, tag=21):
     group_id: Hash
 
 
-Record = Signed | Certified | FinalSigned | Claimed | Lost | Snapshot | ChangeSigned | ChangeDropped | EpochBegun
+Record = (
+    Signed
+    | Certified
+    | FinalSigned
+    | Claimed
+    | Lost
+    | Recovered
+    | Pleaded
+    | Snapshot
+    | ChangeSigned
+    | ChangeDropped
+    | EpochBegun
+)
 """What a group's `Persist` effects hold."""
 
 HostRecord = Record | Hosted | Forgotten

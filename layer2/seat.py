@@ -28,7 +28,7 @@ from layer1.crypto import Hash, PublicKey, Signature, SigningKey
 from layer1.errors import Refused, WedgeError, check
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, Member
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Transaction, Wedge, sign_transaction, signers
+from layer1.ledger.transactions import CloseGroup, OpenGroup, Plea, Transaction, Wedge, sign_transaction, signers
 from layer1.link_server import LinkServer
 from layer2 import events
 from layer2.driver import Contact, GroupHost, Observer, Receipt, Waiting
@@ -196,8 +196,8 @@ class Seat(Observer):
         """End a group together with all others (rule 7); :meth:`watch` brings what is returned to layer 1."""
         return await self.host.close_cooperatively(group_id)
 
-    def wedge(self, group_id: Hash) -> Wedge:
-        """Stop a group and let layer 1 decide (rule 8); :meth:`watch` brings it there."""
+    def wedge(self, group_id: Hash) -> Wedge | Plea:
+        """Stop a group and let layer 1 decide (rules 8 and 13); :meth:`watch` brings it there."""
         return self.host.wedge(group_id)
 
     async def change(self, group_id: Hash, terms: Terms) -> None:

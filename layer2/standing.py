@@ -92,7 +92,7 @@ def standing(group: Group) -> Standing:
     pending, final = group.pending, group.final
     version, signatures = (0, ()) if pending is None else (pending.state.version, pending.signatures)
     told = () if final is None else final.signatures
-    return Standing(group.group_id, group.absent, group.closing, version, signatures, told)
+    return Standing(group.group_id, group.absent, group.closing or bool(group.bereft), version, signatures, told)
 
 
 def tell_news(before: Group, group: Group, member: int) -> list[Effect]:
@@ -102,7 +102,7 @@ def tell_news(before: Group, group: Group, member: int) -> list[Effect]:
     """
     if not group.place.is_primary or not group.place.primary_relays:
         return []
-    same = (before.in_step, before.closing) == (group.in_step, group.closing)
+    same = (before.in_step, before.closing, before.bereft) == (group.in_step, group.closing, group.bereft)
     message = standing(group)
     told = [member] if same and member < group.place.size else [] if same else group.others
     return [Send(each, message) for each in told if each in group.in_step]

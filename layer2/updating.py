@@ -245,8 +245,8 @@ def go_on(group: Group, salt: bytes) -> Step:
 def settle_pending(group: Group) -> Step:
     """Make the pending version, all of whose signatures are here and durable, the newest; commit it, unless [F2]."""
     assert group.pending is not None
-    if group.claim is not None:
-        return group, []  # rule 3: after a CLAIM nothing becomes committed except by layer 1
+    if group.has_spoken:
+        return group, []  # rule 3: after a CLAIM or a plea nothing becomes committed except by layer 1
     return certified(group, group.pending)
 
 
@@ -254,8 +254,9 @@ def resume(group: Group) -> Resume:
     """Where this member stands: the first message on every link, and in every epoch."""
     if group.pending is None:
         return Resume(group.group_id, group.certificate)
-    signature = group.pending.signatures[group.place.index]
-    return Resume(group.group_id, group.certificate, group.pending.state.header, signature)
+    header, signature = group.pending.state.header, group.pending.signatures[group.place.index]
+    proposal = None if group.place.is_primary else group.pending.propose.signature
+    return Resume(group.group_id, group.certificate, header, signature, proposal)
 
 
 def drop_unsigned(group: Group, code: str, text: str) -> Step:

@@ -12,7 +12,7 @@ import msgspec
 from layer1.crypto import Hash, Signature
 from layer1.errors import Refused
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader
+from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader, PleaForData
 from layer2.messages import Acked, ChangeProposal, Command, Propose, Resume
 from layer2.records import ChangeSigned, FinalSigned
 from layer2.state import Pending, Place, State
@@ -74,7 +74,13 @@ class Group(msgspec.Struct, frozen=True):
     claim: Claim | None = None
     """What this member claims (rule 8): stands until the end of the epoch."""
     lost: bool = False
-    """This member was shown its own signature above what it knows [F5]."""
+    """This member lost data: it was shown its own signature above what it knew, or begins anew [F5]."""
+    shown_by: frozenset[int] = frozenset()
+    """At a member that lost data: who has shown it the newest state since it started."""
+    bereft: frozenset[int] = frozenset()
+    """Other members that lost data: they sign no STATE in this epoch, so nobody does."""
+    plea: PleaForData | None = None
+    """What this member pleaded (rule 13): stands until the end of the epoch."""
     double: DoubleSignature | None = None
     """Proof that another member signed twice, for layer 1 (rule 15)."""
     ledger: ledger.Group | None = None
@@ -152,6 +158,16 @@ class Group(msgspec.Struct, frozen=True):
         return tuple(sorted((self.place.needed - self.in_step) | self.told_absent))
 
     @property
+    def has_spoken(self) -> bool:
+        """Whether it signed a CLAIM or a plea: after that only layer 1 commits anything [F2], nor is it ACKed [F3]."""
+        return self.claim is not None or self.plea is not None
+
+    @property
+    def informed(self) -> bool:
+        """Whether it may say which state is the newest: it lost nothing, or all others have shown it theirs."""
+        return not self.lost or self.shown_by >= frozenset(self.others)
+
+    @property
     def closed(self) -> bool:
         """Whether layer 1 has paid it out, or paid us out of it."""
         return self.left or (self.ledger is not None and self.ledger.status is ledger.Status.CLOSED)
@@ -168,14 +184,23 @@ class Group(msgspec.Struct, frozen=True):
     @property
     def stopped(self) -> Refused | None:
         """Why this member signs no STATE any more; None while it does."""
+        if (reason := self.ended) is not None:
+            return reason
+        if self.lost:
+            return Refused("lost_data", "this member lost data of the group: close it, or move it to a new epoch")
+        if self.bereft:
+            return Refused("peer_lost_data", "another member lost data: close the group, or move it to a new epoch")
+        return None
+
+    @property
+    def ended(self) -> Refused | None:
+        """Why not even a new epoch can be agreed on; None while it can."""
         if self.frozen:
             return Refused("frozen", f"the disk did not confirm: {self.frozen}; look after it, then start again")
         if self.closed:
             return Refused("group_closed", "layer 1 has paid the group out: open another")
-        if self.claim is not None or self.ledger is not None:
+        if self.has_spoken or self.ledger is not None:
             return Refused("group_wedged", "the group is wedged: layer 1 decides; open another")
         if self.final is not None:
             return Refused("group_closing", "this member signed the group's end: open another")
-        if self.lost:
-            return Refused("lost_data", "this member lost data of the group: only closing it together is left")
         return None

@@ -18,13 +18,14 @@ from msgspec.structs import replace
 from layer1.errors import LocalError, RemoteError
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import Body, GroupHeader
-from layer1.ledger.transactions import Report, Reveal
+from layer1.ledger.transactions import Plea, Report, Reveal
 from layer2 import changing
 from layer2.closing import claim, final_payload, wedge_payload
 from layer2.committing import commit, commit_oldest
 from layer2.events import Effect, Finished, Rejected, Submission
-from layer2.reconnecting import lose, receive_resume
+from layer2.reconnecting import receive_first
 from layer2.records import ChangeSigned
+from layer2.recovering import answer_dispute, lose, take_over
 from layer2.state import Pending
 from layer2.updating import Step, adopt
 from layer2.value import Group
@@ -75,7 +76,7 @@ def _enter(group: Group, shown: ledger.Group, clock_ms: int, salt: bytes) -> Ste
     for member, message in group.early:
         if message.certificate.header.epoch == group.epoch:
             with suppress(RemoteError):  # who cares for it says it again on a new link
-                group, more = receive_resume(group, member, message, salt)
+                group, more = receive_first(group, member, message, salt)
                 effects += more
     group, more = observe(group, shown, clock_ms, salt)
     return group, effects + more
@@ -91,6 +92,8 @@ def _observe_open(group: Group) -> Step:
         return group, [Submission(final)]
     if group.claim is not None:
         return group, [Submission(wedge_payload(group))]
+    if group.plea is not None:
+        return group, [Submission(Plea(group.plea))]
     return group, []
 
 
@@ -99,11 +102,13 @@ def _observe_wedged(group: Group, shown: ledger.Group) -> Step:
     body = _body_of(group, shown.certificate.header) if shown.body is None else None
     if body is not None:
         effects.append(Submission(Reveal(group.group_id, body)))  # rule 12
-    if shown.revealing is not None:
-        return group, effects  # claims and reports are over: what layer 1 waits for is the body
-    if not group.lost:
+    if shown.revealing is None and not group.lost:
         group, more = claim(group)
         effects += more
+    group, more = answer_dispute(group, shown, holds_body=body is not None or shown.body is not None)
+    effects += more
+    if shown.revealing is not None:
+        return group, effects  # claims and reports are over: what layer 1 waits for is the body
     report = report_payload(group, shown)
     if report is not None:
         return group, [*effects, Submission(report)]  # first: a forfeit that has happened stands after a FINAL
@@ -137,6 +142,8 @@ def _learn(group: Group, shown: ledger.Group) -> Step:
         return group, []
     if group.pending is not None and header == group.pending.state.header:
         return adopt(group, shown.certificate)
+    if shown.body is not None:
+        return take_over(group, shown.certificate, shown.body, "layer 1")
     return lose(group, f"layer 1 shows version {header.version}")
 
 

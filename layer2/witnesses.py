@@ -15,10 +15,10 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from layer2.committing import Step, learn, relay
-from layer2.events import Effect
+from layer2.events import Effect, Send
 from layer2.holding import send_hold
-from layer2.messages import Ack, Acked, Acks, Held, Hold, require
-from layer2.reconnecting import lose
+from layer2.messages import Ack, Acked, Acks, Held, Hold, Inquiry, require
+from layer2.recovering import body_of_held, lose, take_over
 from layer2.standing import tell_news
 from layer2.updating import adopt, check_certificate, go_on, propose
 from layer2.value import Group
@@ -27,7 +27,10 @@ from layer2.value import Group
 def connect(group: Group, witness: int) -> Step:
     """A new link to a witness: show it the newest certificate."""
     group, effects = disconnect(group, witness)
-    return group, [*effects, *send_hold(group, witness)]
+    first = (
+        [Send(witness, Inquiry(group.group_id))] if group.lost else send_hold(group, witness)
+    )  # ask, and say nothing
+    return group, [*effects, *first]
 
 
 def disconnect(group: Group, witness: int) -> Step:
@@ -97,7 +100,10 @@ def _catch_up(group: Group, message: Held) -> Step:
     if group.pending is not None and group.pending.state.header == message.certificate.header:
         return adopt(group, message.certificate)
     check_certificate(group, message.certificate)
-    return lose(group, f"a witness holds version {message.certificate.header.version}")
+    version, body = message.certificate.header.version, body_of_held(group, message)
+    if body is not None:
+        return take_over(group, message.certificate, body, "a witness")
+    return lose(group, f"a witness holds version {version}")
 
 
 def _witness_answered(group: Group, witness: int, salt: bytes) -> Step:

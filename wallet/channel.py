@@ -14,8 +14,9 @@ from msgspec import structs
 
 from layer1.crypto import Hash, format_address
 from layer1.errors import Refused
-from layer1.ledger.transactions import CloseGroup, Wedge
+from layer1.ledger.transactions import CloseGroup
 from layer2.driver import Outcome, Pending, Receipt
+from layer2.events import Payload
 from layer2.payments import MAX_MEMO_BYTES, pay
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
@@ -340,7 +341,7 @@ class Channel:
         money = format_money(self.view().can_send, self._parts.genesis.currency)
         return Refused(error.code, f"the channel can send {money}: pay less, or be paid first")
 
-    async def _bring(self, payload: CloseGroup | Wedge) -> None:
+    async def _bring(self, payload: Payload) -> None:
         """Bring to layer 1 what ends the channel. The peer may have been faster: what layer 1 shows then counts."""
         try:
             async with asyncio.timeout(LEDGER_S):

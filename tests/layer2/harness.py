@@ -23,7 +23,7 @@ from layer1.ledger.agreements import (
 )
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.opening import fresh, open_group
-from layer1.ledger.transactions import ChangeGroup, CloseGroup, Payload, Report, Reveal, Wedge
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Payload, Plea, Report, Reveal, Wedge
 from layer2 import group as core
 from layer2 import witness as witness_core
 from layer2.events import (
@@ -44,6 +44,7 @@ from layer2.group import Group
 from layer2.machine import StateMachine
 from layer2.messages import Message, decode_message
 from layer2.payments import Payments
+from layer2.records import Lost
 
 CHAIN = digest(Domain.GENESIS, b"chain of the tests")
 BOND = 50
@@ -156,6 +157,18 @@ class Party:
     def compact(self) -> None:
         self.disk.records = [core.snapshot(self.group)]
 
+    def forget(self) -> None:
+        """Lose everything but the phrase, and come back as a restored wallet does."""
+        self.disk.records = [encode(Lost(self.name))]
+        self.committed.clear()
+        self.restart()
+
+    def roll_back(self, records: int) -> None:
+        """The disk comes back from a copy, which does not know that it is one."""
+        self.disk.records = self.disk.records[:records]
+        self.committed.clear()
+        self.restart()
+
 
 class WitnessParty:
     """A witness of the group with its disk; it took the group in as layer 1 opened it."""
@@ -219,6 +232,8 @@ class Court:
                     self.group = disputes.reveal(self.group, payload.body, self.clock_ms)
                 case Report():
                     self.group = disputes.report(self.group, payload, self.clock_ms)
+                case Plea():
+                    self.group = disputes.plead(self.group, payload.plea, self.clock_ms)
                 case CloseGroup():
                     self.group = settlement.close(self.group, payload, self.clock_ms)
                 case ChangeGroup(successor):

@@ -386,7 +386,7 @@ def test_one_that_lost_data_ends_the_group_and_all_learn_of_it() -> None:
     wire.cut(2)
     wire.connect(2)
     wire.run()
-    assert c.group.lost and a.group.closing and b.group.closing
+    assert c.group.lost and a.group.stopped is not None and b.group.closing
     with pytest.raises(Refused) as refusal:
         b.request(pay(0, 1))
     assert refusal.value.code == "group_closing"

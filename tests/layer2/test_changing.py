@@ -648,9 +648,50 @@ def test_an_epoch_that_we_never_signed_means_that_we_lost_data() -> None:
     wire.connect()
     wire.run()
     with pytest.raises(Refused, match="lost data"):
-        b.step(WedgeRequested())
-    with pytest.raises(Refused, match="lost data"):
         b.request(pay(0, 1))
+    b.step(WedgeRequested())
+    assert b.group.claim is None and b.group.plea is not None
+
+
+@pytest.mark.parametrize("bereft", [0, 1])
+@pytest.mark.parametrize("first", [0, 1])
+def test_f5_who_lost_data_goes_on_in_a_new_epoch(bereft: int, first: int) -> None:
+    """RESIZE with the same amounts: no STATE in the old epoch, any number of them in the new one."""
+    a, b, wire = pair()
+    court = Court(a.terms)
+    a.request(pay(1, 300))
+    wire.run()
+    wire.cut()
+    parties = [a, b]
+    parties[bereft].forget()
+    with pytest.raises(Refused):
+        parties[bereft].step(ChangeWanted(amounts(a, 0, 0), 1_000))
+    wire.connect()
+    wire.run()
+    changed([parties[first], parties[1 - first]], wire, court, amounts(parties[bereft], 0, 0))
+    assert court.group.epoch == 1 and not any(party.group.lost or party.group.bereft for party in parties)
+    b.request(pay(0, 7))
+    wire.run()
+    assert not wire.errors and a.group.state.body.balances == (707, 1293) == b.group.state.body.balances
+    for party in parties:
+        party.restart()
+        assert party.group.version == 1 and not party.group.lost
+
+
+def test_f5_one_that_begins_anew_finds_its_way_into_a_later_epoch() -> None:
+    """It has the first agreement and its phrase; layer 1 shows the epoch, the other member the state."""
+    a, b, wire = pair()
+    court = Court(a.terms)
+    changed([a, b], wire, court, amounts(a, 500, 0))
+    a.request(pay(1, 40))
+    wire.run()
+    wire.cut()
+    b.forget()
+    wire.connect()
+    wire.run()
+    look([b], court, wire)
+    assert not wire.errors and b.group.lost and b.group.epoch == 1
+    assert b.group.state == a.group.state
 
 
 @pytest.mark.parametrize(

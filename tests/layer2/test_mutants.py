@@ -14,18 +14,34 @@ from msgspec.structs import replace
 from layer1.errors import Refused
 from layer1.ledger.agreements import verify_state
 from layer1.ledger.records import Reason, Status
-from layer2 import closing, committing, group, machine, reconnecting, standing, state, updating, value, watcher, witness
-from layer2.events import Persist
-from layer2.records import Signed
+from layer2 import (
+    closing,
+    committing,
+    group,
+    machine,
+    reconnecting,
+    recovering,
+    standing,
+    state,
+    updating,
+    value,
+    watcher,
+    witness,
+)
+from layer2.events import Persist, Send
+from layer2.messages import Inquiry
+from layer2.reconnecting import Case
+from layer2.records import Pleaded, Recovered, Signed
 from layer2.state import Pending
 from tests.layer2 import test_any_size as t_any_size
 from tests.layer2 import test_closing as t_closing
 from tests.layer2 import test_disputes as t_disputes
 from tests.layer2 import test_machine as t_machine
 from tests.layer2 import test_reconnecting as t_reconnecting
+from tests.layer2 import test_recovering as t_recovering
 from tests.layer2 import test_updating as t_updating
 from tests.layer2 import test_witnessed as t_witnessed
-from tests.layer2.test_stateful import Members, OneOfThreeLies, ThreeMembers, run_model
+from tests.layer2.test_stateful import LosesData, Members, OneOfThreeLies, ThreeMembers, run_model
 from tests.layer2.test_witnessed_stateful import Witnessed
 
 MODULES = [module for name, module in sys.modules.items() if name.startswith("layer2.")]
@@ -189,7 +205,7 @@ def claim_k_too_low(patch: pytest.MonkeyPatch) -> None:
 
 
 def claim_from_an_old_store(patch: pytest.MonkeyPatch) -> None:
-    put(patch, reconnecting.lose, lambda group, shown: (group, []))
+    put(patch, recovering.lose, lambda group, shown: (group, []))
 
 
 def final_with_a_version_in_flight(patch: pytest.MonkeyPatch) -> None:
@@ -331,6 +347,81 @@ def show_a_final_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(standing, "standing", lambda before: replace(original(before), final_signatures=()))
 
 
+def mistake(case: reconnecting.Case, other: reconnecting.Case) -> Mutate:
+    """Rule 5: the answer to another of the six cases."""
+    original = reconnecting.compare
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        def mutant(*args: Any) -> reconnecting.Case:
+            found = original(*args)
+            return other if found is case else found
+
+        put(patch, original, mutant)
+
+    mutate.__name__ = f"{case.name}_for_{other.name}"
+    return mutate
+
+
+def tell_how_old_it_is(patch: pytest.MonkeyPatch) -> None:
+    put(patch, recovering.ask, updating.resume)
+
+
+def show_nothing(patch: pytest.MonkeyPatch) -> None:
+    put(patch, recovering.show, lambda group, member: Send(member, Inquiry(group.group_id)))
+
+
+def believe_what_is_shown(patch: pytest.MonkeyPatch) -> None:
+    put(patch, recovering._check_newest, lambda *_: None)
+
+
+def claim_though_lost(patch: pytest.MonkeyPatch) -> None:
+    original = closing.send_wedge
+    put(patch, original, lambda group: original(replace(group, lost=False)))
+
+
+def forget_the_plea(patch: pytest.MonkeyPatch) -> None:
+    original = group._replay
+
+    def mutant(before: Any, record: Any) -> Any:
+        return (before, []) if isinstance(record, Pleaded) else original(before, record)
+
+    put(patch, original, mutant)
+
+
+def forget_what_was_recovered(patch: pytest.MonkeyPatch) -> None:
+    original = group._replay
+
+    def mutant(before: Any, record: Any) -> Any:
+        return (before, []) if isinstance(record, Recovered) else original(before, record)
+
+    put(patch, original, mutant)
+
+
+def commit_after_a_plea(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "has_spoken", property(lambda self: self.claim is not None))
+
+
+def sign_with_the_bereft(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "stopped", stopped_but_for("peer_lost_data"))
+
+
+def leave_the_dispute_alone(patch: pytest.MonkeyPatch) -> None:
+    put(patch, recovering.answer_dispute, lambda group, shown, **_: (group, []))
+
+
+def overlook_ones_own_signature(patch: pytest.MonkeyPatch) -> None:
+    put(patch, reconnecting._is_forgotten, lambda *_: False)
+
+
+def say_the_newest_uninformed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(value.Group, "informed", property(lambda self: True))
+
+
+def losing_data() -> None:
+    """The property test in which honest members lose their disks."""
+    run_model(LosesData, MOST, derandomize=True, database=None, phases=[Phase.generate])
+
+
 def proposal(name: str) -> Kill:
     """One row of the table of bad proposals."""
     row = next(row for row in t_updating.BAD_PROPOSALS if row[0] == name)
@@ -470,6 +561,34 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (sign_after_final, t_closing.test_rule_7_a_member_that_signed_final_answers_no_proposal),
     (sign_after_claim, t_closing.test_rule_8_nothing_is_signed_after_a_claim_and_the_first_one_stands),
     (sign_after_loss, lambda: t_reconnecting.test_a_member_lost_data(1)),
+    (mistake(Case.IN_STEP, Case.I_LOST_DATA), t_reconnecting.test_in_step),
+    (mistake(Case.THEY_ARE_BEHIND, Case.THEY_LOST_DATA), t_reconnecting.test_behind_by_one_is_no_loss),
+    (mistake(Case.I_AM_BEHIND, Case.I_LOST_DATA), t_reconnecting.test_they_are_behind_by_one_and_i_am),
+    (mistake(Case.THEY_LOST_DATA, Case.IN_STEP), t_reconnecting.test_each_side_finds_the_loss_by_itself),
+    (mistake(Case.I_LOST_DATA, Case.IN_STEP), t_reconnecting.test_each_side_finds_the_loss_by_itself),
+    (ignore_double_signatures, t_reconnecting.test_they_lie_with_another_header_that_they_signed),
+    (tell_how_old_it_is, lambda: t_recovering.test_f5_it_asks_before_it_says_anything_about_its_own(1)),
+    (show_nothing, lambda: t_recovering.test_f5_it_gets_back_what_the_other_holds_and_both_close(0, 4)),
+    (believe_what_is_shown, t_recovering.test_what_is_shown_is_checked),
+    (claim_though_lost, lambda: t_recovering.test_f5_it_signs_no_state_and_no_claim_and_nobody_signs_with_it(1)),
+    (claim_though_lost, losing_data),
+    (forget_the_plea, t_recovering.test_rule_13_a_plea_that_was_lost_on_its_way_is_brought_again),
+    (
+        forget_what_was_recovered,
+        lambda: t_recovering.test_f5_the_loss_and_what_was_recovered_survive_restarts(1),
+    ),
+    (commit_after_a_plea, t_recovering.test_rule_3_after_a_plea_nothing_becomes_committed),
+    (
+        sign_with_the_bereft,
+        lambda: t_recovering.test_f5_it_signs_no_state_and_no_claim_and_nobody_signs_with_it(1),
+    ),
+    (leave_the_dispute_alone, t_recovering.test_rule_13_a_plea_that_comes_second_joins_the_dispute),
+    (leave_the_dispute_alone, t_recovering.test_rule_12_who_lost_the_body_pleads_and_keeps_its_bond),
+    (
+        overlook_ones_own_signature,
+        t_recovering.test_f5_a_primary_of_three_is_shown_its_own_signature_in_a_members_resume,
+    ),
+    (say_the_newest_uninformed, t_recovering.test_f5_nobody_says_which_state_is_the_newest_before_it_was_shown),
     (commit_after_claim, t_updating.test_rule_3_after_a_claim_nothing_becomes_committed),
     (claim_k_too_low, t_closing.test_rule_8_a_wedge_carries_the_newest_certificate_and_the_claim),
     (claim_k_too_low, lambda: t_disputes.test_an_honest_member_never_forfeits_with_a_version_in_flight(0, False)),
@@ -542,7 +661,7 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
 @pytest.mark.parametrize(("mutate", "kill"), MUTANTS, ids=[f"{m.__name__}-{k.__name__}" for m, k in MUTANTS])
 def test_the_mutant_dies(mutate: Mutate, kill: Kill) -> None:
     """The test passes on the core as it is, and fails on the mutant."""
-    if kill not in (stateful, with_three, with_a_liar, witnessed):
+    if kill not in (stateful, with_three, with_a_liar, witnessed, losing_data):
         kill()
     with pytest.MonkeyPatch.context() as patch:
         mutate(patch)

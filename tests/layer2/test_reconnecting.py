@@ -21,7 +21,6 @@ from layer2.events import (
     Received,
     Rejected,
     Send,
-    WedgeRequested,
 )
 from layer2.messages import CloseRequest, Propose, Resume, Submit
 from layer2.payments import pay
@@ -47,13 +46,6 @@ def behind_by_one() -> tuple[Party, Party, Wire]:
     wire.run(until=lambda: b.group.version == 3)
     wire.cut()
     return a, b, wire
-
-
-def roll_back(party: Party, records: int) -> None:
-    """The disk comes back from a copy."""
-    party.disk.records = party.disk.records[:records]
-    party.committed.clear()
-    party.restart()
 
 
 def test_in_step() -> None:
@@ -97,28 +89,45 @@ def test_they_are_behind_by_one_and_i_am() -> None:
 def test_a_member_lost_data(kept: int) -> None:
     """Who lost data signs no STATE and no CLAIM; it may be closed with (FINAL)."""
     a, b, wire = played(4)
-    roll_back(b, kept)
+    b.roll_back(kept)
     assert compare(a.group, 1, resume(b.group)) is Case.THEY_LOST_DATA
     assert compare(b.group, 0, resume(a.group)) is Case.I_LOST_DATA
     wire.connect()
     wire.run()
     assert [e.code for e in a.others if isinstance(e, Advice)] == ["they_lost_data"]
-    assert [e.code for e in b.others if isinstance(e, Advice)] == ["i_lost_data"]
+    assert [e.code for e in b.others if isinstance(e, Advice)] == ["i_lost_data", "recovered"]
+    assert b.group.state == a.group.state and b.group.lost
     for party in (a, b):
         with pytest.raises(Refused):
             party.request(pay(1 - party.index, 1))
-    with pytest.raises(Refused, match="false"):
-        b.step(WedgeRequested())
     a.step(CloseRequested())
     wire.run()
     assert not wire.errors and b.group.final is not None
     assert b.group.final.final.payout == (996, 1004)
 
 
+def test_each_side_finds_the_loss_by_itself() -> None:
+    """Whichever of the two Resumes is lost on its way."""
+    a, b, _ = played(4)
+    b.roll_back(1)
+    b.step(Connected(0))
+    theirs, ours = resume(b.group), resume(a.group)
+    b.step(Received(0, ours, SALT))
+    a.step(Received(1, theirs, SALT))
+    assert b.group.lost and a.group.bereft == {1}
+
+
+def test_behind_by_one_is_no_loss() -> None:
+    a, b, _ = behind_by_one()
+    b.step(Connected(0))
+    b.step(Received(0, resume(a.group), SALT))
+    assert not b.group.bereft and b.group.connected
+
+
 def test_a_loss_is_remembered() -> None:
     """A further restart does not make the old store good again."""
     _, b, wire = played(4)
-    roll_back(b, 1)
+    b.roll_back(1)
     wire.connect()
     wire.run()
     b.restart()
@@ -130,16 +139,15 @@ def test_a_loss_is_remembered() -> None:
 
 def test_the_primary_lost_data() -> None:
     a, b, wire = played(4)
-    roll_back(a, 2)
+    a.roll_back(2)
     assert compare(a.group, 1, resume(b.group)) is Case.I_LOST_DATA
     assert compare(b.group, 0, resume(a.group)) is Case.THEY_LOST_DATA
     wire.connect()
     wire.run()
-    assert a.group.lost and not b.group.lost
-    with pytest.raises(Refused, match="wedge"):
-        a.step(CloseRequested())
-    b.step(WedgeRequested())
-    assert b.group.claim is not None and b.group.claim.version == 4
+    assert a.group.lost and not b.group.lost and a.group.informed
+    a.step(CloseRequested())
+    wire.run()
+    assert not wire.errors and b.group.final is not None and b.group.final.final.base_version == 4
 
 
 def test_a_primary_that_feigns_loss_revives_no_refused_command() -> None:

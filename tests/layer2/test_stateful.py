@@ -592,6 +592,81 @@ def decode_any(data: bytes) -> Any:
     return decode_message(data)
 
 
+class LosesData(Members):
+    """Honest members lose their disks, or get old ones back, at any moment; nobody lies, and nobody loses its bond.
+
+    Who has an old disk meets the others before it acts: what it does before, it does on its own word (decision 035).
+    """
+
+    @rule(seat=SEATS, records=st.integers(0, 20), phrase=st.booleans())
+    def lose_data(self, seat: int, records: int, phrase: bool) -> None:
+        self.heal()
+        party = self.parties[seat % self.size]
+        if any(each.group.lost for each in self.parties if each is not party) or party.group.has_spoken:
+            return  # of two that lose data at once, what neither holds is gone
+        party.effects_left = None
+        self.watch()
+        self.told[party.index].clear()
+        self.read[party.index] = 0
+        self.lost.add(party.index)
+        if phrase:
+            party.forget()
+        else:
+            party.roll_back(records)
+        self.reconnect(*([party.index] if party.index else []))
+        self.deliver_all()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: set[int] = set()
+
+    @invariant()
+    def nobody_loses_data(self) -> None:
+        """Nor believes that it did, if it did not."""
+        for party in self.parties:
+            assert not party.group.lost or party.index in self.lost or party.group.plea is not None
+
+    @invariant()
+    def who_lost_data_signs_nothing_new(self) -> None:
+        for party in self.parties:
+            if party.group.lost:
+                assert party.group.claim is None
+                assert party.group.highest.version <= max(
+                    (v for i, e, v in self.signed if (i, e) == (party.index, party.group.epoch)), default=0
+                )
+
+    def check_convergence(self) -> None:
+        """All know the newest that anybody knows, or have wedged."""
+        groups = [party.group for party in self.parties]
+        if self.lost and all(not group.has_spoken and group.ledger is None for group in groups):
+            bereft = [group for group in groups if group.lost]
+            primary = groups[0].version
+            assert all(group.version >= primary or group.final is not None for group in bereft)
+        if not self.lost:
+            super().check_convergence()
+
+    def settle(self) -> None:
+        """What is on layer 1 in the end is at least what all who lost nothing hold; no bond is forfeited."""
+        self.heal()
+        for _ in range(6):
+            for party in self.parties:
+                with suppress(Refused):
+                    if party.group.lost or not any(each.group.lost for each in self.parties):
+                        party.step(WedgeRequested())
+                party.step(LedgerSeen(self.court.group))
+                for payload in self.submissions(party):
+                    self.court.bring(payload)
+        closed = self.court.end()
+        whole = [party for party in self.parties if not party.group.lost]
+        assert not any(closed.forfeits)
+        together = closed.reason is Reason.FINAL  # on the newest state of all who signed it, and shows no version
+        assert together or all(closed.version >= party.group.committed.version for party in whole)
+
+
+class ThreeLoseData(LosesData):
+    size = 3
+
+
 class ThreeMembers(Members):
     size = 3
 
@@ -641,6 +716,8 @@ RUNS: list[tuple[type[Members], int]] = [
     (ThreeMembers, 50),
     (FiveMembers, 20),
     (EightMembers, 12),
+    (LosesData, 60),
+    (ThreeLoseData, 40),
     (OneOfTwoLies, 60),
     (OneOfThreeLies, 50),
     (OneOfFiveLies, 20),

@@ -22,6 +22,8 @@ from layer2.messages import (
     Held,
     Hold,
     Inquiry,
+    LostData,
+    Newest,
     OpeningMessage,
     Propose,
     Resume,
@@ -56,7 +58,12 @@ def _detail(message: GroupMessage) -> str:
             return f" at version {certificate.header.version}{above}"
         case FinalProposal(final=final):
             return f" on version {final.base_version}"
-        case Commit(certificate=certificate) | Hold(certificate=certificate) | Held(certificate=certificate):
+        case (
+            Commit(certificate=certificate)
+            | Hold(certificate=certificate)
+            | Held(certificate=certificate)
+            | Newest(certificate=certificate)
+        ):
             return f" of version {certificate.header.version}"
         case Ack(version=version):
             return f" of version {version}"
@@ -70,5 +77,5 @@ def _detail(message: GroupMessage) -> str:
             return f" of epoch {terms.epoch} by {list(terms.amounts)}, until {terms.expires_ms}"
         case ChangeDecline(code=code, message=text):
             return f" {code}: {text[:80]}"
-        case CloseRequest() | FinalAccept() | FinalReady() | Inquiry() | ChangeAccept() | ChangeReady():
+        case LostData() | CloseRequest() | FinalAccept() | FinalReady() | Inquiry() | ChangeAccept() | ChangeReady():
             return ""
