@@ -88,7 +88,7 @@ def receive_newest(group: Group, member: int, message: Newest) -> Step:
         RemoteError: A signature is wrong, or the body is not the certified one.
     """
     header, ours = message.certificate.header, group.state.header
-    if header.epoch != ours.epoch:
+    if header.epoch != ours.epoch or group.closed:
         return group, []
     if header.version < ours.version:  # it does not know yet that it is the one who lost data
         return group, [show(group, member)]

@@ -87,7 +87,7 @@ def _receive_acks(group: Group, place: int, message: Acks) -> Step:
 def _receive_held(group: Group, witness: int, message: Held, salt: bytes) -> Step:
     require(witness in group.place.witnesses, f"member {witness} is no witness: it shows its certificate by a Resume")
     header, effects = message.certificate.header, list[Effect]()
-    if header.epoch != group.state.header.epoch:
+    if header.epoch != group.state.header.epoch or group.closed:
         return group, []
     if header.version > group.version:
         group, effects = _catch_up(group, message)
