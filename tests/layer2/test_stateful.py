@@ -469,7 +469,8 @@ class Members(RuleBasedStateMachine):
     def what_is_committed_is_never_lost(self) -> None:
         for party in self.honest:
             newest = max(self.told[party.index], default=0)
-            assert self.is_over or ordinal(party.group.state.header) >= newest, f"member {party.index} forgot version {newest}"
+            kept = self.is_over or ordinal(party.group.state.header) >= newest
+            assert kept, f"member {party.index} forgot version {newest}"
 
     @invariant()
     def what_is_committed_has_everybodys_signature(self) -> None:
