@@ -916,7 +916,7 @@ def model() -> None:
 
     from tests.layer2.test_stateful import TwoThatChange, run_model
 
-    run_model(TwoThatChange, 60, derandomize=True, database=None, phases=[Phase.generate])
+    run_model(TwoThatChange, 300, derandomize=True, database=None, phases=[Phase.generate])
 
 
 FOUND_BY_CHANCE = (
