@@ -45,6 +45,7 @@ from layer2.events import (
     Send,
     Submission,
 )
+from layer2.holding import send_hold
 from layer2.messages import (
     ChangeAccept,
     ChangeDecline,
@@ -74,7 +75,7 @@ def send_wish(group: Group, terms: Terms, clock_ms: int) -> Step:
             no successor follows from the newest state.
     """
     _check_may_change(group)
-    check(group.connected, "not_connected", "another member is not connected: wait for it")
+    check(group.together, "not_connected", "another member is not connected: wait for it")  # rule 25: members alone
     check_window(terms, clock_ms)
     _successor(group, terms)  # as things stand now
     wish = group.wish
@@ -167,13 +168,7 @@ def propose_change(group: Group) -> Step:
     if group.change is not None:
         return group, _show(group)
     wish = group.wish
-    if (
-        not group.place.is_primary
-        or wish is None
-        or len(wish.agreed) < group.place.size
-        or group.pending is not None
-        or group.tail
-    ):
+    if not group.place.is_primary or wish is None or len(wish.agreed) < group.place.size or group.pending is not None:
         return group, []
     try:
         _check_may_change(group)
@@ -324,8 +319,9 @@ def enter(group: Group, shown: ledger.Group) -> Step:
     effects.append(
         EpochBegan(begun.first.epoch, before.place.agreement, begun.agreement, balances, deposits, withdrawals)
     )
-    effects.extend(Send(member, first_word(after)) for member in after.place.peers)
-    return after, effects
+    members = [each for each in after.place.peers if each not in after.place.witnesses]
+    effects.extend(Send(member, first_word(after)) for member in members)
+    return after, effects + send_hold(after)
 
 
 def epoch_of(successor: Successor) -> EpochBegun:
@@ -348,7 +344,7 @@ def begin(group: Group, begun: EpochBegun) -> Group:
         lost=begun.lost,
         foreign_version=None if begun.lost else -1,
         closing=group.closing,
-        lagging=group.in_step | group.lagging,
+        lagging=(group.in_step | group.lagging) - frozenset(place.witnesses),  # they say of which epoch they speak
         early=group.early,
     )
 
@@ -395,7 +391,6 @@ def _check_may_change(group: Group) -> None:
     check(group.informed, "lost_data", "this member has not been shown the newest state by all others yet: wait")
     check(not group.closing and group.final is None, "group_closing", "the group is being closed")
     check(group.change is None, "group_changing", "another change is signed and not decided yet: wait for its end")
-    check(not group.place.witnessed, "not_supported", "a witnessed group is not changed yet: close it, open another")
 
 
 def _successor(group: Group, terms: Terms) -> Successor:

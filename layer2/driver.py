@@ -620,7 +620,7 @@ class GroupHost:
         for seat, (old, new) in enumerate(zip(before.members, place.agreement.members, strict=True)):
             stays = old.funding == new.funding
             contacts.append(known[seat] if stays or seat == place.index else _contact_in(new))
-        self._contacts.put(group_id, (*contacts, *known[place.size :]), place.peers)
+        self._contacts.put(group_id, (*contacts, *witness_contacts(place.agreement)), place.peers)
         self._changed.set()
 
     def _schedule(self) -> None:

@@ -139,5 +139,6 @@ def channel_period(*, home: HomeOption = None, json: JsonOption = False) -> None
         f"A wallet must see a stale report and answer it within the challenge period:\n\n{explain(genesis)}\n\n"
         f"Twice the sum, for a wallet that is opened every {format_duration(POLL_MS)}. A wallet that is always served "
         f"needs {format_duration(served_ms)}; one that rests longer needs more. For the whole period a wallet that is "
-        "cut off from the ledger is in danger: that remains."
+        "cut off from the ledger is in danger: that remains. A channel with a witness needs no period: its disputes "
+        "end by claims (`wallet channel open --witness`)."
     )

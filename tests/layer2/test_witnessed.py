@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from layer1.errors import Refused, RemoteError
-from layer1.ledger.agreements import Certificate, sign_claim
+from layer1.ledger.agreements import Certificate, Witness, sign_claim
 from layer1.ledger.records import Forfeit, Reason, Status
-from layer1.ledger.transactions import Report, Wedge
+from layer1.ledger.transactions import ChangeGroup, Report, Wedge
+from layer2 import witness as witness_core
 from layer2.committing import sign_ack, verify_ack
 from layer2.events import (
+    ChangeWanted,
     CloseRequested,
     Connected,
     Finished,
@@ -27,6 +30,7 @@ from layer2.messages import Ack, Acks, Commit, Error, Held, Hold, Propose, decod
 from layer2.payments import pay
 from layer2.sealing import open_body
 from layer2.standing import waiting
+from layer2.terms import Terms
 from tests.layer2.harness import BOND, Court, Party, Wire, WitnessParty, key, trio_of
 
 SIZES = [2, 3]
@@ -543,3 +547,74 @@ def test_final_pays_at_once_when_the_witness_is_gone() -> None:
     for party in members:
         party.step(LedgerSeen(court.group))
         assert set(party.committed) == {1}
+
+
+# ------------------------------------------------------------------------------------------------ another witness
+
+
+def changed(members: list[Party], wire: Wire, court: Court, **change: Any) -> None:
+    """All members want the same, and layer 1 takes it."""
+    before = members[0].group.place.agreement
+    blank = tuple(structs.replace(member, deposit=0) for member in before.members)
+    after = structs.replace(before, members=blank, open_before_ms=61_000, salt=b"s" * 16, **change)
+    terms = Terms(members[0].group.epoch, after, (0,) * len(members))
+    for party in members:
+        party.step(ChangeWanted(terms, 1_000))
+        wire.run()
+    payload = next(e.payload for e in members[0].others if isinstance(e, Submission))
+    assert isinstance(payload, ChangeGroup)
+    court.bring(payload)
+    assert court.group.epoch == 1 and not court.refused
+    for party in members:
+        party.others.clear()
+        party.step(LedgerSeen(court.group))
+    wire.run()
+
+
+def test_rule_25_members_alone_replace_a_dead_witness() -> None:
+    """ "Signed by old and new *members*": also while a version waits for its ACK, which the change then commits."""
+    members, _, wire = group_of(2)
+    members[0].request(pay(1, 5))
+    run_without(wire, 2)
+    wire.cut(2)
+    court = Court(members[0].terms)
+    changed(members, wire, court, witnesses=(Witness(key("another witness").public),))
+    for party in members:
+        assert party.group.epoch == 1 and set(party.committed) == {1} and not party.group.tail
+        assert party.group.state.body.balances == (995, 1005)
+    another = WitnessParty(members[0].terms, 2)
+    another.disk.records.clear()
+    another.holding, effects = witness_core.take(key("another witness"), court.group)
+    another.perform(effects)
+    wire.parties = (*members, another)
+    members[0].committed.clear()
+    members[1].committed.clear()
+    wire.connect(2)
+    wire.run()
+    members[1].request(pay(0, 7))
+    wire.run()
+    assert all(len(party.committed) == 1 and not party.group.tail for party in members) and not wire.errors
+    assert another.holding.version == 1 and another.holding.certificate.header.epoch == 1
+
+
+def test_a_witness_that_stays_follows_a_change_on_layer_1s_word() -> None:
+    """Its ACKs and its claim are per epoch: a signature of one verifies in no other."""
+    members, (witness,), wire = group_of(2)
+    members[0].request(pay(1, 5))
+    wire.run()
+    court = Court(members[0].terms)
+    changed(members, wire, court)
+    assert witness.holding.version == 1 and witness.holding.taken.origin.epoch == 0, "members' word is not enough"
+    witness.step(LedgerSeen(court.group))
+    assert witness.holding.version == 0 and witness.holding.taken.origin == court.group.origin
+    witness.restart()
+    assert witness.holding.taken.origin.epoch == 1
+    for party in members:
+        party.committed.clear()
+    wire.errors.clear()
+    wire.connect()
+    wire.run()
+    members[0].request(pay(1, 7))
+    wire.run()
+    assert all(len(party.committed) == 1 for party in members) and not wire.errors
+    assert witness.holding.version == 1

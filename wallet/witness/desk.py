@@ -36,6 +36,7 @@ from layer2.witness import Holding, HoldingRecord, HoldingSnapshot, Kept, Taken,
 LOOK_TIMES = 20
 """A group that a member knows is looked for so often: this witness's replica may be behind."""
 LOOK_PAUSE_S = 0.5
+LOOKS_AT_ONCE = 8
 MOST_AWAITED = 1_000
 """Messages about groups that are being looked for."""
 _log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class WitnessDesk:
         self._promised: list[tuple[Channel, WitnessPromise]] = []
         """Likewise."""
         self._turn: asyncio.Handle | None = None
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._awaited: dict[Hash, list[tuple[Channel, GroupMessage]]] = {}
         """What was said of groups that are being looked for."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -186,6 +188,10 @@ class WitnessDesk:
         if sum(map(len, self._awaited.values())) >= MOST_AWAITED:
             self._say(link, Error(group_id, "busy", "too many groups are being looked for: come again"))
             return
+        if group_id not in self._holdings and not self._promises:
+            self._say(link, Error(group_id, "unknown_group", "this witness did not promise to serve this group"))
+            self._charge(link, "it names a group that was not promised")
+            return
         waiting = self._awaited.setdefault(group_id, [])
         waiting[:] = [each for each in waiting if each[0] is not link]  # its newest word is enough
         waiting.append((link, message))
@@ -200,7 +206,8 @@ class WitnessDesk:
             if attempt:
                 await asyncio.sleep(LOOK_PAUSE_S)
             try:
-                shown = await self._look(group_id)
+                async with self._looking:
+                    shown = await self._look(group_id)
                 if shown is not None:
                     self._take(shown)
                     break
