@@ -110,10 +110,9 @@ class Hub:
 
     async def check(self) -> None:
         """Each payment that was acknowledged on either side is in the new head's history once, and the money fits."""
-        for customer in self.customers.values():
-            await customer.stop()
-        for name, channel in self.channels.items():
-            view = await self.place.channel("second", channel)
+        await asyncio.gather(*(customer.stop() for customer in self.customers.values()))
+        views = await asyncio.gather(*(self.place.channel("second", channel) for channel in self.channels.values()))
+        for name, view in zip(self.channels, views, strict=True):
             assert view["can_send"] + view["can_receive"] + view["pending"] == 2 * DEPOSIT, name
         self.standby.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(self.standby.wait(), 15) == 0
@@ -151,12 +150,11 @@ async def hub(folder: Path, net: Devnet) -> AsyncIterator[Hub]:
             assert (await ledger.submit(transfer)).code == "ok"
         standby, said = await _start(stack, place, "second", "standby", "serve")
         head, _ = await _start(stack, place, "first", "serve", "--standby", said["contact"])
-        customers = {name: await _customer(stack, place, name) for name in CUSTOMERS}
-        channels = {}
-        for name, customer in customers.items():
-            terms = ("--deposit", "1000", "--peer-deposit", "1000", "--challenge-period", "30s")
-            view = await place.wallet("first", "channel", "open", customer.contact, *terms)
-            channels[name] = view["id"]
+        started = await asyncio.gather(*(_customer(stack, place, name) for name in CUSTOMERS))
+        customers = dict(zip(CUSTOMERS, started, strict=True))
+        terms = ("--deposit", "1000", "--peer-deposit", "1000", "--challenge-period", "30s")
+        opening = (place.wallet("first", "channel", "open", each.contact, *terms) for each in started)
+        channels = {name: view["id"] for name, view in zip(CUSTOMERS, await asyncio.gather(*opening), strict=True)}
 
         async def paired() -> bool:
             return bool((await place.wallet("second", "standby", "show"))["paired"])
@@ -244,7 +242,7 @@ async def test_promoted_while_the_head_still_runs(tmp_path: Path, net: Devnet) -
     """Adversary: a standby promoted while the head still runs; it sleeps through its own end, and wakes up fenced."""
     async with hub(tmp_path, net) as running:
         paying = begin(running)
-        await _until(lambda: running.acknowledged() > 1_000)
+        await _until(lambda: running.acknowledged() > 500)
         running.head.send_signal(signal.SIGSTOP)
         try:
             await running.promoted()
