@@ -217,8 +217,9 @@ def receive_proposal(group: Group, member: int, message: ChangeProposal) -> Step
 def receive_accept(group: Group, member: int, message: ChangeAccept) -> Step:
     """At the primary: a member's signatures; with all of them everybody can bring it to layer 1."""
     change = group.change
-    require(group.place.is_primary and change is not None, f"member {member} accepts a change that is not proposed")
-    assert change is not None
+    require(group.place.is_primary, f"member {member} accepts a change: it tells the primary")
+    if change is None or change.terms.agreement.hash != message.terms:
+        return group, []  # it was over for us before this arrived
     signatures = tuple(message.signature if i == member else s for i, s in enumerate(change.signatures))
     return _with_signatures(group, signatures, _merged(change.joining, message.joining))
 
@@ -475,7 +476,7 @@ def _accept(group: Group) -> Effect:
     assert change is not None
     mine = change.signatures[me]
     assert mine is not None
-    return Send(0, ChangeAccept(group.group_id, mine, change.joining))
+    return Send(0, ChangeAccept(group.group_id, change.terms.agreement.hash, mine, change.joining))
 
 
 def _submit(group: Group) -> list[Effect]:

@@ -303,6 +303,8 @@ class ChangeAccept(Struct, tag=33):
     """Member to primary: its signature of the successor; with its new key too, if it gets one."""
 
     group_id: Hash
+    terms: Hash
+    """Of which change: hash of its terms' agreement."""
     signature: Signature
     joining: tuple[Signature | None, ...]
 

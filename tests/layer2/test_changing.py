@@ -515,6 +515,33 @@ def test_a_member_that_declines_ends_it_and_nobody_has_signed() -> None:
     assert c.group.version == 1 and not wire.errors
 
 
+def test_an_acceptance_that_comes_late_is_nobodys_fault() -> None:
+    """A slow disk: the primary has given the change up, or signed another, when a member's signature arrives."""
+    a, b, wire = pair()
+    court = Court(a.terms)
+    want(b, amounts(a, 100, 0))
+    wire.run()
+    want(a, amounts(a, 100, 0))
+    wire.run(lambda: b.group.change is not None)
+    court.clock_ms = 61_000
+    look([a], court)
+    assert change_of(a) is None
+    wire.run()
+    look([b], court, wire)
+    late = changing._accept(group_with(b, amounts(a, 100, 0)))
+    assert isinstance(late, Send)
+    agree_all([a, b], wire, amounts(a, 50, 0, expires_ms=121_000, salt=b"t" * 16))
+    a.hear(1, encode(late.message))
+    assert changing.payload_of(a.group) is not None and not wire.errors
+
+
+def group_with(party: Party, wanted: Terms) -> group.Group:
+    """The member as it was when it had signed a change that is over by now."""
+    before = replace(party.group, wish=Wish(wanted, frozenset({0, 1})))
+    successor = changing._successor(before, wanted)
+    return replace(before, change=changing._signed(before, wanted, successor, {}))
+
+
 def test_of_two_wishes_at_once_the_primarys_stands() -> None:
     """Both ask at the same time for different things: one is asked again, the other told to try again."""
     a, b, wire = pair()

@@ -112,8 +112,9 @@ class HomeBook(ChannelBook):
     def __init__(self, home: Home, loop: ProcessLoop, boundary: Boundary) -> None:
         self._directory = Path("book")
         self._home, self._loop, self._boundary = home, loop, boundary
-        self._records = dict(home.book)
-        self._next_key = 1 + max((record.key_index for record in self._records.values()), default=-1)
+        self._records, self._by_opening, self._next_key = {}, {}, 0
+        for record in home.book.values():
+            self._note(record)
 
     def put(self, record: ChannelRecord) -> None:
         """Enter or replace a record; durable on return."""
@@ -121,7 +122,7 @@ class HomeBook(ChannelBook):
         if self._loop.dead:
             raise Killed
         self._home.book[record.group_id] = record
-        self._records[record.group_id] = record
+        self._note(record)
         self._boundary()
 
 

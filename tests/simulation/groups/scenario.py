@@ -43,7 +43,7 @@ from tests.simulation.checkers.groups.trust import Trust
 from tests.simulation.checkers.liveness import worst_bound_ms as ledger_bound_ms
 from tests.simulation.groups.api import Api
 from tests.simulation.groups.faults import KINDS, WalletFaults
-from tests.simulation.groups.roles import ROLES
+from tests.simulation.groups.roles import CHANGING, ROLES
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.groups.standins import simulated_time_and_chance
 from tests.simulation.groups.users import User
@@ -96,6 +96,8 @@ class GroupOptions(Options):
     """Mean time between two acts of one user."""
     tight: bool = False
     """Whether the challenge period is no longer than rule 18 asks for."""
+    resizes: bool = False
+    """Whether users pay into open channels, and take out of them."""
     kind = "groups"
 
     @classmethod
@@ -162,10 +164,16 @@ class GroupScenario(Scenario):
         for wallet in self.wallets:
             wallet.network = self._wallet_network
         for index, role in options.wallet_roles:
-            self.wallets[index].corrupt(ROLES[role])
+            self.wallets[index].corrupt((ROLES | CHANGING)[role])
         self.closes.books = {wallet.index: wallet.home for wallet in self.wallets if wallet.is_honest}
         self.users = [
-            User(wallet, [o for o in self.wallets if o is not wallet], self.period_ms, options.user_pause_ms / 1e3)
+            User(
+                wallet,
+                [o for o in self.wallets if o is not wallet],
+                self.period_ms,
+                options.user_pause_ms / 1e3,
+                resizes=options.resizes,
+            )
             for wallet in self.wallets
         ]
 

@@ -25,7 +25,18 @@ MOST_CHANNELS = 4
 class User:
     """One person, over all lives of the wallet."""
 
-    def __init__(self, wallet: WalletProcess, others: Sequence[WalletProcess], period_ms: int, pause_s: float) -> None:
+    def __init__(
+        self,
+        wallet: WalletProcess,
+        others: Sequence[WalletProcess],
+        period_ms: int,
+        pause_s: float,
+        *,
+        resizes: bool = False,
+    ) -> None:
+        """`resizes`: whether it pays into open channels, and takes out of them."""
+        self._resizes = resizes
+        self._sizes = wallet.world.random(f"sizes of {wallet.name}")
         self._wallet = wallet
         self._others = list(others)
         self._period_ms, self._pause_s = period_ms, pause_s
@@ -49,6 +60,8 @@ class User:
         self._is_ending = True
 
     def _begin(self, _wallet: WalletProcess, life: Life) -> None:
+        if self._resizes and not self._is_ending:
+            life.loop.spawn(self._resize_now_and_then(life), self._name)
         if self._pause_s < 1e6:
             life.loop.spawn(self._end_all(life) if self._is_ending else self._live(life), self._name)
 
@@ -78,6 +91,30 @@ class User:
             await self._try_close(channel, force=True)
         else:
             self._compact(life)
+
+    async def _resize_now_and_then(self, life: Life) -> None:
+        """Change channels; now and then wedge at once, so that layer 1 has both."""
+        while not self._is_ending:
+            await asyncio.sleep(self._sizes.expovariate(1 / (5 * self._pause_s)))
+            going = [channel for channel in self._open(life) if channel.view().state == "open"]
+            if going and not self._is_ending:
+                channel = self._sizes.choice(going)
+                life.loop.spawn(self._resize(channel), self._name)
+                if self._sizes.random() < 0.15:
+                    await asyncio.sleep(self._sizes.expovariate(1 / 0.2))
+                    await self._try_close(channel, force=True)
+
+    async def _resize(self, channel: Channel) -> None:
+        stats, amount = self._wallet.world.stats, self._sizes.choice((1, 20, 200))
+        verb = self._sizes.choice((channel.top_up, channel.top_up, channel.withdraw))
+        stats["changes asked"] += 1
+        try:
+            await verb(amount)
+        except WedgeError as error:
+            stats[f"changes refused: {getattr(error, 'code', type(error).__name__)}"] += 1
+            self._note(f"changes no channel: {error}")
+        else:
+            stats["changes"] += 1
 
     def _compact(self, life: Life) -> None:
         """As the wallet does when its journal is long."""

@@ -36,6 +36,7 @@ from tests.simulation.groups.loop import Killed, ProcessLoop
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.kernel import MS, World
 from tests.simulation.network import Network
+from wallet.changes import Changes
 from wallet.channel import Channel
 from wallet.entrusting import Entruster
 from wallet.follower import Follower
@@ -254,6 +255,7 @@ class WalletProcess:
         peers = SimulatedPeers(self.keys.spending, genesis.chain_id, host)
         follower = Follower(parts)
         openings = Openings(parts, peers, follower)
+        Changes(parts, follower)
         openings.accept(POLICY)
         return Life(loop, journal, parts, client, peers, follower, openings)
 

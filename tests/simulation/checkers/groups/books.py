@@ -14,7 +14,7 @@ from layer1.crypto import PublicKey
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
 from tests.simulation.checkers.groups.base import GroupChecker
-from tests.simulation.checkers.groups.facts import Facts, GroupFacts, Member, payments
+from tests.simulation.checkers.groups.facts import EPOCH, Facts, GroupFacts, Member, payments
 
 
 class Books(GroupChecker):
@@ -27,13 +27,15 @@ class Books(GroupChecker):
         self._earned: dict[int, int] = dict.fromkeys(accounts, 0)
 
     def on_ledger(self, before: LedgerGroup | None, after: LedgerGroup) -> None:
+        if before is not None and after.epoch > before.epoch:
+            self._check_change(before, after)
         if after.status is not Status.CLOSED:
             return
         facts = self.facts.groups[after.group_id]
         version = facts.settled_version
         assert version is not None, "it is closed"
         for index, member in facts.honest.items():
-            due = _due(facts, self._balances(facts, member, version))
+            due = _due(facts, self._balances(facts.ledger, member, version))
             if after.payouts != due:
                 self.fail(
                     f"group {after.group_id.hex()[:8]} pays on version {version} other sums than deposits, payments "
@@ -42,9 +44,26 @@ class Books(GroupChecker):
             mine = after.agreement.members[index]
             self._earned[member.wallet] += after.payouts[index] - mine.deposit - mine.bond
 
-    def _balances(self, facts: GroupFacts, member: Member, version: int) -> list[int]:
-        balances = [each.deposit for each in facts.ledger.agreement.members]
-        for each in range(1, version + 1):
+    def _check_change(self, before: LedgerGroup, after: LedgerGroup) -> None:
+        """Everybody begins an epoch with what it had in the last one, what it paid in, less what it took out."""
+        facts = self.facts.groups[after.group_id]
+        assert facts.change is not None, "the epoch has begun"
+        for index, member in facts.honest.items():
+            paid = self._balances(before, member, facts.bases[-1])
+            for seat, each in enumerate(before.agreement.members):
+                moved = sum(p.units for p in facts.change.deposits if p.account == each.funding)
+                moved -= sum(p.units for p in facts.change.withdrawals if p.account == each.payout)
+                has = after.agreement.members[seat].deposit
+                if has != paid[seat] + moved:
+                    self.fail(
+                        f"member {seat} of group {after.group_id.hex()[:8]} begins epoch {after.epoch} with {has} "
+                        f"units, and not with {paid[seat]} and the {moved} that it moved"
+                    )
+            self._earned[member.wallet] += paid[index] - before.agreement.members[index].deposit
+
+    def _balances(self, group: LedgerGroup, member: Member, version: int) -> list[int]:
+        balances = [each.deposit for each in group.agreement.members]
+        for each in range(version // EPOCH * EPOCH + 1, version + 1):
             for payer, pay in payments(member.batches[each]):
                 balances[payer] -= pay.amount
                 balances[pay.payee] += pay.amount

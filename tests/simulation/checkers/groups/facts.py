@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from layer1.block import CommittedBlock
 from layer1.codec import decode
 from layer1.crypto import Hash, PublicKey
-from layer1.ledger.agreements import Claim, Final, GroupHeader
+from layer1.ledger.agreements import Claim, Final, GroupHeader, Successor
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Reason, Status
-from layer1.ledger.transactions import CloseGroup
+from layer1.ledger.transactions import ChangeGroup, CloseGroup
 from layer2.events import Committed
 from layer2.messages import Batch
 from layer2.payments import Pay
@@ -27,6 +27,15 @@ from tests.simulation.checkers.reference import Reference
 OnLedger = Callable[[LedgerGroup | None, LedgerGroup], None]
 
 
+EPOCH = 1 << 40
+"""Versions of all epochs in one order: epoch times this, plus version. In epoch 0 it is the version."""
+
+
+def ordinal(header: GroupHeader) -> int:
+    """Of a version, over all epochs."""
+    return header.epoch * EPOCH + header.version
+
+
 @dataclass
 class Member:
     """One honest member of one group: what its disk holds."""
@@ -35,13 +44,13 @@ class Member:
     index: int
     """In the agreement."""
     signed: dict[int, GroupHeader] = field(default_factory=dict)
-    """By version."""
+    """By :func:`ordinal`, as all that follows."""
     batches: dict[int, Batch] = field(default_factory=dict)
-    """By version: what it signed turned the version before into this one."""
+    """What it signed turned the version before into this one."""
     certified: int = 0
     """Highest version of which it durably has all signatures."""
     told: dict[int, Committed] = field(default_factory=dict)
-    """By version, what it called committed."""
+    """What it called committed."""
     final: Final | None = None
     claim: Claim | None = None
 
@@ -60,16 +69,25 @@ class GroupFacts:
     """By index in the agreement."""
     final: Final | None = None
     """The FINAL that closed it, if one did."""
+    bases: list[int] = field(default_factory=list)
+    """Of each epoch that is over, on which version it ended, by :func:`ordinal`."""
+    change: Successor | None = None
+    """What began the present epoch."""
+
+    def applied(self, newest: int) -> Iterator[int]:
+        """Versions that count for one who stands at `newest`: of all epochs, each up to its end."""
+        for end in (*self.bases, newest):
+            yield from range(end // EPOCH * EPOCH + 1, end + 1)
 
     @property
     def settled_version(self) -> int | None:
-        """The version on which it was closed; None while it is not."""
+        """The version on which it was closed, by :func:`ordinal`; None while it is not."""
         if self.ledger.status is not Status.CLOSED:
             return None
         if self.ledger.reason is Reason.FINAL:
             assert self.final is not None, "a FINAL closed it"
-            return self.final.base_version
-        return self.ledger.version
+            return self.final.epoch * EPOCH + self.final.base_version
+        return ordinal(self.ledger.certificate.header)
 
 
 def payments(batch: Batch) -> Iterator[tuple[int, Pay]]:
@@ -129,13 +147,13 @@ class Facts(Checker):
     def _note(member: Member, record: HostRecord) -> None:
         match record:
             case Signed(propose=propose):
-                version = propose.header.version
+                version = ordinal(propose.header)
                 member.signed[version] = propose.header
                 member.batches[version] = decode(propose.batch, Batch)
                 if member.index != 0:
                     member.certified = max(member.certified, version)
-            case Certified(version=version):
-                member.certified = max(member.certified, version)
+            case Certified(version=version):  # of the version that it signed last
+                member.certified = max(member.certified, max(member.signed) // EPOCH * EPOCH + version)
             case FinalSigned(final=final):
                 member.final = final
             case Claimed(claim=claim):
@@ -147,7 +165,7 @@ class Facts(Checker):
         """What a wallet called committed."""
         member = self.member(wallet, group_id)
         if member is not None:
-            member.told[event.version] = event
+            member.told[event.ordinal] = event
 
     # ------------------------------------------------------------------------------------------------------- layer 1
 
@@ -155,7 +173,7 @@ class Facts(Checker):
         if block.header.height != self._height + 1 or self.reference.take(block) is None:
             return
         self._height, self.clock_ms = block.header.height, block.header.clock
-        finals = self._finals(block)
+        finals, changes = self._finals(block), self._changes(block)
         for output in block.outputs:
             if output.code == "ok" and output.group_id is not None and output.group_id not in self.groups:
                 self._open(output.group_id)
@@ -165,6 +183,9 @@ class Facts(Checker):
             if after is before:
                 continue
             facts.ledger = after
+            if after.epoch > before.epoch:
+                facts.change = changes[group_id]
+                facts.bases.append(before.epoch * EPOCH + facts.change.base_version)
             facts.final = finals.get(group_id, facts.final)
             for listener in self.on_ledger:
                 listener(before, after)
@@ -173,6 +194,13 @@ class Facts(Checker):
         done = {output.transaction_id for output in block.outputs if output.code == "ok"}
         payloads = [(each.id, each.payload) for each in block.transactions]
         return {p.final.group_id: p.final for name, p in payloads if isinstance(p, CloseGroup) and name in done}
+
+    def _changes(self, block: CommittedBlock) -> dict[Hash, Successor]:
+        done = {output.transaction_id for output in block.outputs if output.code == "ok"}
+        payloads = [(each.id, each.payload) for each in block.transactions]
+        return {
+            p.successor.group_id: p.successor for name, p in payloads if isinstance(p, ChangeGroup) and name in done
+        }
 
     def _open(self, group_id: Hash) -> None:
         group = self.reference.state.group(group_id)

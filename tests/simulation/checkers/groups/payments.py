@@ -16,10 +16,10 @@ from layer1.crypto import Hash
 from layer2.events import Committed, Rejected
 from layer2.messages import Message, Submit
 from layer2.payments import Pay
-from layer2.records import HostRecord, Signed
+from layer2.records import EpochBegun, HostRecord, Signed
 from layer2.value import Group
 from tests.simulation.checkers.groups.base import GroupChecker
-from tests.simulation.checkers.groups.facts import Facts, GroupFacts, payments
+from tests.simulation.checkers.groups.facts import Facts, GroupFacts, ordinal, payments
 
 Name = tuple[Hash, int, bytes]
 """Group, payer's index, memo."""
@@ -64,9 +64,12 @@ class Payments(GroupChecker):
     def synced(self, wallet: int, records: Sequence[HostRecord]) -> None:
         """No member signs a payment in its own name that its user did not ask for."""
         for record in records:
+            if isinstance(record, EpochBegun):  # numbers begin anew
+                mine = (record.group_id, wallet)
+                self._submitted = {name: memo for name, memo in self._submitted.items() if name[:2] != mine}
             member = self.facts.member(wallet, record.group_id)
             if isinstance(record, Signed) and member is not None:
-                batch = member.batches[record.propose.header.version]
+                batch = member.batches[ordinal(record.propose.header)]
                 for command, (payer, pay) in zip(batch.commands, payments(batch), strict=True):
                     if payer == member.index == 0:  # a primary sends its own commands to nobody
                         self._submitted[record.group_id, wallet, command.number] = pay.memo.decode()
@@ -89,7 +92,7 @@ class Payments(GroupChecker):
     def _check(self, group_id: Hash, facts: GroupFacts, version: int) -> None:
         for index, member in facts.honest.items():
             applied: Counter[tuple[int, bytes]] = Counter()
-            for each in range(1, version + 1):
+            for each in facts.applied(version):
                 applied.update((payer, pay.memo) for payer, pay in payments(member.batches[each]))
             mine = {memo.decode() for payer, memo in applied if payer == index}
             name, wallet = group_id.hex()[:8], member.wallet

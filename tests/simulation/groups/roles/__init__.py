@@ -9,6 +9,7 @@ from tests.simulation.groups.roles.babbling import Babbling
 from tests.simulation.groups.roles.feigning_loss import FeigningLoss
 from tests.simulation.groups.roles.going_on import GoingOn
 from tests.simulation.groups.roles.lying_in_reports import LyingInReports
+from tests.simulation.groups.roles.racing_changes import RacingChanges
 from tests.simulation.groups.roles.replaying import Replaying
 from tests.simulation.groups.roles.restored import Restored
 from tests.simulation.groups.roles.role import Role
@@ -32,3 +33,6 @@ ROLES: dict[str, type[Role]] = {
     "withholding": Withholding,
 }
 """By name."""
+
+CHANGING = {"racing changes": RacingChanges}
+"""Where users change channels."""
