@@ -65,7 +65,7 @@ class Changes:
 
     async def _answer(self, group_id: Hash, terms: Terms) -> None:
         host, record = self._parts.host, self._parts.book.get(group_id)
-        if record is None:
+        if record is None or group_id not in host.groups:
             return
         try:
             clock_ms = await self._parts.ledger.clock()
@@ -128,7 +128,9 @@ async def _change(
             await asyncio.wait({work}, timeout=LOOK_S)
         await work
     finally:
-        work.cancel()
+        if not work.done():  # whoever asked is gone: what is not signed is not wanted any more
+            work.cancel()
+            parts.host.decline(group_id, "interrupted", "the peer's owner has interrupted it")
 
 
 def _is_signed(parts: Parts, group_id: Hash, work: asyncio.Task[None]) -> bool | None:
