@@ -94,11 +94,16 @@ def _check_terms(successor: Successor, chain_id: Hash, parameters: Parameters, c
 
 
 def _check_sums(group: Group, successor: Successor) -> None:
-    """No unit appears or vanishes: what was locked and is paid in, is locked then or paid out."""
+    """No unit appears or vanishes: what was locked and is paid in, is locked then or paid out.
+
+    Each account that is paid costs a block more than a signature does, and none signs: so there are as many as members.
+    """
     for payment in (*successor.deposits, *successor.withdrawals):
         size, units = len(payment.account), payment.units
         check(size == PUBLIC_KEY_BYTES, "bad_payment", f"an account of {size} bytes; it has {PUBLIC_KEY_BYTES}")
         check(1 <= units <= MAX_MONEY, "bad_payment", f"a payment is of 1 to {MAX_MONEY} units, not {units}")
+    most, payees = len(group.agreement.members) + len(successor.agreement.members), len(successor.withdrawals)
+    check(payees <= most, "bad_payment", f"{payees} withdrawals; at most {most}, one for each member of both epochs")
     payers = len({payment.account for payment in successor.deposits})
     count = len(successor.deposits)
     check(payers == count, "bad_payment", f"{count} deposits of {payers} accounts; add up what one account pays")

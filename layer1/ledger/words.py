@@ -7,7 +7,7 @@ Source: docs/design/groups.md, "Objects" and rules 8 to 17; decision 030.
 
 from __future__ import annotations
 
-from layer1.crypto import PUBLIC_KEY_BYTES
+from layer1.crypto import HASH_BYTES, PUBLIC_KEY_BYTES
 from layer1.errors import check
 from layer1.ledger.agreements import (
     Body,
@@ -130,6 +130,8 @@ def _check_header(group: Group, header: GroupHeader, code: str) -> None:
     check(right, code, f"a header is of another chain, group or epoch than {group.group_id.hex()}, epoch {group.epoch}")
     version = header.version
     check(0 <= version <= MAX_MONEY, code, f"a header is of version {version}; versions are from 0 to {MAX_MONEY}")
+    for hashed in (header.parent, header.log_root, header.body_hash):  # a claim's header is kept, and one member's word
+        check(len(hashed) == HASH_BYTES, code, f"a header with a hash of {len(hashed)} bytes; each has {HASH_BYTES}")
 
 
 def _check_signatures(group: Group, certificate: Certificate) -> None:

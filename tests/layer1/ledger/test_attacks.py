@@ -16,7 +16,8 @@ from layer1.codec import decode, encode
 from layer1.errors import Refused
 from layer1.ledger.admission import admit
 from layer1.ledger.genesis import MAX_MONEY, MAX_TERM_VIEWS, validate
-from layer1.ledger.transactions import OpenGroup, Payload, Transaction, Transfer
+from layer1.ledger.transactions import Appoint, OpenGroup, Payload, Reveal, Transaction, Transfer
+from tests.layer1.ledger.changes import top_up
 from tests.layer1.ledger.world import ALICE, BOB, CAROL, Party, World, make_genesis, make_party
 
 NUMBERS = (0, -1, 1, 2, 2**63, 2**64 - 1, -(2**63), MAX_MONEY, MAX_MONEY + 1)
@@ -46,7 +47,7 @@ def honest(dice: random.Random, world: World, party: Party, number: int) -> Payl
     balances[dice.randrange(members)] = total
     state = party.state(dice.choice((0, 1, 2, 3, MAX_MONEY)), *balances)
     header, member = state[0].header, dice.randrange(members)
-    match dice.randrange(5):
+    match dice.randrange(11):
         case 0:
             return party.wedge(member, state)
         case 1:
@@ -56,8 +57,35 @@ def honest(dice: random.Random, world: World, party: Party, number: int) -> Payl
             return party.final(*balances)
         case 3:
             return OpenGroup(make_party(world.chain_id, [ALICE, BOB], name=f"other {number}").agreement)
+        case 4:
+            return party.plea(member)
+        case 5:
+            return Reveal(party.id, state[1])
+        case 6:
+            return structs.replace(party.concur(member, header.version), certificate=state[0])
+        case 7:
+            return party.guarded((state[0], None), member, ALICE, dice.choice((0, 5, MAX_MONEY)))
+        case 8:
+            return party.wedge(member, (state[0], None))
+        case 9:
+            return dice.choice((Appoint(ALICE.public, 1, bytes(32)), top_up(world, party, ALICE)))
         case _:
             return Transfer(ALICE.public, BOB.public, dice.choice((*NUMBERS, 5)))
+
+
+def test_no_member_makes_a_record_large_by_its_word_alone() -> None:
+    """The header of a claim is kept, and its version k need not be certified: who claims can write there what it likes.
+
+    A record of many such claims would be in every checkpoint, every proof and every answer about the group.
+    """
+    world = World()
+    party = world.opened()
+    honest_one = party.header(1, party.body(1, (0, 2_000)))
+    for name in ("parent", "log_root", "body_hash"):
+        for odd in (b"p" * 15_000, b"", b"p" * 31):
+            highest = structs.replace(honest_one, **{name: odd})
+            assert world.do(party.wedge(0, party.state(0), highest=highest)).code == "bad_claim"
+    assert world.do(party.wedge(0, party.state(0), highest=honest_one)).code == "ok"
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ from tests.layer1.ledger.world import (
     RICH,
     Party,
     World,
+    key,
     make_party,
     payout,
     records_root,
@@ -221,6 +222,16 @@ def payments_are_of_one_unit_or_more_each_account_once() -> None:
         assert world.do(change, *(ALICE for _ in deposits)).code == "bad_payment"
 
 
+def no_more_accounts_are_paid_than_there_are_members() -> None:
+    """Each is a leaf of the tree to change, and none signs: hundreds would outlast what the block's weight allows."""
+    world = World()
+    party = world.opened()
+    for count, code in ((5, "bad_payment"), (4, "ok")):
+        after = terms(world, party, (1_000 - count, 1_000))
+        paid_out = [pays(key(f"withdrawn {i}"), 1) for i in range(count)]
+        assert world.do(signed(party, successor(world, party, after, (), paid_out))).code == code
+
+
 def everybody_signs() -> None:
     """Rules 24 and 25: signed by all old members, and by whoever joins."""
     world = World()
@@ -351,6 +362,7 @@ STORIES: list[Callable[[], None]] = [
     who_pays_in_needs_the_money,
     no_unit_appears_or_vanishes,
     payments_are_of_one_unit_or_more_each_account_once,
+    no_more_accounts_are_paid_than_there_are_members,
     everybody_signs,
     amounts_and_people_are_signed_by_kinds_of_their_own,
     a_member_is_replaced_and_found,
@@ -554,6 +566,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[], None]]] =
     (never_expires, a_change_expires),
     (adds_nothing_up, no_unit_appears_or_vanishes),
     (takes_any_payment, payments_are_of_one_unit_or_more_each_account_once),
+    (takes_any_payment, no_more_accounts_are_paid_than_there_are_members),
     (takes_any_state, the_machines_state_goes_along_within_its_limit),
     (changes_a_closed_group, a_closed_group_is_not_changed),
     (asks_nobody, everybody_signs),
