@@ -324,16 +324,16 @@ def _enrolled(policy: Policy, visit: Visit) -> Guarded:
     header = visit.message.header
     if shown is None:
         raise Refused("unknown_group", f"layer 1 has no group {header.group_id.hex()}: entrust it when it is open")
+    agreement = shown.agreement
+    member = next((i for i, each in enumerate(agreement.members) if each.funding == customer), None)
+    if member is None:
+        raise Refused("not_a_member", "the key of this link funds no member of the group: its members entrust it")
     check(shown.status is not Status.CLOSED, "group_closed", "layer 1 has paid out the group: nothing is to be guarded")
     check(
         header.epoch == shown.epoch,
         "wrong_epoch",
         f"the version is of epoch {header.epoch}, the group is in epoch {shown.epoch}",
     )
-    agreement = shown.agreement
-    member = next((i for i, each in enumerate(agreement.members) if each.funding == customer), None)
-    if member is None:
-        raise Refused("not_a_member", "the key of this link funds no member of the group: its members entrust it")
     period_ms = agreement.window_ms or agreement.challenge_period_ms
     check(
         period_ms >= policy.least_period_ms,

@@ -244,7 +244,7 @@ class _Guard:
                 listening = tasks.create_task(self._listen(link))
                 await self._talk(link, terms)
                 listening.cancel()
-        except* (LinkClosed, RemoteError) as group:
+        except* WedgeError as group:  # a full disk too, or a standby that is away: the next link tries again
             raise group.exceptions[0] from None
         finally:
             self.wanted.update(dict.fromkeys(self.sent))  # whether it has them is not known
@@ -332,9 +332,9 @@ class _Guard:
             raise RemoteError(f"a receipt of version {receipt.version} of a group, which was not asked for")
         if not verify_receipt(self._owner._chain_id, receipt):
             raise RemoteError("a receipt that the tower did not sign")
+        self._book.keep(receipt)  # first: what the disk does not take is asked for again
         del self.sent[receipt.group_id]
         self._renewed.discard(receipt.group_id)
-        self._book.keep(receipt)
         self.trouble.pop(receipt.group_id, None)
         if self.tower.rely:
             self.want(receipt.group_id)

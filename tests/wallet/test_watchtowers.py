@@ -145,6 +145,25 @@ async def test_a_tower_that_is_away_slows_nothing_and_gets_the_newest_alone(worl
     assert [each.version for each in brought] == [version]
 
 
+async def test_a_receipt_that_the_disk_did_not_take_is_asked_for_again(
+    world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "Whatever goes wrong is told, and tried again": one full disk does not end what is between wallet and tower."""
+    alice, _, channel = await opened(world)
+    keep, failures = TowerBook.keep, iter([True])
+
+    def fails_once(book: TowerBook, receipt: TowerReceipt) -> None:
+        if next(failures, False):
+            raise LocalError("no room on the disk")
+        keep(book, receipt)
+
+    monkeypatch.setattr(TowerBook, "keep", fails_once)
+    await alice.add_watchtower(str(tower.contact))
+    await channel.pay(10)
+    view = await eventually(alice, lambda view: view.watchtowers[0].version == 1)
+    assert view.watchtowers[0].trouble is None and next(failures, None) is None
+
+
 async def test_a_busy_channel_is_brought_ten_times_a_second_and_at_last_the_newest(
     world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:

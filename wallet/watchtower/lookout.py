@@ -4,7 +4,8 @@
 challenge period, whatever replicas tell or leave out; and whatever is stale is reported, again until layer 1 has it.
 
 Events of a replica are hints to look at once; they are resumed where they were left, so that an outage of the tower
-loses none. Looks of a round run side by side, and their reports go to layer 1 together. What ends soonest goes first.
+loses none, and half of each round is for looks that are due by time, so that a flood of hints hides none. Looks of a
+round run side by side, and their reports go to layer 1 together. What ends soonest goes first.
 
 Source: docs/design/groups.md, rules 9, 17 and 18; decision 032.
 """
@@ -46,6 +47,8 @@ NO_HURRY = 2**62
 """In place of a deadline, and higher: of a look that nothing but time asked for."""
 CAUGHT_UP_BLOCKS = 5_000
 """So many are read after an outage; beyond that, looking at every group takes less."""
+VOID = 1_000
+"""Entries of a heap that stand for nothing any more, until it is made anew."""
 SAVED_EVERY = 100
 """Blocks between two notes of how far the events were heard."""
 _log = logging.getLogger(__name__)
@@ -75,6 +78,41 @@ class Ledger(Protocol):
         ...
 
 
+class _Wanted:
+    """Groups to be looked at, each once, soonest deadline first; as long as there are groups, whatever is added."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, Hash]] = []
+        self._deadlines: dict[Hash, int] = {}
+        """The sooner one of each; entries of the heap that differ are void."""
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def add(self, deadline_ms: int, group_id: Hash) -> None:
+        """Once more, only to bring it forward."""
+        if deadline_ms < self._deadlines.get(group_id, deadline_ms + 1):
+            self._deadlines[group_id] = deadline_ms
+            heapq.heappush(self._heap, (deadline_ms, group_id))
+            if len(self._heap) > 2 * len(self._deadlines) + VOID:
+                self._heap = [(deadline, group) for group, deadline in self._deadlines.items()]
+                heapq.heapify(self._heap)
+
+    def drop(self, group_id: Hash) -> None:
+        """It was looked at for another reason."""
+        self._deadlines.pop(group_id, None)
+
+    def take(self, most: int) -> list[tuple[int, Hash]]:
+        """The soonest ones."""
+        taken: list[tuple[int, Hash]] = []
+        while self._heap and len(taken) < most:
+            deadline_ms, group_id = heapq.heappop(self._heap)
+            if self._deadlines.get(group_id) == deadline_ms:
+                del self._deadlines[group_id]
+                taken.append((deadline_ms, group_id))
+        return taken
+
+
 class Lookout:
     """Watches for all customers.
 
@@ -87,10 +125,10 @@ class Lookout:
         self._store = store
         self._ledger = ledger
         self._life_ms = min(LIFE_MS, max_valid_ms)
-        self._todo: list[tuple[int, Hash]] = []
-        """A heap: (deadline, group)."""
-        self._waiting: set[Hash] = set()
-        """Those in it."""
+        self._told = _Wanted()
+        """By hints, which a liar may send without end."""
+        self._due = _Wanted()
+        """By time: of these some are in each round, however many hints wait."""
         self._attempts: dict[Hash, int] = {}
         """In vain, of groups in dispute."""
         self._disputed: set[Hash] = set()
@@ -121,7 +159,7 @@ class Lookout:
     @property
     def behind(self) -> int:
         """How many groups wait to be looked at."""
-        return len(self._waiting)
+        return len(self._told) + len(self._due)
 
     def kept(self, group_id: Hash) -> None:
         """A new version is held: if the group is in dispute, layer 1 should have it."""
@@ -130,10 +168,10 @@ class Lookout:
 
     def want(self, group_id: Hash, deadline_ms: int = NO_HURRY) -> None:
         """Look at a group; the one whose dispute ends first goes first."""
-        if group_id in self._waiting and deadline_ms >= NO_HURRY:
-            return
-        self._waiting.add(group_id)
-        heapq.heappush(self._todo, (deadline_ms, group_id))
+        if deadline_ms < NO_HURRY:
+            self._told.add(deadline_ms, group_id)
+        else:
+            self._due.add(deadline_ms, group_id)
         self._wake.set()
 
     # ---------------------------------------------------------------------------------------------------------- hints
@@ -164,7 +202,7 @@ class Lookout:
                 self.want(event.group_id, deadline if isinstance(deadline, int) else 0)
         elif event.kind == "block":
             self._after = event.height
-            if not self._todo and not self._looking:
+            if not self.behind and not self._looking:
                 self._save(event.height)
 
     def _save(self, height: int) -> None:
@@ -201,7 +239,7 @@ class Lookout:
         while True:
             shortest = min(self._store.classes, default=None)
             tick_s = TICK_S if shortest is None else min(TICK_S, 2**shortest / 1000 / LOOKS_PER_PERIOD / 4)
-            if self.behind < ROUND * 4:  # else those who wait come first, and the round is late as they are
+            if len(self._due) < ROUND * 4:  # else those who wait come first, and the round is late as they are
                 for class_, count in self._store.classes.items():
                     places[class_] = self._part(class_, count, tick_s, *places.get(class_, (b"", 0.0)))
             await asyncio.sleep(tick_s)
@@ -232,13 +270,14 @@ class Lookout:
             self._looking -= 1
 
     def _next_round(self) -> list[tuple[int, Hash]]:
-        groups: list[tuple[int, Hash]] = []
-        while self._todo and len(groups) < ROUND:
-            deadline_ms, group = heapq.heappop(self._todo)
-            if group in self._waiting:
-                self._waiting.discard(group)
-                groups.append((deadline_ms, group))
-        return groups
+        """What was hinted at first; but up to half of a round are those whose time has come."""
+        told = self._told.take(ROUND - min(len(self._due), ROUND // 2))
+        for _, group in told:
+            self._due.drop(group)
+        due = self._due.take(ROUND - len(told))
+        for _, group in due:
+            self._told.drop(group)
+        return told + due
 
     async def _look_at(self, groups: list[tuple[int, Hash]]) -> None:
         slots = asyncio.Semaphore(AT_ONCE)

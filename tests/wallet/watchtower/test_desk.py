@@ -10,6 +10,8 @@ import pytest
 from msgspec import structs
 
 from layer1.errors import LocalError
+from layer1.ledger.agreements import Certificate
+from layer1.ledger.records import Status
 from layer2.promises import TowerReceipt, verify_receipt
 from layer2.tower import Ask, Declined, Guarded, Held, Policy, Terms
 from tests.layer2.harness import CHAIN, agreement, key
@@ -197,6 +199,24 @@ async def test_who_names_groups_that_are_not_its_own_is_cut_off(post: Post) -> N
         await post.tasks[0]
     assert {type(m) for m in line.told} == {Terms, Declined} and line.cut_for
     assert len(post.records.looks) < 40 and post.store.groups == 0
+
+
+@pytest.mark.parametrize("how", ["an epoch that is not", "a group that is closed"])
+async def test_a_stranger_is_cut_off_whatever_else_is_wrong_with_what_it_brings(post: Post, how: str) -> None:
+    """Anybody knows the groups on layer 1, and each look costs a proof: nobody has them for nothing."""
+    watched = Watched()
+    line = post.link(watched)
+    line.peer = key("stranger").public
+    message = watched.message(1)
+    if how == "a group that is closed":
+        post.records.groups[watched.id] = structs.replace(watched.open, status=Status.CLOSED)
+    else:
+        header = structs.replace(message.certificate.header, epoch=9)
+        message = structs.replace(message, certificate=Certificate(header, message.certificate.signatures))
+    line.say(*[message] * 40)
+    async with asyncio.timeout(5):
+        await post.tasks[0]
+    assert line.cut_for and len(post.records.looks) < 40
 
 
 async def test_a_tower_takes_on_no_more_than_it_said(post: Post) -> None:

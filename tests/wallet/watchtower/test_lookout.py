@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from layer1.errors import LocalError, Refused
+from layer1.ledger.records import Group
 from layer2.tower import Guarded
 from tests.layer2.harness import agreement
 from tests.layer2.tower_world import Watched
@@ -106,6 +107,25 @@ def test_the_rounds_come_to_each_group_eight_times_a_period(tmp_path: Path, monk
     hill.store.close()
 
 
+async def test_a_liar_that_hints_at_all_other_groups_without_end_hides_none(hill: Hill) -> None:
+    """However many hints wait, a round takes in what is due by time: a flood of them must not hide a stale wedge."""
+    victim = hill.hold(7, period_ms=1_000)
+    others = [hill.hold(1, number, period_ms=1_000).id for number in range(1, 700)]
+    hill.records.groups[victim.id] = victim.wedged(2)
+    look = hill.records.look
+
+    async def look_and_flood(group_id: bytes) -> Group | None:
+        hill.lookout.want(group_id, 0)  # the liar's: at once, again and again
+        return await look(group_id)
+
+    for other in others:
+        hill.lookout.want(other, 0)
+    hill.records.look = look_and_flood  # type: ignore[method-assign]
+    hill.start()
+    await hill.records.until(lambda: hill.records.brought)
+    assert hill.records.brought[0].certificate == victim.certificate(7)
+
+
 async def test_it_reports_again_until_layer_1_took_it(hill: Hill) -> None:
     """Whatever is stale is reported, "again until layer 1 has it"."""
     watched = hill.hold(7)
@@ -141,9 +161,10 @@ async def test_in_an_outage_the_looks_wait_and_keep_their_turns(hill: Hill) -> N
         hill.lookout.want(group)
     await hill.lookout._look_at(hill.lookout._next_round())
     assert hill.lookout.behind == 20 and hill.lookout._attempts == {}
-    assert {deadline for deadline, _ in hill.lookout._todo} == {NO_HURRY}
     hill.records.reachable = True
-    await hill.lookout._look_at(hill.lookout._next_round())
+    again = hill.lookout._next_round()
+    assert {deadline for deadline, _ in again} == {NO_HURRY}
+    await hill.lookout._look_at(again)
     assert hill.lookout.behind == 0 and hill.lookout.looked == 20
 
 
