@@ -132,6 +132,10 @@ class Link:
         """Whether it has ended."""
         return self._reason is not None
 
+    def has_room(self, data: bytes) -> bool:
+        """Whether :meth:`send_nowait` takes ``data`` now and goes on; raises as it does."""
+        return self._fits(data)
+
     def send_nowait(self, data: bytes) -> bool:
         """Queue ``data``. False if the link has ended, or ends now because the peer is too slow.
 

@@ -117,7 +117,7 @@ class HeadDriver:
         self._futures: set[asyncio.Future[None]] = set()
         self._link: Link | None = None
         self._backlog: deque[bytes] = deque()
-        """What waits behind a handover, which is too long to be sent at once."""
+        """What waits for room on the link: a handover, many turns, and what comes behind them."""
         self._pump: asyncio.Task[None] | None = None
 
     @property
@@ -131,10 +131,16 @@ class HeadDriver:
         return len(self._waiting)
 
     def follow(self, records: tuple[bytes, ...], perform: Callable[[], None]) -> None:
-        """See :class:`~layer2.hosting.Successor`."""
+        """See :class:`~layer2.hosting.Successor`. A turn too long for a message is several; the last one performs."""
         files, self._files = tuple(self._files), []
+        *first, last = [*_parts(files, records)] or [Part((), ())]
+        for part in first:
+            self._follow(part, lambda: None)
+        self._follow(last, perform)
+
+    def _follow(self, part: Part, perform: Callable[[], None]) -> None:
         self._waiting.append((self.core.position + 1, perform))
-        self._do(Turn(files, records))
+        self._do(Turn(part.files, part.records))
 
     def enter(self, file: bytes) -> None:
         """A file of the book, durable here; goes with the next turn, and makes one if none comes."""
@@ -225,7 +231,7 @@ class HeadDriver:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Tell(message):
-                self._send([encode(message)])
+                self._send(encode(message))
             case Perform(position):
                 while self._waiting and self._waiting[0][0] <= position:
                     self._waiting.popleft()[1]()
@@ -244,12 +250,14 @@ class HeadDriver:
             case _:
                 raise AssertionError(f"{effect} is no effect of a head")
 
-    def _send(self, messages: list[bytes]) -> None:
-        if self._pump is not None:
-            self._backlog.extend(messages)
-        elif self._link is not None:
-            for data in messages:
-                self._link.send_nowait(data)
+    def _send(self, data: bytes) -> None:
+        """At once if there is room: after a broken link more may be due than a link takes at a time."""
+        if self._link is None:
+            return
+        if self._pump is None and self._link.has_room(data):
+            self._link.send_nowait(data)
+        else:
+            self._hand_over([data])
 
     def _hand_over(self, messages: list[bytes]) -> None:
         self._backlog.extend(messages)

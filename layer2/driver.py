@@ -672,6 +672,8 @@ class GroupHost:
                     self._tell(group_id, news)
         finally:
             self._is_telling = False
+            if self._untold:  # an observer raised: the fault is told above, and the other news all the same
+                self._telling = asyncio.get_running_loop().call_soon(self._tell_all)
 
     def _end_turn_surely(self) -> None:
         self._end_turn()

@@ -250,6 +250,25 @@ async def test_nothing_leaves_before_it_is_durable(sides: Pair) -> None:
     assert all(buffer == b"" for _, buffer in seen)
 
 
+async def test_an_observer_that_raises_keeps_nobody_from_the_other_news(
+    sides: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several news are told in one go, and the first is stumbled over: the rest is told, though no turn follows."""
+    host, advice, stumbles = sides.a.host, sides.a.log.advice, iter([True])
+
+    def raises_once(group_id: Hash, event: events.Advice) -> None:
+        if next(stumbles, False):
+            raise ValueError("a fault of the wallet")
+        advice(group_id, event)
+
+    monkeypatch.setattr(sides.a.log, "advice", raises_once)
+    host._untold.extend((GROUP, events.Advice("close_declined", text)) for text in ("first", "second"))
+    with pytest.raises(ValueError, match="a fault"):
+        host._tell_all()
+    await settled()
+    assert [each.message for each in sides.a.log.of(events.Advice)] == ["second"]
+
+
 async def test_a_broken_link_leaves_a_payment_pending_and_a_new_one_decides_it(sides: Pair) -> None:
     """ "Pending: never retried elsewhere until its fate is known"; the observer is told."""
     first, second = await sides.connect()

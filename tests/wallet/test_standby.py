@@ -13,20 +13,22 @@ import pytest
 from layer1.client import LedgerUnreachable
 from layer1.codec import encode
 from layer1.errors import LocalError, Refused, RemoteError
-from layer1.link import LinkClosed
+from layer1.link import LinkClosed, LinkLimits
 from layer2.chain import (
     Batch,
     ChainMessage,
     Confirmed,
     Following,
+    Heard,
     Hello,
     Leading,
+    Linked,
     Pairing,
     Welcome,
     Whole,
     decode_chain_message,
 )
-from layer2.chain_driver import StandbyDriver
+from layer2.chain_driver import HeadDriver, StandbyDriver
 from layer2.tower import Terms
 from tests.wallet.conftest import PASSPHRASE, World
 from tests.wallet.standin import FUNDS
@@ -397,3 +399,71 @@ async def test_a_head_that_talks_nonsense_is_left(message: ChainMessage) -> None
     assert not any(isinstance(heard, Confirmed) for heard in wire.heard)
     assert not driver.core.role.paired
     assert store.records == []
+
+
+class Narrow(Wire):
+    """A link that takes few bytes at a time."""
+
+    ROOM = 4 * 2**20
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+        self.ended = ""
+
+    def has_room(self, data: bytes) -> bool:
+        return not self.size or self.size + len(data) <= self.ROOM
+
+    def send_nowait(self, data: bytes) -> bool:
+        if not self.has_room(data):
+            self.ended = "too slow"
+        self.size += len(data)
+        return super().send_nowait(data)
+
+    async def send(self, data: bytes) -> None:
+        while not self.has_room(data):
+            await asyncio.sleep(0)
+            self.size = 0
+        self.send_nowait(data)
+
+
+def paired_head() -> tuple[HeadDriver, list[int]]:
+    """A head whose standby, named 22, is away; and the terms in which it is fenced."""
+    terms: list[int] = []
+    driver = HeadDriver(Leading(b"1" * 32, 1, b"2" * 32), lambda role: None, terms.append)
+    driver.store = Careless()
+    return driver, terms
+
+
+async def test_what_a_standby_lacks_is_sent_as_the_link_takes_it() -> None:
+    """After a broken link much may be due: a burst beyond the link's room would end each link anew, for ever."""
+    driver, _ = paired_head()
+    for _ in range(12):
+        driver.follow((bytes(2**20 - 100),), lambda: None)
+    link = Narrow()
+    driver._link = link  # type: ignore[assignment]
+    run = driver.core._run
+    driver._do(Linked())
+    driver._do(Heard(Welcome(b"2" * 32, run, 0)))
+    driver.follow((), lambda: None)
+    await until(lambda: any(isinstance(each, Batch) and each.position == 13 for each in link.heard))
+    batches = [each.position for each in link.heard if isinstance(each, Batch)]
+    assert batches == list(range(1, 14)) and not link.ended
+
+
+async def test_a_turn_longer_than_a_message_goes_in_several_and_is_performed_after_the_last() -> None:
+    """33 customers with the largest batches in one turn are more than the 16 MiB that a link takes in one message."""
+    driver, _ = paired_head()
+    performed: list[int] = []
+    records = tuple(bytes([n]) * 2**19 for n in range(40))
+    driver.follow(records, lambda: performed.append(1))
+    batches = list(driver.core._kept)
+    assert tuple(record for batch in batches for record in batch.records) == records
+    assert max(len(encode(batch)) for batch in batches) < LinkLimits().max_message_bytes
+    driver._link = Narrow()  # type: ignore[assignment]
+    driver._do(Linked())
+    driver._do(Heard(Welcome(b"2" * 32, driver.core._run, 0)))
+    driver._do(Heard(Confirmed(len(batches) - 1)))
+    assert not performed
+    driver._do(Heard(Confirmed(len(batches))))
+    assert performed == [1]
