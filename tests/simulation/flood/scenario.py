@@ -51,6 +51,8 @@ LIST = 100
 """Transfers in one request, at scale 1."""
 NOTICE_US = 500 * MS
 """Within this a watcher has seen a final block, and answers."""
+MEMBERS = 4
+"""Most in a group: were it more, the heaviest report would be more than a whole block of a small scale."""
 WARM_UP_US = 5 * SECOND
 """The pools are full for at least so long before the flood."""
 LONG_TERM = 1_000
@@ -158,7 +160,7 @@ def genesis_of(options: Options) -> Genesis:
         replicas=tuple(replica_key(index).public for index in range(REPLICAS)),
         fault_model="byzantine",
         wall_time=START_WALL_MS,
-        parameters=Parameters(max_block_transactions=most, term_views=term_views),
+        parameters=Parameters(max_block_transactions=most, max_members=MEMBERS, term_views=term_views),
     )
 
 
