@@ -102,13 +102,15 @@ def execute(parent: State, wall_time: int, transactions: Sequence[Transaction]) 
 def execute_filler(parent: State, wall_time: int) -> Execution:
     """An empty block that changes nothing: what an epoch builds on its last block, to make it final.
 
-    It is no part of the ledger, so nothing may come of it, not even at a deadline; only its clock goes on.
+    It is no part of the ledger, so nothing may come of it, not even at a deadline; and its clock stands still. The next
+    epoch begins on the boundary, at a clock that filler could have been past: who believed that one would call dead
+    what the next block takes.
 
     Raises:
         RemoteError: The wall time lies before the parent's: the block is invalid.
     """
     _check_wall_time(parent, wall_time)
-    clock = ledger_clock(parent.clock, parent.wall_time, wall_time, parent.parameters.max_step_ms)
+    clock = parent.clock
     nothing = merkle.list_root([])
     return Execution(parent.child(Changes(), clock, wall_time, forgets=False), clock, (), (), (), nothing, nothing, ())
 

@@ -15,8 +15,9 @@ from layer1.ledger.records import REPLICA_SET_KEY
 from layer1.ledger.replicas import MAX_REPLICAS, ChangeReplicas, ReplicaSet, SetChange, apply_change, first_set
 from layer1.ledger.replicas import sign_change as sign
 from layer1.ledger.state import State
+from layer1.ledger.transactions import Transfer
 from layer1.merkle import verify
-from tests.layer1.ledger.world import World, accusation, key, make_genesis
+from tests.layer1.ledger.world import ALICE, BOB, World, accusation, key, make_genesis
 
 CHAIN = b"c" * 32
 KEYS = tuple(SigningKey(bytes([i + 1]) * 32) for i in range(8))
@@ -159,6 +160,20 @@ def test_the_clock_of_the_genesis_bounds_the_size() -> None:
     assert (output.code, world.state.replica_set.epoch) == ("max_step_too_small", 0)
 
 
+def test_filler_is_past_no_clock_at_which_the_next_epoch_begins(world: World) -> None:
+    """Decision 021: who is shown filler for the head must call nothing dead that a later block executes.
+
+    The steps of filler add up, the next epoch's first block makes one of its own from the boundary.
+    """
+    boundary, step = world.state, world.genesis.parameters.max_step_ms
+    lasting = world.sign(Transfer(BOB.public, ALICE.public, 5), BOB, valid_ms=step + 1)
+    filler = execute_filler(boundary, boundary.wall_time + step)
+    filler = execute_filler(filler.state, boundary.wall_time + 2 * step)
+    block = execute(boundary, boundary.wall_time + 2 * step, [lasting])
+    assert block.outputs[0].code == OK
+    assert filler.clock == boundary.clock < block.clock, "no reader of filler may call the transfer expired"
+
+
 def test_filler_settles_nothing(world: World) -> None:
     """It is no part of the ledger: nothing may come of it, not even at a deadline."""
     party = world.opened()
@@ -170,6 +185,5 @@ def test_filler_settles_nothing(world: World) -> None:
     assert filler.state.root == world.state.root
     assert not filler.events
     assert block.events, "a block of the ledger settles it"
-    assert block.clock == filler.clock
     with pytest.raises(RemoteError, match="wall time"):
         execute_filler(world.state, world.state.wall_time - 1)

@@ -211,6 +211,9 @@ def test_filler_with_contents_is_invalid() -> None:
     assert filler.header.state_root == parent.state_root
     assert filler.header.replica_set == parent.replica_set
     assert not filler.parts
+    assert filler.header.clock == parent.clock
+    with pytest.raises(RemoteError, match="clock"):
+        application.validate(replace(filler.header, clock=parent.clock + 10), parent, ())
     part = Part(bytes(32), b"", (transfer(),))
     full = replace(filler.header, batches_root=list_root([part.digest]))
     with pytest.raises(RemoteError, match="1 batches behind the last block of epoch 0"):
@@ -232,6 +235,16 @@ def test_no_block_of_the_new_epoch_stands_on_filler() -> None:
     application._blocks.pop(after.id)
     with pytest.raises(RemoteError, match="boundary"):
         application.validate(after.header, filler.header, ())
+
+
+def test_only_the_clock_of_filler_stands_still() -> None:
+    """Consensus, which cannot tell filler, lets both clocks pass; execution, which can, takes one of them."""
+    application = Network().nodes[0].core.application
+    parent = application.floor.header
+    block = application.build(parent.view + 1, 0, parent, parent.wall_time + 10, iter(()))
+    assert block.header.clock == parent.clock + 10
+    with pytest.raises(RemoteError, match="clock"):
+        application.validate(replace(block.header, clock=parent.clock), parent, ())
 
 
 def test_whoever_knows_the_genesis_follows_the_handovers() -> None:
