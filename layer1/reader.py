@@ -52,6 +52,10 @@ T = TypeVar("T")
 
 GROUPS_AT_ONCE = 100
 """In one request: more ids make a longer line than HTTP servers take."""
+GROUPS_PAGE = 100
+"""Groups in one answer of a list."""
+GROUPS_PAGES = 1_000
+"""Of one list, at most: whoever lists without end is believed so far."""
 
 
 class LedgerReader:
@@ -276,6 +280,28 @@ class LedgerReader:
             raise LedgerUnreachable("; ".join(f"{replica.url}: {replica.last_error}" for replica in asked))
         return sorted(found.values(), key=lambda item: (item.epoch, item.replica, item.kind, item.id))
 
+    async def groups_of(self, account: PublicKey) -> list[Hash]:
+        """Ids of groups with this account or key, by any replica's word: believe none before :meth:`group` proves it.
+
+        A replica can leave some out; all are asked, and what any of them names is given.
+
+        Raises:
+            LedgerUnreachable: No replica answered.
+        """
+        asked = self._replicas.all
+        answers = await asyncio.gather(*(self._named_by(each, account) for each in asked), return_exceptions=True)
+        found: set[Hash] = set()
+        for replica, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, NotYet | RemoteError):
+                self._replicas.failed(replica, answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found |= answer
+        if all(isinstance(answer, BaseException) for answer in answers):
+            raise LedgerUnreachable("; ".join(f"{replica.url}: {replica.last_error}" for replica in asked))
+        return sorted(found)
+
     async def status(self) -> dict[str, Any]:
         """One replica's own word on itself, as ``GET /status`` gives it: not proven."""
 
@@ -299,6 +325,22 @@ class LedgerReader:
         if reply.status not in {200, *others}:
             raise RemoteError(f"{replica.url}: status {reply.status} for {path}: {reply.code} {reply.detail}")
         return reply
+
+    async def _named_by(self, replica: Replica, account: PublicKey) -> set[Hash]:
+        found: set[Hash] = set()
+        path = f"/groups?member={format_address(account)}&limit={GROUPS_PAGE}"
+        cursor = ""
+        for _ in range(GROUPS_PAGES):
+            page = (await self._ok(replica, path + cursor)).body
+            try:
+                found.update(bytes.fromhex(item["id"]) for item in page["items"])
+                following = page["next"]
+            except (KeyError, TypeError, ValueError) as error:
+                raise RemoteError(f"{replica.url}: not a page of groups: {error!r}") from None
+            if not following:
+                return found
+            cursor = f"&cursor={quote(str(following))}"
+        return found
 
     async def _head_of(self, replica: Replica) -> Header:
         head = decode((await self._ok(replica, "/status")).proof(), HeadProof)

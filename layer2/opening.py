@@ -131,6 +131,7 @@ def answer_offer(
     key: PublicKey,
     funding: SigningKey,
     payout: PublicKey,
+    contact: str = "",
 ) -> tuple[Answer, Opening]:
     """Judge an offer and sign the opening.
 
@@ -142,6 +143,7 @@ def answer_offer(
         key: A group key made for this group alone.
         funding: Pays our deposit and bond.
         payout: Gets what settlement pays.
+        contact: ``host:port`` of our wallet, for others who have only a phrase; empty for none.
 
     Raises:
         Refused: ``wrong_chain``, ``bad_offer`` or ``policy``: nothing was signed; decline with its code and text.
@@ -149,7 +151,7 @@ def answer_offer(
     check(offer.chain_id == chain_id, "wrong_chain", "the offer is for another ledger")
     _check_form(offer)
     check_policy(offer, policy, clock_ms)
-    member = Member(key, funding.public, payout, offer.deposit, offer.bond)
+    member = Member(key, funding.public, payout, offer.deposit, offer.bond, contact)
     opening = opening_of(offer, member)
     check(key != offer.proposer.key, "bad_offer", "both members would have the same group key")
     own = funding.public != offer.proposer.funding

@@ -18,7 +18,10 @@ VERBS = [
     *[(layer1_app, ("light", verb)) for verb in ("account", "group", "transaction", "head", "sets", "check-proof")],
     *[(layer1_app, ("snapshot", verb)) for verb in ("show", "save", "load")],
     *[(layer1_app, ("replica", verb)) for verb in ("list", "add", "remove", "rotate", "sign", "submit")],
-    *[(wallet_app, (verb,)) for verb in ("create", "connect", "show", "send", "serve", "pay", "history", "prune")],
+    *[
+        (wallet_app, (verb,))
+        for verb in ("create", "restore", "connect", "show", "send", "serve", "pay", "history", "prune")
+    ],
     *[(wallet_app, ("standby", verb)) for verb in ("serve", "promote", "dismiss", "show")],
     *[(wallet_app, ("witness", verb)) for verb in ("serve", "list")],
     *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],

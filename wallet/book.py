@@ -75,6 +75,10 @@ class ChannelRecord(Struct, tag="channel/1", gc=True, dict=True):
     """Which one layer 1 last showed."""
     changed: GroupAgreement | None = None
     """Of that epoch; None in epoch 0."""
+    name: Hash = b""
+    """Of a channel that was found again from the phrase: layer 1's name for it. Its opening is then not known, and
+    `transaction` holds the agreement that layer 1 showed; what was signed is not known either [F5].
+    """
 
     @property
     def agreement(self) -> GroupAgreement:
@@ -96,7 +100,7 @@ class ChannelRecord(Struct, tag="channel/1", gc=True, dict=True):
     @cached_property
     def group_id(self) -> Hash:
         """Layer 1's name for it."""
-        return name_group(self.opening, self.transaction.id)
+        return self.name or name_group(self.opening, self.transaction.id)
 
     @property
     def me(self) -> Member:

@@ -160,21 +160,27 @@ class Channel:
         if balance < amount:
             have, wanted = format_money(balance, currency), format_money(amount, currency)
             raise Refused("insufficient_balance", f"the spending account has {have}, {wanted} would be paid in")
-        await self._connect()
+        await self._connect(changing=True)
         await resize(self._parts, self._follower, self.record, amount, report)
         return await self.refresh()
 
     async def withdraw(self, amount: int, report: Report = no_report) -> ChannelView:
         """Take out of the open channel, to the savings account. Raises as :meth:`top_up`."""
         self._check_amount(amount)
-        await self._connect()
+        await self._connect(changing=True)
         await resize(self._parts, self._follower, self.record, -amount, report)
         return await self.refresh()
 
     async def replace_key(self, report: Report = no_report) -> ChannelView:
         """Sign the channel's states with a fresh key from now on. Raises as :meth:`top_up`."""
-        await self._connect()
+        await self._connect(changing=True)
         await replace_key(self._parts, self._follower, self.record, report)
+        return await self.refresh()
+
+    async def resume(self, report: Report = no_report) -> ChannelView:
+        """Go on in a new epoch, after one of us lost data; the money stays as it is. Raises as :meth:`top_up`."""
+        await self._connect(changing=True)
+        await resize(self._parts, self._follower, self.record, 0, report)
         return await self.refresh()
 
     def _check_amount(self, amount: int) -> None:
@@ -249,11 +255,11 @@ class Channel:
             await self._parts.signals.until(lambda: None if self.record.live else True, timeout_s=0.5)
         return self.view()
 
-    async def _connect(self, *, closing: bool = False) -> None:
+    async def _connect(self, *, closing: bool = False, changing: bool = False) -> None:
         """Wait until the peer is in step; a channel whose end is signed already may still be closed with it."""
         self._check_open()
         self._peers.keep()
-        up = await self._parts.signals.until(lambda: self._in_step(closing), CONNECT_S)
+        up = await self._parts.signals.until(lambda: self._in_step(closing, changing), CONNECT_S)
         headship = self._parts.headship
         if headship is not None and not headship.driver.in_force:
             raise Refused(
@@ -281,7 +287,7 @@ class Channel:
             "wait for it, or close the channel together with the peer, which needs no witness"
         )
 
-    def _in_step(self, closing: bool) -> bool | None:
+    def _in_step(self, closing: bool, changing: bool) -> bool | None:
         headship = self._parts.headship
         if headship is not None and not headship.driver.in_force:
             headship.driver.check_leads()
@@ -289,10 +295,13 @@ class Channel:
         group = self._parts.host.groups.get(self.id)
         if group is None:
             return None
-        if group.stopped is not None and not closing:
-            raise group.stopped
+        stopped = group.ended if changing else group.stopped
+        if stopped is not None and not closing:
+            raise stopped
         if closing and group.final is not None:
             return True
+        if (closing or changing) and not group.informed:
+            return None  # the peer shows what it holds first
         return True if group.connected or (closing and group.together) else None
 
     def _check_open(self) -> None:

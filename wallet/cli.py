@@ -33,9 +33,9 @@ from wallet.console import Output
 from wallet.contacts import parse_contact
 from wallet.exits import HELP, Exit
 from wallet.home import Config, Home, default_home
-from wallet.passphrase import read_passphrase
+from wallet.passphrase import read_passphrase, read_phrase
 from wallet.period import least_safe_ms, parse_duration
-from wallet.requests import History, Pay, Prune, Request, Send, Show
+from wallet.requests import History, Pay, Prune, Request, Restore, Send, Show
 from wallet.session import sign_from_savings
 from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
 
@@ -124,6 +124,38 @@ def connect(
         return
     out.say(f"Chain {chain}, {found.currency.symbol} with {found.currency.decimals} decimals")
     _warn_unchecked(out, not known and chain_id is None and genesis is None)
+
+
+@app.command(epilog="Example: wallet restore --home again --ledger http://127.0.0.1:7001 --phrase-file -")
+def restore(
+    *,
+    ledger: LedgerOption = None,
+    genesis: GenesisOption = None,
+    chain_id: ChainOption = None,
+    ca: CaOption = None,
+    phrase_file: Annotated[
+        Path | None, typer.Option(help="Read the phrase from this file, or - for standard input, instead of asking.")
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Make a lost wallet anew from its phrase: its accounts, and its channels, by asking the ledger and the peers.
+
+    In a home that exists, find the channels that it does not know: harmless, however often.
+    """
+    from wallet.wallet import Wallet  # noqa: PLC0415 - only when needed
+
+    out, place = Output(json), home or default_home()
+    try:
+        if not Home(place.expanduser().absolute()).keystore_path.exists():
+            found = _genesis(genesis, ledger, chain_id, ca)
+            phrase = read_phrase(phrase_file)
+            passphrase = read_passphrase(passphrase_file, new=True)
+            Wallet.create(place, found, ledger or (), passphrase, phrase, ca=ca)
+    except WedgeError as error:
+        out.fail(error)
+    run(place, json, passphrase_file, Restore())
 
 
 @app.command(epilog="Example: wallet show --json")

@@ -56,6 +56,18 @@ def channel_replace_key(
     run(home, json, passphrase_file, ChangeChannel(channel=channel, action="replace-key"))
 
 
+@channel_app.command("resume", epilog="Example: wallet channel resume 7ccd1d6d43c5")
+def channel_resume(
+    *,
+    channel: ChannelArgument,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Let a channel pay again after one of its wallets lost data, together with the peer."""
+    run(home, json, passphrase_file, ChangeChannel(channel=channel, action="resume"))
+
+
 @channel_app.command("reopen", epilog="Example: wallet channel reopen 7ccd1d6d43c5")
 def channel_reopen(
     *,

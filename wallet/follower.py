@@ -178,7 +178,7 @@ class Follower:
         """Host a group that layer 1 has: only now can anything be signed in it."""
         contacts = {1 - record.index: Contact(record.peer, record.host, record.port)}
         key = self._keys.group_key(record.key_index)
-        self._host.add(record.agreement, record.group_id, record.index, key, contacts)
+        self._host.add(record.agreement, record.group_id, record.index, key, contacts, lost=bool(record.name))
 
     def _answer(self, record: ChannelRecord, group: Group, clock_ms: int) -> None:
         report = self._host.observe(group, clock_ms)

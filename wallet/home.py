@@ -17,8 +17,9 @@
 *Safety:* two processes that sign in one home would contradict themselves; the lock is held from before the journal is
 opened until after it is closed.
 
-A copy of a home is an older wallet: never run it. The phrase, and the newest state that the peer holds, are the way
-back.
+A copy of a home is an older wallet. It learns that from the first peer, witness or record of layer 1 that knows
+better, and then signs nothing more in that channel's epoch but its end (`layer2.recovering`). Before that it cannot
+know: do not close by force from a copy while its peer is away. Better than any copy is the phrase: `wallet restore`.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ from wallet.requests import (
     ReopenChannel,
     Report,
     Request,
+    Restore,
+    RestoredView,
     Send,
     SendSigned,
     SentView,
@@ -70,6 +72,7 @@ class LocalCommands:
             SendSigned: self._send_signed,
             OpenChannel: self._open,
             ListChannels: self._list,
+            Restore: self._restore,
             ShowChannel: self._channel,
             ChangeChannel: self._change,
             ReopenChannel: self._reopen,
@@ -138,6 +141,10 @@ class LocalCommands:
         currency = currency_view(self._wallet.genesis.currency)
         return ChannelsView(channels=tuple(channels), clock_ms=self._wallet.clock_ms, currency=currency)
 
+    async def _restore(self, _: Restore, report: Report) -> RestoredView:
+        found = await self._wallet.restore(report)
+        return RestoredView(channels=tuple(found), currency=currency_view(self._wallet.genesis.currency))
+
     async def _channel(self, request: ShowChannel, report: Report) -> ChannelView:
         report(Progress("asking the ledger"))
         return await self._wallet.channel(request.channel).refresh()
@@ -151,6 +158,8 @@ class LocalCommands:
                 return await channel.withdraw(request.amount, report)
             case "replace-key":
                 return await channel.replace_key(report)
+            case "resume":
+                return await channel.resume(report)
 
     async def _reopen(self, request: ReopenChannel, report: Report) -> ChannelView:
         return (await self._wallet.reopen_channel(request.channel, report)).view()

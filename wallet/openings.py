@@ -74,6 +74,8 @@ class Openings:
         self._peers = peers
         self._follower = follower
         self._policy: OpeningPolicy | None = None
+        self.endpoint = ""
+        """Where this wallet is served, for the agreement: a peer that has only its phrase finds us there."""
         self._asked: list[_Asked] = []
         self._engaging: dict[Hash, _Engaging] = {}
         """By the agreement's hash."""
@@ -216,7 +218,7 @@ class Openings:
         group_key = keys.group_key(key_index).public
         return make_offer(
             genesis.chain_id,
-            Member(group_key, keys.spending.public, self._parts.payout, deposits[0], bonds[0]),
+            Member(group_key, keys.spending.public, self._parts.payout, deposits[0], bonds[0], self.endpoint),
             ask_deposit=deposits[1],
             ask_bond=bonds[1],
             challenge_period_ms=period_ms,
@@ -343,6 +345,7 @@ class Openings:
             key=self._parts.keys.group_key(key_index).public,
             funding=self._parts.keys.spending,
             payout=self._parts.payout,
+            contact=self.endpoint,
         )
         known = self._parts.history.endpoint_of(peer)
         host, port = parse_endpoint(known) if known else ("", 0)

@@ -30,6 +30,21 @@ def read_passphrase(file: Path | None, *, new: bool = False) -> str:
     return _prompt_new() if new else _prompt("Passphrase: ")
 
 
+def read_phrase(file: Path | None) -> str:
+    """The phrase of twelve words: from `file`, from standard input for ``-``, else asked for; it is not shown.
+
+    Raises:
+        Refused: ``no_passphrase``: it cannot be read, or there is no terminal to ask on.
+    """
+    if file is not None and str(file) != "-":
+        return _from_file(file)
+    if file is not None:
+        return sys.stdin.readline()
+    if not sys.stdin.isatty():
+        raise Refused("no_passphrase", "there is no terminal to ask for the phrase on: give --phrase-file, or - to it")
+    return _prompt("The 12 words: ")
+
+
 def _from_file(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8")

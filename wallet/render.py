@@ -22,6 +22,7 @@ from wallet.requests import (
     PaidView,
     PromotedView,
     PrunedView,
+    RestoredView,
     SentView,
     StandbyView,
     WalletView,
@@ -37,6 +38,7 @@ Shown = (
     | HistoryView
     | PaidView
     | SentView
+    | RestoredView
     | WatchtowersView
     | PrunedView
     | StandbyView
@@ -64,6 +66,8 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
             _watchtowers(console, view, currency)
         case PaidView():
             _paid(console, view, currency)
+        case RestoredView():
+            _restored(console, view, currency)
         case SentView():
             money = format_money(view.amount, currency)
             console.print(f"Sent {money} to {view.recipient}", soft_wrap=True)
@@ -167,6 +171,37 @@ def _watchtower(view: WatchtowerView, currency: Currency) -> list[tuple[str, str
     return rows
 
 
+def _restored(console: Console, view: RestoredView, currency: Currency) -> None:
+    """What was found, and what became of it."""
+    if not view.channels:
+        console.print("The ledger knows no channel of these keys that is not here already.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("channel", "peer", "version", "ours", "theirs", "what became of it"):
+        table.add_column(name, no_wrap=name != "what became of it")
+    for each in view.channels:
+        known = each.balance is not None and each.peer_balance is not None
+        money = (format_amount(each.balance or 0, currency), format_amount(each.peer_balance or 0, currency))
+        table.add_row(
+            each.id[:12], _short(each.peer), str(each.version), *(money if known else ("?", "?")), _fate(each)
+        )
+    console.print(table)
+    console.print(f"amounts in {currency.symbol}")
+    if any(each.state == "stopped" for each in view.channels):
+        console.print(
+            "A channel that was recovered pays no more: `wallet channel close ID` gives you its money at once, "
+            "`wallet channel resume ID` lets it go on. One whose peer is away waits for it: keep `wallet serve` "
+            "running. If it never comes, `wallet channel close ID --force` asks it through the ledger, which waits "
+            "twice the challenge period for its answer."
+        )
+
+
+def _fate(view: ChannelView) -> str:
+    if view.state == "stopped":
+        return "recovered from the peer" if view.recovered else "not reached yet: the peer has not answered"
+    return {"closed": "closed before", "disputed": "in dispute on the ledger"}.get(view.state, view.state)
+
+
 LIST_HEAD = ("channel", "peer", "can send", "can receive", "reserved", "in dispute")
 LIST_INDENT = 14
 """Behind the id stand state and note, on a line of their own: all of it fits into 80 columns."""
@@ -244,7 +279,7 @@ def _change(change: ChangeView, currency: Currency) -> str:
 def _amounts(view: ChannelView) -> dict[str, int]:
     """Those that mean something in the channel's state."""
     match view.state:
-        case "open" | "changing" | "closing":
+        case "open" | "stopped" | "changing" | "closing":
             amounts = {"can send": view.can_send, "can receive": view.can_receive, "reserved": view.reserved}
             return amounts | ({"pending": view.pending} if view.pending else {})
         case "disputed":

@@ -94,7 +94,7 @@ class WalletView(View, frozen=True, kw_only=True):
     """Its ledger clock."""
 
 
-ChannelState = Literal["opening", "open", "changing", "closing", "disputed", "closed", "failed"]
+ChannelState = Literal["opening", "open", "stopped", "changing", "closing", "disputed", "closed", "failed"]
 
 
 class WaitingView(View, frozen=True, kw_only=True):
@@ -212,6 +212,12 @@ class ChannelView(View, frozen=True, kw_only=True):
     """What this wallet's watcher last did for this channel."""
     waiting: WaitingView | None = None
     """Who has not signed, or is not there."""
+    balance: int | None = None
+    """Our money in it, by the newest state that is known here; None if none is known."""
+    peer_balance: int | None = None
+    """The peer's, likewise."""
+    recovered: bool | None = None
+    """Of a channel whose data this wallet lost: whether the peer has shown its newest state."""
     watchtowers: tuple[GuardView, ...] = ()
     """Up to which version each of them holds it."""
     witness: str | None = None
@@ -372,6 +378,19 @@ class ListChannels(Request[ChannelsView], tag="channels", frozen=True, kw_only=T
     answer: ClassVar[Any] = ChannelsView
 
 
+class RestoredView(View, frozen=True, kw_only=True):
+    """`wallet restore`: what was found."""
+
+    channels: tuple[ChannelView, ...]
+    currency: CurrencyView
+
+
+class Restore(Request[RestoredView], tag="restore", frozen=True, kw_only=True):
+    """Find channels that this home does not know, and ask their peers."""
+
+    answer: ClassVar[Any] = RestoredView
+
+
 class ShowChannel(Request[ChannelView], tag="channel", frozen=True, kw_only=True):
     """One channel."""
 
@@ -385,7 +404,7 @@ class ChangeChannel(Request[ChannelView], tag="change", frozen=True, kw_only=Tru
 
     answer: ClassVar[Any] = ChannelView
     channel: str
-    action: Literal["top-up", "withdraw", "replace-key"]
+    action: Literal["top-up", "withdraw", "replace-key", "resume"]
     amount: int = 0
     """To pay in or take out."""
 
@@ -488,6 +507,7 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     ReopenChannel,
     CloseChannel,
     Pay,
+    Restore,
     History,
     Prune,
     AddWatchtower,

@@ -66,7 +66,10 @@ def channel_view(
         connected=group.connected if group is not None else False,
         can_send=max(ours - pending, 0) if usable else 0,
         can_receive=theirs if usable else 0,
-        reserved=record.me.bond if state in ("open", "changing", "closing") else 0,
+        balance=ours if group is not None and group.informed else None,
+        peer_balance=theirs if group is not None and group.informed else None,
+        recovered=group.informed if group is not None and group.lost else None,
+        reserved=record.me.bond if state in ("open", "stopped", "changing", "closing") else 0,
         in_dispute=_disputed_units(record, shown, ours) if state == "disputed" else 0,
         pending=pending,
         deposit=record.me.deposit,
@@ -121,11 +124,13 @@ def _state(record: ChannelRecord, group: Group | None, shown: LedgerGroup | None
             pass
     if shown is not None and shown.status is not Status.OPEN:
         return "disputed" if shown.status is Status.WEDGED else "closed"
-    if group is not None and group.claim is not None:
+    if group is not None and group.has_spoken:
         return "disputed"
     if group is not None and (group.closing or group.final is not None):
         return "closing"
-    return "changing" if group is not None and group.change is not None else "open"
+    if group is not None and group.change is not None:
+        return "changing"
+    return "stopped" if group is not None and (group.lost or group.bereft) else "open"
 
 
 def _waiting(record: ChannelRecord, group: Group | None) -> WaitingView | None:

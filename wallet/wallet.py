@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from layer1.client import LedgerUnreachable
-from layer1.crypto import PublicKey, format_address
+from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.ledger.genesis import Currency, Genesis
 from layer1.ledger.transactions import Transaction, Transfer
@@ -43,9 +43,12 @@ from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, n
 from wallet.openings import Openings
 from wallet.peers import Peers
 from wallet.period import default_period_ms
-from wallet.requests import ChannelView, EntryView, Report, StandbyView, WatchtowerView, no_report
+from wallet.requests import ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
+from wallet.restoring import find_channels
 from wallet.towers import KnownTower
 
+ASK_S = 10.0
+"""How long `Wallet.restore` waits for peers to show what they hold."""
 _log = logging.getLogger(__name__)
 LAST_WORDS_S = 3.0
 """How long a wallet that is closed waits for its watchtowers to have the newest versions."""
@@ -132,6 +135,7 @@ class Wallet:
             self._parts.entruster.start()
             stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
             self._openings = Openings(self._parts, self._peers, self._follower)
+            self._openings.endpoint = self._home.endpoint() or ""
             self._changes = Changes(self._parts, self._follower)
             stack.push_async_callback(self._changes.close)
             stack.push_async_callback(self._peers.close)
@@ -312,6 +316,29 @@ class Wallet:
                 f"{format_money(lacking, currency)}: `{move}`, then this again",
             )
 
+    async def restore(self, report: Report = no_report) -> list[ChannelView]:
+        """Find channels of these keys that this home does not know, and ask their peers what became of them.
+
+        Returns:
+            Those that were found. Of each that is open, `recovered` tells whether the peer has shown the newest state.
+
+        Raises:
+            LedgerUnreachable: Not all could be looked at; repeat it.
+        """
+        report(Progress("asking the ledger for channels"))
+        found = await find_channels(self._parts)
+        for record in found:
+            await self._follower.look(record)
+        report(Progress("asking the peers"))
+        self._peers.keep()
+        live = [record.group_id for record in found if record.live]
+        await self._parts.signals.until(lambda: True if all(map(self._is_informed, live)) else None, ASK_S)
+        return [self.channel(record.group_id.hex()).view() for record in found]
+
+    def _is_informed(self, group_id: Hash) -> bool:
+        group = self._parts.host.groups.get(group_id)
+        return group is None or group.informed
+
     def channel(self, name: str) -> Channel:
         """A channel by its id, or the start of it.
 
@@ -439,6 +466,7 @@ class Wallet:
         bound = await self._peers.listen(host, port, self._openings.admits, self._openings.knows)
         self._home.remember_endpoint(format_endpoint(host, bound))
         self._contact = str(Contact(self.address, host, bound))
+        self._openings.endpoint = format_endpoint(host, bound)
         return self._contact
 
     def standby(self) -> StandbyView:

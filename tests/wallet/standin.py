@@ -99,6 +99,10 @@ class Client:
         self._check()
         return Verified(tuple(map(self.chain.state.group, ids)), self.chain.header)
 
+    async def groups_of(self, account: PublicKey) -> list[Hash]:
+        self._check()
+        return [group.group_id for group in self.chain.state.groups_of(account)]
+
     async def output(self, transaction_id: Hash) -> Verified[Output] | None:
         self._check()
         found = self.chain.outputs.get(transaction_id)
