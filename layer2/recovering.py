@@ -154,7 +154,8 @@ def plead(group: Group) -> Step:
     """
     check(not group.closed, "group_closed", "layer 1 has paid the group out")
     check(not group.frozen, "frozen", f"the disk did not confirm: {group.frozen}; look after it, then start again")
-    check(group.claim is None, "claim_stands", "this member has claimed what it holds; a plea cannot follow a claim")
+    claimed = _has_claimed(group)
+    check(not claimed, "claim_stands", "this member has claimed what it holds; a plea cannot follow a claim")
     effects: list[Effect] = []
     if group.plea is None:
         place = group.place
@@ -165,6 +166,14 @@ def plead(group: Group) -> Step:
         effects = [Persist(encode(Pleaded(plea))), *effects]
     assert group.plea is not None
     return group, [*effects, Submission(Plea(group.plea))]
+
+
+def _has_claimed(group: Group) -> bool:
+    """Whether its claim counts on layer 1, or still may: not if the dispute ended before it came."""
+    shown = group.ledger
+    if shown is not None and shown.revealing is not None:
+        return shown.claims[group.place.index] is not None
+    return group.claim is not None
 
 
 def _give_up(group: Group) -> Step:
@@ -197,8 +206,11 @@ def concur(group: Group) -> Step:
 
 
 def answer_dispute(group: Group, shown: ledger.Group, *, holds_body: bool) -> Step:
-    """Plead, if we did and layer 1 lacks it (rule 13), or if it waits for a body that we do not hold (rule 12)."""
-    if group.claim is not None or shown.pleas[group.place.index] or shown.forfeits[group.place.index] is not None:
+    """Plead, if we did and layer 1 lacks it (rule 13), or if it waits for a body that we do not hold (rule 12).
+
+    Such a body may be of an old version, when our own claim came too late: what was not counted, a plea does not deny.
+    """
+    if _has_claimed(group) or shown.pleas[group.place.index] or shown.forfeits[group.place.index] is not None:
         return group, []
     missing = shown.revealing is not None and not holds_body and shown.deadline_ms is not None
     if (missing and shown.version > 0) or (group.plea is not None and shown.revealing is None):

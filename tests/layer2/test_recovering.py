@@ -367,6 +367,30 @@ def test_rule_12_who_lost_the_body_pleads_and_keeps_its_bond() -> None:
     assert chain.group(b.name).status is Status.CLOSED
 
 
+def test_rule_12_who_came_too_late_with_its_claim_pleads_for_a_body_it_has_no_more() -> None:
+    """Of an old version that liars brought by its header: the claim can count no more, so a plea denies nothing."""
+    chain, parties, wire = world((1000, 1000, 1000))
+    play(parties, wire, 3)
+    honest, liar, helper = parties[0], old_copy(parties[1], 1), parties[2]
+    liar.step(WedgeRequested())
+    (wedge,) = submissions(liar)
+    assert isinstance(wedge, Wedge)
+    chain.block(structs.replace(wedge, body=None))
+    honest.step(LedgerSeen(chain.group(honest.name)))
+    assert honest.group.claim is not None
+    submissions(honest)  # lost on their way, or a moment after the deadline
+    while chain.group(honest.name).revealing is None:
+        chain.block(after_ms=10_000)
+    bare = PleaForData(honest.name, 0, 2)
+    chain.block(Plea(sign_plea(helper.group.place.key, helper.terms.chain_id, bare)))
+    for _ in range(20):
+        watch(chain, honest)
+        honest.restart()
+        chain.block(after_ms=10_000)
+    shown = chain.group(honest.name)
+    assert shown.pleas == (True, False, True) and shown.forfeits == (None, Forfeit.HIDDEN, None)
+
+
 def test_f5_a_witness_is_asked_too() -> None:
     a, b, witness, wire = trio_of(2, witnessed=True)
     a.request(pay(1, 7))
