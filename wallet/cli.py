@@ -279,7 +279,10 @@ def prune(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Delete old payments from the history, for good. No money depends on them; openings and closings stay."""
+    """Delete old payments from the history, for good. No money depends on them; openings and closings stay.
+
+    While the wallet is being served nothing waits for it, and the room is used again; else the file shrinks.
+    """
     try:
         before_ms = time.time_ns() // 1_000_000 - parse_duration(older_than)
     except WedgeError as error:

@@ -56,6 +56,10 @@ contacts_table = sa.Table(
 )
 
 
+SLICE = 500
+"""Rows that are deleted at a time."""
+SLICE_PAUSE_S = 0.005
+"""In which whoever waits for the file gets it."""
 PAYMENTS = "payments"
 """Kind of a row that stands for all payments of a version."""
 
@@ -152,19 +156,31 @@ class History:
         with self._engine.connect() as connection:
             return read_newest(connection, limit, channel)
 
-    def prune(self, before_ms: int) -> int:
-        """Delete payments that are older, for good, and give their room back; how many versions of channels.
+    def prune(self, before_ms: int, *, in_use: bool = False) -> int:
+        """Delete payments that are older, for good; how many versions of channels.
 
         The newest version of each channel stays, so that a restart does not enter it again; and so does all else.
 
         Args:
             before_ms: This machine's clock, ms since 1970.
+            in_use: Whether payments are entered meanwhile. They wait for no more than a slice of the work; so the
+                room is only used again then, and else it is given back.
         """
         self.flush()
-        with self._engine.begin() as connection:
-            deleted = delete_payments(connection, before_ms)
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
+        deleted, after = 0, 0
+        while True:
+            with self._engine.begin() as connection:
+                ids = [row.id for row in connection.execute(_old_payments(before_ms, after))]
+                connection.execute(sa.delete(entries_table).where(entries_table.c.id.in_(ids)))
+            deleted += len(ids)
+            if len(ids) < SLICE:
+                break
+            after = ids[-1]
+            if in_use:
+                time.sleep(SLICE_PAUSE_S)
+        if not in_use:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM")
         return deleted
 
     def versions(self) -> dict[str, int]:
@@ -235,11 +251,20 @@ def _views(row: Any) -> Iterator[EntryView]:
 
 
 def delete_payments(connection: sa.Connection, before_ms: int) -> int:
-    """See :meth:`History.prune`."""
+    """See :meth:`History.prune`; all at once, where nobody waits for it."""
+    return connection.execute(sa.delete(entries_table).where(_is_old(before_ms))).rowcount
+
+
+def _old_payments(before_ms: int, after: int) -> sa.Select[tuple[int]]:
+    """Ids of the next slice."""
+    column = entries_table.c.id
+    return sa.select(column).where(_is_old(before_ms), column > after).order_by(column).limit(SLICE)
+
+
+def _is_old(before_ms: int) -> sa.ColumnElement[bool]:
     columns, newest = entries_table.c, entries_table.alias()
     latest = sa.select(sa.func.max(newest.c.version)).where(newest.c.channel == columns.channel).scalar_subquery()
-    old = sa.and_(columns.version.is_not(None), columns.time_ms < before_ms, columns.version < latest)
-    return connection.execute(sa.delete(entries_table).where(old)).rowcount
+    return sa.and_(columns.version.is_not(None), columns.time_ms < before_ms, columns.version < latest)
 
 
 def read_versions(connection: sa.Connection) -> dict[str, int]:

@@ -191,7 +191,7 @@ class ServerHistory(History):
         except Outage as error:
             raise Refused("history_unavailable", f"{error}; nothing is lost, ask again when it answers") from None
 
-    def prune(self, before_ms: int) -> int:
+    def prune(self, before_ms: int, *, in_use: bool = False) -> int:
         """See :meth:`History.prune`. Waits for the server, which reuses the room in its own time.
 
         Raises:

@@ -444,7 +444,7 @@ class Wallet:
         Raises:
             Refused: ``history_unavailable``.
         """
-        return self._parts.history.prune(before_ms)
+        return self._parts.history.prune(before_ms, in_use=True)
 
     async def serve(self, listen: str | None, policy: OpeningPolicy | None) -> str:
         """Take links from peers until the wallet is closed; the contact to give to them.

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from layer1.errors import LocalError, Refused
 from layer1.storage.database import file_of
 from layer2.messages import Command
 from layer2.payments import pay as encode_payment
 from tests.postgres import PASSWORD, Server
+from wallet import history as history_module
 from wallet import server_history
 from wallet.contacts import Contact
 from wallet.history import History
@@ -284,3 +286,25 @@ def test_no_password_is_kept_or_shown(postgres: Server, tmp_path: Path, caplog: 
     history.close()
     shown = f"{caught.value!r}{caplog.text}{vars(history)!r}{(tmp_path / 'waiting').read_bytes()!r}"
     assert PASSWORD not in shown
+
+
+def test_payments_are_entered_while_old_ones_are_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that is served prunes a slice at a time, and between any two of them payments get into the file."""
+    monkeypatch.setattr(history_module, "SLICE", 10)
+    history = History(tmp_path / "wallet.db")
+    for version in range(1, 101):
+        history.add_payments("aa", "peer", version, 0, ())
+    pauses: list[int] = []
+
+    def pause(_: float) -> None:
+        history.add_payments("aa", "peer", 1_000 + len(pauses), 0, ())
+        history.flush()
+        pauses.append(1)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    statements: list[str] = []
+    sa.event.listen(history._engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    assert history.prune(10**15, in_use=True) == 100 + 9  # of those that came between, all but the newest
+    assert len(pauses) == 10 and "VACUUM" not in statements
+    assert history.versions() == {"aa": 1_000 + len(pauses) - 1}
+    history.close()
