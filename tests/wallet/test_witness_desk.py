@@ -20,7 +20,7 @@ from layer1.ledger.opening import open_group
 from layer1.ledger.records import Group, Status
 from layer1.ledger.transactions import Wedge
 from layer1.link import LinkClosed
-from layer2.engaging import WitnessPolicy, verify_promise
+from layer2.engaging import Promised, WitnessPolicy, verify_promise
 from layer2.messages import (
     Ack,
     Decline,
@@ -36,6 +36,7 @@ from layer2.payments import pay
 from tests.layer2.harness import CHAIN, Court, Party, agreement, key, trio_of
 from wallet.witness import desk as desk_module
 from wallet.witness.desk import WitnessDesk
+from wallet.witness.serving import Lookout
 
 TERMS = agreement(witnessed=True)
 WITNESS = key("witness 2")
@@ -238,3 +239,27 @@ async def test_it_claims_when_layer_1_shows_a_wedge_and_drops_what_is_closed(pla
     assert not place.desk.holdings
     place.restart()
     assert not place.desk.holdings
+
+
+async def test_a_wallet_that_names_groups_without_end_takes_no_others_place(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is looked for is bounded in all, so it is bounded for each: else one stranger makes all others wait."""
+    monkeypatch.setattr(desk_module, "MOST_AWAITED", 100)
+    monkeypatch.setattr(desk_module, "LOOK_PAUSE_S", 60)
+    place.desk._promises[TERMS.hash] = Promised(TERMS.hash, 10**9, MEMBERS[0])  # so that groups are looked for
+    stranger = FakeLink(key("stranger").public, *(Inquiry(bytes([n]) * 32) for n in range(200)))
+    await place.desk.attach(stranger)
+    other = FakeLink(key("another").public, Inquiry(bytes([201]) * 32))
+    await place.desk.attach(other)
+    assert [each.code for each in stranger.heard] == ["busy"] * (200 - desk_module.MOST_AWAITED_EACH)
+    assert other.heard == []
+    await place.desk.close()
+
+
+async def test_only_groups_that_are_held_wait_to_be_looked_at(place: Place) -> None:
+    """A replica that lies may tell of any number of groups: they must not fill the memory."""
+    lookout = Lookout(place.desk, None)  # type: ignore[arg-type]  # nothing is looked at
+    for number in range(100):
+        lookout.want(number.to_bytes(32, "big"))
+    assert not lookout._wanted

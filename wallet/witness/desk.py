@@ -39,6 +39,8 @@ LOOK_PAUSE_S = 0.5
 LOOKS_AT_ONCE = 8
 MOST_AWAITED = 1_000
 """Messages about groups that are being looked for."""
+MOST_AWAITED_EACH = 32
+"""Of these, of one wallet: nobody takes the others' places. More than it may have openings that wait for layer 1."""
 _log = logging.getLogger(__name__)
 
 
@@ -185,7 +187,8 @@ class WitnessDesk:
     def _await(self, link: Channel, message: Hold | Inquiry) -> None:
         """Look for the group, or for its next epoch, on layer 1; once for all who speak of it."""
         group_id = message.group_id
-        if sum(map(len, self._awaited.values())) >= MOST_AWAITED:
+        awaited = [each.peer for waiting in self._awaited.values() for each, _ in waiting]
+        if len(awaited) >= MOST_AWAITED or awaited.count(link.peer) >= MOST_AWAITED_EACH:
             self._say(link, Error(group_id, "busy", "too many groups are being looked for: come again"))
             return
         if group_id not in self._holdings and not self._promises:

@@ -60,9 +60,10 @@ class Lookout:
         self._wake = asyncio.Event()
 
     def want(self, group_id: Hash) -> None:
-        """Look at this group soon."""
-        self._wanted[group_id] = None
-        self._wake.set()
+        """Look at this group soon, if it is one of ours: a replica may tell of any number of others."""
+        if group_id in self._desk.holdings:
+            self._wanted[group_id] = None
+            self._wake.set()
 
     async def run(self) -> None:
         """Look until cancelled."""
