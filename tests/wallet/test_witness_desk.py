@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,28 @@ async def test_a_group_that_was_not_promised_is_not_taken(place: Place) -> None:
     place.open()
     (answer,) = await place.say(MEMBERS[0], holds(0)[0])
     assert isinstance(answer, Error) and answer.code == "unknown_group" and not place.desk.holdings
+
+
+async def test_a_group_that_was_opened_in_time_is_served_however_late_its_members_come(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One member could else open at the last moment, keep the other off, and hold its money back for a ransom."""
+    group = place.open()
+    for later_ms, served in ((desk_module.KEPT_MS - 1, True), (desk_module.KEPT_MS, False)):
+        with monkeypatch.context() as patch:
+            await place.say(MEMBERS[0], WitnessRequest(TERMS))
+            now_ms = TERMS.open_before_ms + later_ms
+            patch.setattr(place.desk, "_clock", partial(_now, now_ms))
+            other = replace(TERMS, salt=b"1" * 16, open_before_ms=now_ms + 1_000)  # by which old promises are found
+            (promise,) = await place.say(MEMBERS[0], WitnessRequest(other))
+            assert isinstance(promise, WitnessPromise)
+            await place.say(MEMBERS[1], Inquiry(group.group_id))
+        assert (group.group_id in place.desk.holdings) is served
+        place.desk._holdings.clear()
+
+
+async def _now(clock_ms: int) -> int:
+    return clock_ms
 
 
 async def test_a_full_witness_says_so(tmp_path: Path) -> None:

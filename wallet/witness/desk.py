@@ -37,6 +37,10 @@ LOOK_TIMES = 20
 """A group that a member knows is looked for so often: this witness's replica may be behind."""
 LOOK_PAUSE_S = 0.5
 LOOKS_AT_ONCE = 8
+KEPT_MS = 3_600_000
+"""How long a promise is kept behind its `open_before_ms`, ledger clock: the group may have been opened in time, and its
+members may not have come yet. Without its witness one of them alone could hold back all money.
+"""
 MOST_AWAITED = 1_000
 """Messages about groups that are being looked for."""
 MOST_AWAITED_EACH = 32
@@ -265,13 +269,14 @@ class WitnessDesk:
         self._schedule()
 
     def _check_room(self, peer: PublicKey, agreement: GroupAgreement, clock_ms: int) -> None:
-        for name in [name for name, each in self._promises.items() if each.open_before_ms <= clock_ms]:
-            del self._promises[name]  # it can no longer be opened
+        for name in [name for name, each in self._promises.items() if each.open_before_ms + KEPT_MS <= clock_ms]:
+            del self._promises[name]
         if agreement.hash in self._promises:
             return
-        held, most = len(self._holdings) + len(self._promises), self._policy.most_groups
+        awaited = [each for each in self._promises.values() if each.open_before_ms > clock_ms]
+        held, most = len(self._holdings) + len(awaited), self._policy.most_groups
         check(held < most, "full", f"this witness serves {held} groups and takes {most} at most")
-        own = sum(each.requester == peer for each in self._promises.values())
+        own = sum(each.requester == peer for each in awaited)
         check(own < self._policy.most_promises_each, "busy", f"{own} of your openings wait for the ledger: wait too")
 
     def _charge(self, link: Channel, why: str) -> None:
