@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from layer1.codec import encode
 from layer1.crypto import PublicKey
-from layer1.errors import LocalError
+from layer1.errors import LocalError, RemoteError
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, Witness, sign_claim
 from layer1.ledger.genesis import Parameters
@@ -194,6 +194,22 @@ async def test_a_group_that_was_opened_in_time_is_served_however_late_its_member
             await place.say(MEMBERS[1], Inquiry(group.group_id))
         assert (group.group_id in place.desk.holdings) is served
         place.desk._holdings.clear()
+
+
+async def test_a_ledger_that_lies_once_keeps_no_group_from_being_found_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lie(group_id: bytes) -> Group | None:
+        raise RemoteError("a proof that proves nothing")
+
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    group = place.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(place.desk, "_look", lie)
+        (answer,) = await place.say(MEMBERS[1], Inquiry(group.group_id))
+    assert isinstance(answer, Error) and "proves nothing" in answer.message
+    await place.say(MEMBERS[1], Inquiry(group.group_id))
+    assert group.group_id in place.desk.holdings
 
 
 async def _now(clock_ms: int) -> int:

@@ -20,7 +20,7 @@ from layer1.client import LedgerUnreachable
 from layer1.codec import Struct, decode, encode
 from layer1.conduct import Conduct
 from layer1.crypto import Hash, PublicKey, SigningKey
-from layer1.errors import LocalError, Refused, RemoteError, check
+from layer1.errors import LocalError, Refused, RemoteError, WedgeError, check
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.records import Group, Status
@@ -218,11 +218,11 @@ class WitnessDesk:
                 if shown is not None:
                     self._take(shown)
                     break
-            except LedgerUnreachable as error:
-                why = f"layer 1 cannot be asked: {error}"
             except Refused as error:
                 why = error.message
                 break
+            except WedgeError as error:  # of whatever kind: who waits must be answered, or nobody looks for it again
+                why = f"layer 1 cannot be asked: {error}"
         for link, message in self._awaited.pop(group_id, []):
             if group_id in self._holdings:
                 self._answer(link, message)
