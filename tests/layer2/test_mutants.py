@@ -538,7 +538,7 @@ def keep_the_body_to_oneself(patch: pytest.MonkeyPatch) -> None:
 
 def witnessed() -> None:
     """The model of 2 + 1."""
-    run_model(Witnessed, 150, derandomize=True, database=None, phases=[Phase.generate])
+    run_model(Witnessed, MOST, derandomize=True, database=None, phases=[Phase.generate])
 
 
 MUTANTS: list[tuple[Mutate, Kill]] = [

@@ -147,9 +147,12 @@ def _filter(request: web.Request, limits: ApiLimits) -> Filter:
 
 def _start(request: web.Request, api: Api) -> Place:
     """The name of the last event seen: by header, else by query, else the head's last one."""
-    text = request.headers.get("Last-Event-ID", request.query.get("after"))
-    if text is None:
-        return api.backend.head().header.height, EVERYTHING
+    named = [text for text in (request.headers.get("Last-Event-ID"), request.query.get("after")) if text is not None]
+    places = [_place(text) for text in named]  # both have to be names, whichever wins
+    return places[0] if places else (api.backend.head().header.height, EVERYTHING)
+
+
+def _place(text: str) -> Place:
     height, dash, number = text.partition("-")
     try:
         position = parameters.number(height, "after"), EVERYTHING

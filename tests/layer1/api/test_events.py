@@ -211,6 +211,16 @@ def forget(served: Served, below: int) -> None:
     served.backend.store.prune(below, 100)
 
 
+async def test_both_names_of_the_last_event_have_to_be_names(served: Served) -> None:
+    """The header wins, and what loses is read all the same: a mistake is told, not hidden by another parameter."""
+    await story(served)
+    for header, query in (("1", "x"), ("x", "1")):
+        address, headers = f"{served.url}/events?after={query}", {"Last-Event-ID": header}
+        async with served.session.get(address, headers=headers) as response:
+            assert (response.status, (await response.json(content_type=None))["code"]) == (400, "bad_parameter")
+    assert (await listen(served, "?after=1", 1, "3"))[0][0].startswith("4-")
+
+
 @pytest.mark.parametrize("last", ["0", "1-3", "2-0", "2-1"])
 async def test_what_is_no_longer_kept_is_said_to_be_gone(served: Served, last: str) -> None:
     await story(served)
