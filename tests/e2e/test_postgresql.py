@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from layer1.codec import decode
 from layer1.devnet import Devnet, Plan, home_of, initialize
 from layer1.errors import LocalError
 from layer1.ledger.genesis import Allocation, Parameters
+from layer2.messages import Command
+from layer2.payments import Pay
 from tests.e2e.cluster import ALICE, FUNDS, Ledger, ledger, until
 from tests.e2e.town import ACCEPT, TREASURY, town
 from tests.e2e.town import FUNDS as MONEY
@@ -156,11 +160,18 @@ async def test_a_channel_lives_while_replica_wallet_and_server_are_killed(tmp_pa
 async def check_histories(server: Server, channel: str) -> None:
     """Both sides have each payment once, and the channel's begin and end."""
 
-    def counted(name: str) -> list[tuple[Any, ...]]:
-        return server.execute(
-            f"SELECT kind, coalesce(memo, '-'), count(*) FROM {name}.entries WHERE channel = '{channel}' "
-            "GROUP BY 1, 2 ORDER BY 1, 2"
-        )
+    def counted(name: str) -> list[tuple[str, str, int]]:
+        """(kind, memo, how many); the payments of a version are one row."""
+        found: Counter[tuple[str, str]] = Counter()
+        query = f"SELECT kind, member, commands FROM {name}.entries WHERE channel = '{channel}'"
+        for kind, member, commands in server.execute(query):
+            if not isinstance(commands, bytes):
+                found[str(kind), "-"] += 1
+                continue
+            for command in decode(commands, tuple[Command, ...]):
+                memo = decode(command.payload, Pay).memo.decode()
+                found["paid" if command.member == member else "received", memo] += 1
+        return sorted((kind, memo, count) for (kind, memo), count in found.items())
 
     for name, kind in (("alice", "paid"), ("bob", "received")):
         payments = [(kind, memo, 50) for memo in ("in the dark", "tea")]

@@ -136,11 +136,13 @@ async def test_one_joins_one_has_a_new_key_one_leaves_and_a_channel_does_not_not
         await asyncio.gather(place.caught_up(4), place.caught_up(5))
         status = await layer1("status", *place.apis)
         assert status["health"]["state"] == "healthy"
-        listed = await layer1("replica", "list", *place.genesis, *place.apis)
-        assert [(row["key"], row["connected"]) for row in listed["replicas"] if not row["member"]] == [
-            (key, True),
-            (other, True),
-        ]
+
+        async def both_are_listed() -> bool:
+            listed = await layer1("replica", "list", *place.genesis, *place.apis)
+            found = [(row["key"], row["connected"]) for row in listed["replicas"] if not row["member"]]
+            return found == [(key, True), (other, True)]
+
+        await until(both_are_listed, "both newcomers are listed as connected", 30)
         added, _ = await asyncio.gather(place.change("add", key, by=(0, 4, 1, 2)), pay())
         assert added["replicas"] == [0, 1, 2, 3, 4]
         rotated = await place.change("rotate", 0, other, by=(5, 1, 2, 3, 4))
