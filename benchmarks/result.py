@@ -28,21 +28,21 @@ class Result:
     """What we set out to reach."""
 
     @property
-    def is_time(self) -> bool:
+    def less_is_better(self) -> bool:
         """Less is better."""
-        return self.unit in {"ms", "us"}
+        return self.unit in {"ms", "us", "bytes"}
 
     @property
     def ratio(self) -> float:
         """How much of what is possible was reached, 0 to 1."""
-        return self.floor / self.value if self.is_time else self.value / self.floor
+        return self.floor / self.value if self.less_is_better else self.value / self.floor
 
     @property
     def reached(self) -> bool | None:
         """Whether the mark was reached; None without one."""
         if self.mark is None:
             return None
-        return self.value <= self.mark if self.is_time else self.value >= self.mark
+        return self.value <= self.mark if self.less_is_better else self.value >= self.mark
 
 
 def to_json(results: Sequence[Result]) -> str:
