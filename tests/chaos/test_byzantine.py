@@ -22,9 +22,13 @@ PLAYED = ("equivocating", "voting twice", "nullifying", "silent", "withholding",
 @pytest.mark.parametrize("role", PLAYED)
 async def test_a_byzantine_process_deceives_nobody(tmp_path: Path, role: str) -> None:
     """Through faults of others on top of it, one at a time: more than f at once may stop the ledger, not fork it."""
-    async with cluster(tmp_path, roles={LIAR: role}) as net:
-        await run(net, 2, ONE_AT_A_TIME, allied=True)
-        assert net.lies(LIAR) > 0
-        accused = set[int]().union(*[await net.accused(index) for index in net.honest])
-        assert accused <= {LIAR}
-        assert accused or role not in CONTRADICTS
+    for seed in (2, 3, 4):  # some roles lie only when they are asked in the right moment
+        (tmp_path / str(seed)).mkdir()
+        async with cluster(tmp_path / str(seed), roles={LIAR: role}) as net:
+            await run(net, seed, ONE_AT_A_TIME, allied=True)
+            accused = set[int]().union(*[await net.accused(index) for index in net.honest])
+            assert accused <= {LIAR}
+            if net.lies(LIAR):
+                assert accused or role not in CONTRADICTS
+                return
+    pytest.fail("it never found an occasion to lie")
