@@ -20,10 +20,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from layer1.api.rates import RateLimit
 from layer1.crypto import SEED_BYTES, PublicKey, SigningKey, parse_key
 from layer1.disk import DiskPolicy
 from layer1.errors import LocalError, Refused
+from layer1.httpd.rates import RateLimit
 from layer1.ledger.genesis import Genesis, from_json
 from layer1.logs import LogPolicy
 from layer1.replica.checkpoints import CheckpointPolicy

@@ -32,7 +32,6 @@ from layer1.api.views import (
     GroupPage,
     GroupProofs,
     HandoverPage,
-    Problem,
     ReplicaList,
     StatusView,
     Submission,
@@ -43,6 +42,7 @@ from layer1.api.views import (
 )
 from layer1.errors import Refused, RemoteError
 from layer1.failover import ClientLimits, Replicas, Unavailable
+from layer1.httpd.views import Problem
 from layer1.sse import EventParser, RawEvent
 
 T = TypeVar("T")

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
-import msgspec
 from aiohttp import web
 
 from layer1 import merkle
 from layer1.api.backend import NO_DATABASE, Backend, Head
-from layer1.api.connections import Connections
 from layer1.api.limits import ApiLimits
 from layer1.api.metrics import Metrics
-from layer1.api.rates import Rates
 from layer1.codec import encode
 from layer1.crypto import Hash
-from layer1.errors import Refused
+from layer1.errors import NotYet, Refused, RemoteError
+from layer1.httpd.rates import Rates
+from layer1.httpd.service import Service
 from layer1.ledger.transactions import Output
 from layer1.proof import HeadProof, OutputProof
 from layer1.storage.database import Outage
@@ -35,24 +34,18 @@ READERS = 4
 """Threads that query the store."""
 
 
-class Api:
+class Api(Service):
     """The shared part of one application."""
+
+    limits: ApiLimits
 
     def __init__(
         self, backend: Backend, limits: ApiLimits, rates: Rates | None = None, metrics: Metrics | None = None
     ) -> None:
+        super().__init__(limits, rates)
         self.backend = backend
-        self.limits = limits
-        self.rates = rates
-        """None where nobody has a limit."""
         self.metrics = metrics or Metrics(backend)
-        self.connections = Connections(limits)
-        self.closing = asyncio.Event()
-        """Set when the server stops: waits and streams end."""
-        self.in_work: dict[str, int] = {"requests": 0, "waiting": 0}
-        self._streams: OrderedDict[web.RequestHandler, None] = OrderedDict()
-        self._large_bodies: OrderedDict[web.RequestHandler, float] = OrderedDict()
-        """Those that are arriving, and since when; oldest first, like the streams."""
+        self.in_work["waiting"] = 0
         self._threads = ThreadPoolExecutor(READERS, "api-store")
         self._proven: OrderedDict[int, tuple[HeadProof, list[Hash]]] = OrderedDict()
         self._grown = asyncio.Event()
@@ -75,8 +68,24 @@ class Api:
 
     def end_waits(self) -> None:
         """Make streams and waits end soon."""
-        self.closing.set()
+        super().end_waits()
         self._wake()
+
+    def observe(self, request: web.Request, status: int, seconds: float) -> None:
+        """Count it."""
+        self.metrics.observe(request, status, seconds)
+
+    def explain(self, error: Exception) -> Refused | None:
+        """What went wrong below: where the database is, is not for strangers."""
+        match error:
+            case RemoteError():
+                return Refused("bad_encoding", str(error))
+            case Outage():
+                return Refused("busy", NO_DATABASE)
+            case NotYet():
+                return Refused("busy", str(error))
+            case _:
+                return None
 
     def _wake(self) -> None:
         grown, self._grown = self._grown, asyncio.Event()
@@ -117,53 +126,6 @@ class Api:
                 "catching_up",
                 f"the store holds block {store.height}, block {wanted} is final; ask again, or another replica",
             )
-
-    @contextmanager
-    def room(self, kind: str, most: int) -> Iterator[None]:
-        """Count something in work.
-
-        Raises:
-            Refused: ``busy`` when there is as much of it as allowed.
-        """
-        if self.in_work[kind] >= most:
-            raise Refused("busy", f"{self.in_work[kind]} {kind} are in work, at most {most} are taken; try again soon")
-        self.in_work[kind] += 1
-        try:
-            yield
-        finally:
-            self.in_work[kind] -= 1
-
-    @contextmanager
-    def stream(self, handler: web.RequestHandler) -> Iterator[None]:
-        """Count a stream of events; when there are as many as allowed, the oldest ends."""
-        while len(self._streams) >= self.limits.streams:
-            oldest, _ = self._streams.popitem(last=False)
-            self.connections.cut(oldest, "gave_way")
-        self._streams[handler] = None
-        try:
-            yield
-        finally:
-            self._streams.pop(handler, None)
-
-    @contextmanager
-    def large_body(self, handler: web.RequestHandler) -> Iterator[None]:
-        """Count a large body; when there are as many as allowed, the oldest ends if it was given a good start.
-
-        Raises:
-            Refused: ``busy`` if they all have only begun.
-        """
-        now, bodies, start_s = asyncio.get_running_loop().time(), self._large_bodies, self.limits.body_ms / 1000 / 10
-        while len(bodies) >= self.limits.large_bodies:
-            oldest = next(iter(bodies))
-            if now < bodies[oldest] + start_s:
-                raise Refused("busy", f"{len(bodies)} large bodies are arriving, at most that many may; try again soon")
-            del bodies[oldest]
-            self.connections.cut(oldest, "gave_way")
-        bodies[handler] = now
-        try:
-            yield
-        finally:
-            bodies.pop(handler, None)
 
     async def head_proof(self, height: int) -> HeadProof:
         """What makes a stored block final."""
@@ -210,11 +172,6 @@ def api_of(request: web.Request) -> Api:
 def proof_of_head(head: Head) -> HeadProof:
     """The head with what makes it final."""
     return HeadProof(head.header, head.path, head.finalization)
-
-
-def answer(view: msgspec.Struct, status: int = 200) -> web.Response:
-    """A view as a JSON response."""
-    return web.Response(body=msgspec.json.encode(view), status=status, content_type="application/json")
 
 
 def page_of(items: Sequence[T], limit: int) -> tuple[Sequence[T], bool]:

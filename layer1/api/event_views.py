@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from layer1.api.views import View
+from layer1.httpd.views import View
 
 
 class BlockEvent(View, frozen=True):

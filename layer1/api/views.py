@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from layer1.codec import encode
 from layer1.consensus.certificates import Vote, kind_of, view_of
 from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Nullify
 from layer1.crypto import format_address
 from layer1.header import Header
+from layer1.httpd.views import View
 from layer1.ledger.agreements import Payment
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.outlook import what_comes_next
@@ -38,23 +37,6 @@ from layer1.ledger.transactions import (
     Wedge,
 )
 from layer1.proof import Handover
-
-
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all answers."""
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Problem details (RFC 9457); ``title`` is the meaning of the status, ``type`` is about:blank."""
-
-    status: int
-    title: str
-    code: str
-    """Stable, lower-case; for programs."""
-    detail: str
-    """For people: what disagrees, and the remedy."""
-    proof: str | None = None
-    """With ``not_found`` and ``?proof=true``: hex of the encoded proof that there is no such thing."""
 
 
 class HeaderView(View, frozen=True):

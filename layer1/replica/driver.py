@@ -26,7 +26,6 @@ from typing import assert_never
 from layer1 import disk
 from layer1.api.app import create_app, create_metrics_app
 from layer1.api.backend import NO_DATABASE, Head, Located, Series
-from layer1.api.server import ApiServer, serve
 from layer1.block import CommittedBlock
 from layer1.certificates import ServerCertificate
 from layer1.config import CONFIG_NAME, Peer, ReplicaConfig, load_config, load_machine, read_genesis, read_key
@@ -35,6 +34,7 @@ from layer1.consensus.evidence import Evidence
 from layer1.crypto import Hash, PublicKey
 from layer1.dataformat import mark_format
 from layer1.errors import LocalError, Refused, RemoteError, StartAgain, WedgeError
+from layer1.httpd.server import ApiServer, serve
 from layer1.journal import Journal
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Transaction

@@ -23,13 +23,13 @@ from aiohttp.typedefs import Handler
 
 from layer1.api.app import create_app
 from layer1.api.backend import Backend
-from layer1.api.rates import RateLimit
 from layer1.config import ReplicaConfig
 from layer1.consensus import core as consensus_core
 from layer1.consensus.events import Build
 from layer1.consensus.messages import View
 from layer1.crypto import SigningKey
 from layer1.header import Header
+from layer1.httpd.rates import RateLimit
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.replicas import ReplicaSet
 from layer1.link import Link

@@ -22,9 +22,9 @@ from layer1.api.app import ROUTES, create_app
 from layer1.api.context import API
 from layer1.api.limits import ApiLimits
 from layer1.api.openapi import document
-from layer1.api.routes import Route
-from layer1.api.server import serve
 from layer1.crypto import format_address
+from layer1.httpd.routes import Route
+from layer1.httpd.server import serve
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 
 pytestmark = pytest.mark.slow

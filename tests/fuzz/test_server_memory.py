@@ -22,11 +22,11 @@ from aiohttp import web
 from layer1.api.app import ROUTES, create_app
 from layer1.api.context import Api
 from layer1.api.metrics import Metrics
-from layer1.api.server import ApiServer, serve
 from layer1.codec import encode
 from layer1.config import load_config, read_key
 from layer1.crypto import SigningKey, format_address
 from layer1.devnet import home_of
+from layer1.httpd.server import ApiServer, serve
 from layer1.link import Link, LinkClosed, connect
 from layer1.link_server import LinkServer
 from layer1.replica import batches

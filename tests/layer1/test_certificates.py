@@ -15,10 +15,10 @@ import pytest
 from cryptography import x509
 
 from layer1.api.app import create_app
-from layer1.api.server import MOST_ARRIVING, serve
 from layer1.certificates import ServerCertificate, trusting
 from layer1.client import LedgerClient, LedgerUnreachable, fetch_genesis
 from layer1.errors import LocalError, Refused
+from layer1.httpd.server import MOST_ARRIVING, serve
 from tests.authority import Authority
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 from tests.layer1.api.test_connections import idle

@@ -17,9 +17,7 @@ import pytest
 from aiohttp import web
 
 from layer1.api.app import create_app
-from layer1.api.connections import Connections
 from layer1.api.limits import ApiLimits
-from layer1.api.server import ApiServer, serve
 from layer1.client import (
     ClientLimits,
     LedgerClient,
@@ -34,6 +32,8 @@ from layer1.client import (
 from layer1.codec import encode
 from layer1.crypto import Hash
 from layer1.errors import Refused
+from layer1.httpd.connections import Connections
+from layer1.httpd.server import ApiServer, serve
 from layer1.ledger.transactions import Transaction
 from layer1.proof import HeadProof
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, Chain, StandIn, make_genesis

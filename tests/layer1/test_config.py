@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from layer1.api.rates import RateLimit
 from layer1.config import (
     DATABASE_VARIABLE,
     NOT_IN_FILE,
@@ -31,6 +30,7 @@ from layer1.config_format import example, format_config, is_table
 from layer1.crypto import SigningKey
 from layer1.docstrings import field_texts
 from layer1.errors import LocalError
+from layer1.httpd.rates import RateLimit
 from tests.layer1.test_cli import invoke
 
 KEY, OTHER = "0a" * 32, "0b" * 32

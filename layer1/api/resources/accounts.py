@@ -5,12 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from layer1.api import parameters
-from layer1.api.context import answer, api_of, page_of, proof_of_head
+from layer1.api.context import api_of, page_of, proof_of_head
 from layer1.api.resources.transactions import transaction_view
-from layer1.api.routes import BECH32, CURSOR, LIMIT, PROOF, Parameter, Route
+from layer1.api.schemas import BECH32, CURSOR, LIMIT, PROOF
 from layer1.api.views import AccountView, AppointmentView, TransactionPage, account_view
 from layer1.codec import encode
 from layer1.crypto import format_address, parse_address
+from layer1.httpd.routes import Parameter, Route
+from layer1.httpd.service import answer
 from layer1.ledger.records import account_key, head_key
 from layer1.proof import AccountProof, AppointmentProof
 

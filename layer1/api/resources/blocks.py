@@ -5,11 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from layer1.api import parameters
-from layer1.api.context import Api, answer, api_of, page_of
-from layer1.api.problems import not_found
-from layer1.api.routes import LIMIT, NUMBER, PROOF, Parameter, Route
+from layer1.api.context import Api, api_of, page_of
+from layer1.api.schemas import LIMIT, PROOF
 from layer1.api.views import BlockPage, BlockSummaryView, BlockView, header_view
 from layer1.codec import encode
+from layer1.httpd.problems import not_found
+from layer1.httpd.routes import NUMBER, Parameter, Route
+from layer1.httpd.service import answer
 from layer1.ledger.genesis import genesis_header
 from layer1.proof import BlockProof, HeadProof
 

@@ -19,9 +19,10 @@ from layer1.api.context import Api, api_of
 from layer1.api.event_views import EVENTS, KINDS
 from layer1.api.feed import Feed, Filter
 from layer1.api.limits import ApiLimits
-from layer1.api.routes import BECH32, HASH, Parameter, Route
+from layer1.api.schemas import BECH32
 from layer1.crypto import parse_address
 from layer1.errors import Refused
+from layer1.httpd.routes import HASH, Parameter, Route
 from layer1.storage.store import Place
 
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)

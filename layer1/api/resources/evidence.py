@@ -5,10 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from layer1.api import parameters
-from layer1.api.context import answer, api_of, page_of
-from layer1.api.routes import CURSOR, LIMIT, Route
+from layer1.api.context import api_of, page_of
+from layer1.api.schemas import CURSOR, LIMIT
 from layer1.api.views import EvidencePage, evidence_view
 from layer1.consensus.evidence import Evidence, EvidenceKind
+from layer1.httpd.routes import Route
+from layer1.httpd.service import answer
 from layer1.storage.store import Place
 
 KINDS = tuple(EvidenceKind)

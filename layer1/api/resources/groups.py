@@ -5,14 +5,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from layer1.api import parameters
-from layer1.api.context import answer, api_of, page_of, proof_of_head
-from layer1.api.problems import not_found
+from layer1.api.context import api_of, page_of, proof_of_head
 from layer1.api.resources.transactions import transaction_view
-from layer1.api.routes import CURSOR, HASH, KEY, LIMIT, PROOF, Parameter, Route
+from layer1.api.schemas import CURSOR, KEY, LIMIT, PROOF
 from layer1.api.views import GroupAnswer, GroupPage, GroupProofs, TransactionPage, group_view
 from layer1.codec import encode
 from layer1.crypto import ADDRESS_PREFIX, PublicKey, parse_address
 from layer1.errors import Refused
+from layer1.httpd.problems import not_found
+from layer1.httpd.routes import HASH, Parameter, Route
+from layer1.httpd.service import answer
 from layer1.ledger.records import group_key
 from layer1.proof import GroupProof, GroupsProof
 

@@ -8,10 +8,12 @@ from itertools import islice
 from aiohttp import web
 
 from layer1.api import parameters
-from layer1.api.context import answer, api_of
-from layer1.api.routes import CURSOR, LIMIT, NUMBER, Parameter, Route
+from layer1.api.context import api_of
+from layer1.api.schemas import CURSOR, LIMIT
 from layer1.api.views import HandoverPage, handover_view
 from layer1.codec import encode
+from layer1.httpd.routes import NUMBER, Parameter, Route
+from layer1.httpd.service import answer
 from layer1.proof import Handover
 
 PAGE_BYTES = 2**20

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from layer1.api.context import answer, api_of, proof_of_head
+from layer1.api.context import api_of, proof_of_head
 from layer1.api.metrics import CONTENT_TYPE
 from layer1.api.parameters import flag, only
-from layer1.api.routes import PROOF, Route
+from layer1.api.schemas import PROOF
 from layer1.api.views import GenesisView, ReplicaList, StatusView, genesis_view, header_view
 from layer1.codec import encode
+from layer1.httpd.routes import Route
+from layer1.httpd.service import answer
 from layer1.ledger.records import REPLICA_SET_KEY, mark_key
 from layer1.ledger.state import State
 from layer1.proof import MarksProof

@@ -7,11 +7,13 @@ import re
 from aiohttp import web
 
 from layer1.api import parameters
-from layer1.api.context import answer, api_of, proof_of_head
-from layer1.api.routes import PROOF, Parameter, Route
+from layer1.api.context import api_of, proof_of_head
+from layer1.api.schemas import PROOF
 from layer1.api.views import ValueView
 from layer1.codec import encode
 from layer1.errors import Refused
+from layer1.httpd.routes import Parameter, Route
+from layer1.httpd.service import answer
 from layer1.ledger.records import machine_key
 from layer1.proof import ValueProof
 from layer1.statemachine import MAX_KEY_BYTES

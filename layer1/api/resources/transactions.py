@@ -15,11 +15,9 @@ from aiohttp import web
 
 from layer1.api import parameters
 from layer1.api.backend import Located
-from layer1.api.context import Api, answer, api_of
+from layer1.api.context import Api, api_of
 from layer1.api.limits import ApiLimits
-from layer1.api.problems import not_found
-from layer1.api.routes import HASH, NUMBER, PROOF, Parameter, Route
-from layer1.api.sources import source_of
+from layer1.api.schemas import PROOF
 from layer1.api.views import (
     Submission,
     SubmissionList,
@@ -31,6 +29,10 @@ from layer1.api.views import (
 from layer1.codec import decode, encode
 from layer1.crypto import Hash
 from layer1.errors import Refused, RemoteError
+from layer1.httpd.problems import not_found
+from layer1.httpd.routes import HASH, NUMBER, Parameter, Route
+from layer1.httpd.service import answer
+from layer1.httpd.sources import source_of
 from layer1.ledger.transactions import Transaction
 from layer1.storage.store import StoredTransaction
 
@@ -130,7 +132,7 @@ async def _take(request: web.Request, api: Api, most: int) -> list[Hash]:
 
 
 async def _take_body(request: web.Request, api: Api, most: int) -> list[Hash]:
-    transactions = _parse(request.content_type, await _body(request, api), api.limits)
+    transactions = _parse(request.content_type, await api.body(request), api.limits)
     if len(transactions) > most:
         raise Refused(
             "too_many",
@@ -138,18 +140,6 @@ async def _take_body(request: web.Request, api: Api, most: int) -> list[Hash]:
             "with ?proof=true for all outputs of a block",
         )
     return api.backend.submit(transactions, source_of(request.remote))
-
-
-async def _body(request: web.Request, api: Api) -> bytes:
-    limits = api.limits
-    try:
-        async with asyncio.timeout(limits.body_ms / 1000):
-            with api.connections.waiting(request.protocol):
-                return await request.read()
-    except TimeoutError:
-        raise Refused(
-            "slow_body", f"the body did not arrive within {limits.body_ms} ms; send fewer transactions at once"
-        ) from None
 
 
 def _parse(content_type: str, body: bytes, limits: ApiLimits) -> list[Transaction]:

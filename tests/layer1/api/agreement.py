@@ -16,8 +16,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from layer1.api.event_views import EVENTS
-from layer1.api.problems import MEDIA_TYPE
-from layer1.api.views import Problem
+from layer1.httpd.problems import MEDIA_TYPE
+from layer1.httpd.views import Problem
 from layer1.replica_client import OPERATIONS, StreamEvent
 
 REFERENCE = "#/components/schemas/{name}"

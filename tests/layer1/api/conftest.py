@@ -12,7 +12,7 @@ import pytest
 
 from layer1.api.app import create_app
 from layer1.api.limits import ApiLimits
-from layer1.api.server import ApiServer, serve
+from layer1.httpd.server import ApiServer, serve
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 
 LIMITS = ApiLimits(

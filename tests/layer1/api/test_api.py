@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from layer1.api.resources.transactions import _parse, _results
-from layer1.api.sources import source_of
 from layer1.codec import decode, encode
 from layer1.crypto import ADDRESS_PREFIX, format_address
+from layer1.httpd.sources import source_of
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.transactions import Transaction
 from layer1.proof import (

@@ -9,11 +9,11 @@ import pytest
 from msgspec import structs
 
 from layer1.api.app import create_app
-from layer1.api.server import serve
 from layer1.client import LedgerClient, ReplicaClient, new_appointment
 from layer1.codec import decode
 from layer1.crypto import format_address
 from layer1.errors import RemoteError
+from layer1.httpd.server import serve
 from layer1.ledger.records import Head
 from layer1.proof import AppointmentProof, Trust, verify_appointment
 from tests.layer1.api.stand_in import ALICE, BOB, Chain, StandIn, make_genesis

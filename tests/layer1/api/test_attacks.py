@@ -12,8 +12,8 @@ import pytest
 
 from layer1.api.app import create_app
 from layer1.api.context import API
-from layer1.api.server import ApiServer, serve
 from layer1.codec import encode
+from layer1.httpd.server import ApiServer, serve
 from layer1.ledger.transactions import Transaction
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis

@@ -19,8 +19,8 @@ from layer1 import descriptors
 from layer1.api.app import create_app
 from layer1.api.context import API
 from layer1.api.limits import ApiLimits
-from layer1.api.server import serve
 from layer1.codec import encode
+from layer1.httpd.server import serve
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 

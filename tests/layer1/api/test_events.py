@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 
 from layer1.api.app import create_app
-from layer1.api.server import serve
 from layer1.codec import decode
 from layer1.crypto import format_address
+from layer1.httpd.server import serve
 from layer1.proof import HeadProof, Trust, verify_head
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import ALICE, BOB, CAROL, StandIn

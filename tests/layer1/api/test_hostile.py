@@ -18,8 +18,8 @@ from yarl import URL
 
 from layer1.api.app import ROUTES, create_app
 from layer1.api.limits import ApiLimits
-from layer1.api.server import serve
 from layer1.codec import encode
+from layer1.httpd.server import serve
 from layer1.ledger.transactions import Transaction, Transfer
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 

@@ -9,8 +9,8 @@ from msgspec import structs
 
 from examples.own_machine import NAMES
 from layer1.api.app import create_app
-from layer1.api.server import serve
 from layer1.client import LedgerClient, ReplicaClient
+from layer1.httpd.server import serve
 from layer1.ledger.transactions import Command
 from tests.layer1.api.conftest import Served
 from tests.layer1.api.stand_in import ALICE, Chain, StandIn, make_genesis, signed

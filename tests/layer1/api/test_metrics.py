@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from layer1.api.app import create_app, create_metrics_app
-from layer1.api.server import ApiServer, serve
+from layer1.httpd.server import ApiServer, serve
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from layer1.api.app import ROUTES
 from layer1.api.openapi import document
-from layer1.api.page import page
-from layer1.api.views import AccountView, View
+from layer1.api.views import AccountView
 from layer1.docstrings import field_texts
+from layer1.httpd.page import page
+from layer1.httpd.views import View
 from tests.layer1.api.conftest import Served
 
 LOADING = {"script", "link", "img", "iframe", "object", "embed", "form", "base", "video", "audio", "source"}

@@ -10,9 +10,9 @@ import pytest
 
 from layer1.api.app import create_app
 from layer1.api.context import API
-from layer1.api.rates import RateLimit, Rates, TooMany
-from layer1.api.server import serve
 from layer1.client import LedgerClient, LedgerUnreachable
+from layer1.httpd.rates import RateLimit, Rates, TooMany
+from layer1.httpd.server import serve
 from tests.layer1.api.conftest import LIMITS, Served
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 from tests.layer1.test_client import LIMITS as PATIENCE

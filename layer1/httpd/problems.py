@@ -10,9 +10,9 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from layer1.api.rates import TooMany
-from layer1.api.views import Problem
 from layer1.errors import Refused
+from layer1.httpd.rates import TooMany
+from layer1.httpd.views import Problem
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -63,7 +63,7 @@ def of_http(error: web.HTTPException) -> web.Response:
     details = {
         404: "there is no such resource; /docs and /openapi.json list all",
         405: f"this resource takes {error.headers.get('Allow', 'other methods')}",
-        413: "the body is larger than this replica takes; send fewer transactions at once",
+        413: "the body is larger than this server takes; send less at once",
     }
     status = error.status if error.status >= 400 else 400
     response = problem(status, codes.get(status, "bad_request"), details.get(status, error.reason))

@@ -43,17 +43,13 @@ class Route:
     """Schemas of the request body by media type."""
     events: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
     """Of a stream: what stands in its events, by kind."""
+    scopes: tuple[str, ...] = ()
+    """Whoever has one of these may ask; empty where everybody may."""
+    description: str = ""
+    """In place of the handler's docstring, where one handler serves many routes."""
 
 
 HASH = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
 BOOLEAN = {"type": "boolean", "default": False}
 TEXT = {"type": "string"}
-BECH32 = {"type": "string", "format": "wedge-address", "pattern": "^wedge1[02-9ac-hj-np-z]{58}$"}
-"""Bech32; its last six characters are a checksum, which no schema can express."""
-KEY = {"oneOf": [HASH, BECH32]}
-PLACE = {"type": "string", "pattern": "^[0-9]{1,15}-[0-9]{1,9}$"}
-
-PROOF = Parameter("proof", BOOLEAN, "Add what proves the answer to somebody who trusts the genesis alone.")
-LIMIT = Parameter("limit", {"type": "integer", "minimum": 1}, "Most items in the page.", maximum="max_page")
-CURSOR = Parameter("cursor", PLACE, "`next` of the page before.")

@@ -19,8 +19,8 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import ceil
 
-from layer1.api.sources import name_of, parse
 from layer1.errors import Refused
+from layer1.httpd.sources import name_of, parse
 
 Network = IPv4Network | IPv6Network
 

@@ -1,4 +1,4 @@
-"""Serving the API: one listening socket; :mod:`layer1.api.connections` bounds what it takes on."""
+"""Serving the API: one listening socket; :mod:`layer1.httpd.connections` bounds what it takes on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ssl import SSLContext
 
 from aiohttp import web
 
-from layer1.api.connections import Connection, Connections
-from layer1.api.context import API, Api
-from layer1.api.limits import ApiLimits
 from layer1.descriptors import room_for
+from layer1.httpd.connections import Connection, Connections
+from layer1.httpd.limits import HttpLimits
+from layer1.httpd.service import SERVICE, Service
 from layer1.listening import BACKLOG, TlsListener
 
 GRACE_S = 2.0
@@ -54,14 +54,14 @@ async def serve(
     *,
     reuse_port: bool = False,
 ) -> ApiServer:
-    """Serve an application of :func:`layer1.api.app.create_app`.
+    """Serve an application of :func:`layer1.httpd.application.application`.
 
     ``reuse_port`` lets it listen on a port that another process of this user reserved by binding it.
 
     Raises:
         OSError: The address is taken or not ours.
     """
-    limits, connections = app[API].limits, app[API].connections
+    limits, connections = app[SERVICE].limits, app[SERVICE].connections
     _make_room(limits, connections, 0 if ssl is None else MOST_ARRIVING)
     runner = web.AppRunner(
         app,
@@ -79,7 +79,7 @@ async def serve(
     try:
         listener: asyncio.Server | TlsListener
         if ssl is not None:
-            listener = _tls_listener(app[API], connect, ssl)
+            listener = _tls_listener(app[SERVICE], connect, ssl)
             await listener.start(host, port, reuse_port=reuse_port)
         else:
             listener = await asyncio.get_running_loop().create_server(
@@ -92,7 +92,7 @@ async def serve(
     return ApiServer(runner, listener, connections)
 
 
-def _make_room(limits: ApiLimits, connections: Connections, arriving: int) -> None:
+def _make_room(limits: HttpLimits, connections: Connections, arriving: int) -> None:
     """Bound the connections by what this process may open, with those on which TLS is not up."""
     connections.most = max(1, room_for(limits.connections + arriving) - arriving)
     if connections.most < limits.connections:
@@ -103,15 +103,15 @@ def _make_room(limits: ApiLimits, connections: Connections, arriving: int) -> No
         )
 
 
-def _tls_listener(api: Api, connect: Callable[[], asyncio.Protocol], ssl: SSLContext) -> TlsListener:
+def _tls_listener(service: Service, connect: Callable[[], asyncio.Protocol], ssl: SSLContext) -> TlsListener:
     def gave_way() -> None:
-        api.connections.dropped["gave_way"] += 1
+        service.connections.dropped["gave_way"] += 1
 
     return TlsListener(
         connect,
         ssl,
         most_arriving=MOST_ARRIVING,
-        handshake_s=api.limits.body_ms / 1000,
+        handshake_s=service.limits.body_ms / 1000,
         shutdown_s=GRACE_S,
         gave_way=gave_way,
     )

@@ -26,8 +26,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from layer1.api.limits import ApiLimits
-from layer1.api.views import Problem
+from layer1.httpd.limits import HttpLimits
+from layer1.httpd.views import Problem
 
 LARGE_ANSWER_BYTES = 64 * 1024
 """From here on an answer must find room among those that wait to be taken; the system's own buffers hold less."""
@@ -35,7 +35,7 @@ LEAST_TAKEN_BYTES = 64 * 1024
 """What a slow reader must take within ``write_ms``, about two kilobytes a second: slower than any modem."""
 
 _TOO_MANY = msgspec.json.encode(
-    Problem(503, "Service Unavailable", "busy", "as many connections are open as this replica takes; try again soon")
+    Problem(503, "Service Unavailable", "busy", "as many connections are open as this server takes; try again soon")
 )
 REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
@@ -55,7 +55,7 @@ class Connections:
             ``refused`` (no room).
     """
 
-    def __init__(self, limits: ApiLimits) -> None:
+    def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self.most = limits.connections
         """Of the process's file descriptors there may be fewer: see :mod:`layer1.descriptors`."""
