@@ -40,6 +40,7 @@ CORES = sorted(
             "evidence",
         ],
         "layer2": ["*"],
+        "wallet/onion": ["*"],
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
