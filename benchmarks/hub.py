@@ -118,7 +118,7 @@ def _agreement(chain_id: bytes, keys: Sequence[SigningKey], accounts: Sequence[S
         Member(key.public, account.public, account.public, DEPOSIT, 0)
         for key, account in zip(keys, accounts, strict=True)
     )
-    return GroupAgreement(chain_id, members, PERIOD_MS, "payments/1", ms, os.urandom(16))
+    return GroupAgreement(chain_id, members, PERIOD_MS, "payments/2", ms, os.urandom(16))
 
 
 def _start(home: Path, channels: int) -> Started:

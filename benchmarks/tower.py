@@ -164,7 +164,7 @@ class Case:
         pairs = zip(self.keys, self.funders, strict=True)
         members = tuple(Member(key.public, funder.public, funder.public, 10, 1) for key, funder in pairs)
         salt = self.number.to_bytes(16, "big")
-        return GroupAgreement(self.chain_id, members, PERIOD_MS, "payments/1", self.open_before_ms, salt)
+        return GroupAgreement(self.chain_id, members, PERIOD_MS, "payments/2", self.open_before_ms, salt)
 
     @property
     def opening(self) -> Transaction:

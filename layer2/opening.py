@@ -41,7 +41,7 @@ class OpeningPolicy:
     """For how long a silent peer may keep our balance from us."""
     max_open_window_ms: int = 600_000
     """How far ahead `open_before_ms` may lie: so long may the initiator keep our deposit promised."""
-    machines: frozenset[str] = frozenset({"payments/1"})
+    machines: frozenset[str] = frozenset({"payments/2"})
     max_batch: int = 100_000
     max_state_bytes: int = 4_096
     witnesses: frozenset[PublicKey] = frozenset()

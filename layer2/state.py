@@ -2,8 +2,8 @@
 
 Safety: from one state, one batch and one salt, every member computes one header, or none.
 
-The header hashes the body (balances, machine state, applied numbers, salt), a chain over all batches, and its parent.
-A batch with anything inapplicable in it gives no state at all, so there is nothing to agree on but the whole.
+The header hashes the body (balances, locks, machine state, applied numbers, salt), a chain over all batches, and its
+parent. A batch with anything inapplicable in it gives no state at all, so there is nothing to agree on but the whole.
 
 Source: docs/design/groups.md, "Objects" and rules 1 and 2.
 """
@@ -21,7 +21,7 @@ from layer1.codec import decode, encode
 from layer1.crypto import Domain, Hash, Signature, SigningKey, digest
 from layer1.errors import LocalError, Refused
 from layer1.ledger.agreements import Body, Certificate, GroupAgreement, GroupHeader, initial_body, initial_certificate
-from layer2.machine import Balances, StateMachine, apply_guarded, starting_state
+from layer2.machine import Balances, StateMachine, apply_guarded, locks_of, starting_state
 from layer2.messages import MAX_BATCH_BYTES, MAX_NUMBER, MAX_QUEUED, Batch, Command, Propose, Refusal, require
 
 SALT_BYTES = 16
@@ -179,7 +179,7 @@ def first_state(place: Place) -> State:
 def state_of(place: Place, header: GroupHeader, body: Body) -> State:
     """A state from what the journal keeps of it."""
     at_start = (header.epoch, header.version) == (0, 0)
-    return State(header, body, starting_state(place.machine, body.machine_state, place.size, at_start=at_start))
+    return State(header, body, starting_state(place.machine, body, place.size, at_start=at_start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def build_batch(place: Place, base: State, queue: tuple[Command, ...], *, carefu
             continue
         applied[member] = number
         try:
-            after = apply_guarded(machine, machine_state, balances, member, payload)
+            after = apply_guarded(machine, machine_state, balances, member, payload, limits=limits)
             if careful:
                 _check_size(place, len(machine.encode(after[1])))
         except Refused as refusal:
@@ -243,13 +243,14 @@ def apply_batch(place: Place, base: State, batch: Batch) -> Outcome:
     size, most = len(batch.commands) + len(batch.refusals), place.agreement.limits.max_batch
     require(1 <= size <= most, f"a batch of {size} commands; there are 1 to {most}")
     balances, machine_state, applied = base.body.balances, base.machine_state, list(base.body.applied)
-    machine = place.machine
+    machine, limits = place.machine, place.agreement.limits
     try:
         for command in batch.commands:
             member, number = command.member, command.number
             if not 0 <= member < len(applied) or not applied[member] < number <= MAX_NUMBER:
                 require(False, f"command {number} of member {member} is out of order, applied are {applied}")
-            balances, machine_state = apply_guarded(machine, machine_state, balances, member, command.payload)
+            payload = command.payload
+            balances, machine_state = apply_guarded(machine, machine_state, balances, member, payload, limits=limits)
             applied[member] = number
     except Refused as refusal:
         require(False, f"the batch has a command that does not apply: {refusal.message}")
@@ -287,7 +288,8 @@ def advance(place: Place, base: State, batch: Batch, *, encoded: bytes, salt: by
     for refusal in batch.refusals:
         applied[refusal.member] = max(applied[refusal.member], refusal.number)
     old = base.header
-    body = Body(balances, place.machine.encode(machine_state), tuple(applied), salt)
+    machine = place.machine
+    body = Body(balances, machine.encode(machine_state), tuple(applied), salt, locks_of(machine, machine_state))
     log_root = digest(Domain.LOG, old.log_root + encoded)
     header = GroupHeader(old.chain_id, old.group_id, old.epoch, old.version + 1, old.hash, log_root, body.hash)
     return State(header, body, machine_state)

@@ -61,7 +61,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
 
     journal = Journal.open(home.journal_path)
     stack.callback(journal.close)
-    machines = {"payments/1": Payments()}
+    machines = {"payments/2": Payments()}
     host = GroupHost(
         journal,
         keys.spending,

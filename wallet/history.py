@@ -27,7 +27,7 @@ from layer1.codec import decode, encode
 from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, check
 from layer2.messages import Command
-from layer2.payments import Pay
+from layer2.payments import Pay, read_command
 from wallet.contacts import Contact, format_endpoint
 from wallet.requests import EntryView
 
@@ -110,7 +110,7 @@ class History:
             peer: Address of the other member.
             version: Of the state that they led to.
             member: Our index in the agreement.
-            commands: Of ``payments/1``, in order.
+            commands: Of ``payments/2``, in order.
         """
         batch = encode(tuple(commands))
         self._take(
@@ -244,7 +244,9 @@ def _views(row: Any) -> Iterator[EntryView]:
     commands = decode(row["commands"], tuple[Command, ...])
     for place in range(len(commands) - 1, -1, -1):
         command = commands[place]
-        pay, ours = decode(command.payload, Pay), command.member == row["member"]
+        pay, ours = read_command(command.payload), command.member == row["member"]
+        if not isinstance(pay, Pay):
+            continue  # what becomes of a lock has a row of its own
         paid = {"kind": "paid", "amount": -pay.amount} if ours else {"kind": "received", "amount": pay.amount}
         memo = pay.memo.decode(errors="replace").replace("\0", "\ufffd") or None
         yield EntryView(**common | paid | {"memo": memo, "reference": f"{row['reference']}:{place}"})

@@ -222,7 +222,7 @@ class Openings:
             ask_deposit=deposits[1],
             ask_bond=bonds[1],
             challenge_period_ms=period_ms,
-            machine="payments/1",
+            machine="payments/2",
             open_before_ms=until_ms + 1,
             valid_until_ms=until_ms,
             salt=os.urandom(16),

@@ -26,7 +26,7 @@ from wallet.parts import Parts
 
 GAP = 200
 """Group keys in a row that no group has, before the search for one ends: each opening that failed took one."""
-MACHINE = "payments/1"
+MACHINE = "payments/2"
 
 
 async def find_channels(parts: Parts) -> list[ChannelRecord]:

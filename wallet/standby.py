@@ -126,7 +126,7 @@ class StandbyHome:
 
         journal = Journal.open(self._home.journal_path)
         stack.callback(journal.close)
-        machines, chain_id = {"payments/1": Payments()}, self._genesis.chain_id
+        machines, chain_id = {"payments/2": Payments()}, self._genesis.chain_id
         host = GroupHost(journal, self._key, chain_id, machines=machines, observer=observer, group_key=group_key)
         observer.on_flushed = lambda: compact_soon(host, history, observer)
         return HomeStore(host, book, history)

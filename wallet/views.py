@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from layer1.codec import decode
 from layer1.crypto import format_address
 from layer1.errors import RemoteError
 from layer1.ledger.genesis import Currency
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
 from layer2.messages import Command
-from layer2.payments import Pay
+from layer2.payments import Offer, Pay, read_command
 from layer2.standing import waiting
 from layer2.value import Group
 from wallet.book import ChannelRecord, Stage
@@ -169,6 +168,7 @@ def _disputed_units(record: ChannelRecord, shown: LedgerGroup | None, ours: int)
 
 def _amount(command: Command) -> int:
     try:
-        return decode(command.payload, Pay).amount
+        request = read_command(command.payload)
     except RemoteError:
         return 0
+    return request.amount if isinstance(request, Pay | Offer) else 0

@@ -8,6 +8,8 @@ Source: docs/design/groups.md, "Objects" and rules 7 to 15.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import structs
 
 from layer1.codec import Struct, encode
@@ -57,6 +59,12 @@ class Limits(Struct):
     """Commands in one version."""
     max_state_bytes: int = 4_096
     """Encoded machine state; it must fit into a report."""
+    max_locks: int = 30
+    """Locks in one state (rule 23); it must fit into a report. Layer 1 checks this one and no other of locks."""
+    max_locked_units: int = 2**53 - 1
+    """What all locks of one state add up to at most, minor units: the value in flight (rule 23)."""
+    min_lock_units: int = 1
+    """Of one lock: a smaller one is not worth its slot (rule 23)."""
 
 
 class GroupAgreement(Struct):
@@ -67,7 +75,7 @@ class GroupAgreement(Struct):
     challenge_period_ms: int
     """From wedge to settlement, on the ledger clock."""
     machine: str
-    """Name of the replicated machine, such as ``payments/1``; layer 1 never interprets it."""
+    """Name of the replicated machine, such as ``payments/2``; layer 1 never interprets it."""
     open_before_ms: int
     """Ledger clock from which an opening is refused: nobody holds a free option on another's deposit."""
     salt: bytes
@@ -113,17 +121,36 @@ class GroupAgreement(Struct):
         return next((i for i, member in enumerate(self.members) if member.key == key), None)
 
 
+class Lock(Struct):
+    """Money of `payer` that goes to `payee` if the preimage of `hash` is shown in time, else back (rules 20 and 21)."""
+
+    id: int
+    """Counts the group's locks up from 1, and is never used again."""
+    payer: int
+    """Place of the member whose balance it came from."""
+    payee: int
+    """Place of another member."""
+    amount: int
+    """Minor units, at least 1."""
+    hash: Hash
+    """SHA-256 of the preimage, 32 bytes."""
+    expiry_ms: int
+    """Ledger clock, ms: the last one at which a registration of the preimage is timely."""
+
+
 class Body(Struct):
     """The content of one state; only its hash is in the header, and the salt keeps balances from being guessed."""
 
     balances: tuple[int, ...]
-    """Minor units per member, each >= 0, their sum the funding."""
+    """Minor units per member, each >= 0; with `locks` they add up to the funding."""
     machine_state: bytes
     """The machine's own encoding; empty at version 0 for every machine, which derives its first state from that."""
     applied: tuple[int, ...]
     """Per member, the number of its last applied command; 0 before the first."""
     salt: bytes
     """16 random bytes, fresh for each version; zeros at version 0."""
+    locks: tuple[Lock, ...] = ()
+    """Pending conditional payments, ascending by id; none at version 0."""
 
     @property
     def hash(self) -> Hash:
@@ -275,6 +302,11 @@ class DoubleSignature(Struct):
     first_signature: Signature
     second: GroupHeader
     second_signature: Signature
+
+
+def locked_units(locks: Iterable[Lock]) -> int:
+    """What these add up to."""
+    return sum(lock.amount for lock in locks)
 
 
 def group_id(agreement: GroupAgreement, transaction_id: Hash) -> Hash:

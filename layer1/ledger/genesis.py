@@ -35,7 +35,8 @@ MAX_MACHINE_CHARS = 64
 """In the name of the state machine."""
 
 REPORT_ROOM_BYTES = 4_096
-"""What a report takes beside the machine state: a certificate and balances of 16 members, and a claim, are 2,500."""
+"""What a report takes beside machine state and locks: a certificate and balances of 16 members, and a claim, are 2,500.
+"""
 
 
 class Currency(Struct):

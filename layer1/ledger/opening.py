@@ -25,6 +25,7 @@ from layer1.ledger.agreements import (
     initial_certificate,
 )
 from layer1.ledger.genesis import MAX_MONEY, REPORT_ROOM_BYTES, SALT_BYTES, Parameters
+from layer1.ledger.locks import LOCK_BYTES
 from layer1.ledger.records import Group, Status
 from layer1.ledger.settlement import short
 
@@ -153,3 +154,12 @@ def _check_form(agreement: GroupAgreement, parameters: Parameters) -> None:
         "bad_agreement",
         f"max_state_bytes is {size}; from 0 to {room} fit into a report, so that every state can be settled",
     )
+    locks, most = limits.max_locks, (room - size) // LOCK_BYTES
+    check(
+        0 <= locks <= most,
+        "bad_agreement",
+        f"max_locks is {locks}; beside a state of {size} bytes from 0 to {most} fit into a report",
+    )
+    low, high = sorted((limits.max_locked_units, limits.min_lock_units))
+    good = low >= 0 and high <= MAX_MONEY
+    check(good, "bad_agreement", f"bounds of locks are {low} and {high} units; from 0 to {MAX_MONEY} may be")

@@ -126,12 +126,13 @@ def check_live(group: Group, clock_ms: int) -> None:
         raise Refused("past_deadline", f"clock {clock_ms} is at or past the deadline {group.deadline_ms}")
 
 
-def check_amounts(agreement: GroupAgreement, amounts: Sequence[int], code: str) -> None:
-    """Refuse amounts that are not one per member, each >= 0, adding up to the funding."""
+def check_amounts(agreement: GroupAgreement, amounts: Sequence[int], code: str, locked: int = 0) -> None:
+    """Refuse amounts that are not one per member, each >= 0, adding up to the funding, less what is `locked`."""
     members, funding = len(agreement.members), agreement.funding_units
     check(len(amounts) == members, code, f"{len(amounts)} amounts for {members} members; give one each")
     check(min(amounts) >= 0, code, f"an amount is {min(amounts)}; all are 0 or more")
-    check(sum(amounts) == funding, code, f"amounts add up to {sum(amounts)}, the funding is {funding}; make them equal")
+    total = sum(amounts) + locked
+    check(total == funding, code, f"amounts add up to {total}, the funding is {funding}; make them equal")
 
 
 def _check_final_signatures(agreement: GroupAgreement, final: Final, signatures: Sequence[bytes]) -> None:

@@ -19,6 +19,7 @@ from layer1.ledger.agreements import (
     GroupHeader,
     Member,
     PleaForData,
+    locked_units,
     verify_claim,
     verify_concur,
     verify_delegation,
@@ -26,6 +27,7 @@ from layer1.ledger.agreements import (
     verify_state,
 )
 from layer1.ledger.genesis import MAX_MONEY
+from layer1.ledger.locks import check_locks
 from layer1.ledger.records import Group
 from layer1.ledger.settlement import check_amounts, short
 
@@ -48,7 +50,9 @@ def check_body(group: Group, header: GroupHeader, body: Body) -> None:
         "bad_body",
         f"the body's hash is {hashed.hex()}, not the certified {short(header.body_hash)}",
     )
-    check_amounts(group.agreement, body.balances, "bad_body")
+    agreement, locks = group.agreement, body.locks
+    check_locks(locks, len(agreement.members), agreement.limits.max_locks, "bad_body")
+    check_amounts(agreement, body.balances, "bad_body", locked_units(locks))
     size, most = len(body.machine_state), group.agreement.limits.max_state_bytes
     check(size <= most, "bad_body", f"the machine state has {size} bytes; the members agreed on {most} at most")
 

@@ -22,7 +22,7 @@ Told = tuple[str, str, dict[str, Any]]
 def opening(net: Ledger) -> Transaction:
     """A small channel, so that there are events of a group as well."""
     members = tuple(Member(key.public, key.public, key.public, 1, 1) for key in (ALICE, BOB))
-    agreement = GroupAgreement(net.net.genesis.chain_id, members, 1_000, "payments/1", 500_000, os.urandom(16))
+    agreement = GroupAgreement(net.net.genesis.chain_id, members, 1_000, "payments/2", 500_000, os.urandom(16))
     bare = Transaction(OpenGroup(agreement), 500_000, os.urandom(16))
     signatures = tuple(sign_transaction(bare, net.net.genesis.chain_id, key) for key in (ALICE, BOB))
     return msgspec.structs.replace(bare, signatures=signatures)

@@ -16,7 +16,7 @@ INTEGERS = (
 """Where encodings and checks change."""
 LENGTHS = (32, 32, 32, 64, 64, 16, 0, 1, 31, 33, 300)
 """Of byte strings: mostly those of keys, hashes, signatures and salts."""
-TEXTS = ("", "a", "payments/1", "WDG", "\0", "é", "\U0001f4b8", "x" * 300)
+TEXTS = ("", "a", "payments/2", "WDG", "\0", "é", "\U0001f4b8", "x" * 300)
 MOST_ITEMS = 4
 
 

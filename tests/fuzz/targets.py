@@ -37,7 +37,7 @@ from layer1.header import Header
 from layer1.ledger import genesis as ledger_genesis
 from layer1.ledger import image
 from layer1.ledger.admission import admit, verify_transaction
-from layer1.ledger.agreements import Body, GroupAgreement, GroupHeader
+from layer1.ledger.agreements import Body, GroupAgreement, GroupHeader, Lock, locked_units
 from layer1.ledger.events import Event
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.state import State
@@ -69,7 +69,7 @@ from layer2 import messages as layer2_messages
 from layer2 import records as layer2_records
 from layer2.messages import Command, Message, Offer
 from layer2.opening import OpeningPolicy, answer_offer, opening_of
-from layer2.payments import Pay, Payments
+from layer2.payments import Locks, PaymentCommand, Payments
 from layer2.promises import BrokenPromise, TowerReceipt, check_proof
 from layer2.sealing import _NONCE, _cipher, _filled, open_body
 from tests.fuzz import generate
@@ -211,9 +211,15 @@ def _use_message(message: Message) -> None:
 
 
 def _command(data: bytes) -> None:
-    Payments().decode(data, 2)
-    balances, _ = Payments().apply(None, (100, 100), 0, data)
-    assert sum(balances) == 200
+    """Beside a lock in each direction."""
+    machine = Payments()
+    locks = tuple(Lock(i + 1, i, 1 - i, 50, bytes(32), 1) for i in (0, 1))
+    balances, state = machine.apply(machine.with_locks(Locks(2), locks), (100, 100), 0, data)
+    assert sum(balances) + locked_units(machine.locks(state)) == 300
+
+
+def _locks(data: bytes) -> None:
+    assert Payments().encode(Payments().decode(data, 2)) == data
 
 
 HEADER = GroupHeader(GENESIS.chain_id, bytes(32), 0, 3, bytes(32), bytes(32), bytes(32))
@@ -653,13 +659,15 @@ def _layer2_and_wallet() -> list[Target]:
             "payment",
             _command,
             (Refused,),
-            partial(generate.encoded, Pay),
-            (
-                "layer2/payments.py: Pay",
-                "layer2/machine.py: machine.decode",
-                "wallet/history.py: Pay",
-                "wallet/views.py: Pay",
-            ),
+            partial(generate.encoded, PaymentCommand),
+            ("layer2/payments.py: _KINDS.get(command[1:2], Pay)",),
+        ),
+        Target(
+            "how many locks there were",
+            _locks,
+            (RemoteError,),
+            partial(generate.encoded, int),
+            ("layer2/payments.py: int", "layer2/machine.py: machine.decode"),
         ),
         Target(
             "channel record",

@@ -65,7 +65,7 @@ def key_in(terms: GroupAgreement, seat: int) -> SigningKey:
 
 def agreement(
     deposits: tuple[int, ...] = (1000, 1000),
-    machine: str = "payments/1",
+    machine: str = "payments/2",
     limits: Limits | None = None,
     chain_id: bytes = CHAIN,
     *,

@@ -131,7 +131,7 @@ class Side:
             self.journal,
             self.link_key,
             CHAIN,
-            machines={"payments/1": Payments()},
+            machines={"payments/2": Payments()},
             observer=self.log,
             group_key=lambda terms, index: key(f"group {index}"),
         )

@@ -27,7 +27,7 @@ def offer(**change: Any) -> Offer:
         ask_deposit=500,
         ask_bond=20,
         challenge_period_ms=60_000,
-        machine="payments/1",
+        machine="payments/2",
         open_before_ms=CLOCK + 600_000,
         valid_until_ms=CLOCK + 300_000,
         salt=b"s" * 16,

@@ -32,7 +32,7 @@ def hot_keys() -> HotKeys:
 def record(keys: HotKeys, number: int = 0, **changes: object) -> ChannelRecord:
     me = Member(keys.group_key(number).public, keys.spending.public, b"p" * 32, 1_000, 50)
     peer = Member(b"k" * 32, b"f" * 32, b"q" * 32, 500, 50)
-    agreement = GroupAgreement(b"c" * 32, (me, peer), 60_000, "payments/1", 10**6, number.to_bytes(16, "big"))
+    agreement = GroupAgreement(b"c" * 32, (me, peer), 60_000, "payments/2", 10**6, number.to_bytes(16, "big"))
     made = ChannelRecord(Transaction(OpenGroup(agreement), 1, b"t" * 16), 0, number, b"f" * 32, stage=Stage.OPEN)
     return structs.replace(made, **changes)
 

@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Home:
 def record(number: int) -> ChannelRecord:
     keys = [SigningKey(bytes([number, i]) + bytes(30)).public for i in range(6)]
     members = (Member(keys[0], keys[1], keys[2], 10, 1), Member(keys[3], keys[4], keys[5], 10, 1))
-    agreement = GroupAgreement(bytes(32), members, 1_000, "payments/1", 5_000, bytes(16))
+    agreement = GroupAgreement(bytes(32), members, 1_000, "payments/2", 5_000, bytes(16))
     return ChannelRecord(Transaction(OpenGroup(agreement), 4_999, bytes(16)), 0, number, keys[4], "host", 1)
 
 

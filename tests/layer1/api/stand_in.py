@@ -192,7 +192,7 @@ class Chain:
             Member(_group_key(BOB_KEY, salt).public, BOB.public, CAROL.public, 50, 10),
         )
         before = self.state.clock + 300_000
-        return GroupAgreement(self.genesis.chain_id, members, 1_000, "payments/1", before, salt.to_bytes(16, "big"))
+        return GroupAgreement(self.genesis.chain_id, members, 1_000, "payments/2", before, salt.to_bytes(16, "big"))
 
     def opening(self, salt: int = 0) -> Transaction:
         """The opening of that channel."""

@@ -91,6 +91,10 @@ def limit_cases() -> list[tuple[str, dict[str, Any], str]]:
     return [
         ("no batch", {"max_batch": 0}, "bad_agreement"),
         ("a negative state", {"max_state_bytes": -1}, "bad_agreement"),
+        ("fewer locks than none", {"max_locks": -1}, "bad_agreement"),
+        ("more locks than fit beside the state", {"max_locks": (16_384 - 4_096 - 4_096) // 64 + 1}, "bad_agreement"),
+        ("more locked than there is money", {"max_locked_units": 2**53}, "bad_agreement"),
+        ("locks of less than nothing", {"min_lock_units": -1}, "bad_agreement"),
         ("a state too large to report", {"max_state_bytes": 16_384 - 4_096 + 1}, "bad_agreement"),
     ]
 

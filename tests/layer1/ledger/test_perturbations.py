@@ -201,7 +201,15 @@ CERTIFICATE = {
     "certificate.signatures.0": "bad_signature",
 }
 BODY = dict.fromkeys(
-    ("body.balances.len", "body.balances.0", "body.machine_state", "body.applied.len", "body.applied.0", "body.salt"),
+    (
+        "body.balances.len",
+        "body.balances.0",
+        "body.machine_state",
+        "body.applied.len",
+        "body.applied.0",
+        "body.salt",
+        "body.locks.len",
+    ),
     "bad_body",
 )
 PLEA = {

@@ -190,7 +190,7 @@ def make_party(
         Member(k.public, person.public, payout(name, i).public, deposit, bond)
         for i, (k, person) in enumerate(zip(keys, people, strict=True))
     )
-    agreement = GroupAgreement(chain_id, members, PERIOD, "payments/1", 10**9, bytes(16), Limits())
+    agreement = GroupAgreement(chain_id, members, PERIOD, "payments/2", 10**9, bytes(16), Limits())
     return Party(structs.replace(agreement, **terms), keys, witnesses=witnesses)
 
 

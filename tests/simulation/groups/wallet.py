@@ -232,7 +232,7 @@ class WalletProcess:
             journal,  # type: ignore[arg-type]  # all that a host uses of a journal
             self.keys.spending,
             genesis.chain_id,
-            machines={"payments/1": Payments()},
+            machines={"payments/2": Payments()},
             observer=observer,
             group_key=group_key,
         )

@@ -19,7 +19,7 @@ from layer1.ledger.records import Reason, Status
 from layer1.ledger.transactions import ChangeGroup, CloseGroup
 from layer2.events import Committed
 from layer2.messages import Batch
-from layer2.payments import Pay
+from layer2.payments import Pay, read_command
 from layer2.records import Certified, Claimed, FinalSigned, HostRecord, Signed
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.reference import Reference
@@ -91,9 +91,11 @@ class GroupFacts:
 
 
 def payments(batch: Batch) -> Iterator[tuple[int, Pay]]:
-    """Who pays what, in a batch."""
+    """Who pays what, in a batch, at once."""
     for command in batch.commands:
-        yield command.member, decode(command.payload, Pay)
+        request = read_command(command.payload)
+        if isinstance(request, Pay):
+            yield command.member, request
 
 
 class Facts(Checker):
