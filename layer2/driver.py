@@ -67,6 +67,7 @@ from layer2.events import (
 )
 from layer2.group import Group
 from layer2.hosting import Caller, Channel, Observer, Outcome, Pending, Receipt, Successor
+from layer2.lingering import Outgoing
 from layer2.machine import StateMachine
 from layer2.messages import (
     MAX_COMMAND_BYTES,
@@ -148,6 +149,7 @@ class GroupHost:
         self._changes: dict[Hash, list[asyncio.Future[None]]] = {}
         self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
+        self._outgoing = Outgoing()
         self._untold: deque[tuple[Hash, _News]] = deque()
         """What is durable, and the observer has not heard yet."""
         self._telling: asyncio.Handle | None = None
@@ -469,6 +471,7 @@ class GroupHost:
         except LinkClosed:
             pass
         finally:
+            self._outgoing.flush(link)
             if self._links.get(peer) is link:
                 del self._links[peer]
                 self._for_each_group_of(peer, up=False)
@@ -653,7 +656,7 @@ class GroupHost:
             if not isinstance(effect, Send):
                 self._untold.append((group_id, effect))
             elif link is not None:  # else a new one's Resume mends it
-                link.send_nowait(encode(effect.message))
+                self._outgoing.send(group_id, effect, link)
         if self._untold and self._telling is None:
             self._telling = asyncio.get_running_loop().call_soon(self._tell_all)
 

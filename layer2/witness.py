@@ -239,8 +239,9 @@ def _receive_hold(holding: Holding, member: int, message: Hold) -> Step:
     if new or (message.sealed and holding.sealed[member][0] < header.version):
         effects.append(Persist(encode(Kept(member, message.certificate, message.sealed))))
         holding = _with_sealed(_with_certificate(holding, message.certificate), member, header.version, message.sealed)
-    ack = Ack(holding.group_id, header.epoch, header.version, holding.ack)
-    return holding, [*effects, Send(member, ack)]
+    ack = Send(member, Ack(holding.group_id, header.epoch, header.version, holding.ack))
+    # An ACK speaks of the certificate alone: if that was kept before, nobody waits for what this member left with it.
+    return holding, [*effects, ack] if new else [ack, *effects]
 
 
 def _check_certificate(holding: Holding, certificate: Certificate) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from layer1.link import LinkClosed, connect
 from layer2.driver import Pending, Waiting
 from layer2.events import Effect, Send
 from layer2.hosting import Channel
-from layer2.messages import Accept, Commit, Standing
+from layer2.messages import Accept, Commit, Propose, Standing, decode_message
 from layer2.payments import Payments
 from layer2.seat import Seat
 from tests.layer2.harness import key
@@ -117,6 +118,28 @@ async def test_a_primary_that_does_not_answer_is_asked_in_vain(tmp_path: Path, m
         await ann.submit(name, b"+7")
         await named(bob, name, Waiting(1, (2,), ()), patience_s=0.01)
         assert cid.group(name).highest.version == 1 == ann.group(name).version
+
+
+async def test_one_command_after_the_other_needs_no_commit_but_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next proposal carries the certificate, so that a member has a message and a sync less to do."""
+    sent: list[type] = []
+    async with AsyncExitStack() as stack:
+        (ann, bob, cid), name = await seats(stack, tmp_path, 3)
+        for link in ann.host._links.values():
+            hand_on = link.send_nowait
+
+            def count(data: bytes, hand_on: Any = hand_on) -> bool:
+                sent.append(type(decode_message(data)))
+                return bool(hand_on(data))
+
+            monkeypatch.setattr(link, "send_nowait", count)
+        for _ in range(5):
+            await ann.submit(name, b"+1")
+        for seat in (bob, cid):
+            await seat.until(partial(lambda each: each.state(name) == 5, seat))
+    assert (sent.count(Propose), sent.count(Commit)) == (2 * 5, 2)
 
 
 async def test_strangers_get_no_link(tmp_path: Path) -> None:

@@ -253,6 +253,28 @@ async def test_a_disk_that_does_not_confirm_lets_nothing_out(place: Place, monke
     assert await place.say(MEMBERS[0], second) == [] and not place.desk.admits(MEMBERS[0])
 
 
+async def test_who_comes_second_waits_for_no_disk_and_never_for_less_than_the_certificate(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ACK speaks of the certificate: kept before, it is said at once; in the turn that keeps it, behind the sync."""
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    place.open()
+    first, second, third = holds(2)
+    await place.say(MEMBERS[1], first, second)
+    told: list[Any] = []
+
+    def sync() -> None:
+        told.append("sync")
+
+    monkeypatch.setattr(place.journal, "sync", sync)
+    monkeypatch.setattr(FakeLink, "send_nowait", lambda link, data: told.append(link.peer))
+    await place.say(MEMBERS[0], second)
+    assert told == [MEMBERS[0], "sync"]
+    told.clear()
+    await asyncio.gather(*(place.say(member, third) for member in MEMBERS))
+    assert told == ["sync", *MEMBERS]
+
+
 async def test_it_claims_when_layer_1_shows_a_wedge_and_drops_what_is_closed(place: Place) -> None:
     await place.say(MEMBERS[0], WitnessRequest(TERMS))
     opened = place.open()

@@ -294,9 +294,11 @@ class WitnessDesk:
         for effect in effects:
             if isinstance(effect, Persist):
                 self._append(effect.record)
+                self._schedule()
+            elif self._turn is None and self.failure is None:
+                self._tell(group_id, effect, link)  # all that it follows from is durable
             else:
                 self._due.append((group_id, effect, link))
-        self._schedule()
 
     def _schedule(self) -> None:
         if self._turn is None:
