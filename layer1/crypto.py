@@ -83,6 +83,7 @@ class Kind(Enum):
     DELEGATE = b"DELEGATE"
     WITNESS = b"WITNESS"
     RECEIPT = b"RECEIPT"
+    INVOICE = b"INVOICE"
     CHANGE = b"CHANGE"
 
 

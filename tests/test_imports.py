@@ -41,6 +41,7 @@ CORES = sorted(
         ],
         "layer2": ["*"],
         "wallet/onion": ["*"],
+        "wallet/invoices": ["bech32m", "invoice", "receipt", "qr"],
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")

@@ -1,0 +1,159 @@
+"""Broken variants of invoices, receipts and QR codes. Each must die by the tests here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from layer1.crypto import Kind, verify
+from layer1.errors import Refused, RemoteError
+from tests.wallet.invoices import test_invoice as t_invoice
+from tests.wallet.invoices import test_qr as t_qr
+from tests.wallet.invoices import test_receipt as t_receipt
+from tests.wallet.invoices.samples import PREIMAGE
+from wallet.invoices import bech32m, invoice, qr, receipt
+
+Patch = pytest.MonkeyPatch
+
+
+def is_bech32(patch: Patch) -> None:
+    patch.setattr(bech32m, "_CONSTANT", 1)
+
+
+def takes_mixed_case(patch: Patch) -> None:
+    original = bech32m.decode_text
+    patch.setattr(invoice, "decode_text", lambda prefix, text: original(prefix, text.lower()))
+
+
+def takes_any_prefix(patch: Patch) -> None:
+    original = bech32m.decode_text
+    patch.setattr(invoice, "decode_text", lambda _, text: original(text.partition("1")[0] or "x", text))
+
+
+def takes_any_form(patch: Patch) -> None:
+    """Whatever msgpack reads as an invoice."""
+    patch.setattr(invoice, "decode", lambda data, kind: msgspec.msgpack.decode(data, type=kind))
+
+
+def checks_no_signature(patch: Patch) -> None:
+    patch.setattr(invoice, "verify", lambda *_: True)
+
+
+def takes_any_kind_of_signature(patch: Patch) -> None:
+    def verify_any(payee: bytes, signature: bytes, _: Kind, chain_id: bytes, data: bytes) -> bool:
+        return any(verify(payee, signature, kind, chain_id, data) for kind in Kind)
+
+    patch.setattr(invoice, "verify", verify_any)
+
+
+def leaves_the_hints_out_of_what_is_signed(patch: Patch) -> None:
+    original = invoice.Invoice.statement
+    patch.setattr(invoice.Invoice, "statement", lambda self: original(replace(self, hints=())))
+
+
+def pays_what_it_does_not_understand(patch: Patch) -> None:
+    patch.setattr(invoice, "_check_features", lambda _: None)
+
+
+def refuses_what_it_does_not_understand(patch: Patch) -> None:
+    def check(found: invoice.Invoice) -> None:
+        if any(each.name not in invoice.KNOWN_FEATURES for each in found.features):
+            raise Refused("unknown_feature", "something is unknown")
+
+    patch.setattr(invoice, "_check_features", check)
+
+
+def has_no_bounds_of_amounts(patch: Patch) -> None:
+    patch.setattr(invoice, "_within", lambda *_: None)
+
+
+def has_no_bounds_of_sizes(patch: Patch) -> None:
+    patch.setattr(invoice, "_sized", lambda *_: None)
+
+
+def reads_any_length(patch: Patch) -> None:
+    patch.setattr(invoice, "MAX_TEXT", 10**9)
+
+
+def shows_what_a_terminal_obeys(patch: Patch) -> None:
+    patch.setattr(invoice, "check_description", lambda _: None)
+
+
+def takes_any_preimage(patch: Patch) -> None:
+    patch.setattr(receipt, "check_preimage", lambda *_: None)
+
+
+def takes_any_chain(patch: Patch) -> None:
+    original = receipt.read_receipt
+    patch.setattr(t_receipt, "read_receipt", lambda data, _=None: original(data))
+
+
+def claims_to_prove_the_amount(patch: Patch) -> None:
+    original = receipt.describe
+    patch.setattr(t_receipt, "describe", lambda found, _: original(found, "123.45 EUR"))
+
+
+def has_no_quiet_zone(patch: Patch) -> None:
+    patch.setattr(qr, "QUIET_MODULES", 1)
+
+
+def is_inverted_on_dark_terminals(patch: Patch) -> None:
+    original = qr.draw
+
+    def draw(text: str, *, colours: bool = True, light_terminal: bool = False) -> list[str]:
+        return original(text, colours=colours, light_terminal=light_terminal or not colours)
+
+    patch.setattr(t_qr, "draw", draw)
+
+
+def of_bounds(field: str, value: object) -> Callable[[], None]:
+    """The rows of that table which change one field so."""
+    return lambda: t_invoice.test_a_field_out_of_bounds_is_refused_by_both_sides({field: value}, "")
+
+
+def with_another_prefix() -> None:
+    assert t_invoice.refused("wedge1qqq").startswith("this is no invoice: it does not begin")
+    text = bech32m.encode_text("wedge", b"\x01")
+    assert "does not begin" in t_invoice.refused(text)
+
+
+def with_capitals_and_small_letters() -> None:
+    text = t_receipt.TEXT
+    assert "capitals" in t_invoice.refused(text[:12] + text[12:].upper())
+
+
+MUTANTS: dict[Callable[[Patch], None], Callable[[], Any]] = {
+    is_bech32: lambda: t_invoice.test_bech32m_is_that_of_bip_350("a1lqfn3a"),
+    takes_mixed_case: with_capitals_and_small_letters,
+    takes_any_prefix: with_another_prefix,
+    takes_any_form: t_invoice.test_another_form_of_the_same_value_is_refused,
+    checks_no_signature: t_invoice.test_each_field_is_signed,
+    takes_any_kind_of_signature: t_invoice.test_a_signature_for_something_else_is_none,
+    leaves_the_hints_out_of_what_is_signed: t_invoice.test_each_field_is_signed,
+    pays_what_it_does_not_understand: t_invoice.test_what_is_required_and_unknown_is_refused_by_name,
+    refuses_what_it_does_not_understand: t_invoice.test_what_is_unknown_and_not_required_is_ignored,
+    has_no_bounds_of_amounts: of_bounds("amount", 0),
+    has_no_bounds_of_sizes: of_bounds("payment_hash", bytes(31)),
+    reads_any_length: lambda: t_invoice.test_what_is_no_invoice_is_refused_in_words("x" * 4_201, "at most 4200"),
+    shows_what_a_terminal_obeys: of_bounds("description", "\x1b[31mred"),
+    takes_any_preimage: t_receipt.test_without_the_preimage_there_is_no_receipt,
+    takes_any_chain: t_receipt.test_it_is_of_one_chain,
+    claims_to_prove_the_amount: t_receipt.test_it_says_what_it_proves_and_what_not,
+    has_no_quiet_zone: lambda: t_qr.test_the_quiet_zone_is_four_modules_on_each_side(True),
+    is_inverted_on_dark_terminals: lambda: t_qr.test_the_quiet_zone_is_four_modules_on_each_side(False),
+}
+
+
+@pytest.mark.parametrize("mutate", MUTANTS, ids=lambda mutate: mutate.__name__)
+def test_a_mutant_dies(mutate: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    kill = MUTANTS[mutate]
+    kill()
+    with monkeypatch.context() as patch:
+        mutate(patch)
+        with pytest.raises((AssertionError, pytest.fail.Exception, Refused, RemoteError)):
+            kill()
+    assert receipt.read_receipt(receipt.make_receipt(t_receipt.TEXT, PREIMAGE)).preimage == PREIMAGE
