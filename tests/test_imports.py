@@ -45,7 +45,7 @@ CORES = sorted(
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
-    if path.name not in {"driver.py", "seat.py", "chain_driver.py"}
+    if path.name not in {"driver.py", "seat.py", "chain_driver.py", "lingering.py"}
 )
 LEVELS = {"layer1": 1, "layer2": 2, "wallet": 3, "examples": 4, "benchmarks": 4, "tests": 5}
 
