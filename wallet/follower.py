@@ -278,8 +278,9 @@ class Follower:
 
     async def _take_hints(self) -> None:
         """Until channels come and go, or the ledger's events end."""
-        groups = self._watched()
-        async with contextlib.aclosing(self._ledger.events(groups)) as events:
+        groups, head = self._watched(), await self._ledger.head()
+        self.nudge()  # no hint tells what happened between two streams; from here on one does
+        async with contextlib.aclosing(self._ledger.events(groups, after=head.height)) as events:
             async for event in events:
                 if event.kind != "block" or self._pause_s() <= URGENT_S:
                     self.nudge()

@@ -83,6 +83,10 @@ class Client:
         self._check()
         return self.chain.state.clock
 
+    async def head(self) -> Header:
+        self._check()
+        return self.chain.header
+
     async def account(self, address: PublicKey) -> Verified[Account]:
         self._check()
         return Verified(self.chain.state.account(address), self.chain.header)

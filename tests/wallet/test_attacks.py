@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import aiohttp
@@ -21,6 +21,7 @@ from layer1.ledger.genesis import Currency
 from layer2.messages import Decline
 from layer2.payments import pay
 from tests.wallet.conftest import PASSPHRASE, POLICY, World
+from tests.wallet.standin import Client
 from wallet import assembly, daemon, observer
 from wallet.book import KEPT_LAPSED
 from wallet.channel import Channel
@@ -70,7 +71,7 @@ async def test_the_watcher_outlives_events_of_any_kind(
     errors: list[Exception] = [aiohttp.ClientPayloadError("cut"), OSError(5, "gone"), UnicodeError("?"), KeyError("a")]
     goes_on = asyncio.Event()
 
-    async def events(*_: object) -> AsyncGenerator[LedgerEvent, None]:
+    async def events(*_: object, **__: object) -> AsyncGenerator[LedgerEvent, None]:
         if errors:
             raise errors.pop()
         goes_on.set()
@@ -88,6 +89,41 @@ async def test_the_watcher_outlives_events_of_any_kind(
     assert len(told) == 4, "nothing is swallowed"
     pauses = [record.args[0] for record in told if isinstance(record.args, tuple)]
     assert pauses == [0.02, 0.04, 0.08, 0.16]
+
+
+async def test_what_happens_while_no_hints_are_taken_is_looked_for_when_they_are_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wedge just when a channel had opened, and the watcher took no hints, was not noticed before its next look."""
+    ends, asked, looked = asyncio.Event(), list[int](), list[int]()
+
+    async def events(client: Client, *_: object, after: int) -> AsyncGenerator[LedgerEvent, None]:
+        asked.append(after)
+        if len(asked) > 1:
+            await asyncio.Event().wait()
+        await ends.wait()
+        for height in range(0):
+            yield LedgerEvent("block", height, {})
+
+    monkeypatch.setattr("wallet.follower.URGENT_S", 0.01)
+    monkeypatch.setattr("tests.wallet.standin.Client.events", events)
+    bob = await world.load("bob")
+
+    async def look_at_all() -> None:
+        looked.append(world.chain.height)
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(bob._follower, "look_at_all", look_at_all)
+    await until(lambda: len(asked) == 1)
+    world.chain.block()  # which no stream tells of
+    ends.set()
+    await until(lambda: len(asked) == 2)
+    await until(lambda: looked[-1:] == [1])
+    assert asked == [0, 1]
 
 
 async def test_one_channel_in_trouble_leaves_the_others_watched(

@@ -64,7 +64,7 @@ def performs_before_sync(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(GroupHost, "_step", _step)
 
 
-@mutant("groups.md, rule 3: after signing a CLAIM nothing becomes committed except by layer 1 [F2]", STALE, 20)
+@mutant("groups.md, rule 3: after signing a CLAIM nothing becomes committed except by layer 1 [F2]", STALE, 100)
 def commits_after_claim(patch: pytest.MonkeyPatch) -> None:
     """An Accept that comes late completes a version that the CLAIM denies."""
     known.commit_after_claim(patch)
