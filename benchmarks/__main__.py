@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import blocks, channel, floors, groups, hub, leader, restart, standby, tower, transfers
+from benchmarks import blocks, channel, floors, groups, hub, leader, restart, routes, standby, tower, transfers
 from benchmarks.result import show, to_json
 
 MEASUREMENTS = {
@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "hub": hub.measure,
     "standby": standby.measure,
     "tower": tower.measure,
+    "routes": routes.measure,
 }
 
 
@@ -39,6 +40,7 @@ def main() -> None:
         MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.FEWER_BLOCKS)
         MEASUREMENTS["hub"] = partial(hub.measure, channels=hub.FEWER_CHANNELS)
         MEASUREMENTS["tower"] = partial(tower.measure, storm=tower.FEWER)
+        MEASUREMENTS["routes"] = partial(routes.measure, queries=routes.FEWER)
     progress = Console(stderr=True)
     with progress.status("measuring the floors") as status:
         bounds = floors.measure()

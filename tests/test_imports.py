@@ -42,6 +42,7 @@ CORES = sorted(
         "layer2": ["*"],
         "wallet/onion": ["*"],
         "wallet/invoices": ["bech32m", "invoice", "receipt", "qr"],
+        "wallet/routing": ["*"],
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")

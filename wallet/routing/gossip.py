@@ -1,0 +1,238 @@
+"""How announcements spread between connected wallets; a core without I/O.
+
+Each wallet tells its neighbours what is new to it; a wallet that joins asks one neighbour for everything, page by
+page.
+
+*Safety:* nobody is made to keep more than layer 1 shows (`wallet.routing.graph`), to check more than the sender's
+allowance, or to send more than the newest of each topic in each :data:`SPREAD_MS`.
+
+- An announcement is passed on once, when it is new, to all but who brought it; several go in one message.
+- A topic is passed on at most once in :data:`SPREAD_MS`, its newest: who announces without end is heard at that pace.
+- Each peer has an allowance of announcements, which fills up at a fixed rate; what it says beyond it is dropped,
+  unread. An answer to our own
+  question is read whatever the allowance, as much as was asked for.
+- Whoever asks for everything gets it once a connection, at a fixed rate: pages beyond it wait.
+
+Source: docs/decisions/039.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from layer1.codec import Struct
+from layer1.crypto import PublicKey
+from layer1.errors import RemoteError, Untimely
+from wallet.routing.announcements import ChannelAnnouncement, NodeAnnouncement, Topic, topic_of
+from wallet.routing.graph import ChannelGraph
+
+MOST_AT_ONCE = 64
+"""Announcements in one message: below 20,000 bytes, a few milliseconds of verification."""
+ALLOWANCE = 1_024
+"""Announcements that a peer may bring in a burst."""
+REFILL_PER_S = 32
+PAGE_MS = 32
+"""Between two pages for one asker: 2,000 announcements a second, 100,000 channels in less than two minutes."""
+SPREAD_MS = 30_000
+"""Between two announcements of one topic that are passed on."""
+
+
+class Announce(Struct, tag="announce"):
+    """News."""
+
+    announcements: tuple[ChannelAnnouncement | NodeAnnouncement, ...]
+
+
+class AskGraph(Struct, tag="ask-graph"):
+    """Asks for what comes after a topic; from the beginning with None."""
+
+    after: Topic | None
+
+
+class GraphPage(Struct, tag="graph-page"):
+    """Answers :class:`AskGraph`: the next announcements, in the order of their topics."""
+
+    announcements: tuple[ChannelAnnouncement | NodeAnnouncement, ...]
+    after: Topic | None
+    """What to ask for next; None at the end."""
+
+
+Gossip = Announce | AskGraph | GraphPage
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Effect: send a message to some peers."""
+
+    peers: tuple[PublicKey, ...]
+    message: Gossip
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is kept of a neighbour."""
+
+    allowance: float = ALLOWANCE
+    at_ms: int = 0
+    asked: Topic | None = None
+    """After which topic we asked it."""
+    asking: bool = False
+    topics: list[Topic] | None = None
+    """What it is being shown, as of when it began to ask: pages of one list leave nothing out."""
+    wants: Topic | None = None
+    """What it asked to be shown after."""
+    waits: bool = False
+    """Whether it has asked, and is not answered."""
+    shown_ms: int | None = None
+    """When it got the last page."""
+
+
+class Spreading:
+    """The core. Times are this machine's, in ms, and never go back."""
+
+    def __init__(self, graph: ChannelGraph) -> None:
+        self._graph = graph
+        self._peers: dict[PublicKey, _Peer] = {}
+        self._due: dict[Topic, tuple[int, PublicKey | None]] = {}
+        """What is to be passed on: when, and not to whom."""
+        self._passed_ms: dict[Topic, int] = {}
+        self.dropped = 0
+        """Announcements that came beyond an allowance."""
+
+    def connect(self, peer: PublicKey, now_ms: int, *, ask: bool) -> list[Tell]:
+        """A neighbour is there. With `ask`, it is asked for everything that it knows."""
+        known = self._peers[peer] = _Peer(at_ms=now_ms)
+        if not ask:
+            return []
+        known.asking = True
+        return [Tell((peer,), AskGraph(None))]
+
+    def disconnect(self, peer: PublicKey) -> None:
+        """It is gone. Harmless when repeated."""
+        self._peers.pop(peer, None)
+
+    def announce(self, announcement: ChannelAnnouncement | NodeAnnouncement, now_ms: int) -> list[Tell]:
+        """Spread an announcement of our own. Raises as `ChannelGraph.accept` does."""
+        if self._graph.accept(announcement):
+            self._enqueue(topic_of(announcement), None, now_ms)
+        return self.tick(now_ms)
+
+    def receive(self, peer: PublicKey, message: Gossip, now_ms: int) -> list[Tell]:
+        """A neighbour says something.
+
+        Raises:
+            RemoteError: It broke a limit, or showed what nobody signed. What stood before that in its message counts.
+            Untimely: It is not known, or answers what was not asked.
+        """
+        known = self._peers.get(peer)
+        if known is None:
+            raise Untimely("gossip of a wallet that is not connected")
+        match message:
+            case Announce(announcements):
+                return self._read(peer, self._allowed(known, announcements, now_ms), now_ms)
+            case AskGraph(after):
+                return self._ask(known, after, now_ms)
+            case GraphPage():
+                return self._learn(peer, known, message, now_ms)
+
+    def tick(self, now_ms: int) -> list[Tell]:
+        """Pass on what is due."""
+        due = [topic for topic, (at_ms, _) in self._due.items() if at_ms <= now_ms]
+        by_origin: dict[PublicKey | None, list[ChannelAnnouncement | NodeAnnouncement]] = {}
+        for topic in due:
+            _, origin = self._due.pop(topic)
+            if (found := self._graph.newest(topic)) is not None:
+                self._passed_ms[topic] = now_ms
+                by_origin.setdefault(origin, []).append(found)
+        self._passed_ms = {topic: at for topic, at in self._passed_ms.items() if now_ms < at + SPREAD_MS}
+        tells = []
+        for origin, news in by_origin.items():
+            if peers := tuple(peer for peer in self._peers if peer != origin):
+                tells += [Tell(peers, Announce(part)) for part in _parts(news)]
+        return [*tells, *self._pages(now_ms)]
+
+    def _pages(self, now_ms: int) -> list[Tell]:
+        """Answer those who asked for a page and have waited for it."""
+        ready = [(peer, known) for peer, known in self._peers.items() if known.waits and _page_ms(known) <= now_ms]
+        return [self._show(peer, known, now_ms) for peer, known in ready]
+
+    @property
+    def next_ms(self) -> int | None:
+        """When :meth:`tick` has something to do; None for never."""
+        news = (at_ms for at_ms, _ in self._due.values())
+        return min((*news, *(_page_ms(known) for known in self._peers.values() if known.waits)), default=None)
+
+    def _allowed(
+        self, known: _Peer, news: tuple[ChannelAnnouncement | NodeAnnouncement, ...], now_ms: int
+    ) -> tuple[ChannelAnnouncement | NodeAnnouncement, ...]:
+        _check_size(news)
+        allowed = self._spend(known, len(news), now_ms)
+        self.dropped += len(news) - allowed
+        return news[:allowed]
+
+    @staticmethod
+    def _spend(known: _Peer, wanted: int, now_ms: int) -> int:
+        """How many of `wanted` announcements a peer may bring now; they are taken from its allowance."""
+        refill = max(now_ms - known.at_ms, 0) * REFILL_PER_S / 1_000
+        known.allowance, known.at_ms = min(known.allowance + refill, ALLOWANCE), max(now_ms, known.at_ms)
+        granted = min(wanted, int(known.allowance))
+        known.allowance -= granted
+        return granted
+
+    def _read(self, peer: PublicKey, news: Iterable[ChannelAnnouncement | NodeAnnouncement], now_ms: int) -> list[Tell]:
+        for announcement in news:
+            try:
+                new = self._graph.accept(announcement)
+            except Untimely:
+                continue  # layer 1 has shown it closed here, or not yet open: nobody is at fault
+            if new:
+                self._enqueue(topic_of(announcement), peer, now_ms)
+        return self.tick(now_ms)
+
+    def _enqueue(self, topic: Topic, origin: PublicKey | None, now_ms: int) -> None:
+        waits = self._due.get(topic)
+        due_ms = max(now_ms, self._passed_ms.get(topic, now_ms - SPREAD_MS) + SPREAD_MS)
+        self._due[topic] = (due_ms if waits is None else waits[0], origin)
+
+    def _ask(self, known: _Peer, after: Topic | None, now_ms: int) -> list[Tell]:
+        if after is None:
+            if known.topics is not None:
+                raise RemoteError("a wallet asks for the whole graph twice in one connection")
+            known.topics = self._graph.topics()
+        known.wants, known.waits = after, True
+        return self.tick(now_ms)
+
+    def _show(self, peer: PublicKey, known: _Peer, now_ms: int) -> Tell:
+        page, further = self._graph.page(known.topics or [], known.wants, MOST_AT_ONCE)
+        known.waits, known.shown_ms = False, now_ms
+        if further is None:
+            known.topics = []  # it has all; what is new it hears
+        return Tell((peer,), GraphPage(page, further))
+
+    def _learn(self, peer: PublicKey, known: _Peer, page: GraphPage, now_ms: int) -> list[Tell]:
+        if not known.asking:
+            raise Untimely("a page of the graph that was not asked for")
+        _check_size(page.announcements)
+        if page.after is not None and known.asked is not None and page.after <= known.asked:
+            known.asking = False
+            raise RemoteError("pages of the graph do not go forward")
+        known.asked, known.asking = page.after, page.after is not None
+        tells = self._read(peer, page.announcements, now_ms)
+        return [*tells, Tell((peer,), AskGraph(page.after))] if known.asking else tells
+
+
+def _page_ms(known: _Peer) -> int:
+    """When it may have its next page."""
+    return 0 if known.shown_ms is None else known.shown_ms + PAGE_MS
+
+
+def _check_size(news: tuple[ChannelAnnouncement | NodeAnnouncement, ...]) -> None:
+    if len(news) > MOST_AT_ONCE:
+        raise RemoteError(f"{len(news)} announcements in one message; the most is {MOST_AT_ONCE}")
+
+
+def _parts(
+    news: list[ChannelAnnouncement | NodeAnnouncement],
+) -> list[tuple[ChannelAnnouncement | NodeAnnouncement, ...]]:
+    return [tuple(news[start : start + MOST_AT_ONCE]) for start in range(0, len(news), MOST_AT_ONCE)]

@@ -1,0 +1,143 @@
+"""The channel graph: which channels layer 1 shows open, and the newest announcement of each of their members.
+
+*Safety:* whatever others say, what is kept is bounded by what layer 1 shows: two announcements a channel, one a node.
+
+A node is a member's funding account. Edges come from any replica's list of groups, unproven: an edge that does not
+exist costs a failed try, one that is left out costs a better route, and neither costs money (decision 039).
+
+Source: docs/design/groups.md, rules 20 to 23; decision 039.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from layer1.crypto import Hash, PublicKey
+from layer1.errors import RemoteError, Untimely
+from layer1.ledger.agreements import GroupAgreement
+from wallet.routing.announcements import (
+    NO_CHANNEL,
+    Announcement,
+    ChannelAnnouncement,
+    NodeAnnouncement,
+    Topic,
+    check_form,
+    check_signature,
+    topic_of,
+)
+
+MACHINE = "payments/2"
+"""Only groups with this machine carry locks."""
+PAIR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A group of two as layer 1 shows it."""
+
+    id: Hash
+    nodes: tuple[PublicKey, PublicKey]
+    """Funding accounts, in the agreement's order."""
+    capacity: int
+    """Minor units in it; who has how much of them only its members know."""
+
+
+def channel_of(group_id: Hash, agreement: GroupAgreement) -> Channel | None:
+    """A group as an edge; None if it forwards nothing: another machine or size, a node with itself."""
+    members = agreement.members
+    if agreement.machine != MACHINE or len(members) != PAIR or members[0].funding == members[1].funding:
+        return None
+    return Channel(group_id, (members[0].funding, members[1].funding), agreement.funding_units)
+
+
+class ChannelGraph:
+    """What this wallet knows of the network. Changed by :meth:`show`, :meth:`close` and :meth:`accept`."""
+
+    def __init__(self, chain_id: Hash) -> None:
+        self._chain_id = chain_id
+        self.channels: dict[Hash, Channel] = {}
+        self._of_node: dict[PublicKey, set[Hash]] = {}
+        self._newest: dict[Topic, Announcement] = {}
+
+    def show(self, channel: Channel) -> None:
+        """Layer 1 shows this channel open, in its newest epoch."""
+        known = self.channels.get(channel.id)
+        if known is not None and known.nodes != channel.nodes:
+            self.close(channel.id)  # somebody else has a seat now: what the old one announced is void
+        self.channels[channel.id] = channel
+        for node in channel.nodes:
+            self._of_node.setdefault(node, set()).add(channel.id)
+
+    def close(self, channel_id: Hash) -> None:
+        """Layer 1 shows it open no more: forget it, and the nodes that have no other. Harmless when repeated."""
+        channel = self.channels.pop(channel_id, None)
+        if channel is None:
+            return
+        for node in channel.nodes:
+            self._newest.pop((channel_id, node), None)
+            left = self._of_node[node]
+            left.discard(channel_id)
+            if not left:
+                del self._of_node[node]
+                self._newest.pop((NO_CHANNEL, node), None)
+
+    def accept(self, announcement: Announcement) -> bool:
+        """Keep an announcement that is newer than what we have; True if so: others may not know it.
+
+        The signature is checked last, once, and only of what is new.
+
+        Raises:
+            Untimely: No open channel of this signer is known: it may be new, or gone.
+            RemoteError: It breaks a limit, its signer is no member, or the signature is not its signer's.
+        """
+        check_form(announcement)
+        known = self._newest.get(topic_of(announcement))
+        if known is not None and announcement.sequence <= known.sequence:
+            return False
+        self._check_member(announcement)
+        check_signature(self._chain_id, announcement)
+        self._newest[topic_of(announcement)] = announcement
+        return True
+
+    def _check_member(self, announcement: Announcement) -> None:
+        if isinstance(announcement, NodeAnnouncement):
+            if announcement.node not in self._of_node:
+                raise Untimely(f"node {announcement.node.hex()[:12]} has no open channel that we know of")
+            return
+        channel = self.channels.get(announcement.channel)
+        if channel is None:
+            raise Untimely(f"channel {announcement.channel.hex()[:12]} is not open as far as we know")
+        if announcement.node not in channel.nodes:
+            raise RemoteError(f"{announcement.node.hex()} announces channel {channel.id.hex()[:12]} and is no member")
+
+    def terms(self, channel_id: Hash, node: PublicKey) -> ChannelAnnouncement | None:
+        """On which terms `node` forwards over a channel; None if it never said."""
+        found = self._newest.get((channel_id, node))
+        return found if isinstance(found, ChannelAnnouncement) else None
+
+    def node(self, node: PublicKey) -> NodeAnnouncement | None:
+        """What a node said of itself."""
+        found = self._newest.get((NO_CHANNEL, node))
+        return found if isinstance(found, NodeAnnouncement) else None
+
+    def newest(self, topic: Topic) -> Announcement | None:
+        """What counts for a topic."""
+        return self._newest.get(topic)
+
+    def topics(self) -> list[Topic]:
+        """Of everything that is known, in the order in which :meth:`page` goes on."""
+        return sorted(self._newest)
+
+    def page(
+        self, topics: list[Topic], after: Topic | None, count: int
+    ) -> tuple[tuple[Announcement, ...], Topic | None]:
+        """What there is on the next `count` topics of a list that :meth:`topics` gave, and where to go on.
+
+        Returns:
+            Announcements, without those that are gone since; and the last topic that was looked at, None at the end.
+        """
+        start = 0 if after is None else bisect_right(topics, after)
+        chosen = topics[start : start + count]
+        further = chosen[-1] if chosen and start + count < len(topics) else None
+        return tuple(found for topic in chosen if (found := self._newest.get(topic)) is not None), further
