@@ -156,7 +156,7 @@ def commit(group: Group, version: Pending) -> Step:
     whoever waits for that number waits for the later one.
     """
     state, batch, me = version.state, version.batch, group.place.index
-    committed = Committed(state.version, batch, state.body.balances, state.header.epoch)
+    committed = Committed(state.version, batch, state.body.balances, state.header.epoch, state.body.locks)
     applied = state.body.applied[me]
     if group.next_number <= applied:
         group = replace(group, next_number=applied + 1)

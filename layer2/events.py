@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from layer1.crypto import Hash, Signature
 from layer1.ledger import records, transactions
-from layer1.ledger.agreements import GroupAgreement, Payment
+from layer1.ledger.agreements import GroupAgreement, Lock, Payment
 from layer2.messages import Batch, GroupMessage
 from layer2.terms import Terms
 
@@ -166,6 +166,8 @@ class Committed:
     """After it."""
     epoch: int = 0
     """In which it is `version`."""
+    locks: tuple[Lock, ...] = ()
+    """That stand after it, ascending by id: an offer of this batch is told from others by the id of its lock."""
 
     @property
     def ordinal(self) -> int:

@@ -41,7 +41,7 @@ CORES = sorted(
         ],
         "layer2": ["*"],
         "wallet/onion": ["*"],
-        "wallet/invoices": ["bech32m", "invoice", "receipt", "qr"],
+        "wallet/invoices": ["bech32m", "invoice", "receipt", "qr", "records", "receiving"],
         "wallet/routing": ["*"],
     }.items()
     for name in names

@@ -28,6 +28,7 @@ from layer2.payments import (
     pay,
     release,
 )
+from tests.layer2.harness import pair
 
 MACHINE = Payments()
 SECRET = b"p" * 32
@@ -250,3 +251,18 @@ def test_a_machine_without_locks_gets_none() -> None:
     assert locks_of(Plain(), None) == ()
     with pytest.raises(RemoteError, match="1 locks, and plain/1 has none"):
         starting_state(Plain(), body, 2, at_start=False)
+
+
+def test_who_hears_of_a_version_hears_which_locks_stand() -> None:
+    """An offer is told from another with the same hash and amount by the id of its lock, before and after a restart."""
+    a, b, wire = pair()
+    a.request(offer(1, 40, HASH, 5_000, b"packet"))
+    wire.run()
+    told = b.committed[max(b.committed)]
+    assert told.locks == (LOCK,)
+    b.request(claim(1, SECRET))
+    wire.run()
+    assert a.committed[max(a.committed)].locks == b.committed[max(b.committed)].locks == ()
+    b.committed.clear()
+    b.restart()
+    assert b.committed[told.ordinal] == told

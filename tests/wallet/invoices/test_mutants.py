@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -11,11 +13,16 @@ from msgspec.structs import replace
 
 from layer1.crypto import Kind, verify
 from layer1.errors import Refused, RemoteError
+from tests.wallet.invoices import test_book as t_book
 from tests.wallet.invoices import test_invoice as t_invoice
 from tests.wallet.invoices import test_qr as t_qr
 from tests.wallet.invoices import test_receipt as t_receipt
+from tests.wallet.invoices import test_receiving as t_receiving
 from tests.wallet.invoices.samples import PREIMAGE
-from wallet.invoices import bech32m, invoice, qr, receipt
+from wallet.invoices import bech32m, book, invoice, qr, receipt, receiving
+from wallet.invoices.records import Incoming, Issued, Stage
+from wallet.onion.failure import Code
+from wallet.onion.payload import Final
 
 Patch = pytest.MonkeyPatch
 
@@ -110,9 +117,81 @@ def is_inverted_on_dark_terminals(patch: Patch) -> None:
     patch.setattr(t_qr, "draw", draw)
 
 
+def pays_on_any_secret(patch: Patch) -> None:
+    patch.setattr(
+        t_receiving,
+        "receive",
+        lambda issued, final, part, clock_ms: receiving.receive(
+            issued,
+            final if issued is None else replace(final, payment_secret=issued.invoice.payment_secret),
+            part,
+            clock_ms,
+        ),
+    )
+
+
+def takes_what_it_was_told(patch: Patch) -> None:
+    """The amount in the packet, not that of the lock."""
+    patch.setattr(
+        t_receiving,
+        "receive",
+        lambda issued, final, part, clock_ms: receiving.receive(
+            issued, final, replace(part, amount=final.amount), clock_ms
+        ),
+    )
+
+
+def takes_a_second_payment(patch: Patch) -> None:
+    def again(issued: Issued | None, final: Final, part: Incoming, clock_ms: int) -> Issued | receiving.Turned:
+        return receiving.receive(issued and replace(issued, stage=Stage.OPEN), final, part, clock_ms)
+
+    patch.setattr(t_receiving, "receive", again)
+
+
+def claims_what_nobody_settled(patch: Patch) -> None:
+    patch.setattr(
+        t_receiving,
+        "receive",
+        lambda issued, final, part, clock_ms: receiving.receive(
+            issued and replace(issued, hold=False), final, part, clock_ms
+        ),
+    )
+
+
+def tells_a_guesser_about_the_time(patch: Patch) -> None:
+    def receive(issued: Issued | None, final: Final, part: Incoming, clock_ms: int) -> Issued | receiving.Turned:
+        if issued is not None and clock_ms + issued.invoice.lock_ms > part.expiry_ms:
+            return receiving.Turned(Code.EXPIRES_TOO_SOON, "")
+        return receiving.receive(issued, final, part, clock_ms)
+
+    patch.setattr(t_receiving, "receive", receive)
+
+
+def cancels_what_is_paid(patch: Patch) -> None:
+    patch.setattr(t_receiving, "cancel", lambda issued: replace(issued, stage=Stage.CANCELLED))
+
+
+def hands_over_before_it_is_durable(patch: Patch) -> None:
+    original = book.InvoiceBook.put
+
+    def put(self: book.InvoiceBook, record: book.Record) -> None:
+        self.on_put(b"")
+        original(self, record)
+
+    patch.setattr(book.InvoiceBook, "put", put)
+
+
 def of_bounds(field: str, value: object) -> Callable[[], None]:
     """The rows of that table which change one field so."""
     return lambda: t_invoice.test_a_field_out_of_bounds_is_refused_by_both_sides({field: value}, "")
+
+
+too_little = replace(t_receiving.PART, amount=t_receiving.ASKED - 1)
+
+
+def broken_disk() -> None:
+    with TemporaryDirectory() as directory:
+        t_book.test_a_disk_that_does_not_take_it_is_told(Path(directory))
 
 
 def with_another_prefix() -> None:
@@ -143,6 +222,19 @@ MUTANTS: dict[Callable[[Patch], None], Callable[[], Any]] = {
     takes_any_preimage: t_receipt.test_without_the_preimage_there_is_no_receipt,
     takes_any_chain: t_receipt.test_it_is_of_one_chain,
     claims_to_prove_the_amount: t_receipt.test_it_says_what_it_proves_and_what_not,
+    pays_on_any_secret: t_receiving.test_whoever_does_not_know_the_secret_learns_nothing_of_the_time_either,
+    takes_what_it_was_told: lambda: t_receiving.test_what_does_not_pay_is_turned_away_and_the_payer_learns_no_more(
+        t_receiving.OPEN, t_receiving.FINAL, too_little, t_receiving.NOW_MS, "12344 units of 12345"
+    ),
+    takes_a_second_payment: lambda: t_receiving.test_what_does_not_pay_is_turned_away_and_the_payer_learns_no_more(
+        replace(t_receiving.OPEN, stage=Stage.PAID), t_receiving.FINAL, t_receiving.PART, t_receiving.NOW_MS, "is paid"
+    ),
+    claims_what_nobody_settled: t_receiving.test_a_lock_that_pays_is_claimed_and_a_hold_invoice_waits_for_its_owner,
+    tells_a_guesser_about_the_time: (
+        t_receiving.test_whoever_does_not_know_the_secret_learns_nothing_of_the_time_either
+    ),
+    cancels_what_is_paid: lambda: t_receiving.test_what_is_given_away_is_not_cancelled(Stage.PAID),
+    hands_over_before_it_is_durable: broken_disk,
     has_no_quiet_zone: lambda: t_qr.test_the_quiet_zone_is_four_modules_on_each_side(True),
     is_inverted_on_dark_terminals: lambda: t_qr.test_the_quiet_zone_is_four_modules_on_each_side(False),
 }

@@ -1,0 +1,171 @@
+"""The file ``invoices.db`` of one home: invoices of ours, and those that we pay.
+
+*Safety:* an invoice is durable here, with its preimage, before anybody sees it; a payment before its lock is offered.
+So no claim is ever without its preimage, and no invoice is paid twice.
+
+The file is local and synced at each change, whatever holds the history. With a standby each record goes there too
+(`wallet.headship`), as the files of channels do.
+
+Source: docs/design/architecture.md, "Two kinds of storage"; decision 038.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from layer1.codec import decode, encode
+from layer1.crypto import Hash
+from layer1.errors import LocalError, Refused, RemoteError
+from wallet.invoices.records import Issued, Payment
+
+MIN_PREFIX = 4
+"""Characters of a payment hash that a person may give instead of all 64."""
+
+tables = sa.MetaData()
+_issued = sa.Table(
+    "invoices",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("hash", sa.String, unique=True, nullable=False),
+    sa.Column("unfinished", sa.Boolean, nullable=False, index=True),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+)
+_payments = sa.Table(
+    "payments",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("hash", sa.String, unique=True, nullable=False),
+    sa.Column("unfinished", sa.Boolean, nullable=False, index=True),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+)
+
+Record = Issued | Payment
+
+
+class InvoiceBook:
+    """All records of one home."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            LocalError: It cannot be opened.
+        """
+        self._path = path
+        self.on_put: Callable[[bytes], None] = lambda _: None
+        """Told each record that is written, once it is durable."""
+        self._engine = sa.create_engine(f"sqlite:///{path}")
+        sa.event.listen(self._engine, "connect", _configure)
+        try:
+            tables.create_all(self._engine)
+        except sa.exc.SQLAlchemyError as error:
+            self._engine.dispose()
+            raise LocalError(
+                f"{path} cannot be opened ({_cause(error)}): it has the preimages of your invoices; put it back whole"
+            ) from None
+
+    def put(self, record: Record) -> None:
+        """Enter or replace a record; durable on return.
+
+        Raises:
+            LocalError: The disk did not take it.
+        """
+        data = encode(record)
+        table = _issued if isinstance(record, Issued) else _payments
+        values = {"hash": record.invoice.payment_hash.hex(), "unfinished": record.unfinished, "record": data}
+        try:
+            with self._engine.begin() as connection:
+                row = insert(table).values(values)
+                connection.execute(row.on_conflict_do_update(index_elements=["hash"], set_=values))
+        except sa.exc.SQLAlchemyError as error:
+            raise LocalError(f"{self._path} cannot be written: {_cause(error)}; look after the disk") from None
+        self.on_put(data)
+
+    def issued(self, payment_hash: Hash) -> Issued | None:
+        """Our invoice of this hash."""
+        return next(self._read(_issued, Issued, _issued.c.hash == payment_hash.hex()), None)
+
+    def payment(self, payment_hash: Hash) -> Payment | None:
+        """Our payment of this hash."""
+        return next(self._read(_payments, Payment, _payments.c.hash == payment_hash.hex()), None)
+
+    def unfinished(self) -> list[Issued]:
+        """Our invoices with locks that stand, as far as is known here."""
+        return list(self._read(_issued, Issued, _issued.c.unfinished))
+
+    def pending(self) -> list[Payment]:
+        """Our payments whose fate is not known."""
+        return list(self._read(_payments, Payment, _payments.c.unfinished))
+
+    def newest_issued(self, limit: int) -> list[Issued]:
+        """Our newest invoices, the newest first."""
+        return list(self._read(_issued, Issued, sa.true(), limit))
+
+    def newest_payments(self, limit: int) -> list[Payment]:
+        """Our newest payments, the newest first."""
+        return list(self._read(_payments, Payment, sa.true(), limit))
+
+    def everything(self) -> Iterator[bytes]:
+        """All records, encoded, for a standby."""
+        for table in (_issued, _payments):
+            with self._engine.connect() as connection:
+                for (data,) in connection.execute(sa.select(table.c.record).order_by(table.c.id)):
+                    yield data
+
+    def find_issued(self, text: str) -> Issued:
+        """Our invoice whose hash starts with `text`.
+
+        Raises:
+            Refused: ``unknown_invoice`` or ``ambiguous_invoice``.
+        """
+        found: list[Issued] = list(self._read(_issued, Issued, _issued.c.hash.like(_prefix(text) + "%"), 2))
+        if not found:
+            raise _unknown(text)
+        if len(found) > 1:
+            names = ", ".join(each.invoice.payment_hash.hex()[:16] for each in found)
+            raise Refused("ambiguous_invoice", f"{text[:64]!r} is the start of {names}: give more characters")
+        return found[0]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()
+
+    def _read(self, table: sa.Table, kind: Any, where: Any, limit: int | None = None) -> Iterator[Any]:
+        statement = sa.select(table.c.record).where(where).order_by(table.c.id.desc()).limit(limit)
+        try:
+            with self._engine.connect() as connection:
+                rows = connection.execute(statement).scalars().all()
+            yield from (decode(data, kind) for data in rows)
+        except (sa.exc.SQLAlchemyError, RemoteError) as error:
+            raise LocalError(f"{self._path} cannot be read ({_cause(error)}): put it back whole") from None
+
+
+def _prefix(text: str) -> str:
+    wanted = text.strip().lower()
+    if len(wanted) < MIN_PREFIX or not set(wanted) <= set("0123456789abcdef"):
+        raise _unknown(text)
+    return wanted
+
+
+def _unknown(text: str) -> Refused:
+    return Refused(
+        "unknown_invoice",
+        f"no invoice of this wallet has a payment hash that starts with {text[:64]!r} (at least {MIN_PREFIX} "
+        "characters): `wallet invoice list` shows all",
+    )
+
+
+def _configure(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
