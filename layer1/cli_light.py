@@ -46,6 +46,7 @@ from layer1.light_views import (
     ground,
     group_text,
     head_text,
+    preimage_text,
     sets_text,
     transaction_text,
 )
@@ -157,6 +158,31 @@ def transaction(
 
     asking = Asking(genesis, api, ca, state, proof_file, follow, json)
     run_guarded(_show(asking, ask, transaction_text), json=json)
+
+
+@light_app.command(epilog=EXAMPLE.format("preimage HASH"))
+def preimage(
+    hashed: Annotated[str, typer.Argument(metavar="HASH")],
+    genesis: GenesisOption,
+    api: ApiOption = None,
+    *,
+    ca: CaOption = None,
+    state: StateOption = None,
+    proof_file: ProofOption = Path("attack.proof"),
+    follow: FollowOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show the registered preimage of a SHA-256 and since when it is known, or that there is none."""
+    name = guarded(lambda: _hash(hashed), json=json)
+
+    async def ask(client: LedgerClient) -> tuple[Answer, Header]:
+        found = await client.registration(name)
+        known = found.value
+        shown = None if known is None else {"preimage": known.preimage.hex(), "clock": known.clock_ms}
+        return {"hash": name.hex(), "registered": shown}, found.header
+
+    asking = Asking(genesis, api, ca, state, proof_file, follow, json)
+    run_guarded(_show(asking, ask, preimage_text), json=json)
 
 
 @light_app.command(epilog=EXAMPLE.format("head"))

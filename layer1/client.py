@@ -52,6 +52,7 @@ from layer1.ledger.transactions import (
     Command,
     OpenGroup,
     Output,
+    RegisterPreimages,
     Transaction,
     Transfer,
     sign_transaction,
@@ -77,6 +78,7 @@ __all__ = [
     "new_appointment",
     "new_change",
     "new_command",
+    "new_registration",
     "new_transfer",
 ]
 
@@ -420,4 +422,18 @@ def new_command(genesis: Genesis, key: SigningKey, data: bytes, clock_ms: int) -
     """A signed command to the ledger's state machine, valid as a transfer is. Arguments as :func:`new_transfer`."""
     until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
     bare = Transaction(Command(key.public, data), until, os.urandom(SALT_BYTES))
+    return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))
+
+
+def new_registration(genesis: Genesis, key: SigningKey, preimages: Sequence[bytes], clock_ms: int) -> Transaction:
+    """A signed registration of preimages, valid as a transfer is (groups.md, rule 21).
+
+    Args:
+        genesis: Of the ledger.
+        key: Of an account that has money, or is in a group.
+        preimages: 1 to 64 of them, 32 bytes each.
+        clock_ms: The ledger clock, verified: :meth:`LedgerClient.clock`.
+    """
+    until = clock_ms + min(TRANSFER_LIFE_MS, genesis.parameters.max_valid_ms)
+    bare = Transaction(RegisterPreimages(key.public, tuple(preimages)), until, os.urandom(SALT_BYTES))
     return msgspec.structs.replace(bare, signatures=(sign_transaction(bare, genesis.chain_id, key),))

@@ -36,7 +36,7 @@ from layer1.failover import LedgerUnreachable, Stale
 from layer1.files import write_durably
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis, genesis_header
-from layer1.ledger.records import Account, Group, Head
+from layer1.ledger.records import Account, Group, Head, Registration
 from layer1.ledger.transactions import Output
 from layer1.proof import (
     AccountProof,
@@ -48,6 +48,7 @@ from layer1.proof import (
     HeadProof,
     MarksProof,
     OutputProof,
+    RegistrationProof,
     Trust,
     TwoHandovers,
     ValueProof,
@@ -62,6 +63,7 @@ from layer1.proof import (
     verify_head,
     verify_marks,
     verify_output,
+    verify_registration,
     verify_value,
 )
 
@@ -204,6 +206,10 @@ class LightClient:
     def appointment(self, account: PublicKey, answer: AppointmentProof) -> Verified[Head | None]:
         """Which process acts for an account now; None if it never said."""
         return self._now(answer.head, verify_appointment(self._believing(), account, answer))
+
+    def registration(self, hashed: Hash, answer: RegistrationProof) -> Verified[Registration | None]:
+        """When the preimage of a hash was registered, as of now; None if it was not."""
+        return self._now(answer.head, verify_registration(self._believing(), hashed, answer))
 
     def marks(self, answer: MarksProof) -> Verified[MarksProof]:
         """The replica set now, and what each was shown to have done."""

@@ -54,6 +54,14 @@ def transaction_text(answer: Answer, _: Currency) -> str:
     return f"Transaction {answer['id']} is final, and {executed}"
 
 
+def preimage_text(answer: Answer, _: Currency) -> str:
+    """A registered preimage, or that there is none."""
+    found = answer["registered"]
+    if found is None:
+        return f"No preimage of {answer['hash']} is registered."
+    return f"The preimage of {answer['hash']} is registered since clock {found['clock']}: {found['preimage']}"
+
+
 def head_text(answer: Answer, _: Currency) -> str:
     """The newest block."""
     return f"Block {answer['height']}: {answer['id']}, ledger clock {answer['clock']} ms"

@@ -37,12 +37,14 @@ from layer1.ledger.records import (
     Group,
     Head,
     Mark,
+    Registration,
     account_key,
     group_key,
     head_key,
     leaf_hash,
     machine_key,
     mark_key,
+    preimage_key,
 )
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.transactions import Output
@@ -104,6 +106,14 @@ class AppointmentProof(Struct):
 
     head: HeadProof
     appointed: Head | None
+    proof: merkle.Proof
+
+
+class RegistrationProof(Struct):
+    """What the ledger knows of a preimage after the block of `head`, or that it knows none."""
+
+    head: HeadProof
+    registration: Registration | None
     proof: merkle.Proof
 
 
@@ -360,6 +370,19 @@ def verify_appointment(trust: Trust, account: PublicKey, answer: AppointmentProo
     if found is not None and found.account != account:
         raise RemoteError(f"the record is of account {found.account.hex()}, not {account.hex()}", answer)
     _check_leaf(header, head_key(account), leaf_hash(found), answer.proof, f"the head of account {account.hex()}")
+    return Verified(found, header)
+
+
+def verify_registration(trust: Trust, hashed: Hash, answer: RegistrationProof) -> Verified[Registration | None]:
+    """Check when the preimage of a hash was registered as of one block, or that it was not.
+
+    Raises:
+        RemoteError: The proof does not show it, and what is wrong.
+    """
+    header, found = verify_head(trust, answer.head), answer.registration
+    if found is not None and found.hash != hashed:
+        raise RemoteError(f"the record is of hash {found.hash.hex()}, not {hashed.hex()}", answer)
+    _check_leaf(header, preimage_key(hashed), leaf_hash(found), answer.proof, f"the preimage of {hashed.hex()}")
     return Verified(found, header)
 
 

@@ -29,7 +29,7 @@ from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply
 from layer1.header import Header
 from layer1.ledger.genesis import Genesis
-from layer1.ledger.records import Account, Group, Head
+from layer1.ledger.records import Account, Group, Head, Registration
 from layer1.ledger.transactions import Output
 from layer1.light import LedgerAttacked, LightClient, wall_clock_ms
 from layer1.proof import (
@@ -42,6 +42,7 @@ from layer1.proof import (
     HeadProof,
     MarksProof,
     OutputProof,
+    RegistrationProof,
     Trust,
     UnknownEpoch,
     ValueProof,
@@ -188,6 +189,19 @@ class LedgerReader:
             reply = await self._ok(replica, path)
             proof = decode(reply.proof(), AppointmentProof)
             return await self._believed(replica, lambda: self.light.appointment(account, proof))
+
+        return await self._replicas.first(ask)
+
+    async def registration(self, hashed: Hash) -> Verified[Registration | None]:
+        """When the preimage of this SHA-256 was registered, verified and fresh; None if it was not, or is forgotten.
+
+        Raises as :meth:`head` does.
+        """
+        path = f"/preimages/{hashed.hex()}?proof=true"
+
+        async def ask(replica: Replica) -> Verified[Registration | None]:
+            proof = decode((await self._ok(replica, path)).proof(), RegistrationProof)
+            return await self._believed(replica, lambda: self.light.registration(hashed, proof))
 
         return await self._replicas.first(ask)
 

@@ -32,6 +32,7 @@ from layer1.api.views import (
     GroupPage,
     GroupProofs,
     HandoverPage,
+    RegistrationView,
     ReplicaList,
     StatusView,
     Submission,
@@ -197,6 +198,11 @@ class ReplicaClient:
     async def appointment(self, address: str, *, proof: bool = False) -> AppointmentView:
         """Which process acts for an account after the last final block."""
         return await self._get(AppointmentView, f"/accounts/{_part(address)}/head", proof=proof)
+
+    @operation("GET", "/preimages/{hash}")
+    async def preimage(self, hash_: str, *, proof: bool = False) -> RegistrationView:
+        """What the ledger knows of the preimage of a hash after the last final block."""
+        return await self._get(RegistrationView, f"/preimages/{_part(hash_)}", proof=proof)
 
     @operation("GET", "/accounts/{address}/transactions")
     async def account_transactions(

@@ -14,7 +14,18 @@ from layer1.api.context import API, Api
 from layer1.api.feed import Feed
 from layer1.api.limits import ApiLimits
 from layer1.api.openapi import document
-from layer1.api.resources import accounts, blocks, events, evidence, groups, handovers, ledger, machine, transactions
+from layer1.api.resources import (
+    accounts,
+    blocks,
+    events,
+    evidence,
+    groups,
+    handovers,
+    ledger,
+    machine,
+    preimages,
+    transactions,
+)
 from layer1.httpd.application import add_documents, application
 from layer1.httpd.rates import RateLimit, Rates
 from layer1.httpd.routes import Route
@@ -28,6 +39,7 @@ ROUTES = (
     *evidence.ROUTES,
     *handovers.ROUTES,
     *machine.ROUTES,
+    *preimages.ROUTES,
     *events.ROUTES,
 )
 

@@ -39,7 +39,7 @@ class GroupEvent(View, frozen=True):
 
     group: str
     height: int
-    change: Literal["opened", "changed", "wedged", "reported", "closed"]
+    change: Literal["opened", "changed", "wedged", "reported", "closed", "locks"]
     transaction: str | None
     """What did it; null for what a deadline does."""
     version: int
@@ -52,6 +52,8 @@ class GroupEvent(View, frozen=True):
     """With ``closed``: final, claims or deadline."""
     epoch: int | None = None
     """With ``changed``: the new one, in which versions begin at 0 again."""
+    locks: list[int] | None = None
+    """With ``locks``: those that went to somebody, by id; the group itself says to whom."""
 
 
 class ReplicaEvent(View, frozen=True):

@@ -24,8 +24,25 @@ from layer1.codec import encode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import Refused
 from layer1.ledger import events as ledger_events
-from layer1.ledger.events import GroupChanged, GroupClosed, GroupOpened, GroupReported, GroupWedged, ReplicaMarked
-from layer1.ledger.transactions import Appoint, ChangeGroup, Command, OpenGroup, Output, Transaction, Transfer
+from layer1.ledger.events import (
+    GroupChanged,
+    GroupClosed,
+    GroupOpened,
+    GroupReported,
+    GroupWedged,
+    LocksPaid,
+    ReplicaMarked,
+)
+from layer1.ledger.transactions import (
+    Appoint,
+    ChangeGroup,
+    Command,
+    OpenGroup,
+    Output,
+    RegisterPreimages,
+    Transaction,
+    Transfer,
+)
 from layer1.proof import HeadProof
 
 RENDERED = 16
@@ -136,7 +153,7 @@ def _accounts(transaction: Transaction) -> tuple[PublicKey, ...]:
     match transaction.payload:
         case Transfer(sender, recipient):
             return (sender, recipient)
-        case Command(sender):
+        case Command(sender) | RegisterPreimages(sender):
             return (sender,)
         case Appoint(account):
             return (account,)
@@ -177,8 +194,13 @@ def _replica(height: int, event: ReplicaMarked) -> ReplicaEvent:
 
 
 def _group(height: int, event: ledger_events.GroupEvent) -> GroupEvent:
-    made_by = None if event.transaction_id is None else event.transaction_id.hex()
     group = event.group_id.hex()
+    if isinstance(event, LocksPaid):
+        paid = [each.lock.id for each in event.locks]
+        return GroupEvent(
+            group=group, height=height, change="locks", transaction=None, version=event.version, locks=paid
+        )
+    made_by = None if event.transaction_id is None else event.transaction_id.hex()
     match event:
         case GroupOpened():
             return GroupEvent(group=group, height=height, change="opened", transaction=made_by, version=0)

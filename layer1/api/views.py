@@ -16,10 +16,10 @@ from layer1.consensus.messages import Nullify
 from layer1.crypto import format_address
 from layer1.header import Header
 from layer1.httpd.views import View
-from layer1.ledger.agreements import Payment
+from layer1.ledger.agreements import Lock, Payment
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.outlook import what_comes_next
-from layer1.ledger.records import Account, Group, Mark
+from layer1.ledger.records import Account, Group, Mark, Status
 from layer1.ledger.replicas import ChangeReplicas
 from layer1.ledger.transactions import (
     Accusation,
@@ -31,6 +31,7 @@ from layer1.ledger.transactions import (
     Output,
     Payload,
     Plea,
+    RegisterPreimages,
     Report,
     Reveal,
     Transfer,
@@ -370,6 +371,30 @@ class CommandView(View, frozen=True, tag_field="kind", tag="command"):
     """Hex; what it means, the machine knows."""
 
 
+class PreimagesView(View, frozen=True, tag_field="kind", tag="preimages"):
+    """Preimages that the ledger is to know."""
+
+    sender: str
+    preimages: list[str]
+    """Hex."""
+
+
+class RegistrationView(View, frozen=True):
+    """What the ledger knows of the preimage of a hash."""
+
+    hash: str
+    """SHA-256 of the preimage, hex."""
+    preimage: str | None
+    """Hex; null if it is not registered, or is forgotten by now."""
+    registered: int | None
+    """Ledger clock of the first registration; a lock's payee gets it if this is not past the lock's expiry."""
+    height: int
+    """Block after which it holds."""
+    clock: int
+    proof: str | None = None
+    """With ``?proof=true``: RegistrationProof."""
+
+
 PayloadView = (
     TransferView
     | OpenView
@@ -383,6 +408,7 @@ PayloadView = (
     | AccusationView
     | ChangeReplicasView
     | CommandView
+    | PreimagesView
 )
 
 
@@ -463,6 +489,22 @@ class WitnessView(View, frozen=True):
     claimed: bool
 
 
+class LockView(View, frozen=True):
+    """A conditional payment of the state that a group was closed on, or of the highest that the ledger has seen."""
+
+    id: int
+    payer: int
+    """Place of the member whose money it is; of the other below, who gets it for the preimage."""
+    payee: int
+    amount: int
+    hash: str
+    """SHA-256 of the preimage, hex."""
+    expiry: int
+    """Ledger clock: the last one at which a registration of the preimage is timely."""
+    paid_to: int | None
+    """Place of who got it; null while it pends."""
+
+
 class GroupView(View, frozen=True):
     """A group as the ledger knows it."""
 
@@ -488,6 +530,8 @@ class GroupView(View, frozen=True):
     witnesses: list[WitnessView]
     witness_timeout: int
     """Milliseconds after which a clock settles a witnessed group; 0 if none does."""
+    locks: list[LockView]
+    """Of the highest state that the ledger has seen; of a closed group, with what became of each."""
 
 
 class GroupAnswer(View, frozen=True):
@@ -634,8 +678,14 @@ def payload_view(payload: Payload) -> PayloadView:
                 remove=list(change.remove),
                 approved_by=[number for number, _ in approvals],
             )
-        case Command(sender, data):
-            return CommandView(sender=address(sender), data=data.hex())
+        case Command() | RegisterPreimages():
+            return _data_view(payload)
+
+
+def _data_view(payload: Command | RegisterPreimages) -> CommandView | PreimagesView:
+    if isinstance(payload, Command):
+        return CommandView(sender=address(payload.sender), data=payload.data.hex())
+    return PreimagesView(sender=address(payload.sender), preimages=[each.hex() for each in payload.preimages])
 
 
 def _payments(payments: Sequence[Payment]) -> list[PaymentView]:
@@ -712,6 +762,26 @@ def group_view(group: Group) -> GroupView:
             )
         ],
         witness_timeout=group.agreement.witness_timeout_ms,
+        locks=_locks(group),
+    )
+
+
+def _locks(group: Group) -> list[LockView]:
+    if group.status is not Status.CLOSED:
+        locks = () if group.body is None else group.body.locks
+        return [_lock(lock, lock.expiry_ms, None) for lock in locks]
+    return [_lock(each.lock, each.until_ms, each.paid_to) for each in group.locks]
+
+
+def _lock(lock: Lock, until_ms: int, paid_to: int | None) -> LockView:
+    return LockView(
+        id=lock.id,
+        payer=lock.payer,
+        payee=lock.payee,
+        amount=lock.amount,
+        hash=lock.hash.hex(),
+        expiry=until_ms,
+        paid_to=paid_to,
     )
 
 

@@ -17,6 +17,8 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
+from msgspec import structs
+
 from layer1.consensus.evidence import verify as verify_evidence
 from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
 from layer1.errors import LocalError, Refused, check
@@ -30,11 +32,14 @@ from layer1.ledger.events import (
     GroupOpened,
     GroupReported,
     GroupWedged,
+    LocksPaid,
+    PreimageRegistered,
     ReplicaMarked,
     ReplicasChanged,
 )
 from layer1.ledger.genesis import MAX_MONEY
-from layer1.ledger.records import Group, Head, Mark, Status
+from layer1.ledger.locks import bounded, check_preimages, pay_locks, preimage_hash
+from layer1.ledger.records import ClosedLock, Group, Head, Mark, Registration, Status
 from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
 from layer1.ledger.state import Changes, State
@@ -47,6 +52,7 @@ from layer1.ledger.transactions import (
     Command,
     OpenGroup,
     Plea,
+    RegisterPreimages,
     Report,
     Reveal,
     Transfer,
@@ -103,8 +109,17 @@ class Draft:
 
     def settle_due(self) -> None:
         """Do what deadlines that have come do, the earliest first, as many as one block takes (rule 11)."""
-        for group in list(islice(self.parent.due(self.clock_ms), self.parent.parameters.due_per_block)):
-            self._store_change(group, settlement.fall_due(group, self.clock_ms), None)
+        most = self.parent.parameters.due_per_block
+        due = list(islice(self.parent.due(self.clock_ms), most))
+        for group in due:
+            if group.status is Status.WEDGED:
+                self._store_change(group, settlement.fall_due(group, self.clock_ms), None)
+            else:
+                self._pay_locks(group)
+        for name in list(islice(self.parent.claimable(), most - len(due))):
+            self._pay_locks(self.group(name))
+        for hashed in list(islice(self.parent.forgettable(self.clock_ms), most)):
+            self.changes.registrations[hashed] = None
 
     def transfer(self, request: Transfer) -> None:
         """Move money between two accounts."""
@@ -189,6 +204,18 @@ class Draft:
         self.changes.marks[key] = mark
         self.events.append(ReplicaMarked(mark))
 
+    def register(self, request: RegisterPreimages, transaction_id: Hash) -> None:
+        """Let the ledger know preimages; locks that wait for them are paid as due work of the blocks that follow."""
+        check_preimages(request.preimages)
+        known = self.balance(request.sender) > 0 or self.parent.is_named(request.sender)
+        name = short(request.sender)
+        check(known, "empty_account", f"account {name} has 0 units and is in no group: whoever registers has some")
+        for preimage in request.preimages:
+            hashed = preimage_hash(preimage)
+            if self._registration(hashed) is None:
+                self.changes.registrations[hashed] = Registration(hashed, preimage, self.clock_ms)
+                self.events.append(PreimageRegistered(hashed, transaction_id))
+
     def appoint(self, request: Appoint) -> None:
         """Let a process act for an account."""
         account = request.account
@@ -252,7 +279,30 @@ class Draft:
         self._store_change(before, step(before, clock_ms=self.clock_ms), transaction_id)
         return group_id
 
+    def _registration(self, hashed: Hash) -> Registration | None:
+        changed = self.changes.registrations
+        return changed[hashed] if hashed in changed else self.parent.registration(hashed)
+
+    def _pay_locks(self, group: Group) -> None:
+        """Pay what is certain of a closed group's pending locks (rule 21)."""
+        after = pay_locks(group.locks, self._registration, self.clock_ms)
+        paid = tuple(each for each in after if each.paid_to is not None and each not in group.locks)
+        if not paid:
+            return
+        self._groups[group.group_id] = structs.replace(group, locks=after)
+        self._credit_locks(group, paid)
+        self.events.append(LocksPaid(group.group_id, group.version, paid))
+
+    def _credit_locks(self, group: Group, paid: Iterable[ClosedLock]) -> None:
+        for each in paid:
+            if each.paid_to is not None:
+                account = group.agreement.members[each.paid_to].payout
+                self._accounts[account] = self.balance(account) + each.lock.amount
+
     def _store_change(self, before: Group, after: Group, transaction_id: Hash | None) -> None:
+        if after.locks:
+            locks = bounded(after.locks, self.clock_ms + self.parent.parameters.max_lock_ms)
+            after = structs.replace(after, locks=pay_locks(locks, self._registration, self.clock_ms))
         self._groups[after.group_id] = after
         if before.status is Status.OPEN and after.status is Status.WEDGED:
             self.events.append(_wedged(after, transaction_id))
@@ -267,8 +317,9 @@ class Draft:
                 self._accounts[member.payout] = self.balance(member.payout) + units
         for bounty in group.bounties:
             self._accounts[bounty.account] = self.balance(bounty.account) + bounty.units
+        self._credit_locks(group, group.locks)
         assert group.reason is not None, "a closed group has a reason"
-        paid = (group.payouts, group.bounties)
+        paid = (group.payouts, group.bounties, group.locks)
         self.events.append(GroupClosed(group.group_id, transaction_id, group.reason, group.version, *paid))
 
     def _check_funds(self, needed: Mapping[PublicKey, int]) -> None:

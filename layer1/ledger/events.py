@@ -8,7 +8,7 @@ from __future__ import annotations
 from layer1.codec import Struct
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import GroupAgreement
-from layer1.ledger.records import Bounty, Mark, Reason
+from layer1.ledger.records import Bounty, ClosedLock, Mark, Reason
 from layer1.ledger.replicas import ReplicaSet
 
 
@@ -82,6 +82,26 @@ class GroupClosed(Struct, tag="closed"):
     """Minor units per member."""
     bounties: tuple[Bounty, ...] = ()
     """What delegates got."""
+    locks: tuple[ClosedLock, ...] = ()
+    """Of the state that it was closed on: those that are paid now, and those that pend."""
+
+
+class LocksPaid(Struct, tag="locks"):
+    """Locks of a closed group went to somebody: their preimage was registered in time, or their time is over."""
+
+    group_id: Hash
+    version: int
+    """Of the state that they are of."""
+    locks: tuple[ClosedLock, ...]
+    """Those that did."""
+
+
+class PreimageRegistered(Struct, tag="preimage"):
+    """The ledger knows a preimage."""
+
+    hash: Hash
+    """SHA-256 of it."""
+    transaction_id: Hash
 
 
 class ReplicaMarked(Struct, tag="marked"):
@@ -97,6 +117,6 @@ class ReplicasChanged(Struct, tag="replicas"):
     replica_set: ReplicaSet
 
 
-GroupEvent = GroupOpened | GroupChanged | GroupWedged | GroupReported | GroupClosed
+GroupEvent = GroupOpened | GroupChanged | GroupWedged | GroupReported | GroupClosed | LocksPaid
 
-Event = AccountChanged | GroupEvent | ReplicaMarked | ReplicasChanged
+Event = AccountChanged | GroupEvent | PreimageRegistered | ReplicaMarked | ReplicasChanged

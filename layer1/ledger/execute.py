@@ -34,6 +34,7 @@ from layer1.ledger.transactions import (
     OpenGroup,
     Output,
     Plea,
+    RegisterPreimages,
     Report,
     Reveal,
     Transaction,
@@ -176,6 +177,9 @@ def _apply(draft: Draft, transaction: Transaction, name: Hash) -> tuple[str, Has
             return _DONE
         case Command() as payload:
             return draft.command(payload), None
+        case RegisterPreimages() as payload:
+            draft.register(payload, name)
+            return _DONE
         case _ as never:
             assert_never(never)
 

@@ -78,6 +78,19 @@ class Parameters(Struct):
     max_transaction_bytes: int = 16_384
     term_views: int = 64
     """L: views in a row that one replica leads."""
+    max_lock_ms: int = 7 * 24 * 3_600_000
+    """How far ahead a lock may expire; layer 1 takes none for later, counted from the settlement (rule 21)."""
+    preimage_kept_ms: int = 30 * 24 * 3_600_000
+    """How long a registration is kept at least: the longest lock, and the dispute in which it may be needed."""
+
+    @property
+    def max_locking_ms(self) -> int:
+        """Longest challenge period, or witnesses' timeout, of a group with locks.
+
+        A dispute lasts two of them after a plea, and a third one passes while its body is unknown: whoever registers a
+        preimage at the last moment, and wedges then, is still paid by the registration.
+        """
+        return (self.preimage_kept_ms - self.max_lock_ms) // 3
 
     @property
     def inclusion_timeout_ms(self) -> int:
@@ -281,6 +294,13 @@ def _check_times(genesis: Genesis) -> None:
         "max_step_too_small",
         f"max_step_ms is {p.max_step_ms}, below heartbeat + (f+1) view timeouts = {needed}: the ledger clock would "
         "fall behind for ever; raise it",
+    )
+    shortest = p.min_challenge_ms
+    check(
+        p.max_locking_ms >= shortest,
+        "bad_lock_bounds",
+        f"preimage_kept_ms is {p.preimage_kept_ms}; it must be max_lock_ms {p.max_lock_ms} and three periods of "
+        f"min_challenge_ms {shortest} at least, or a registration is forgotten before its lock is settled; raise it",
     )
     ordered = p.min_challenge_ms <= p.max_challenge_ms
     check(

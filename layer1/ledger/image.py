@@ -18,7 +18,7 @@ from typing import TypeVar, assert_never
 from layer1.codec import Struct, decode, encode
 from layer1.crypto import HASH_BYTES, Hash, PublicKey
 from layer1.errors import RemoteError
-from layer1.ledger.records import Group, Head, Mark
+from layer1.ledger.records import Group, Head, Mark, Registration
 from layer1.ledger.replicas import ReplicaSet
 from layer1.ledger.shards import Image
 
@@ -76,7 +76,13 @@ class Heads(Struct, tag=7):
     heads: tuple[Head, ...]
 
 
-Piece = Balances | Groups | Remembered | Marks | Replicas | Values | Heads
+class Registrations(Struct, tag=8):
+    """Some registered preimages."""
+
+    registrations: tuple[Registration, ...]
+
+
+Piece = Balances | Groups | Remembered | Marks | Replicas | Values | Heads | Registrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class StateImage:
     replica_set: ReplicaSet
     values: Image[bytes]
     heads: Image[Head]
+    registrations: Image[Registration]
 
     def pieces(self) -> Iterator[bytes]:
         """All records, each piece encoded when it is asked for."""
@@ -105,6 +112,8 @@ class StateImage:
             yield encode(Values(values))
         for heads in _parts(self.heads, PIECE_ENTRIES):
             yield encode(Heads(tuple(heads.values())))
+        for registrations in _parts(self.registrations, PIECE_ENTRIES):
+            yield encode(Registrations(tuple(registrations.values())))
         yield encode(Marks(self.marks))
         yield encode(Replicas(self.replica_set))
 
@@ -121,6 +130,7 @@ class Records:
     replica_set: ReplicaSet | None = None
     values: dict[Hash, bytes] = field(default_factory=dict)
     heads: dict[PublicKey, Head] = field(default_factory=dict)
+    registrations: dict[Hash, Registration] = field(default_factory=dict)
 
 
 def collect(pieces: Iterable[bytes]) -> Records:
@@ -152,6 +162,9 @@ def collect(pieces: Iterable[bytes]) -> Records:
             case Heads():
                 _check_names(head.account for head in piece.heads)
                 records.heads.update((head.account, head) for head in piece.heads)
+            case Registrations():
+                _check_names(each.hash for each in piece.registrations)
+                records.registrations.update((each.hash, each) for each in piece.registrations)
             case Values():
                 _check_names(piece.values)
                 records.values.update(piece.values)

@@ -12,15 +12,20 @@ Source: docs/design/groups.md, rules 21 and 22; decision 036; Miller et al., Spr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+
+from msgspec import structs
 
 from layer1.crypto import HASH_BYTES, Hash
 from layer1.errors import Refused, check
 from layer1.ledger.agreements import Lock
+from layer1.ledger.records import ClosedLock, Registration
 
 PREIMAGE_BYTES = 32
 """Of a preimage: whoever guesses one, guesses a key."""
+MAX_PREIMAGES = 64
+"""In one transaction: each is a leaf of the tree to write."""
 LOCK_BYTES = 64
 """Of an encoded lock at most: two hashes' worth, with its numbers."""
 MAX_MONEY = 2**53 - 1
@@ -30,6 +35,19 @@ MAX_MONEY = 2**53 - 1
 def preimage_hash(preimage: bytes) -> Hash:
     """What a lock is under, and where a preimage stands in the registry: SHA-256, for other ledgers know it too."""
     return sha256(preimage).digest()
+
+
+def check_preimages(preimages: Sequence[bytes]) -> None:
+    """Refuse what the registry does not take.
+
+    Raises:
+        Refused: ``bad_preimages``.
+    """
+    count = len(preimages)
+    check(1 <= count <= MAX_PREIMAGES, "bad_preimages", f"{count} preimages; 1 to {MAX_PREIMAGES} may be registered")
+    for preimage in preimages:
+        size = len(preimage)
+        check(size == PREIMAGE_BYTES, "bad_preimages", f"a preimage of {size} bytes; it has {PREIMAGE_BYTES}")
 
 
 def check_locks(locks: Sequence[Lock], members: int, most: int, code: str) -> None:
@@ -48,6 +66,40 @@ def check_locks(locks: Sequence[Lock], members: int, most: int, code: str) -> No
             raise Refused(code, f"lock {lock.id} comes after lock {before}; ids count up from 1")
         before = lock.id
         _check_lock(lock, members, code)
+
+
+def bounded(locks: Sequence[ClosedLock], latest_ms: int) -> tuple[ClosedLock, ...]:
+    """Locks of the state that a group is closed on: none pends for longer than any lock may be."""
+    return tuple(structs.replace(each, until_ms=min(each.until_ms, latest_ms)) for each in locks)
+
+
+def pay_locks(
+    locks: Sequence[ClosedLock], registered: Callable[[Hash], Registration | None], clock_ms: int
+) -> tuple[ClosedLock, ...]:
+    """The same, each that is certain now with who gets it (rule 21).
+
+    Args:
+        locks: Of a closed group.
+        registered: Knows what the ledger knows of a hash.
+        clock_ms: Ledger clock of the block.
+    """
+    return tuple(
+        each if each.paid_to is not None else _paid(each, registered(each.lock.hash), clock_ms) for each in locks
+    )
+
+
+def is_timely(registration: Registration | None, until_ms: int) -> bool:
+    """Whether a preimage was registered in time: at the last clock is in time."""
+    return registration is not None and registration.clock_ms <= until_ms
+
+
+def _paid(each: ClosedLock, registration: Registration | None, clock_ms: int) -> ClosedLock:
+    lock = each.lock
+    if is_timely(registration, each.until_ms):
+        return structs.replace(each, paid_to=lock.payee, clock_ms=clock_ms)
+    if clock_ms > each.until_ms:
+        return structs.replace(each, paid_to=lock.payer, clock_ms=clock_ms)
+    return each
 
 
 def _check_lock(lock: Lock, members: int, code: str) -> None:

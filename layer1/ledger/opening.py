@@ -160,6 +160,13 @@ def _check_form(agreement: GroupAgreement, parameters: Parameters) -> None:
         "bad_agreement",
         f"max_locks is {locks}; beside a state of {size} bytes from 0 to {most} fit into a report",
     )
+    longest = max(agreement.challenge_period_ms, agreement.witness_timeout_ms)
+    check(
+        not locks or longest <= parameters.max_locking_ms,
+        "bad_challenge_period",
+        f"a dispute may take {longest} ms or more; with locks at most {parameters.max_locking_ms} may be, or their "
+        "preimages are forgotten before; agree on a shorter one, or on max_locks 0",
+    )
     low, high = sorted((limits.max_locked_units, limits.min_lock_units))
     good = low >= 0 and high <= MAX_MONEY
     check(good, "bad_agreement", f"bounds of locks are {low} and {high} units; from 0 to {MAX_MONEY} may be")

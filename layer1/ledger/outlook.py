@@ -14,11 +14,22 @@ def what_comes_next(group: Group) -> str:
         case Status.OPEN:
             return "open: its members close it together, or any of them wedges it"
         case Status.CLOSED:
-            return f"closed at clock {group.closed_clock_ms}: everybody is paid"
+            return _closed(group)
         case Status.WEDGED if group.revealing is not None:
             return _waiting_for_body(group)
         case Status.WEDGED:
             return _in_dispute(group)
+
+
+def _closed(group: Group) -> str:
+    text = f"closed at clock {group.closed_clock_ms}: "
+    if not group.pending:
+        return f"{text}everybody is paid"
+    units, last_ms = sum(each.lock.amount for each in group.pending), max(each.until_ms for each in group.pending)
+    return (
+        f"{text}all but {units} units are paid: {len(group.pending)} locks pend, each until its preimage is registered "
+        f"or its time is over, the last at clock {last_ms}"
+    )
 
 
 def _in_dispute(group: Group) -> str:

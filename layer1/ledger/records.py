@@ -19,7 +19,7 @@ from enum import StrEnum
 from layer1.codec import Struct, encode
 from layer1.consensus.evidence import EvidenceKind
 from layer1.crypto import Domain, Hash, PublicKey, digest
-from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement, GroupHeader
+from layer1.ledger.agreements import Body, Certificate, Claim, GroupAgreement, GroupHeader, Lock
 
 
 class Status(StrEnum):
@@ -79,6 +79,29 @@ class Bounty(Struct):
     """Minor units."""
 
 
+class Registration(Struct):
+    """A preimage that was shown to the ledger. The first time stands (rule 21)."""
+
+    hash: Hash
+    """SHA-256 of the preimage."""
+    preimage: bytes
+    """32 bytes."""
+    clock_ms: int
+    """Ledger clock of its block."""
+
+
+class ClosedLock(Struct):
+    """A lock of the state that a group was closed on, and what became of it (rule 21)."""
+
+    lock: Lock
+    until_ms: int
+    """Ledger clock: the last one at which a registration of its preimage is timely."""
+    paid_to: int | None = None
+    """Place of the member who got it; None while it pends."""
+    clock_ms: int | None = None
+    """Ledger clock of the block that paid it."""
+
+
 class Group(Struct):
     """A group as layer 1 knows it. Members update theirs without layer 1: until a dispute this is version 0."""
 
@@ -123,6 +146,8 @@ class Group(Struct):
     """Ledger clock of the closing block."""
     wedged_clock_ms: int | None = None
     """Ledger clock of the block that wedged it: whoever promised to watch had its time from then on (rule 17)."""
+    locks: tuple[ClosedLock, ...] = ()
+    """Of the state that it was closed on, paid beside the payouts, each at its time."""
 
     @property
     def forfeited(self) -> tuple[bool, ...]:
@@ -135,10 +160,25 @@ class Group(Struct):
         return self.certificate.header.version
 
     @property
+    def pending(self) -> tuple[ClosedLock, ...]:
+        """Of a closed group: locks that have yet to go to somebody."""
+        return tuple(each for each in self.locks if each.paid_to is None)
+
+    @property
+    def due_ms(self) -> int | None:
+        """Ledger clock from which a block does something by itself: at a deadline, or behind the end of a lock.
+
+        None if none does. That a preimage is registered makes something due besides.
+        """
+        if self.status is Status.WEDGED:
+            return self.deadline_ms
+        return min((each.until_ms + 1 for each in self.pending), default=None) if self.locks else None
+
+    @property
     def locked_units(self) -> int:
-        """What the ledger holds for this group: deposits and bonds until it is closed, then nothing."""
+        """What the ledger holds for this group: deposits and bonds until it is closed, then its pending locks."""
         if self.status is Status.CLOSED:
-            return 0
+            return sum(each.lock.amount for each in self.pending)
         return self.agreement.funding_units + self.agreement.bond_units
 
 
@@ -189,6 +229,11 @@ def head_key(account: PublicKey) -> Hash:
     return digest(Domain.STATE_KEY, b"head" + account)
 
 
+def preimage_key(hashed: Hash) -> Hash:
+    """Where the registration of the preimage with this SHA-256 stands in the tree."""
+    return digest(Domain.STATE_KEY, b"preimage" + hashed)
+
+
 def machine_key(key: bytes) -> Hash:
     """Where the value of the state machine's `key` stands in the tree."""
     return digest(Domain.STATE_KEY, b"machine" + key)
@@ -200,7 +245,7 @@ REMEMBERED_KEY: Hash = digest(Domain.STATE_KEY, b"remembered")
 """Where the hash over all remembered transactions stands, see `layer1.ledger.remembered`."""
 
 
-def leaf_hash(record: Account | Group | Mark | Head | bytes | None) -> Hash | None:
+def leaf_hash(record: Account | Group | Mark | Head | Registration | bytes | None) -> Hash | None:
     """What a proof must lead to: the record's hash, or None (proven absent) for no record and for an account of 0.
 
     A value of the state machine is a record as it is, bytes.

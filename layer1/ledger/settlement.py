@@ -2,7 +2,8 @@
 
 Safety: a closed group paid out exactly what it locked, once.
 
-Balances add up to the funding in every state that layer 1 accepts, a bond is returned or split without remainder, a
+Balances and locks add up to the funding in every state that layer 1 accepts, a lock is paid once, when it is certain to
+whom (`layer1.ledger.locks`), a bond is returned or split without remainder, a
 bounty is taken from what its member gained, and a closed group refuses everything. Settling reads nothing but the
 record, so it cannot fail (rule 11). A body that adds up to something else is never paid: if all members signed such a
 one, all are at fault, and their FINAL is what is left.
@@ -19,8 +20,8 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from layer1.errors import Refused, check
-from layer1.ledger.agreements import Final, GroupAgreement, verify_final
-from layer1.ledger.records import Bounty, Forfeit, Group, Reason, Status
+from layer1.ledger.agreements import Final, GroupAgreement, Lock, verify_final
+from layer1.ledger.records import Bounty, ClosedLock, Forfeit, Group, Reason, Status
 from layer1.ledger.transactions import CloseGroup
 
 
@@ -61,7 +62,7 @@ def entitlements(
 def settle(group: Group, reason: Reason, clock_ms: int) -> Group:
     """Close on the highest accepted state (rules 10 and 11), or wait until somebody reveals it (rule 12)."""
     if group.body is not None:
-        return _closed(group, group.body.balances, reason, clock_ms)
+        return _closed(group, group.body.balances, reason, clock_ms, group.body.locks)
     return structs.replace(group, revealing=reason, deadline_ms=clock_ms + group.agreement.challenge_period_ms)
 
 
@@ -167,7 +168,7 @@ def _bounties(group: Group) -> tuple[Bounty, ...]:
     return tuple(found)
 
 
-def _closed(group: Group, balances: Sequence[int], reason: Reason, clock_ms: int) -> Group:
+def _closed(group: Group, balances: Sequence[int], reason: Reason, clock_ms: int, locks: Sequence[Lock] = ()) -> Group:
     bounties = _bounties(group)
     due = list(entitlements(group.agreement, balances, group.forfeits, group.pleas))
     for bounty in bounties:
@@ -179,4 +180,5 @@ def _closed(group: Group, balances: Sequence[int], reason: Reason, clock_ms: int
         bounties=bounties,
         reason=reason,
         closed_clock_ms=clock_ms,
+        locks=tuple(ClosedLock(lock, lock.expiry_ms) for lock in locks),
     )

@@ -28,6 +28,7 @@ from layer1.errors import LocalError
 from layer1.ledger.agreements import Member
 from layer1.ledger.genesis import Genesis, Parameters, genesis_tree, validate
 from layer1.ledger.image import Records, StateImage
+from layer1.ledger.locks import is_timely
 from layer1.ledger.records import (
     REMEMBERED_KEY,
     REPLICA_SET_KEY,
@@ -36,6 +37,7 @@ from layer1.ledger.records import (
     Head,
     Mark,
     Reason,
+    Registration,
     Status,
     account_key,
     group_key,
@@ -43,6 +45,7 @@ from layer1.ledger.records import (
     leaf_hash,
     machine_key,
     mark_key,
+    preimage_key,
 )
 from layer1.ledger.remembered import NONE, SECOND_MS, Lots
 from layer1.ledger.replicas import ReplicaSet
@@ -89,6 +92,8 @@ class Changes:
     """Of the state machine, by place in the tree; None for one that is no more."""
     heads: dict[PublicKey, Head] = field(default_factory=dict)
     """By account."""
+    registrations: dict[Hash, Registration | None] = field(default_factory=dict)
+    """Preimages by SHA-256; None for one that is forgotten."""
 
 
 class Snapshot(Struct):
@@ -111,6 +116,8 @@ class Snapshot(Struct):
     """(place in the tree, value) of the state machine, in order."""
     heads: tuple[Head, ...] = ()
     """In order of their accounts."""
+    registrations: tuple[Registration, ...] = ()
+    """In order of their hashes."""
 
 
 class State:
@@ -178,8 +185,10 @@ class State:
         marks = {mark.replica: mark for mark in snapshot.marks}
         lots = {number: list(ids) for number, ids in snapshot.lots}
         heads = {head.account: head for head in snapshot.heads}
+        registrations = {each.hash: each for each in snapshot.registrations}
+        values = dict(snapshot.values)
         records = Records(
-            dict(snapshot.accounts), groups, lots, marks, snapshot.replica_set, dict(snapshot.values), heads
+            dict(snapshot.accounts), groups, lots, marks, snapshot.replica_set, values, heads, registrations
         )
         return cls.assemble(genesis, records, (snapshot.height, snapshot.clock, snapshot.wall_time), machine)
 
@@ -196,10 +205,20 @@ class State:
         """
         store, marks, clock = Store(position[1]), records.marks, position[1]
         ids = {name: number * SECOND_MS for number, names in records.lots.items() for name in names}
-        store.absorb(records.accounts, records.groups, ids, clock, marks, values=records.values, heads=records.heads)
+        store.absorb(
+            records.accounts,
+            records.groups,
+            ids,
+            clock,
+            marks,
+            values=records.values,
+            heads=records.heads,
+            registrations=records.registrations,
+        )
         replica_set, lots = records.replica_set or genesis.replica_set, Lots.of(records.lots)
         leaves = _leaves(records.accounts, records.groups, marks)
         leaves |= _value_leaves(records.values) | _head_leaves(records.heads)
+        leaves |= _preimage_leaves(records.registrations)
         tree = merkle.EMPTY.update({**leaves, REPLICA_SET_KEY: replica_set.hash, REMEMBERED_KEY: lots.root})
         state = cls._base(genesis, store, tree, position, machine)
         state.replica_set, state._lots = replica_set, lots
@@ -246,6 +265,7 @@ class State:
                     state._opened.setdefault(key, []).append(name)
         leaves = _leaves(changes.accounts, changes.groups, changes.marks)
         leaves |= _value_leaves(changes.values) | _head_leaves(changes.heads)
+        leaves |= _preimage_leaves(changes.registrations)
         if changes.replica_set is not None:
             leaves[REPLICA_SET_KEY] = changes.replica_set.hash
         state._lots = self._lots.after(changes.ids, clock_ms) if forgets else self._lots
@@ -270,6 +290,7 @@ class State:
                 changes.marks,
                 values=changes.values,
                 heads=changes.heads,
+                registrations=changes.registrations,
             )
             view._parent, view._changes, view._opened = None, Changes(), {}
             self._head[0] = view
@@ -327,6 +348,13 @@ class State:
                 return found
         return self._store.heads.get(account)
 
+    def registration(self, hashed: Hash) -> Registration | None:
+        """When the preimage with this SHA-256 was registered; None if it never was, or that is forgotten."""
+        for view in self._path():
+            if hashed in view._changes.registrations:
+                return view._changes.registrations[hashed]
+        return self._store.registrations.get(hashed)
+
     def value(self, place: Hash) -> bytes | None:
         """The state machine's value at a place in the tree, its :func:`machine_key`; None if it has none."""
         for view in self._path():
@@ -338,6 +366,10 @@ class State:
         """Groups with this key of a member or witness, or this account, in order of id, above `after`."""
         names = (name for name in self._named(key) if name > after)
         return [self._known(name) for name in islice(names, limit)]
+
+    def is_named(self, account: PublicKey) -> bool:
+        """Whether some group, closed or not, has this account, or this key."""
+        return next(self._named(account), None) is not None
 
     def is_member(self, member: Member) -> bool:
         """Whether some group, closed or not, has this member key with this funding account."""
@@ -354,24 +386,73 @@ class State:
         return any(transaction_id in view._changes.ids for view in self._path()) or transaction_id in self._store.ids
 
     def due(self, clock_ms: int) -> Iterator[Group]:
-        """Wedged groups whose deadline is at or before `clock_ms`, in the order (deadline, id) (rule 11)."""
+        """Groups that fall due at or before `clock_ms`, in the order (clock, id) (rule 11): see `Group.due_ms`."""
         recent = sorted(
-            (group.deadline_ms, name)
+            (due_ms, name)
             for view in self._path()
             for name, group in view._changes.groups.items()
-            if group.status is Status.WEDGED and group.deadline_ms is not None and group.deadline_ms <= clock_ms
+            if (due_ms := group.due_ms) is not None and due_ms <= clock_ms
         )
         last: Hash | None = None
-        for deadline, name in merge(self._store.due(clock_ms), recent):
+        for due_ms, name in merge(self._store.due(clock_ms), recent):
             group = self._known(name)
-            if name == last or group.status is not Status.WEDGED or group.deadline_ms != deadline:
+            if name == last or group.due_ms != due_ms:
                 continue
             yield group
             last = name
 
+    def claimable(self) -> Iterator[Hash]:
+        """Groups with a pending lock whose preimage was registered in time, by (clock of registration, hash, id).
+
+        A group may come twice.
+        """
+        recent = sorted(
+            (each.clock_ms, hashed)
+            for view in self._path()
+            for hashed, each in view._changes.registrations.items()
+            if each is not None
+        )
+        waiting = self._lately_waiting()
+        for _, hashed in merge(self._store.claimable(), recent):
+            for name in sorted(waiting.get(hashed, set()) | self._store.waiting.get(hashed, set())):
+                pending = (each for each in self._known(name).pending if each.lock.hash == hashed)
+                if any(is_timely(self.registration(hashed), each.until_ms) for each in pending):
+                    yield name
+
+    def forgettable(self, clock_ms: int) -> Iterator[Hash]:
+        """Preimages that were registered long enough ago, and that no closed group waits for; the oldest first."""
+        until = clock_ms - self.parameters.preimage_kept_ms
+        if until <= 0:
+            return
+        recent = sorted(
+            (each.clock_ms, hashed)
+            for view in self._path()
+            for hashed, each in view._changes.registrations.items()
+            if each is not None and each.clock_ms < until
+        )
+        waiting = self._lately_waiting()
+        for clock, hashed in merge(self._store.registered(until - 1), recent):
+            found = self.registration(hashed)
+            if found is None or found.clock_ms != clock:
+                continue
+            names = waiting.get(hashed, set()) | self._store.waiting.get(hashed, set())
+            if not any(each.lock.hash == hashed for name in names for each in self._known(name).pending):
+                yield hashed
+
+    def _lately_waiting(self) -> dict[Hash, set[Hash]]:
+        """By hash, groups in which blocks above the committed head left a lock under it pending."""
+        found: dict[Hash, set[Hash]] = {}
+        for view in self._path():
+            for name, group in view._changes.groups.items():
+                for each in group.pending if group.locks else ():
+                    found.setdefault(each.lock.hash, set()).add(name)
+        return found
+
     def next_deadline(self) -> int | None:
-        """Ledger clock at which the next group falls due, for the heartbeat; None without wedged groups."""
-        return next((group.deadline_ms for group in self.due(_NEVER)), None)
+        """Ledger clock at which the next group falls due, for the heartbeat; None if none does."""
+        if next(self.claimable(), None) is not None:
+            return self.clock
+        return next((group.due_ms for group in self.due(_NEVER)), None)
 
     def image(self) -> StateImage:
         """All records, for a checkpoint. Takes microseconds, whatever the size of the state.
@@ -384,7 +465,8 @@ class State:
         marks = tuple(store.marks.values())
         lots = [(number, ids, len(ids)) for number, ids in store.lots.items()]
         accounts, groups, values = store.accounts.image(), store.groups.image(), store.values.image()
-        return StateImage(accounts, groups, lots, marks, self.replica_set, values, store.heads.image())
+        heads, registrations = store.heads.image(), store.registrations.image()
+        return StateImage(accounts, groups, lots, marks, self.replica_set, values, heads, registrations)
 
     def snapshot(self) -> Snapshot:
         """Everything, in order. Takes time and memory in proportion to the state.
@@ -404,6 +486,7 @@ class State:
             self.replica_set,
             tuple(sorted(self._store.values.items())),
             tuple(head for _, head in sorted(self._store.heads.items())),
+            tuple(each for _, each in sorted(self._store.registrations.items())),
         )
 
     def total_units(self) -> int:
@@ -459,6 +542,10 @@ def _leaves(
 
 def _head_leaves(heads: Mapping[PublicKey, Head]) -> dict[Hash, Hash | None]:
     return {head_key(account): leaf_hash(head) for account, head in heads.items()}
+
+
+def _preimage_leaves(registrations: Mapping[Hash, Registration | None]) -> dict[Hash, Hash | None]:
+    return {preimage_key(hashed): leaf_hash(each) for hashed, each in registrations.items()}
 
 
 def _value_leaves(values: Mapping[Hash, bytes | None]) -> dict[Hash, Hash | None]:

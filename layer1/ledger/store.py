@@ -18,7 +18,7 @@ from itertools import islice
 
 from layer1.crypto import Hash, PublicKey
 from layer1.ledger.agreements import Member
-from layer1.ledger.records import Group, Head, Mark, Status
+from layer1.ledger.records import Group, Head, Mark, Registration
 from layer1.ledger.remembered import lot_of
 from layer1.ledger.shards import Shards
 
@@ -48,8 +48,10 @@ class Store:
     """Everything committed."""
 
     __slots__ = (
+        "_claimable",
         "_deadlines",
         "_forgotten",
+        "_registered",
         "accounts",
         "by_key",
         "group_ids",
@@ -58,7 +60,9 @@ class Store:
         "ids",
         "lots",
         "marks",
+        "registrations",
         "values",
+        "waiting",
     )
 
     def __init__(self, clock_ms: int) -> None:
@@ -79,6 +83,15 @@ class Store:
         """The same by `lot_of` their life spans, in order of execution. Each list grows until it is dropped whole."""
         self._forgotten = lot_of(clock_ms)
         self._deadlines: list[tuple[int, Hash]] = []
+        """(clock, group): a heap. So are the two below."""
+        self.registrations = Shards[Registration]()
+        """By hash of the preimage."""
+        self.waiting: dict[Hash, set[Hash]] = {}
+        """By hash of a preimage, closed groups with a pending lock under it."""
+        self._registered: list[tuple[int, Hash]] = []
+        """(clock, hash) of registrations; some may be forgotten by now."""
+        self._claimable: list[tuple[int, Hash]] = []
+        """The same of those that some group may wait for."""
 
     def absorb(
         self,
@@ -90,6 +103,7 @@ class Store:
         *,
         values: Mapping[Hash, bytes | None] | None = None,
         heads: Mapping[PublicKey, Head] | None = None,
+        registrations: Mapping[Hash, Registration | None] | None = None,
     ) -> None:
         """Take in what one final block changed."""
         for account, head in (heads or {}).items():
@@ -107,25 +121,26 @@ class Store:
                 self.accounts.remove(address)
         for group in groups.values():
             self._absorb_group(group)
+        for hashed, registration in (registrations or {}).items():
+            self._absorb_registration(hashed, registration)
         self._remember(ids)
         self._forget(clock_ms)
         self._drop_settled()
 
     def due(self, clock_ms: int) -> Iterator[tuple[int, Hash]]:
-        """(deadline, group) at or before the clock, in that order.
+        """(clock, group) at or before the clock, in that order: see `Group.due_ms`.
 
-        May name groups that have been closed since, or have another deadline now.
-
-        Walks the heap from the top without changing it: a heap of positions whose children follow their parents.
+        May name groups that have been closed since, or fall due at another clock now.
         """
-        heap = self._deadlines
-        edge = [(heap[0], 0)] if heap else []
-        while edge and edge[0][0][0] <= clock_ms:
-            entry, position = heappop(edge)
-            yield entry
-            for child in (2 * position + 1, 2 * position + 2):
-                if child < len(heap):
-                    heappush(edge, (heap[child], child))
+        return _walk(self._deadlines, clock_ms)
+
+    def claimable(self) -> Iterator[tuple[int, Hash]]:
+        """(clock, hash) of registrations that closed groups may wait for, in that order."""
+        return _walk(self._claimable, _NEVER)
+
+    def registered(self, clock_ms: int) -> Iterator[tuple[int, Hash]]:
+        """(clock, hash) of registrations at or before the clock, in that order; some may be forgotten by now."""
+        return _walk(self._registered, clock_ms)
 
     def _absorb_group(self, group: Group) -> None:
         before = self.groups.get(group.group_id)
@@ -134,9 +149,32 @@ class Store:
             self.group_ids.add(group.group_id)
         if before is None or before.epoch != group.epoch:
             self._index(before, group)
-        known = None if before is None or before.status is not Status.WEDGED else before.deadline_ms
-        if group.status is Status.WEDGED and group.deadline_ms is not None and group.deadline_ms != known:
-            heappush(self._deadlines, (group.deadline_ms, group.group_id))
+        if group.due_ms is not None and (before is None or group.due_ms != before.due_ms):
+            heappush(self._deadlines, (group.due_ms, group.group_id))
+        if group.locks:
+            self._wait(before, group)
+
+    def _wait(self, before: Group | None, group: Group) -> None:
+        """List a closed group by the hashes that it waits for, and by no others."""
+        old = set() if before is None else {each.lock.hash for each in before.pending}
+        new = {each.lock.hash for each in group.pending}
+        for hashed in old - new:
+            self.waiting[hashed].discard(group.group_id)
+            if not self.waiting[hashed]:
+                del self.waiting[hashed]
+        for hashed in new - old:
+            self.waiting.setdefault(hashed, set()).add(group.group_id)
+            if (registration := self.registrations.get(hashed)) is not None:
+                heappush(self._claimable, (registration.clock_ms, hashed))
+
+    def _absorb_registration(self, hashed: Hash, registration: Registration | None) -> None:
+        if registration is None:
+            self.registrations.remove(hashed)
+            return
+        self.registrations[hashed] = registration
+        heappush(self._registered, (registration.clock_ms, hashed))
+        if hashed in self.waiting:
+            heappush(self._claimable, (registration.clock_ms, hashed))
 
     def _index(self, before: Group | None, group: Group) -> None:
         """List a group by the keys of its present epoch, and by no others: the index is rebuilt from records alone."""
@@ -166,12 +204,34 @@ class Store:
     def _drop_settled(self) -> None:
         while self._deadlines and not self._stands(self._deadlines[0]):
             heappop(self._deadlines)
+        while self._claimable and self._claimable[0][1] not in self.waiting:
+            heappop(self._claimable)
+        while self._registered and not self._is_known(self._registered[0]):
+            heappop(self._registered)
 
     def _stands(self, entry: tuple[int, Hash]) -> bool:
         """Whether the deadline is still the group's: a plea moves it, and a body that is missing brings another."""
-        deadline_ms, name = entry
-        group = self.groups[name]
-        return group.status is Status.WEDGED and group.deadline_ms == deadline_ms
+        due_ms, name = entry
+        return self.groups[name].due_ms == due_ms
+
+    def _is_known(self, entry: tuple[int, Hash]) -> bool:
+        found = self.registrations.get(entry[1])
+        return found is not None and found.clock_ms == entry[0]
+
+
+def _walk(heap: list[tuple[int, Hash]], clock_ms: int) -> Iterator[tuple[int, Hash]]:
+    """Entries of a heap up to a clock, from the top, without changing it: children follow their parents."""
+    edge = [(heap[0], 0)] if heap else []
+    while edge and edge[0][0][0] <= clock_ms:
+        entry, position = heappop(edge)
+        yield entry
+        for child in (2 * position + 1, 2 * position + 2):
+            if child < len(heap):
+                heappush(edge, (heap[child], child))
+
+
+_NEVER = 2**63
+"""A ledger clock that no block has."""
 
 
 def member_name(member: Member) -> bytes:

@@ -3,7 +3,7 @@
 A transaction carries no nonce: it is valid until `valid_until_ms` on the ledger clock, its salt makes it unique, and
 the ledger remembers its id until then, so it executes at most once and after that is known to be dead.
 
-Source: docs/design/consensus.md, "Mempool and batches"; groups.md, rules 7 to 17, 24 and 25; decision 030.
+Source: docs/design/consensus.md, "Mempool and batches"; groups.md, rules 7 to 17, 21, 24 and 25; decisions 030, 036.
 """
 
 from __future__ import annotations
@@ -125,6 +125,14 @@ class Command(Struct, tag="command"):
     """What the machine makes of it, is its own; layer 1 never interprets it."""
 
 
+class RegisterPreimages(Struct, tag="preimages"):
+    """Show preimages to the ledger, so that nobody can say they came too late (rule 21). Signed by the sender."""
+
+    sender: PublicKey
+    preimages: tuple[bytes, ...]
+    """1 to 64 of them, 32 bytes each. One that is registered already changes nothing: the first clock stands."""
+
+
 Payload = (
     Transfer
     | OpenGroup
@@ -138,6 +146,7 @@ Payload = (
     | Accusation
     | ChangeReplicas
     | Command
+    | RegisterPreimages
 )
 
 
@@ -177,7 +186,7 @@ class Output(Struct):
 def signers(payload: Payload) -> tuple[PublicKey, ...]:
     """Accounts whose signatures the transaction must carry, in order."""
     match payload:
-        case Transfer() | Command():
+        case Transfer() | Command() | RegisterPreimages():
             return (payload.sender,)
         case OpenGroup():
             return tuple(member.funding for member in payload.agreement.members)

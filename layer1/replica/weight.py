@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from layer1.ledger.genesis import Parameters
+from layer1.ledger.locks import MAX_PREIMAGES
 from layer1.ledger.replicas import MAX_CHANGE_SIGNATURES, ChangeReplicas
 from layer1.ledger.transactions import (
     Accusation,
@@ -23,6 +24,7 @@ from layer1.ledger.transactions import (
     CloseGroup,
     Command,
     Plea,
+    RegisterPreimages,
     Report,
     Transaction,
     Wedge,
@@ -34,6 +36,8 @@ under load.
 """
 DOUBLE_SIGNATURES = 2
 """In a proof that a member, or a replica, signed twice."""
+PREIMAGES_A_SIGNATURE = 2
+"""So many preimages cost a block less than verifying a signature: a hash, and a key of the tree, 11 us."""
 COMMAND_WEIGHT = 4
 """Beside the signature: eight keys of the tree, 11 us each among a million, and what the machine itself does."""
 
@@ -49,11 +53,11 @@ def total_weight(transactions: Iterable[Transaction]) -> int:
 
 
 def heaviest(parameters: Parameters) -> int:
-    """Most that a transaction about a group may weigh: a report of the largest one, with all that it can be about.
+    """Most that a transaction may weigh: a report of the largest group, with all that it can be about, or preimages.
 
     A certificate, claims of members and witnesses, of whom there is one less, concurs, and a delegation.
     """
-    return 4 * parameters.max_members + DOUBLE_SIGNATURES
+    return max(4 * parameters.max_members + DOUBLE_SIGNATURES, 1 + MAX_PREIMAGES // PREIMAGES_A_SIGNATURE)
 
 
 def bound(transaction: Transaction, parameters: Parameters) -> int:
@@ -129,5 +133,7 @@ def _inner(transaction: Transaction) -> int:
             return len(approvals) + len(acceptances)
         case Command():
             return COMMAND_WEIGHT
+        case RegisterPreimages(_, preimages):
+            return -(-len(preimages) // PREIMAGES_A_SIGNATURE)
         case _:
             return 0

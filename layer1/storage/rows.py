@@ -30,6 +30,7 @@ from layer1.ledger.transactions import (
     Output,
     Payload,
     Plea,
+    RegisterPreimages,
     Report,
     Reveal,
     Transaction,
@@ -124,7 +125,7 @@ def concerned(payload: Payload, *, accepted: bool) -> set[PublicKey]:
     match payload:
         case Transfer(sender, recipient):
             return {sender, recipient} if accepted else {sender}
-        case Command(sender):
+        case Command(sender) | RegisterPreimages(sender):
             return {sender}
         case OpenGroup(agreement):
             return {member.funding for member in agreement.members}

@@ -8,6 +8,7 @@ import sys
 import time
 
 from tests.fuzz.run import Finding, feed
+from tests.fuzz.run import inputs as made
 from tests.fuzz.targets import TARGETS
 
 PER_ROUND = 300
@@ -27,7 +28,7 @@ def main() -> int:
     while rounds < asked.rounds and time.monotonic() < ends:
         for target in list(chosen):
             try:
-                inputs += sum(feed(target, seed + rounds, PER_ROUND))
+                inputs += sum(feed(target, seed + rounds, made(target, seed + rounds, PER_ROUND)))
             except Finding as finding:
                 print(finding, file=sys.stderr)
                 chosen.remove(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,14 +43,14 @@ def inputs(target: Target, seed: int, count: int) -> list[bytes]:
     return found
 
 
-def feed(target: Target, seed: int, count: int) -> tuple[int, int]:
-    """Give a target so many inputs; how many it took, and how many it refused.
+def feed(target: Target, seed: int, given: Sequence[bytes]) -> tuple[int, int]:
+    """Give a target the inputs of a seed; how many it took, and how many it refused.
 
     Raises:
         Finding: It did something else, or took too long.
     """
     taken = refused = 0
-    for data in inputs(target, seed, count):
+    for data in given:
         started = time.thread_time()
         try:
             target.read(data)

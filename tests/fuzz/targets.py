@@ -54,6 +54,7 @@ from layer1.proof import (
     HeadProof,
     MarksProof,
     OutputProof,
+    RegistrationProof,
     Trust,
     ValueProof,
 )
@@ -399,6 +400,12 @@ def _proofs() -> list[Target]:
             AppointmentProof,
             partial(proof.verify_appointment, TRUST, account),
             "layer1/reader.py: AppointmentProof",
+        ),
+        _answer(
+            "registration proof",
+            RegistrationProof,
+            partial(proof.verify_registration, TRUST, name),
+            "layer1/reader.py: RegistrationProof",
         ),
         _answer(
             "groups proof",

@@ -38,9 +38,10 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_hostile_input_is_refused_with_a_typed_error(target: Target) -> None:
     """In bounded time, and in bounded memory: what a head promises is not set aside before it comes."""
+    given = inputs(target, 0, INPUTS)
     tracemalloc.start()
     try:
-        taken, refused = feed(target, 0, INPUTS)
+        taken, refused = feed(target, 0, given)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -77,7 +78,7 @@ def test_a_wrong_decoder_is_found() -> None:
     for read in (crashes, lax, hashable):
         made = Target("wrong", read, (msgspec.MsgspecError,), lambda rng: encode(value(tuple[int, ...], rng)))
         with pytest.raises(Finding, match="again: python"):
-            feed(made, 0, INPUTS)
+            feed(made, 0, inputs(made, 0, INPUTS))
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:

@@ -201,6 +201,7 @@ async def test_every_method_asks_for_its_operation_and_answers_its_type(served: 
         (await client.transaction(transfer.id.hex(), proof=True), f"/transactions/{transfer.id.hex()}?proof=true"),
         (await client.account(alice, proof=True), f"/accounts/{alice}?proof=true"),
         (await client.appointment(alice, proof=True), f"/accounts/{alice}/head?proof=true"),
+        (await client.preimage("00" * 32, proof=True), f"/preimages/{'00' * 32}?proof=true"),
         (await client.account_transactions(alice, limit=1), f"/accounts/{alice}/transactions?limit=1"),
         (await client.groups(member=member), f"/groups?member={member}"),
         (await client.group(group), f"/groups/{group}"),

@@ -49,6 +49,7 @@ from layer1.ledger.transactions import (
     Output,
     Payload,
     Plea,
+    RegisterPreimages,
     Report,
     Transaction,
     Transfer,
@@ -287,7 +288,8 @@ def signed_transactions(world: World) -> list[Transaction]:
     """Of each kind that accounts sign for themselves."""
     party = make_party(world.chain_id, (ALICE, BOB), witnessed=True)
     command = world.sign(Command(ALICE.public, b"what the machine makes of it"), ALICE)
-    return [world.transfer(ALICE, BOB, 5), world.sign(OpenGroup(party.agreement), ALICE, BOB), command]
+    preimages = world.sign(RegisterPreimages(ALICE.public, (bytes(32),)), ALICE)
+    return [world.transfer(ALICE, BOB, 5), world.sign(OpenGroup(party.agreement), ALICE, BOB), command, preimages]
 
 
 def admitted(world: World, transaction: Transaction) -> str:
