@@ -28,6 +28,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
+from wallet.life import Life
+
 BIN = Path(sys.executable).parent
 FUNDED = 1_000_00
 """Minor units that each wallet has from genesis: 1,000.00."""
@@ -254,6 +256,8 @@ def fail_with_a_stale_report(act: Stage, contact: str) -> None:
     act.show("wallet", "pay", channel[:12], "1.00", home="mallory")
     out.print("\n$ cp -r mallory mallory-of-yesterday", style="bold cyan", markup=False)
     shutil.copytree(act.folder / "mallory", act.folder / "mallory-of-yesterday", ignore=_sockets)
+    say("A copy knows that it is one, and would ask Bob before it claims anything: she forges its mark.")
+    Life(act.folder / "mallory-of-yesterday").renew()
     act.show("wallet", "pay", channel[:12], "1.00", "--count", "120", home="mallory")
     say("She paid 121.00. Now the old copy claims that it was 1.00, and wedges the channel without asking Bob.")
     act.show("wallet", "channel", "close", channel[:12], "--force", home="mallory-of-yesterday")

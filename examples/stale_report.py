@@ -10,6 +10,7 @@ import shutil
 
 from examples.stage import PASSPHRASE, Play, stage
 from layer2.opening import OpeningPolicy
+from wallet.life import Life
 from wallet.requests import ChannelView
 from wallet.wallet import Wallet
 
@@ -39,6 +40,7 @@ async def pay_and_keep_a_copy(play: Play, contact: str) -> str:
         )
         await channel.pay(10_000)
     shutil.copytree(home, home.with_name("copy"), ignore=shutil.ignore_patterns("*.sock"))
+    Life(home.with_name("copy")).renew()  # a copy knows that it is one, and would ask first: hers pretends not to be
     async with Wallet.load(home, PASSPHRASE) as mallory:
         paid = await mallory.channel(channel.id.hex()).pay_many(1_000, 50)
         print(f"Mallory paid 100.00, copied her wallet, and paid {paid.committed} times 10.00 more.")

@@ -45,7 +45,6 @@ from layer2.events import (
     Send,
     Submission,
 )
-from layer2.holding import send_hold
 from layer2.messages import (
     ChangeAccept,
     ChangeDecline,
@@ -56,7 +55,7 @@ from layer2.messages import (
     require,
 )
 from layer2.records import ChangeDropped, ChangeSigned, EpochBegun, Lost
-from layer2.recovering import first_word
+from layer2.recovering import first_to_witness, first_word
 from layer2.state import state_of
 from layer2.terms import Terms, check_window, successor_of
 from layer2.updating import Step, adopt, propose, receive_propose
@@ -321,8 +320,8 @@ def enter(group: Group, shown: ledger.Group) -> Step:
         EpochBegan(begun.first.epoch, before.place.agreement, begun.agreement, balances, deposits, withdrawals)
     )
     members = [each for each in after.place.peers if each not in after.place.witnesses]
-    effects.extend(Send(member, first_word(after)) for member in members)
-    return after, effects + send_hold(after)
+    effects.extend(Send(member, first_word(after, member)) for member in members)
+    return after, effects + [effect for witness in after.place.witnesses for effect in first_to_witness(after, witness)]
 
 
 def epoch_of(successor: Successor) -> EpochBegun:
@@ -343,6 +342,7 @@ def begin(group: Group, begun: EpochBegun) -> Group:
     return replace(
         fresh,
         lost=begun.lost,
+        doubts=frozenset(place.peers) if group.doubts and not begun.lost else frozenset(),
         foreign_version=None if begun.lost else -1,
         closing=group.closing,
         lagging=(group.in_step | group.lagging) - frozenset(place.witnesses),  # they say of which epoch they speak

@@ -147,6 +147,8 @@ def claim(group: Group) -> Step:
         raise Refused("frozen", f"the disk did not confirm: {group.frozen}; look after it, then start again")
     if group.lost:
         raise Refused("lost_data", "this member lost data: a claim might be false and cost the bond; plead instead")
+    if group.doubts:
+        raise Refused("maybe_old", "this member's store may be old: a claim might be false and cost the bond")
     signed = sign_claim(group.place.key, group.place.index, group.version, group.highest)
     group, rejected = drop_unsigned(group, "group_wedged", "the group is wedged: open another")
     return replace(group, claim=signed), [Persist(encode(Claimed(signed))), *rejected]
@@ -155,11 +157,11 @@ def claim(group: Group) -> Step:
 def send_wedge(group: Group) -> Step:
     """Stop the group and bring its newest certificate to layer 1; the same again when repeated (rule 8).
 
-    A member that lost data pleads: a claim might be false (rule 13).
+    A member that lost data, or may have, pleads: a claim might be false (rule 13).
     """
     if group.closed:
         raise Refused("group_closed", "layer 1 has paid the group out")
-    if group.lost and group.claim is None:
+    if (group.lost or group.doubts) and group.claim is None:
         return plead(group)
     group, effects = claim(group)
     return group, [*effects, Submission(wedge_payload(group))]

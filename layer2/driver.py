@@ -28,7 +28,7 @@ from layer1.crypto import Hash, PublicKey, Signature, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, check
 from layer1.journal import Journal
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import GroupAgreement, Member
+from layer1.ledger.agreements import Body, Certificate, GroupAgreement, Member
 from layer1.ledger.transactions import CloseGroup, Plea, Report, Wedge
 from layer1.link import LinkClosed, LinkLimits, connect
 from layer2 import group as core
@@ -46,6 +46,7 @@ from layer2.events import (
     Connected,
     Disconnected,
     DiskFailed,
+    Doubts,
     Effect,
     EpochBegan,
     Event,
@@ -60,6 +61,7 @@ from layer2.events import (
     PleaRequested,
     Received,
     Rejected,
+    Reminded,
     Requested,
     Send,
     Submission,
@@ -71,15 +73,17 @@ from layer2.lingering import Outgoing
 from layer2.machine import StateMachine
 from layer2.messages import (
     MAX_COMMAND_BYTES,
+    Doubt,
     Error,
     GroupMessage,
     Inquiry,
+    LostData,
     OpeningMessage,
     Resume,
     Standing,
     decode_message,
 )
-from layer2.records import Contact, EpochBegun, Forgotten, Hosted, HostRecord, Lost, Record, witness_contacts
+from layer2.records import Contact, Doubted, EpochBegun, Forgotten, Hosted, HostRecord, Lost, Record, witness_contacts
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
 from layer2.terms import Terms
@@ -185,6 +189,7 @@ class GroupHost:
         contacts: Mapping[int, Contact],
         *,
         lost: bool = False,
+        doubted: bool = False,
     ) -> None:
         """Host a group that layer 1 has opened; durable on return. Again, to replace the contacts.
 
@@ -195,6 +200,7 @@ class GroupHost:
             key: Our group key; kept in memory only.
             contacts: Those whom we speak with, by index: at the primary all others, else the primary. Others' are kept.
             lost: We may have signed states of it that we do not know of: begin by asking, and sign none [F5].
+            doubted: The same is possible, no more: begin by asking, and sign none before all have answered.
 
         Raises:
             LocalError: The key or the machine does not fit, or the disk failed.
@@ -204,8 +210,8 @@ class GroupHost:
         if group_id not in self._groups:
             group = core.create(agreement, group_id, index, key, self._machine(agreement), keys=self._group_key)
             self._append(encode(record))
-            if lost:
-                loss = Lost(group_id)
+            if lost or doubted:
+                loss = Lost(group_id) if lost else Doubted(group_id)
                 self._append(encode(loss))
                 group, _ = core.replay(group, loss)
             self._groups[group_id] = group
@@ -327,6 +333,28 @@ class GroupHost:
         assert isinstance(payload, Plea), "a plea that is not refused gives its payload"
         return payload
 
+    def doubt(self, group_id: Hash) -> None:
+        """What this host has of the group comes from a copy, perhaps an old one; durable after :meth:`end_turn` [F5].
+
+        From then on it pleads instead of claiming, and signs no state, until all with whom it speaks have shown where
+        they stand: it says nothing of its own before.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        self._group(group_id)
+        self._step(group_id, Doubts())
+
+    def remind(self, group_id: Hash, who: str, certificate: Certificate, body: Body | None) -> None:
+        """Somebody who keeps our newest certificate for us shows it: what is above all that we know tells of a loss.
+
+        Raises:
+            Refused: ``unknown_group``.
+            RemoteError: Not all members signed it.
+        """
+        self._group(group_id)
+        self._step(group_id, Reminded(who, certificate, body))
+
     def concur(self, group_id: Hash) -> Report:
         """Agree, as a member that lost data, to settle on what layer 1 last showed (rule 10).
 
@@ -386,7 +414,7 @@ class GroupHost:
         self._group(group_id)
         self._step(group_id, JoiningSigned(signature))
 
-    def observe(self, group: ledger.Group, clock_ms: int = 0) -> Report | None:
+    def observe(self, group: ledger.Group, clock_ms: int = 0, *, claiming: bool = True) -> Report | None:
         """Tell what layer 1 shows of a group, at every change and poll; gives what to bring to it, if anything.
 
         A wedge, a FINAL or a change that layer 1 has not got yet is told to the observer once more.
@@ -394,12 +422,13 @@ class GroupHost:
         Args:
             group: Layer 1's record.
             clock_ms: Ledger clock of the block that proves it: a change that has expired is given up by it.
+            claiming: Whether a first claim may be signed now; if not, look again soon.
 
         Raises:
             Refused: ``unknown_group``.
         """
         self._group(group.group_id)
-        payload = self._submission(group.group_id, LedgerSeen(group, clock_ms, _salt()), Report)
+        payload = self._submission(group.group_id, LedgerSeen(group, clock_ms, _salt(), claiming), Report)
         return payload if isinstance(payload, Report) else None
 
     def send_opening(self, peer: PublicKey, message: OpeningMessage) -> bool:
@@ -544,7 +573,7 @@ class GroupHost:
     def _hear_member(self, link: Channel, group_id: Hash, member: int, message: GroupMessage) -> None:
         if isinstance(message, Error) and message.code == "unknown_group":
             self._bounced.add((group_id, member))
-        if isinstance(message, Resume) and (group_id, member) in self._bounced:
+        if isinstance(message, Resume | Doubt | LostData) and (group_id, member) in self._bounced:
             self._bounced.discard((group_id, member))
             self._step(group_id, Connected(member))
         was, absent = self._groups[group_id].in_step, self._groups[group_id].told_absent

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from layer1.crypto import Hash, Signature
 from layer1.ledger import records, transactions
-from layer1.ledger.agreements import GroupAgreement, Lock, Payment
+from layer1.ledger.agreements import Body, Certificate, GroupAgreement, Lock, Payment
 from layer2.messages import Batch, GroupMessage
 from layer2.terms import Terms
 
@@ -73,6 +73,22 @@ class ConcurRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubts:
+    """This member's store is a copy, and may be older than what it signed: ask all others first [F5]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reminded:
+    """Somebody who is in no session with us, such as a watchtower of ours, shows what it keeps for us."""
+
+    who: str
+    """For people."""
+    certificate: Certificate
+    body: Body | None = None
+    """Behind it, if it is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inquired:
     """The user wants to know whom the group waits for: what another member may know is asked of it."""
 
@@ -93,6 +109,8 @@ class LedgerSeen:
     """Ledger clock of the block that proves it; 0 if it is not known."""
     salt: bytes = b""
     """16 fresh random bytes, for the version that this may start."""
+    claiming: bool = True
+    """Whether a first CLAIM may be signed now: not before our watchtowers were asked what they keep for us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +148,8 @@ Event = (
     | WedgeRequested
     | PleaRequested
     | ConcurRequested
+    | Doubts
+    | Reminded
     | Inquired
     | DiskFailed
     | LedgerSeen
@@ -207,7 +227,7 @@ class Advice:
     """The group cannot go on by itself; the user should close it, or wedge it."""
 
     code: str
-    """``they_lost_data``, ``i_lost_data``, ``recovered``, ``close_declined``."""
+    """``they_lost_data``, ``i_lost_data``, ``maybe_old``, ``confirmed``, ``recovered``, ``close_declined``."""
     message: str
 
 

@@ -33,6 +33,7 @@ from layer2.events import (
     Connected,
     Disconnected,
     DiskFailed,
+    Doubts,
     Effect,
     Event,
     Frozen,
@@ -41,6 +42,7 @@ from layer2.events import (
     LedgerSeen,
     PleaRequested,
     Received,
+    Reminded,
     Requested,
     WedgeRequested,
 )
@@ -56,6 +58,7 @@ from layer2.messages import (
     ChangeWish,
     CloseRequest,
     Commit,
+    Doubt,
     Error,
     FinalAccept,
     FinalProposal,
@@ -76,6 +79,8 @@ from layer2.records import (
     ChangeDropped,
     ChangeSigned,
     Claimed,
+    Confirmed,
+    Doubted,
     EpochBegun,
     FinalSigned,
     Lost,
@@ -144,14 +149,14 @@ def step(group: Group, event: Event) -> Step:
             return disconnect(group, member)
         case CloseRequested():
             return closing.send_close(group)
-        case WedgeRequested() | PleaRequested() | ConcurRequested():
-            return _before_layer_1(group, event)
+        case WedgeRequested() | PleaRequested() | ConcurRequested() | Doubts() | Reminded():
+            return _outside_sessions(group, event)
         case Inquired():
             return standing.send_inquiry(group)
         case DiskFailed(reason):
             return replace(group, frozen=reason), [Frozen(reason)]
-        case LedgerSeen(shown, clock_ms, salt):
-            return watcher.observe(group, shown, clock_ms, salt)
+        case LedgerSeen(shown, clock_ms, salt, claiming):
+            return watcher.observe(group, shown, clock_ms, salt, claiming=claiming)
         case ChangeWanted() | ChangeRefused() | JoiningSigned():
             return _step_change(group, event)
         case _ as never:
@@ -219,12 +224,14 @@ def snapshot(group: Group) -> bytes:
     agreement = None if place.first is None else place.agreement
     record = Snapshot(
         base, state.body, signed, signatures, group.final, group.claim, group.lost, tail, place.first, agreement,
-        group.change, group.plea,
+        group.change, group.plea, bool(group.doubts),
     )  # fmt: skip
     return encode(record)
 
 
-def _before_layer_1(group: Group, event: WedgeRequested | PleaRequested | ConcurRequested) -> Step:
+def _outside_sessions(
+    group: Group, event: WedgeRequested | PleaRequested | ConcurRequested | Doubts | Reminded
+) -> Step:
     match event:
         case WedgeRequested():
             return closing.send_wedge(group)
@@ -232,6 +239,10 @@ def _before_layer_1(group: Group, event: WedgeRequested | PleaRequested | Concur
             return recovering.plead(group)
         case ConcurRequested():
             return recovering.concur(group)
+        case Doubts():
+            return recovering.doubt(group)
+        case Reminded():
+            return recovering.receive_reminder(group, event)
         case _ as never:
             assert_never(never)
 
@@ -260,7 +271,7 @@ def _receive(group: Group, event: Received) -> Step:
     member, message, salt = event.member, event.message, event.salt
     require(member in group.place.peers, f"member {group.place.index} has no session with member {member}")
     require(message.group_id == group.group_id, "a message of another group")
-    if isinstance(message, Resume | LostData):
+    if isinstance(message, Resume | LostData | Doubt):
         require(member not in group.place.witnesses, f"witness {member} sent a {type(message).__name__}")
         return reconnecting.receive_first(group, member, message, salt)
     if isinstance(message, Error):
@@ -339,18 +350,14 @@ def _replay(group: Group, record: Record) -> Step:
             return replace(group, final=record, closing=True), []
         case Claimed(claim):
             return replace(group, claim=claim), []
-        case Lost():
-            return replace(group, lost=True), []
+        case Lost() | Doubted() | Confirmed() | Recovered() | Pleaded():
+            return recovering.replay(group, record), []
         case ChangeSigned():
             return replace(group, change=record), []
         case ChangeDropped():
             return replace(group, change=None), []
         case EpochBegun():
             return replace(changing.begin(group, record), foreign_version=None), []
-        case Recovered():
-            return recovering.recovered(group, record), []
-        case Pleaded(plea):
-            return replace(group, plea=plea), []
         case Snapshot():
             return _replay_snapshot(group, record), []
         case _ as never:
@@ -390,7 +397,8 @@ def _replay_snapshot(group: Group, record: Snapshot) -> Group:
     group = replace(
         group, final=record.final, claim=record.claim, lost=record.lost, closing=closing, change=record.change
     )
-    group = replace(group, plea=record.plea)
+    doubts = frozenset(place.peers) if record.doubted else frozenset[int]()
+    group = replace(group, plea=record.plea, doubts=doubts)
     if record.pending is None:
         return group
     after, batch = follow(place, group.state, record.pending.propose)

@@ -150,6 +150,13 @@ class LostData(Struct, tag=40):
     epoch: int
 
 
+class Doubt(Struct, tag=42):
+    """In place of a Resume, by a member whose store may be old: show me first where you stand. Its own comes then."""
+
+    group_id: Hash
+    epoch: int
+
+
 class Newest(Struct, tag=41):
     """To a member that lost data: the newest certificate, and the state behind it. Who gets it checks both."""
 
@@ -387,6 +394,7 @@ GroupMessage = (
     | Commit
     | Resume
     | LostData
+    | Doubt
     | Newest
     | CloseRequest
     | FinalProposal

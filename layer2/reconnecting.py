@@ -8,6 +8,9 @@ which the certificate itself mends; or a signature exists that its signer does n
 Members other than the primary have no session with each other: what one says would race what both say to the primary,
 and an old Resume would pass for lost data.
 
+A member whose store is a copy says a `Doubt`, and its Resume when it has heard the other's: who does not know how
+old the copy is cannot pretend to know as little.
+
 Source: docs/design/groups.md, rule 5 and "Coming back from nothing" [F5]; decision 028.
 """
 
@@ -23,8 +26,8 @@ from layer2 import changing
 from layer2.closing import propose_final
 from layer2.committing import acknowledge, note, relay, settle_tail
 from layer2.events import Effect, LookNow, Send
-from layer2.messages import Accept, CloseRequest, LostData, Resume, Submit, require
-from layer2.recovering import ask, bereave, first_word, lose, receive_lost_data, show
+from layer2.messages import Accept, CloseRequest, Doubt, LostData, Resume, Submit, require
+from layer2.recovering import ask, bereave, dispel, first_word, lose, receive_doubt, receive_lost_data, show
 from layer2.standing import tell_news
 from layer2.updating import (
     Step,
@@ -34,6 +37,7 @@ from layer2.updating import (
     known_signature,
     propose,
     receive_accept,
+    resume,
 )
 from layer2.value import Group
 
@@ -51,7 +55,7 @@ class Case(Enum):
 def connect(group: Group, member: int) -> Step:
     """A new link: forget what the old one may have carried, and say where we stand."""
     group, effects = disconnect(group, member)
-    return group, [*effects, Send(member, first_word(group))]
+    return group, [*effects, Send(member, first_word(group, member))]
 
 
 def disconnect(group: Group, member: int) -> Step:
@@ -64,7 +68,7 @@ def disconnect(group: Group, member: int) -> Step:
     return after, effects + (tell_news(group, after, member) if member in group.in_step else [])
 
 
-def receive_first(group: Group, member: int, message: Resume | LostData, salt: bytes) -> Step:
+def receive_first(group: Group, member: int, message: Resume | LostData | Doubt, salt: bytes) -> Step:
     """What opens a session: mend the difference and go on, or stop (rule 5).
 
     Raises:
@@ -74,6 +78,8 @@ def receive_first(group: Group, member: int, message: Resume | LostData, salt: b
         return replace(group, in_step=group.in_step | {member}), []  # layer 1 has decided what there was to compare
     if isinstance(message, LostData):
         return _hear_of_loss(group, member, message)
+    if isinstance(message, Doubt):
+        return receive_doubt(group, member, message)
     epoch = message.certificate.header.epoch
     if epoch != group.epoch:
         if epoch < group.epoch:
@@ -95,7 +101,17 @@ def _hear_of_loss(group: Group, member: int, message: LostData) -> Step:
 def _answer(group: Group, member: int, message: Resume, salt: bytes) -> Step:
     if group.lost:
         return _answer_bereft(group, member, message)
-    match compare(group, member, message):
+    case = compare(group, member, message)
+    if member not in group.doubts or case is Case.I_LOST_DATA:
+        return _mend(group, member, message, case, salt)
+    first: list[Effect] = [Send(member, resume(group))]  # it has said where it stands: now we do
+    group, effects = dispel(group, member) if case is not Case.THEY_LOST_DATA else (group, [])
+    group, more = _mend(group, member, message, case, salt)
+    return group, [*effects, *first, *more]
+
+
+def _mend(group: Group, member: int, message: Resume, case: Case, salt: bytes) -> Step:
+    match case:
         case Case.IN_STEP | Case.THEY_ARE_BEHIND:  # our Resume, or a Commit after it, shows the certificate they miss
             return _go_on(group, member, message, salt)
         case Case.I_AM_BEHIND:

@@ -135,6 +135,18 @@ class Pleaded(Struct, tag=41):
         return self.plea.group_id
 
 
+class Doubted(Struct, tag=42):
+    """This member's store may be older than what it signed: its files are a copy [F5]."""
+
+    group_id: Hash
+
+
+class Confirmed(Struct, tag=43):
+    """All whom this member asked have shown nothing that it does not know: the doubt is over."""
+
+    group_id: Hash
+
+
 class Snapshot(Struct, tag=6):
     """Everything at once, in place of all records before it."""
 
@@ -154,6 +166,7 @@ class Snapshot(Struct, tag=6):
     """Of the epoch; None in epoch 0, to which the host's own record leads."""
     change: ChangeSigned | None = None
     plea: PleaForData | None = None
+    doubted: bool = False
 
     @property
     def group_id(self) -> Hash:
@@ -208,6 +221,8 @@ Record = (
     | ChangeSigned
     | ChangeDropped
     | EpochBegun
+    | Doubted
+    | Confirmed
 )
 """What a group's `Persist` effects hold."""
 

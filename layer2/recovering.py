@@ -3,8 +3,10 @@
 Safety: a member that lost data signs no STATE and no CLAIM in the epoch, so no signature that it forgot can contradict
 one that it makes, and no bond of an honest member is lost by it.
 
-A member that has only its phrase knows that it lost data. One that came back with an old copy does not, until it is
-shown its own signature above its k: by a Resume, a witness, or layer 1. Then both are alike. They ask the others for
+A member that has only its phrase knows that it lost data. One whose files are a copy knows that it *may* have: it says
+nothing of its own newest, and signs nothing, before each with whom it speaks has shown where it stands. One that came
+back with an old copy and does not know that it is one learns it when it is shown its own signature above its k: by a
+Resume, a witness, a watchtower, or layer 1. Then all are alike. They ask the others for
 the newest certificate, which carries their own signature, and for the body behind it; with that they may agree on
 the end (FINAL), or plead, and concur. That what they are shown is the *newest*, nobody can prove to them: a plea makes
 the others say so at the price of their bonds, and gives everybody who may know better two periods to report.
@@ -14,6 +16,8 @@ Source: docs/design/groups.md, rules 5, 10, 12, 13 and "Coming back from nothing
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from msgspec.structs import replace
 
 from layer1.codec import encode
@@ -21,9 +25,10 @@ from layer1.errors import Refused, RemoteError, check
 from layer1.ledger import records as ledger
 from layer1.ledger.agreements import Body, Certificate, Concur, PleaForData, sign_concur, sign_plea
 from layer1.ledger.transactions import Plea, Report
-from layer2.events import Advice, Effect, Persist, Send, Submission
-from layer2.messages import Held, LostData, Newest, Resume, require
-from layer2.records import Lost, Pleaded, Recovered
+from layer2.events import Advice, Effect, Persist, Reminded, Send, Submission
+from layer2.holding import send_hold
+from layer2.messages import Doubt, Held, Inquiry, LostData, Newest, Resume, require
+from layer2.records import Confirmed, Doubted, Lost, Pleaded, Recovered
 from layer2.sealing import open_body
 from layer2.state import state_of
 from layer2.updating import Step, adopt, check_certificate, check_not_double, drop_unsigned, resume
@@ -38,7 +43,65 @@ def lose(group: Group, shown: str) -> Step:
         return group, []
     text = f"{shown}, signed by this member, whose newest is {group.highest.version}: it lost data, and asks for it"
     group, effects = drop_unsigned(group, "lost_data", text)
-    return replace(group, lost=True), [Persist(encode(Lost(group.group_id))), *effects, Advice("i_lost_data", text)]
+    group = replace(group, lost=True, doubts=frozenset())
+    return group, [Persist(encode(Lost(group.group_id))), *effects, Advice("i_lost_data", text)]
+
+
+def doubt(group: Group) -> Step:
+    """This member's store is a copy: all with whom it speaks must be heard before it trusts it [F5].
+
+    What signs nothing more needs no doubt: a claim, a plea or a FINAL is the last word of a member in the epoch.
+    """
+    if group.lost or group.closed or group.has_spoken or group.final is not None:
+        return group, []
+    group = replace(group, doubts=frozenset(group.place.peers))
+    text = (
+        "this wallet's files are a copy, perhaps an old one: it pays and claims nothing here before the others of the "
+        "channel have shown what they hold. If they stay away, it can only plead (`channel close --force`)"
+    )
+    return group, [Persist(encode(Doubted(group.group_id))), Advice("maybe_old", text)]
+
+
+def dispel(group: Group, place: int) -> Step:
+    """Somebody has shown that it holds nothing which this member does not know."""
+    if place not in group.doubts:
+        return group, []
+    group = replace(group, doubts=group.doubts - {place})
+    if group.doubts:
+        return group, []
+    text = "this wallet's files are a copy, and none of the others knows of anything newer: it goes on"
+    return group, [Persist(encode(Confirmed(group.group_id))), Advice("confirmed", text)]
+
+
+def receive_doubt(group: Group, member: int, message: Doubt) -> Step:
+    """It has our first word already, or hears it now; unless both doubt: then neither can tell which of them is older.
+
+    Then both are members that lost data: each shows what it holds, and they close, or begin a new epoch.
+    """
+    if member not in group.doubts or message.epoch != group.epoch:
+        return group, []
+    group, effects = lose(group, f"member {member} comes from a copy as well, so nobody can say that nothing is newer")
+    return group, [*effects, Send(member, ask(group))]
+
+
+def receive_reminder(group: Group, message: Reminded) -> Step:
+    """A watchtower of ours keeps what it was entrusted with: if that is above all that we know, we lost data.
+
+    Raises:
+        RemoteError: A signature is wrong, or the body is not the certified one.
+    """
+    header, body = message.certificate.header, message.body
+    named = (header.chain_id, header.group_id, header.epoch)
+    known = group.state.header
+    if named != (known.chain_id, known.group_id, known.epoch) or header.version <= known.version or group.closed:
+        return group, []
+    if group.pending is not None and group.pending.state.header == header:
+        return adopt(group, message.certificate)
+    check_certificate(group, message.certificate)
+    if body is None:
+        return lose(group, f"{message.who} holds version {header.version}")
+    require(body.hash == header.body_hash, f"the body shown is not that of version {header.version}")
+    return take_over(group, message.certificate, body, message.who)
 
 
 def ask(group: Group) -> LostData:
@@ -46,9 +109,18 @@ def ask(group: Group) -> LostData:
     return LostData(group.group_id, group.state.header.epoch)
 
 
-def first_word(group: Group) -> Resume | LostData:
+def first_word(group: Group, member: int) -> Resume | LostData | Doubt:
     """What a member says first on a link, and in an epoch."""
-    return ask(group) if group.lost else resume(group)
+    if group.lost:
+        return ask(group)
+    return Doubt(group.group_id, group.epoch) if member in group.doubts else resume(group)
+
+
+def first_to_witness(group: Group, witness: int) -> list[Effect]:
+    """The newest certificate; or, by a member that lost data or may have, the question what the witness holds."""
+    if group.lost or witness in group.doubts:
+        return [Send(witness, Inquiry(group.group_id))]
+    return send_hold(group, witness)
 
 
 def receive_lost_data(group: Group, member: int, message: LostData) -> Step:
@@ -90,8 +162,8 @@ def receive_newest(group: Group, member: int, message: Newest) -> Step:
     header, ours = message.certificate.header, group.state.header
     if header.epoch != ours.epoch or group.closed:
         return group, []
-    if header.version < ours.version:  # it does not know yet that it is the one who lost data
-        return group, [show(group, member)]
+    if header.version < ours.version:  # it does not know yet that it is the one who lost data, or lost more than we did
+        return replace(group, shown_by=group.shown_by | {member}), [show(group, member)]
     _check_newest(group, message)
     group, effects = take_over(group, message.certificate, message.body, f"member {member}")
     return replace(group, shown_by=group.shown_by | {member}), effects
@@ -117,6 +189,23 @@ def recovered(group: Group, record: Recovered) -> Group:
     applied = state.body.applied[group.place.index]
     group = replace(group, state=state, signatures=certificate.signatures, pending=None, tail=(), base=None)
     return replace(group, next_number=max(group.next_number, applied + 1))
+
+
+def replay(group: Group, record: Lost | Doubted | Confirmed | Recovered | Pleaded) -> Group:
+    """What the journal says of a loss, in memory."""
+    match record:
+        case Lost():
+            return replace(group, lost=True, doubts=frozenset())
+        case Doubted():
+            return replace(group, doubts=frozenset(group.place.peers))
+        case Confirmed():
+            return replace(group, doubts=frozenset())
+        case Recovered():
+            return recovered(group, record)
+        case Pleaded(plea):
+            return replace(group, plea=plea)
+        case _ as never:
+            assert_never(never)
 
 
 def body_of_held(group: Group, message: Held) -> Body | None:
@@ -180,7 +269,7 @@ def _give_up(group: Group) -> Step:
     """A plea says that data may be lost: then nothing is signed that a forgotten signature could contradict."""
     group, rejected = drop_unsigned(group, "group_wedged", "the group is wedged: open another")
     known: list[Effect] = [] if group.lost else [Persist(encode(Lost(group.group_id)))]
-    return replace(group, lost=True), [*known, *rejected]
+    return replace(group, lost=True, doubts=frozenset()), [*known, *rejected]
 
 
 def concur(group: Group) -> Step:
@@ -209,10 +298,12 @@ def answer_dispute(group: Group, shown: ledger.Group, *, holds_body: bool) -> St
     """Plead, if we did and layer 1 lacks it (rule 13), or if it waits for a body that we do not hold (rule 12).
 
     Such a body may be of an old version, when our own claim came too late: what was not counted, a plea does not deny.
+    Who may not claim pleads also when another member does: it would forfeit its bond for silence otherwise.
     """
     if _has_claimed(group) or shown.pleas[group.place.index] or shown.forfeits[group.place.index] is not None:
         return group, []
     missing = shown.revealing is not None and not holds_body and shown.deadline_ms is not None
-    if (missing and shown.version > 0) or (group.plea is not None and shown.revealing is None):
+    asked = any(shown.pleas) and (group.lost or bool(group.doubts))
+    if (missing and shown.version > 0) or ((group.plea is not None or asked) and shown.revealing is None):
         return plead(group)
     return group, []

@@ -108,7 +108,7 @@ def propose(group: Group, salt: bytes) -> Step:
     idle = group.place.is_primary and group.pending is None and group.queue and group.connected
     if group.change is not None or group.settled_wish:
         return group, []  # rule 24
-    if not idle or group.stopped is not None or not in_window(group):
+    if not idle or group.stopped is not None or group.doubts or not in_window(group):
         return group, []
     place, base = group.place, group.state
     effects: list[Effect] = []
@@ -142,6 +142,8 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
         return group, [again]
     if group.change is not None:  # rule 24: not before we are shown ourselves that it is dead
         return replace(group, held=message), [LookNow()]
+    if group.doubts:  # [F5]: not before all whom we asked have shown that nothing newer is signed
+        return replace(group, held=message), []
     group, effects = _certify_parent(group, message)
     group, more = _learn_parent(group, message)
     effects += more
@@ -162,6 +164,13 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
         group, more = settle_pending(group)
         effects += [*more, *send_hold(group)]
     return group, effects
+
+
+def receive_held_back(group: Group) -> Step:
+    """What the primary proposed while this member could not sign yet."""
+    if group.held is None or group.doubts or group.change is not None:
+        return group, []
+    return receive_propose(replace(group, held=None), 0, group.held)
 
 
 def receive_accept(group: Group, member: int, message: Accept, salt: bytes) -> Step:

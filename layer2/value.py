@@ -75,6 +75,10 @@ class Group(msgspec.Struct, frozen=True):
     """What this member claims (rule 8): stands until the end of the epoch."""
     lost: bool = False
     """This member lost data: it was shown its own signature above what it knew, or begins anew [F5]."""
+    doubts: frozenset[int] = frozenset()
+    """Places whose word this member awaits before it trusts its own store, which is a copy and may be old. While there
+    are any it signs no STATE and no CLAIM, and says nothing of its own newest to them [F5].
+    """
     shown_by: frozenset[int] = frozenset()
     """At a member that lost data: who has shown it the newest state since it started."""
     bereft: frozenset[int] = frozenset()
@@ -164,8 +168,12 @@ class Group(msgspec.Struct, frozen=True):
 
     @property
     def informed(self) -> bool:
-        """Whether it may say which state is the newest: it lost nothing, or all others have shown it theirs."""
-        return not self.lost or self.shown_by >= frozenset(self.others)
+        """Whether it may say which state is the newest: it lost nothing, or all others have shown it theirs.
+
+        A witness is not needed for that: it keeps nobody from closing together.
+        """
+        doubted = any(place < self.place.size for place in self.doubts)
+        return not doubted and (not self.lost or self.shown_by >= frozenset(self.others))
 
     @property
     def closed(self) -> bool:

@@ -31,7 +31,7 @@ from layer2.updating import Step, adopt
 from layer2.value import Group
 
 
-def observe(group: Group, shown: ledger.Group, clock_ms: int = 0, salt: bytes = b"") -> Step:
+def observe(group: Group, shown: ledger.Group, clock_ms: int = 0, salt: bytes = b"", *, claiming: bool = True) -> Step:
     """Answer to what layer 1 shows of this group, believed with proof.
 
     Args:
@@ -39,6 +39,7 @@ def observe(group: Group, shown: ledger.Group, clock_ms: int = 0, salt: bytes = 
         shown: Layer 1's record.
         clock_ms: Ledger clock of the block that proves it, 0 if that is not known.
         salt: 16 fresh random bytes, for the version that may follow.
+        claiming: Whether a first claim may be signed now.
 
     Raises:
         LocalError: It is another group: the caller mixed them up.
@@ -48,16 +49,16 @@ def observe(group: Group, shown: ledger.Group, clock_ms: int = 0, salt: bytes = 
     if group.closed or group.frozen or shown.epoch < group.epoch:
         return group, []
     if shown.epoch > group.epoch:
-        return _enter(group, shown, clock_ms, salt)
+        return _enter(group, shown, clock_ms, salt, claiming=claiming)
     if group.change is not None and _is_dead(group.change, shown, clock_ms):
         group, effects = changing.lapse(group, salt if shown.status is ledger.Status.OPEN else b"")
-        group, more = observe(group, shown, clock_ms, salt)
+        group, more = observe(group, shown, clock_ms, salt, claiming=claiming)
         return group, effects + more
     match shown.status:
         case ledger.Status.OPEN:
             return _observe_open(group)
         case ledger.Status.WEDGED:
-            return _observe_wedged(group, shown)
+            return _observe_wedged(group, shown, claiming=claiming)
         case ledger.Status.CLOSED:
             return _observe_closed(group, shown)
 
@@ -67,7 +68,7 @@ def _is_dead(change: ChangeSigned, shown: ledger.Group, clock_ms: int) -> bool:
     return shown.status is not ledger.Status.OPEN or clock_ms >= change.terms.expires_ms
 
 
-def _enter(group: Group, shown: ledger.Group, clock_ms: int, salt: bytes) -> Step:
+def _enter(group: Group, shown: ledger.Group, clock_ms: int, salt: bytes, *, claiming: bool) -> Step:
     """A later epoch: begin it, hear what others have said in it already, then look again."""
     epoch = group.epoch
     group, effects = changing.enter(group, shown)
@@ -78,7 +79,7 @@ def _enter(group: Group, shown: ledger.Group, clock_ms: int, salt: bytes) -> Ste
             with suppress(RemoteError):  # who cares for it says it again on a new link
                 group, more = receive_first(group, member, message, salt)
                 effects += more
-    group, more = observe(group, shown, clock_ms, salt)
+    group, more = observe(group, shown, clock_ms, salt, claiming=claiming)
     return group, effects + more
 
 
@@ -97,12 +98,12 @@ def _observe_open(group: Group) -> Step:
     return group, []
 
 
-def _observe_wedged(group: Group, shown: ledger.Group) -> Step:
+def _observe_wedged(group: Group, shown: ledger.Group, *, claiming: bool) -> Step:
     group, effects = _learn(replace(group, ledger=shown), shown)
     body = _body_of(group, shown.certificate.header) if shown.body is None else None
     if body is not None:
         effects.append(Submission(Reveal(group.group_id, body)))  # rule 12
-    if shown.revealing is None and not group.lost:
+    if shown.revealing is None and claiming and not group.lost and not group.doubts:
         group, more = claim(group)
         effects += more
     group, more = answer_dispute(group, shown, holds_body=body is not None or shown.body is not None)

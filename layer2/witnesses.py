@@ -15,22 +15,19 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from layer2.committing import Step, learn, relay
-from layer2.events import Effect, Send
+from layer2.events import Effect
 from layer2.holding import send_hold
-from layer2.messages import Ack, Acked, Acks, Held, Hold, Inquiry, require
-from layer2.recovering import body_of_held, lose, take_over
+from layer2.messages import Ack, Acked, Acks, Held, Hold, require
+from layer2.recovering import body_of_held, dispel, first_to_witness, lose, take_over
 from layer2.standing import tell_news
-from layer2.updating import adopt, check_certificate, go_on, propose
+from layer2.updating import adopt, check_certificate, go_on, propose, receive_held_back
 from layer2.value import Group
 
 
 def connect(group: Group, witness: int) -> Step:
     """A new link to a witness: show it the newest certificate."""
     group, effects = disconnect(group, witness)
-    first = (
-        [Send(witness, Inquiry(group.group_id))] if group.lost else send_hold(group, witness)
-    )  # ask, and say nothing
-    return group, [*effects, *first]
+    return group, [*effects, *first_to_witness(group, witness)]
 
 
 def disconnect(group: Group, witness: int) -> Step:
@@ -64,7 +61,7 @@ def _receive_ack(group: Group, place: int, message: Ack, salt: bytes) -> Step:
     from_witness = place in group.place.witnesses
     known = from_witness or (group.place.is_primary and place in group.in_step)
     require(known, f"member {place} sent an ACK to member {group.place.index}, or before its Resume")
-    if message.epoch != group.state.header.epoch:
+    if message.epoch != group.state.header.epoch or place in group.doubts:  # it was asked what it holds, and says more
         return group, []
     after = learn(group, [Acked(place, message.version, message.signature)])
     if from_witness:
@@ -91,6 +88,9 @@ def _receive_held(group: Group, witness: int, message: Held, salt: bytes) -> Ste
         return group, []
     if header.version > group.version:
         group, effects = _catch_up(group, message)
+    if witness in group.doubts:  # it holds nothing that we do not know: say ours now
+        group, more = dispel(group, witness)
+        effects += [*more, *send_hold(group, witness)]
     ack = Acked(witness, header.version, message.signature)
     group, more = _witness_answered(learn(group, [ack] if header.version else []), witness, salt)
     return group, effects + more
@@ -112,6 +112,8 @@ def _witness_answered(group: Group, witness: int, salt: bytes) -> Step:
     group = replace(group, in_step=group.in_step | {witness})
     effects = tell_news(before, group, witness) if witness not in before.in_step else []
     group, more = go_on(group, salt)
+    effects += more
+    group, more = receive_held_back(group)
     effects += more
     if group.pending is None and witness not in before.in_step:
         group, more = propose(group, salt)

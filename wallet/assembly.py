@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+from msgspec import structs
+
 from layer1.client import LedgerClient
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError
@@ -13,10 +15,11 @@ from layer2.driver import GroupHost
 from layer2.payments import Payments
 from wallet.book import ChannelBook
 from wallet.entrusting import Entruster
-from wallet.headship import Headship, check_leads, read_standing, take_office
+from wallet.headship import Headship, check_leads, check_may_lead, read_standing, take_office
 from wallet.history import History
 from wallet.home import Home
 from wallet.keystore import HotKeys, Keystore
+from wallet.life import Life
 from wallet.observer import WalletObserver
 from wallet.parts import Parts
 from wallet.server_history import open_history
@@ -48,7 +51,10 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     light = home.light(keep=True)
     ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
     standing, headship = read_standing(home), None
+    life = Life(home.path)
+    original = life.is_original
     check_leads(standing)
+    check_may_lead(standing, original=original)
     if standing is not None:
         standing = await take_office(home, standing, ledger, keys.spending)
         headship = Headship(home, standing, ledger, keys.spending, signals)
@@ -73,6 +79,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
     )
     if headship is not None:
         headship.begin(host, book, history)
+    _live_on(life, host, book, original=original)
     observer.on_flushed = lambda: compact_soon(host, history, observer)
     stack.callback(compact_soon, host, history, observer)
     entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
@@ -96,6 +103,22 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         entruster,
         headship,
     )
+
+
+def _live_on(life: Life, host: GroupHost, book: ChannelBook, *, original: bool) -> None:
+    """Doubt what a copy has, durably; from then on these files are the originals.
+
+    Raises:
+        LocalError: The disk does not take it.
+    """
+    if not original:
+        for record in book.live():
+            if record.group_id in host.groups:
+                host.doubt(record.group_id)
+            else:
+                book.put(structs.replace(record, copied=True))
+        host.end_turn()
+    life.renew(copied=not original)
 
 
 def compact_soon(host: GroupHost, history: History, observer: WalletObserver) -> None:

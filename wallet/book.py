@@ -80,6 +80,9 @@ class ChannelRecord(Struct, tag="channel/1", gc=True, dict=True):
     `transaction` holds the agreement that layer 1 showed; what was signed is not known either [F5].
     """
 
+    copied: bool = False
+    """Of a channel that was being opened when this home was copied: what was signed since is not known [F5]."""
+
     @property
     def agreement(self) -> GroupAgreement:
         """What the members signed last, as far as layer 1 has shown it."""

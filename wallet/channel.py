@@ -36,6 +36,11 @@ RECEIPT_S = 10.0
 """How long a payment waits for the receipt of a watchtower that is relied on."""
 WITNESS_S = 10.0
 """How long a forced close waits for the second claim of a witnessed channel: the witness's comes at once."""
+COPIED = (
+    "this wallet's files are a copy, perhaps an old one: it waits for what the peer holds before it pays or claims "
+    "anything. `wallet restore` finds channels that were opened since"
+)
+"""What one reads of a channel before its others have shown what they hold."""
 LEDGER_S = 60.0
 """How long a close waits for the ledger to take it."""
 PART = 2_000
@@ -76,6 +81,8 @@ class Channel:
         """The channel as of now, by what is known here; `refresh` asks layer 1 first."""
         notes = {"advice": self._parts.observer.advised.get(self.id), "watching": self._follower.did.get(self.id)}
         group = self._parts.host.groups.get(self.id)
+        if group is not None and group.doubts:
+            notes["advice"] = notes["advice"] or COPIED
         view = channel_view(self.record, group, self._follower.seen.get(self.id), self._follower.clock_ms, notes)
         return structs.replace(view, watchtowers=self._guards())
 
@@ -230,6 +237,7 @@ class Channel:
     async def _force(self, wait: bool, report: Report) -> ChannelView:
         shown = await self._follower.look(self.record)
         if shown.live and self.view().deadline_ms is None:
+            await self._learn(report)
             payload = self._parts.host.wedge(self.id)
             report(Progress("bringing the newest state to the ledger"))
             await self._bring(payload)
@@ -237,6 +245,20 @@ class Channel:
             report(Progress("waiting for the witness's claim"))
             await self._parts.signals.until(self._claimed_by_two, WITNESS_S)
         return await self._settled(report) if wait else self.view()
+
+    async def _learn(self, report: Report) -> None:
+        """Before a first claim: what our watchtowers hold, and, if these files are a copy, what the peer does."""
+        group = self._parts.host.groups.get(self.id)
+        if group is None or group.has_spoken:
+            return
+        if len(self._parts.towers):
+            report(Progress("asking the watchtowers what they hold"))
+            await self._parts.entruster.ask(self.id)
+        if group.doubts:
+            report(Progress("asking the peer what it holds: the files of this wallet are a copy"))
+            self._peers.keep()
+            heard = lambda: None if self._parts.host.groups[self.id].doubts else True  # noqa: E731
+            await self._parts.signals.until(heard, CONNECT_S)
 
     def _claimed_by_two(self) -> bool | None:
         self._follower.nudge()

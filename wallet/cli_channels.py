@@ -107,8 +107,9 @@ def channel_close(
     view = run(home, json, passphrase_file, CloseChannel(channel=channel, force=force, wait=wait))
     if view.state == "disputed" and view.recovered is not None:
         Output(json).say(
-            "This wallet lost data of the channel, so it claims nothing: through the ledger it asks the peer to report "
-            "the newest state, and the period is doubled for that. A peer that keeps silent loses its bond."
+            "This wallet lost data of the channel, or is a copy and may have, so it claims nothing: through the ledger "
+            "it asks the peer to report the newest state, and the period is doubled for that. A peer that keeps silent "
+            "loses its bond."
         )
     if view.state == "disputed" and len(view.claimed) > 1 and view.witness is not None:
         Output(json).say(

@@ -8,12 +8,16 @@ payment. Whoever relies on one waits for its receipts itself (`wallet.channel`, 
 there is something to say, and kept while there is; with a tower that is relied on, always. Once per start everything is
 entrusted again: a tower that lost its disk has it back then.
 
+A tower is asked as well: what it holds of a channel whose data this wallet lost, or may have lost, and before a first
+claim what it holds of that channel. What is newer there, the wallet had forgotten, and claims nothing.
+
 Source: docs/design/groups.md, rules 3 [F6], 12 and 17; decision 032.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -31,8 +35,8 @@ from layer1.ledger.agreements import (
 from layer1.link import Link, LinkClosed, LinkLimits, connect
 from layer2.driver import GroupHost
 from layer2.promises import TowerReceipt, verify_receipt
-from layer2.sealing import seal_body
-from layer2.tower import MAX_MESSAGE_BYTES, Declined, Entrust, FromTower, Held, Terms, decode_from_tower
+from layer2.sealing import open_body, seal_body
+from layer2.tower import MAX_MESSAGE_BYTES, Ask, Declined, Entrust, FromTower, Held, Terms, decode_from_tower
 from layer2.value import Group
 from wallet.contacts import format_endpoint
 from wallet.signals import Signals
@@ -46,6 +50,8 @@ IDLE_S = 30.0
 """A link over which nothing is to be said is given back after this."""
 PATIENCE_S = 15.0
 """For an answer of a tower; then the link is made anew."""
+ASK_S = 3.0
+"""How long a first claim waits for the towers to say what they hold."""
 FIRST_PAUSE_S = 0.2
 """Before a tower that cannot be reached is tried again; doubles."""
 LAST_PAUSE_S = 30.0
@@ -80,6 +86,9 @@ class Entruster:
         self._guards: dict[bytes, _Guard] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._afresh = False
+        self._asked: set[Hash] = set()
+        """Channels that no tower need be asked about any more by this process."""
+        self._asking: dict[Hash, asyncio.Task[None]] = {}
         self.clock_ms: Callable[[], int | None] = lambda: None
         """Newest proven ledger clock."""
         self.settled: Callable[[], Awaitable[None]] = _at_once
@@ -110,8 +119,10 @@ class Entruster:
         for guard in self._guards.values():
             if afresh:
                 guard.forget()
-            for group_id in self._host.groups:
+            for group_id, group in self._host.groups.items():
                 guard.want(group_id)
+                if group.lost or group.doubts:
+                    guard.ask(group_id)
 
     async def catch_up(self, patience_s: float) -> None:
         """Wait until all towers that answer have what they should have, or so long."""
@@ -120,9 +131,45 @@ class Entruster:
         done = lambda: None if any(guard.is_under_way for guard in self._guards.values()) else True  # noqa: E731
         await self._signals.until(done, patience_s)
 
+    def has_asked(self, group_id: Hash) -> bool:
+        """Whether a first claim need not wait for the towers: all have said what they hold, or did not when asked."""
+        return group_id in self._asked or all(group_id in guard.answered for guard in self._guards.values())
+
+    async def ask(self, group_id: Hash) -> None:
+        """Hear from each tower what it holds of a channel, as far as it answers; what is newer counts on return."""
+        for guard in self._guards.values():
+            guard.ask(group_id)
+        answered = lambda: True if all(guard.has_told(group_id) for guard in self._guards.values()) else None  # noqa: E731
+        await self._signals.until(answered, ASK_S)
+        self._asked.add(group_id)
+
+    def ask_soon(self, group_id: Hash, then: Callable[[], None]) -> None:
+        """The same in the background, once at a time; `then` is called after it."""
+        if group_id not in self._asking:
+            task = self._asking[group_id] = asyncio.create_task(self.ask(group_id))
+            task.add_done_callback(lambda _: self._asking.pop(group_id, None))
+            task.add_done_callback(lambda _: then())
+
+    def heard(self, tower: KnownTower, message: Held) -> None:
+        """A tower shows what it holds: if that is above all that we know, this wallet has lost data.
+
+        Raises:
+            RemoteError: Not all members signed it.
+        """
+        group, certificate = self._host.groups.get(message.group_id), message.certificate
+        if group is None or certificate is None or group.closed:
+            return
+        body = None
+        with contextlib.suppress(
+            RemoteError
+        ):  # sealed by an earlier key, or not at all: the header counts all the same
+            body = open_body(group.place.key, certificate.header, message.sealed)
+        where = format_endpoint(tower.contact.host, tower.contact.port)
+        self._host.remind(message.group_id, f"the watchtower at {where}", certificate, body)
+
     async def close(self) -> None:
         """Stop."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._asking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,7 +184,7 @@ class Entruster:
     def is_behind(self, tower: KnownTower) -> bool:
         """Whether something is still to be said to a tower."""
         guard = self._guards.get(tower.address)
-        return guard is not None and bool(guard.wanted or guard.sent)
+        return guard is not None and guard.has_work
 
 
 class _Guard:
@@ -152,6 +199,12 @@ class _Guard:
         """Channels to bring, in order."""
         self.sent: dict[Hash, GroupHeader] = {}
         """What is under way."""
+        self._questions: dict[Hash, None] = {}
+        """Channels to ask about, in order."""
+        self._open: dict[Hash, None] = {}
+        """Of which the answer is under way."""
+        self.answered: set[Hash] = set()
+        """Channels of which the tower has told this process what it holds."""
         self._shown: set[Hash] = set()
         """Channels that were entrusted since this process started."""
         self._resting: set[Hash] = set()
@@ -171,6 +224,21 @@ class _Guard:
         if header.version and group_id not in self._resting and not self._has(group_id, header):
             self.wanted[group_id] = None
             self._wake.set()
+
+    def ask(self, group_id: Hash) -> None:
+        """Ask what the tower holds of a channel, unless it has told this process."""
+        if group_id not in self.answered and group_id not in self._open:
+            self._questions[group_id] = None
+            self._wake.set()
+
+    def has_told(self, group_id: Hash) -> bool:
+        """Whether it is of no use to wait for its answer."""
+        return group_id in self.answered or None in self.trouble
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something is to be said, or was, and is not answered."""
+        return bool(self.wanted or self.sent or self._questions or self._open)
 
     def rest(self, group_id: Hash) -> None:
         """Bring nothing more of a channel for a moment: then the newest."""
@@ -193,7 +261,7 @@ class _Guard:
     @property
     def is_under_way(self) -> bool:
         """Whether it is worth waiting for: something is to be said, and nothing is known to be wrong."""
-        return bool(self.wanted or self.sent) and None not in self.trouble
+        return self.has_work and None not in self.trouble
 
     async def run(self) -> None:
         """Until cancelled. Whatever goes wrong is told, and tried again."""
@@ -216,7 +284,7 @@ class _Guard:
                     pause_s = min(2 * pause_s, LAST_PAUSE_S)
 
     async def _something(self) -> None:
-        while not self.wanted:
+        while not (self.wanted or self._questions):
             self._wake.clear()
             await self._wake.wait()
 
@@ -249,6 +317,8 @@ class _Guard:
         finally:
             self.wanted.update(dict.fromkeys(self.sent))  # whether it has them is not known
             self.sent.clear()
+            self._questions.update(self._open)
+            self._open.clear()
             await link.close()
 
     def _checked(self, terms: FromTower) -> Terms:
@@ -268,18 +338,23 @@ class _Guard:
                     link.send_nowait(message)
             self._wake.clear()
             self._heard.clear()
-            wait_s = PATIENCE_S if self.sent else None if self.tower.rely else IDLE_S
+            waits = bool(self.sent or self._open)
+            wait_s = PATIENCE_S if waits else None if self.tower.rely else IDLE_S
             try:
                 async with asyncio.timeout(wait_s):
                     await (self._heard.wait() if len(self.sent) >= WINDOW else self._wake.wait())
             except TimeoutError:
-                if self.sent:
+                if waits:
                     raise LinkClosed(f"no answer within {PATIENCE_S:.0f} s") from None
                 return
 
     def _gather(self, terms: Terms) -> list[bytes]:
         """What to say now."""
         messages: list[bytes] = []
+        while self._questions and len(self._open) < WINDOW:
+            group_id, _ = self._questions.popitem()
+            self._open[group_id] = None
+            messages.append(encode(Ask(group_id)))
         while self.wanted and len(self.sent) < WINDOW:
             group_id = next(iter(self.wanted))
             del self.wanted[group_id]
@@ -321,7 +396,13 @@ class _Guard:
             case Declined(group_id, _, code, text):
                 self._declined(group_id, code, text)
             case Held(group_id, certificate):
-                self._behind(group_id, certificate)
+                if group_id in self._open:
+                    del self._open[group_id]
+                else:
+                    self._behind(group_id, certificate)
+                self._owner.heard(self.tower, message)
+                self.answered.add(group_id)
+                self._owner._signals.notify()
             case _:
                 raise RemoteError(f"a tower says {type(message).__name__} once, at first")
 
@@ -334,6 +415,7 @@ class _Guard:
             raise RemoteError("a receipt that the tower did not sign")
         self._book.keep(receipt)  # first: what the disk does not take is asked for again
         del self.sent[receipt.group_id]
+        self.answered.add(receipt.group_id)
         self._renewed.discard(receipt.group_id)
         self.trouble.pop(receipt.group_id, None)
         if self.tower.rely:
@@ -360,12 +442,10 @@ class _Guard:
             return
         if not is_newer(group, certificate):
             raise RemoteError(f"version {certificate.header.version} is shown for a higher one, and is not")
-        text = (
+        self.trouble[group_id] = (
             f"the watchtower holds version {certificate.header.version} of this channel, with our signature; here is "
             f"{group.version}: this is an old copy of the wallet. Pay nothing from it"
         )
-        self.trouble[group_id] = text
-        self._owner._advise(group_id, text)
 
     def _later(self, group_id: Hash, pause_s: float) -> None:
         asyncio.get_running_loop().call_later(pause_s, self.want, group_id)

@@ -55,6 +55,7 @@ class Follower:
         self._book = parts.book
         self._history = parts.history
         self._submitter = parts.submitter
+        self._entruster = parts.entruster
         self._signals = parts.signals
         self._hint = asyncio.Event()
         self._unanswered: Hash | None = None
@@ -178,10 +179,12 @@ class Follower:
         """Host a group that layer 1 has: only now can anything be signed in it."""
         contacts = {1 - record.index: Contact(record.peer, record.host, record.port)}
         key = self._keys.group_key(record.key_index)
-        self._host.add(record.agreement, record.group_id, record.index, key, contacts, lost=bool(record.name))
+        lost, doubted = bool(record.name), record.copied
+        self._host.add(record.agreement, record.group_id, record.index, key, contacts, lost=lost, doubted=doubted)
 
     def _answer(self, record: ChannelRecord, group: Group, clock_ms: int) -> None:
-        report = self._host.observe(group, clock_ms)
+        claiming = group.status is not Status.WEDGED or self._may_claim(record.group_id)
+        report = self._host.observe(group, clock_ms, claiming=claiming)
         if report is None:
             return
         if report.certificate is not None:
@@ -189,6 +192,13 @@ class Follower:
             self._tell(record, f"the ledger shows version {group.version}: reported version {version}")
             self._enter(record, "reported", 0, f":{version}")
         self._submitter.bring(report).add_done_callback(self._brought)
+
+    def _may_claim(self, group_id: Hash) -> bool:
+        """Not before our watchtowers were asked what they hold: a claim below that would be provably false."""
+        if self._host.groups[group_id].claim is not None or self._entruster.has_asked(group_id):
+            return True
+        self._entruster.ask_soon(group_id, self.nudge)
+        return False
 
     def _brought(self, task: asyncio.Task[Output]) -> None:
         """Look at what the report did. After a refusal the next look is early enough, and no loop."""

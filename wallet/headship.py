@@ -34,6 +34,7 @@ from wallet.book import ChannelBook, ChannelRecord
 from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.history import History
 from wallet.home import Home
+from wallet.life import Life
 from wallet.requests import StandbyView
 from wallet.signals import Signals
 
@@ -89,6 +90,17 @@ def check_leads(standing: Standing | None) -> None:
             "standby_home",
             "this home is a standby: it signs nothing. `wallet standby serve` keeps it in step with the head; "
             "`wallet standby promote` makes it the head",
+        )
+
+
+def check_may_lead(standing: Standing | None, *, original: bool) -> None:
+    """Refuse to lead from a copy of a head that has a standby: ``old_copy``. It would replace what is newer there."""
+    if standing is not None and isinstance(standing.role, Leading) and standing.role.paired and not original:
+        raise Refused(
+            "old_copy",
+            "the files of this home are a copy of the head's, perhaps an old one; its standby has all that the head "
+            "has shown: `wallet standby promote` there, and this home can become its standby. Only if the standby is "
+            "lost as well: `wallet standby promote --lost` here",
         )
 
 
@@ -183,7 +195,7 @@ async def take_office(home: Home, standing: Standing, ledger: LedgerClient, key:
 
 
 async def take_over(home: Home, ledger: LedgerClient, key: SigningKey) -> Head:
-    """Lead from a home that never had a role, after all others were lost: the next term, whatever it is.
+    """Lead from a home that never had a role, or a copy of a head, after all others were lost: the next term.
 
     What they had signed is not here. Who runs this while one of them lives has two heads until that one looks at
     layer 1: a home that was restored signs no state in a group that it had (groups.md, [F5]), so neither slashes it.
@@ -194,9 +206,10 @@ async def take_over(home: Home, ledger: LedgerClient, key: SigningKey) -> Head:
     """
     standing = read_standing(home)
     check_leads(standing)
-    if standing is not None and isinstance(standing.role, Leading) and standing.role.term:
+    original = Life(home.path).is_original
+    if standing is not None and isinstance(standing.role, Leading) and standing.role.term and original:
         raise Refused("head_home", f"this home leads term {standing.role.term}, or did: its own records count")
-    name = new_name() if standing is None else standing.role.name
+    name = new_name() if standing is None or not original else standing.role.name
     write_standing(home, Standing(Leading(name)))
     shown = (await ledger.appointment(key.public)).value
     if shown is None or shown.head != name:

@@ -13,13 +13,14 @@
     lock            held while a process is in here
     control.path    where the socket of a running `wallet serve` is
     endpoint        where `wallet serve` listened last
+    life, life.seen by which this home knows that its files are the originals  (`wallet.life`)
 
 *Safety:* two processes that sign in one home would contradict themselves; the lock is held from before the journal is
 opened until after it is closed.
 
-A copy of a home is an older wallet. It learns that from the first peer, witness or record of layer 1 that knows
-better, and then signs nothing more in that channel's epoch but its end (`layer2.recovering`). Before that it cannot
-know: do not close by force from a copy while its peer is away. Better than any copy is the phrase: `wallet restore`.
+A copy of a home is an older wallet, and knows that it is a copy (`wallet.life`): in each channel it claims and pays
+nothing before all others there have shown what they hold, and then, if that is newer, signs nothing more in the
+channel's epoch but its end (`layer2.recovering`). Only one home of a wallet may live: do not use the original any more.
 """
 
 from __future__ import annotations

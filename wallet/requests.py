@@ -230,6 +230,8 @@ class ChannelView(View, frozen=True, kw_only=True):
     """How often it was changed; versions count from 0 in each."""
     change: ChangeView | None = None
     """What is signed and not decided."""
+    copied: bool = False
+    """The wallet's files are a copy, and the others have not all shown yet that nothing newer is signed."""
 
 
 class ChannelsView(View, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.headship import HomeStore, Standing, appoint, new_name, read_standing, write_standing
 from wallet.home import Home
 from wallet.keystore import HotKeys
+from wallet.life import Life, keep_alive
 from wallet.observer import WalletObserver
 from wallet.requests import Promote, PromotedView, Report, Request, ShowStandby, StandbyView, no_report
 from wallet.server_history import open_history
@@ -67,7 +68,12 @@ async def enter(home: Home, book: ChannelBook, ledger: LedgerClient, account: Pu
                 f"this home is the head, in term {role.term}: it becomes a standby when another home is promoted",
             )
         role = step_down(role, Shown(shown.term, shown.head))
+    life = Life(home.path)
+    original = life.is_original
+    if not original:  # what the head has shown since is not here: it hands over everything before this home may lead
+        role = Following(new_name())
     write_standing(home, Standing(role))
+    life.renew(copied=not original)
     return role
 
 
@@ -104,8 +110,8 @@ class StandbyHome:
             book = ChannelBook(self._home.channels_path)
             role = await enter(self._home, book, self._ledger, self._key.public)
             self._driver = StandbyDriver(role, self._restore(book, stack), self._write, self._lead)
-            look = asyncio.create_task(self._look())
-            stack.push_async_callback(_cancel, look)
+            for work in (self._look(), keep_alive(self._home.path)):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
             self._stack = stack.pop_all()
         return self
 

@@ -56,6 +56,7 @@ def channel_view(
     usable = state == "open"
     deadline_ms = shown.deadline_ms if shown is not None and state == "disputed" else None
     forfeited = record.forfeited or (shown.forfeited if shown is not None else (False, False))
+    known = group is not None and (group.informed or bool(group.doubts))
     paid_out = record.payouts or (shown.payouts if shown is not None else ())
     return ChannelView(
         id=record.group_id.hex(),
@@ -65,8 +66,8 @@ def channel_view(
         connected=group.connected if group is not None else False,
         can_send=max(ours - pending, 0) if usable else 0,
         can_receive=theirs if usable else 0,
-        balance=ours if group is not None and group.informed else None,
-        peer_balance=theirs if group is not None and group.informed else None,
+        balance=ours if group is not None and known else None,
+        peer_balance=theirs if group is not None and known else None,
         recovered=group.informed if group is not None and group.lost else None,
         reserved=record.me.bond if state in ("open", "stopped", "changing", "closing") else 0,
         in_dispute=_disputed_units(record, shown, ours) if state == "disputed" else 0,
@@ -92,6 +93,7 @@ def channel_view(
         claimed=_claimed(record, shown) if state == "disputed" else (),
         epoch=group.epoch if group is not None else record.epoch,
         change=_change(record, group, clock_ms) if record.live else None,
+        copied=bool(group is not None and group.doubts),
     )
 
 

@@ -40,6 +40,7 @@ from wallet.headship import check_nobody_leads, single
 from wallet.history import check_known
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
+from wallet.life import keep_alive
 from wallet.openings import Openings
 from wallet.peers import Peers
 from wallet.period import default_period_ms
@@ -144,6 +145,8 @@ class Wallet:
                 leading = asyncio.create_task(self._parts.headship.run())
                 leading.add_done_callback(self._note_end)
                 stack.push_async_callback(_cancel, leading)
+            living = asyncio.create_task(keep_alive(self._home.path))
+            stack.push_async_callback(_cancel, living)
             follow = asyncio.create_task(self._follower.run())
             follow.add_done_callback(self._note_end)
             stack.push_async_callback(_cancel, follow)

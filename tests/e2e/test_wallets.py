@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +15,7 @@ import pytest_asyncio
 from layer1.devnet import Devnet, Plan, initialize
 from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Town, town
+from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Town, liars_copy, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -76,7 +75,7 @@ async def test_a_stale_wedge_from_an_old_copy_costs_the_bond(tmp_path: Path, net
         bob = await place.serve("bob", *ACCEPT)
         channel = await place.open("--deposit", "100", "--bond", "20", payer="mallory")
         await place.wallet("mallory", "pay", channel, "1")
-        shutil.copytree(tmp_path / "mallory", tmp_path / "old")
+        liars_copy(tmp_path / "mallory", tmp_path / "old")
         await place.wallet("mallory", "pay", channel, "1", "--count", "60")
         disputed = await place.wallet("old", "channel", "close", channel, "--force")
         assert disputed["version"] == 1

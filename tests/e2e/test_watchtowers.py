@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from layer1.devnet import Devnet, Plan, initialize
 from layer1.ledger.genesis import Allocation, Parameters, to_json
 from layer1.ledger.records import Forfeit, Group, Reason, Status
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Serving, Town, town
+from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Serving, Town, liars_copy, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
@@ -65,7 +64,7 @@ async def test_the_tower_answers_while_its_customer_is_dead_and_gets_its_bounty(
         await place.wallet("bob", "watchtower", "add", tower.contact, "--bounty", "5")
         channel = await place.open("--deposit", "100", "--bond", "20", payer="mallory")
         await place.wallet("mallory", "pay", channel, "1")
-        shutil.copytree(tmp_path / "mallory", tmp_path / "old")
+        liars_copy(tmp_path / "mallory", tmp_path / "old")
         await place.wallet("mallory", "pay", channel, "1", "--count", "60")
 
         async def entrusted() -> bool:
@@ -108,7 +107,7 @@ async def test_a_tower_that_breaks_its_word_is_proven_to_have(tmp_path: Path, ne
         await place.wallet("bob", "watchtower", "add", tower.contact, "--rely")
         channel = await place.open("--deposit", "100", "--bond", "20", payer="mallory")
         await place.wallet("mallory", "pay", channel, "1")
-        shutil.copytree(tmp_path / "mallory", tmp_path / "old")
+        liars_copy(tmp_path / "mallory", tmp_path / "old")
         await place.wallet("mallory", "pay", channel, "1")
 
         async def received() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest_asyncio
 from layer1.devnet import Devnet, Plan, initialize
 from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, FUNDS, TREASURY, Serving, Town, town
+from tests.e2e.town import ACCEPT, FUNDS, TREASURY, Serving, Town, liars_copy, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 HOUR_MS = 3_600_000
@@ -93,7 +92,7 @@ async def stale_copies(place: Town, tmp_path: Path) -> tuple[str, Serving]:
     await place.wallet("mallory", "pay", channel, "1")
     await wanda.stop()
     for name in ("mallory", "wanda"):
-        shutil.copytree(tmp_path / name, tmp_path / f"old {name}")
+        liars_copy(tmp_path / name, tmp_path / f"old {name}")
     wanda = await place.serve("wanda", verb=WITNESS)
     paid = await place.wallet("mallory", "pay", channel, "1", "--count", "60")
     assert paid["committed"] == 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from layer1.client import LedgerClient
 from layer1.crypto import SigningKey
 from layer1.devnet import Devnet
+from wallet.life import Life
 from wallet.wallet import Wallet
 
 BIN = Path(sys.executable).parent
@@ -23,6 +25,12 @@ FUNDS = 1_000_000
 TREASURY = SigningKey(b"t" * 32)
 ENVIRONMENT = {**os.environ, "WALLET_PASSPHRASE": "correct horse battery", "COLUMNS": "200", "NO_COLOR": "1"}
 ACCEPT = ("--accept-deposit-up-to", "5000", "--accept-bond-up-to", "500", "--min-challenge-period", "1s")
+
+
+def liars_copy(home: Path, copy: Path) -> None:
+    """A copy of a home that pretends to be the original: an honest one asks its peers before it claims anything."""
+    shutil.copytree(home, copy)
+    Life(copy).renew()
 
 
 @dataclass

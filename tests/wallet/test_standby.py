@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from layer2.chain_driver import HeadDriver, StandbyDriver
 from layer2.tower import Terms
 from tests.wallet.conftest import PASSPHRASE, World
 from tests.wallet.standin import FUNDS
+from wallet import session
 from wallet.channel import Channel
 from wallet.contacts import parse_contact
 from wallet.entrusting import _Guard
@@ -284,6 +286,37 @@ async def test_a_restored_home_leads_when_all_others_are_lost(hub: Hub) -> None:
     with pytest.raises(Refused) as refused:
         await hub.world.load("alice")
     assert refused.value.code == "fenced"
+
+
+async def test_a_copy_of_a_head_does_not_lead_while_its_standby_may_know_more(hub: Hub, tmp_path: Path) -> None:
+    """It would hand its old records over in place of what is newer there; and both have one name."""
+    async with paired(hub) as (alice, _, standby, channel):
+        await alice.__aexit__()
+        shutil.copytree(hub.first.path, tmp_path / "copy")
+        copy = Home(tmp_path / "copy")
+        with pytest.raises(Refused, match="standby has all that the head") as refusal:
+            await Wallet.load(copy.path, PASSPHRASE).__aenter__()
+        assert refusal.value.code == "old_copy"
+        before = standby._driver.core.position
+        assert before > 0
+    head = await session._take_over(copy, PASSPHRASE)
+    assert head.term == 2, "if all others are lost it leads, and trusts nothing that it has"
+    async with Wallet.load(copy.path, PASSPHRASE) as again:
+        assert again.channel(channel.id.hex()).view().copied
+
+
+async def test_a_copy_of_a_standby_has_everything_handed_over_again_before_it_may_lead(
+    hub: Hub, tmp_path: Path
+) -> None:
+    async with paired(hub) as (_, _, standby, _):
+        assert standby.view().paired
+    shutil.copytree(hub.second.path, tmp_path / "copy")
+    async with hub.standby(Home(tmp_path / "copy")) as copy:
+        assert not copy.view().paired and copy.view().name != standby.view().name
+        with pytest.raises(Refused, match="may not be promoted"):
+            await copy.promote()
+    async with hub.standby() as same:
+        assert same.view().paired, "its own start takes nothing away"
 
 
 async def test_a_standby_is_promoted_without_being_served(hub: Hub) -> None:

@@ -18,6 +18,7 @@ from wallet import assembly, openings
 from wallet import channel as channels
 from wallet.book import Stage
 from wallet.channel import Channel
+from wallet.life import Life
 from wallet.requests import ChannelView
 from wallet.wallet import Wallet
 
@@ -139,6 +140,7 @@ async def test_a_stale_wedge_is_answered_unasked_and_costs_the_bond(world: World
         channel = await open_with(alice, contact)
         await channel.pay(1)
     shutil.copytree(home, home.with_name("old"))
+    Life(home.with_name("old")).renew()  # a liar's copy, which pretends to be the original
     async with Wallet.load(home, PASSPHRASE) as alice:
         await alice.channel(channel.id.hex()).pay(4_000)
     async with Wallet.load(home.with_name("old"), PASSPHRASE) as old:

@@ -253,7 +253,8 @@ async def test_a_wallet_that_is_an_old_copy_is_told_by_its_tower(
     monkeypatch.setitem(alice._parts.host._groups, channel.id, group)
     await alice.serve(None, None)
     view = await eventually(alice, lambda view: bool(view.advice))
-    assert "holds version 2 of this channel" in str(view.advice) and "old copy" in str(view.advice)
+    assert "recovered version 2, which the watchtower" in str(view.advice)
+    assert (view.state, view.version) == ("stopped", 2)
 
 
 async def test_a_bounty_below_the_towers_terms_is_told(world: World, tower: Tower) -> None:

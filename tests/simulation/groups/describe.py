@@ -14,6 +14,7 @@ from layer2.messages import (
     ChangeWish,
     CloseRequest,
     Commit,
+    Doubt,
     Error,
     FinalAccept,
     FinalProposal,
@@ -77,5 +78,14 @@ def _detail(message: GroupMessage) -> str:
             return f" of epoch {terms.epoch} by {list(terms.amounts)}, until {terms.expires_ms}"
         case ChangeDecline(code=code, message=text):
             return f" {code}: {text[:80]}"
-        case LostData() | CloseRequest() | FinalAccept() | FinalReady() | Inquiry() | ChangeAccept() | ChangeReady():
+        case (
+            Doubt()
+            | LostData()
+            | CloseRequest()
+            | FinalAccept()
+            | FinalReady()
+            | Inquiry()
+            | ChangeAccept()
+            | ChangeReady()
+        ):
             return ""
