@@ -168,9 +168,9 @@ def send_wedge(group: Group) -> Step:
 
 
 def wedge_payload(group: Group) -> Wedge:
-    """Certificate, body and claim, as of the claim."""
+    """Certificate, body and claim, as of the claim, and the proof that another member lied, if there is one."""
     assert group.claim is not None
-    return Wedge(group.certificate, group.state.body, group.claim)
+    return Wedge(group.certificate, group.state.body, group.claim, group.double)
 
 
 def _submit_final(group: Group) -> list[Effect]:

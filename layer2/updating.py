@@ -308,10 +308,14 @@ def known_signature(group: Group, member: int, version: int) -> tuple[GroupHeade
 
 
 def check_not_double(group: Group, member: int, header: GroupHeader, signature: bytes) -> None:
-    """Raise RemoteError, with the proof, if `member` signed another header at this version (rule 15)."""
+    """Raise RemoteError, with the proof, if `member` signed another header at this version (rule 15).
+
+    What layer 1 would not take as a proof is kept as none: it would hold back the report that it came with.
+    """
     known = known_signature(group, member, header.version)
     if known is None or known[0] == header:
         return
+    require(header.well_formed, f"a header at version {header.version} with hashes that are none")
     if verify_state(group.place.agreement.members[member], header, signature):
         proof = DoubleSignature(member, known[0], known[1], header, signature)
         require(False, f"member {member} signed two headers at version {header.version}", proof)

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from layer1.codec import Struct, encode
 from layer1.crypto import (
+    HASH_BYTES,
     ZERO_HASH,
     Domain,
     Hash,
@@ -170,6 +171,11 @@ class GroupHeader(Struct):
     log_root: Hash
     """Hash chain over all batches applied so far."""
     body_hash: Hash
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether each hash has the length of one: layer 1 takes no other header, whoever signed it."""
+        return all(len(each) == HASH_BYTES for each in (self.parent, self.log_root, self.body_hash))
 
     @property
     def hash(self) -> Hash:

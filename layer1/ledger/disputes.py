@@ -54,13 +54,13 @@ def wedge(group: Group, request: Wedge, clock_ms: int) -> Group:
 
     Raises:
         Refused: ``group_closed``, ``past_deadline``, ``wrong_group``, ``bad_certificate``, ``bad_body``, ``bad_claim``,
-            ``bad_signature``, and for a wedged group what :func:`report` refuses.
+            ``bad_signature``, ``bad_proof``, and for a wedged group what :func:`report` refuses.
     """
     check_live(group, clock_ms)
     certificate, body, claim = request.certificate, request.body, request.claim
     _check_claim_fits(certificate.header, claim)
     if group.status is Status.WEDGED:
-        return report(group, Report(group.group_id, certificate, body, (claim,)), clock_ms)
+        return report(group, Report(group.group_id, certificate, body, (claim,), request.double), clock_ms)
     check_claim(group, claim)
     members = len(group.agreement.members)
     check(
@@ -71,12 +71,13 @@ def wedge(group: Group, request: Wedge, clock_ms: int) -> Group:
         check_body(group, certificate.header, body)
     elif certificate.header.version == 0:
         body = group.body  # the agreement's own
-    return structs.replace(
+    wedged = structs.replace(
         _stopped(group, claim.member, clock_ms, periods=1),
         certificate=certificate,
         body=body,
         claims=_put(group.claims, claim.member, claim),
     )
+    return with_double(wedged, request.double)
 
 
 def plead(group: Group, plea: PleaForData, clock_ms: int) -> Group:

@@ -56,6 +56,8 @@ class Wedge(Struct, tag="wedge"):
     body: Body | None
     """The certified state, whose hash is in the certificate; None to reveal it later (rule 12)."""
     claim: Claim
+    double: DoubleSignature | None = None
+    """What proves another member a liar comes with the wedge: else its quick claim could end the dispute before it."""
 
 
 class Report(Struct, tag="report"):

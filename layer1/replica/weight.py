@@ -119,8 +119,8 @@ def _inner(transaction: Transaction) -> int:
     match transaction.payload:
         case CloseGroup(_, signatures):
             return len(signatures)
-        case Wedge(certificate):
-            return len(certificate.signatures) + 1
+        case Wedge(certificate, double=double):
+            return len(certificate.signatures) + 1 + (0 if double is None else DOUBLE_SIGNATURES)
         case Report() as report:
             return _of_report(report)
         case Plea():

@@ -278,6 +278,41 @@ def test_rule_15_a_double_signature_costs_the_bond() -> None:
     assert closed.forfeited == (True, False) and closed.version == 3
 
 
+def signed_twice(version: int = 3, **other: bytes) -> tuple[Chain, Party, Party]:
+    """Two members at this version, of which the first one has shown the second another header than it proposed."""
+    chain, parties, wire = world()
+    play(parties, wire, version - 1)
+    a, b = parties
+    a.request(pay(1, 1))
+    wire.run()
+    shown = next(m for m in reversed(wire.heard) if isinstance(m, Propose))
+    header = structs.replace(shown.header, **other)
+    with pytest.raises(RemoteError):
+        b.step(Received(0, structs.replace(shown, header=header, signature=sign_state(key("group 0"), header)), SALT))
+    return chain, a, b
+
+
+def test_rule_15_a_quick_claim_does_not_end_the_dispute_before_the_proof_is_there() -> None:
+    """Found by a process that claimed as soon as it saw the wedge: the proof comes with the wedge."""
+    chain, a, b = signed_twice(log_root=bytes(32))
+    b.step(WedgeRequested())
+    a.step(WedgeRequested())
+    chain.block(*submissions(b), *submissions(a))
+    closed = chain.group(a.name)
+    assert (closed.status, closed.forfeited) == (Status.CLOSED, (True, False))
+
+
+def test_rule_9_what_layer_1_takes_for_no_proof_keeps_no_report_back() -> None:
+    """Found by a process that signed a header with a hash of 31 bytes: layer 1 refused every report that had it."""
+    chain, a, b = signed_twice(log_root=bytes(31))
+    assert b.group.double is None
+    stale = old_copy(a, 2)
+    stale.step(WedgeRequested())
+    chain.block(*submissions(stale))
+    closed = settle(chain, b)
+    assert closed.version == 3 and closed.forfeited == (True, False)
+
+
 def test_a_lost_transaction_is_brought_again() -> None:
     """At every look, until layer 1 shows it."""
     chain, parties, wire = world()

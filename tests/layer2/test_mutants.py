@@ -12,7 +12,7 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from layer1.errors import Refused
-from layer1.ledger.agreements import verify_state
+from layer1.ledger.agreements import GroupHeader, verify_state
 from layer1.ledger.records import Reason, Status
 from layer2 import (
     closing,
@@ -108,6 +108,16 @@ def accept_stale_state(patch: pytest.MonkeyPatch) -> None:
 
 def ignore_double_signatures(patch: pytest.MonkeyPatch) -> None:
     put(patch, updating.check_not_double, lambda *_: None)
+
+
+def keep_any_proof(patch: pytest.MonkeyPatch) -> None:
+    """Also what layer 1 would refuse."""
+    patch.setattr(GroupHeader, "well_formed", True)
+
+
+def wedge_without_proof(patch: pytest.MonkeyPatch) -> None:
+    original = closing.wedge_payload
+    put(patch, original, lambda group: replace(original(group), double=None))
 
 
 def sign_twice_at_one_version(patch: pytest.MonkeyPatch) -> None:
@@ -544,6 +554,8 @@ def witnessed() -> None:
 MUTANTS: list[tuple[Mutate, Kill]] = [
     (accept_stale_state, lambda: t_reconnecting.test_a_member_lost_data(1)),
     (ignore_double_signatures, t_updating.test_rule_5_never_sign_two_bodies_at_one_version),
+    (keep_any_proof, t_disputes.test_rule_9_what_layer_1_takes_for_no_proof_keeps_no_report_back),
+    (wedge_without_proof, t_disputes.test_rule_15_a_quick_claim_does_not_end_the_dispute_before_the_proof_is_there),
     (sign_twice_at_one_version, t_reconnecting.test_in_step_while_a_proposal_was_lost),
     (sign_twice_at_one_version, stateful),
     (forget_on_restart, t_updating.test_rule_5_a_restart_forgets_no_signature),

@@ -275,6 +275,30 @@ def plea_is_no_lie_and_no_pardon() -> None:
 
 
 @story
+def the_proof_of_a_lie_comes_with_the_wedge() -> None:
+    """Rule 15: "or when two of its STATE signatures [...] are shown", before rule 10 ends the dispute."""
+    for late in (False, True):
+        world = World()
+        party = world.opened()
+        five = party.state(5, 300, 1_700)
+        if late:
+            world.do(party.plea(1))
+        wedge = structs.replace(party.wedge(0, five), double=party.double(1))
+        assert world.do(wedge).code == "ok"
+        assert world.group(party).forfeits == (None, Forfeit.LIE)
+    world = World()
+    party = world.opened()
+    wedge = structs.replace(party.wedge(0, five := party.state(5, 300, 1_700)), double=party.double(1))
+    world.do(wedge)
+    world.do(party.report(None, party.claim(1, 5, five[0].header)))
+    assert world.group(party).payouts == (300 + BOND + BOND, 1_700)
+    other = world.opened(name="h")
+    wrong = structs.replace(party.double(1), second=party.double(1).first)
+    assert world.do(structs.replace(other.wedge(0, other.state(5, 300, 1_700)), double=wrong)).code == "bad_proof"
+    assert world.group(other).status is Status.OPEN
+
+
+@story
 def who_forfeited_is_owed_no_answer() -> None:
     """At most one forfeit per member and epoch, and who lost its bond gets no others' by pleading."""
     world = World()

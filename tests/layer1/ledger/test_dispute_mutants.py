@@ -15,7 +15,7 @@ from layer1.ledger.agreements import Body, Certificate, Claim, GroupHeader, init
 from layer1.ledger.records import Bounty, Forfeit, Group, Reason, Status
 from layer1.ledger.state import State
 from layer1.ledger.store import Store
-from layer1.ledger.transactions import Report
+from layer1.ledger.transactions import Report, Wedge
 from tests.layer1.ledger.dispute_scenarios import DISPUTES
 from tests.layer1.ledger.test_stateful import BY_CHANCE, Ledgers
 
@@ -139,6 +139,16 @@ def bonds_change_places(patch: pytest.MonkeyPatch) -> None:
 def plea_doubles_nothing(patch: pytest.MonkeyPatch) -> None:
     stopped = disputes._stopped
     patch.setattr(disputes, "_stopped", lambda group, member, clock_ms, **_: stopped(group, member, clock_ms, 1))
+
+
+@mutant("the_proof_of_a_lie_comes_with_the_wedge")
+def a_wedge_proves_nothing(patch: pytest.MonkeyPatch) -> None:
+    wedge = disputes.wedge
+
+    def mute(group: Group, request: Wedge, **named: int) -> Group:
+        return wedge(group, structs.replace(request, double=None), **named)
+
+    patch.setattr(disputes, "wedge", mute)
 
 
 @mutant("plea_joins_a_dispute_once")

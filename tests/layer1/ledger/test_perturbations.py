@@ -124,6 +124,11 @@ def double(world: World, party: Party) -> Payload:
     return party.report(double=party.double(0))
 
 
+def wedge_with_proof(world: World, party: Party) -> Payload:
+    six = party.header(6, party.body(6, (0, 2_000)))
+    return structs.replace(party.wedge(0, party.state(5, 300, 1_700), highest=six), double=party.double(1))
+
+
 def wedge_without_body(world: World, party: Party) -> Payload:
     six = party.header(6, party.body(6, (0, 2_000)))
     return party.wedge(0, party.hidden(5, 300, 1_700), highest=six)
@@ -276,6 +281,28 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "claim.version": "bad_claim",
             "claim.highest.version": "bad_signature",
             "claim.signature": "bad_signature",
+        },
+    ),
+    (
+        wedge_with_proof,
+        {
+            **CERTIFICATE,
+            **BODY,
+            **header("claim.highest", "bad_claim", "bad_signature", "bad_signature"),
+            "certificate.header.version": "bad_claim",
+            "claim.group_id": "unknown_group",
+            "claim.epoch": "bad_claim",
+            "claim.member": "bad_signature",
+            "claim.version": "bad_claim",
+            "claim.highest.version": "bad_claim",
+            "claim.signature": "bad_signature",
+            **header("double.first", "bad_proof", "bad_signature", "bad_signature"),
+            **header("double.second", "bad_proof", "bad_signature", "bad_signature"),
+            "double.member": "bad_proof",
+            "double.first.version": "bad_proof",
+            "double.second.version": "bad_proof",
+            "double.first_signature": "bad_signature",
+            "double.second_signature": "bad_signature",
         },
     ),
     (
