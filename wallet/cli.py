@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ from wallet import cli_changes  # noqa: F401 - adds its verbs to those of `chann
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
 from wallet.cli_standby import standby_app
+from wallet.cli_token import token_app
 from wallet.cli_watchtower import watchtower_app
 from wallet.cli_witness import witness_app
 from wallet.console import Output
@@ -38,6 +39,9 @@ from wallet.period import least_safe_ms, parse_duration
 from wallet.requests import History, Pay, Prune, Request, Restore, Send, Show
 from wallet.session import sign_from_savings
 from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
+
+if TYPE_CHECKING:
+    from wallet.api.server import Listening
 
 app = typer.Typer(
     name="wallet",
@@ -51,6 +55,7 @@ app.add_typer(channel_app, name="channel")
 app.add_typer(watchtower_app, name="watchtower")
 app.add_typer(witness_app, name="witness")
 app.add_typer(standby_app, name="standby")
+app.add_typer(token_app, name="token")
 
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")
@@ -205,6 +210,15 @@ def serve_command(
         list[str] | None,
         typer.Option(help="Join channels with this witness, an address or contact that you trust; repeat it for more."),
     ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(help="Answer programs that have a token at this host:port, or port of this machine, over HTTP."),
+    ] = None,
+    api_certificate: Annotated[Path | None, typer.Option(help="PEM file: HTTPS instead, as other hosts need.")] = None,
+    api_key: Annotated[Path | None, typer.Option(help="PEM file: the secret key of the certificate.")] = None,
+    api_name: Annotated[
+        list[str] | None, typer.Option(help="DNS name under which the API is asked; repeat it for more.")
+    ] = None,
     standby: Annotated[
         str | None, typer.Option(help="Contact of the standby, which has each record before anything of it leaves.")
     ] = None,
@@ -223,18 +237,21 @@ def serve_command(
             check(policy is not None, "bad_usage", "--accept-witness does nothing without --accept-deposit-up-to")
             assert policy is not None
             policy = replace(policy, witnesses=frozenset(map(_address, accept_witness)))
+        listening = _listening(api, api_certificate, api_key, api_name)
         passphrase = read_passphrase(passphrase_file)
         logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
         logging.getLogger("wallet").setLevel(logging.INFO)
 
-        def ready(contact: str) -> None:
+        def ready(contact: str, url: str | None) -> None:
             if json:
-                out.line({"contact": contact, "address": contact.partition("@")[0]})
+                out.line({"contact": contact, "address": contact.partition("@")[0], "api": url})
             else:
                 out.say(f"Serving. The contact to give to others:\n{contact}")
+                if url is not None:
+                    out.say(f"The API, for programs with a token (`wallet token create`): {url}/docs")
                 sys.stdout.flush()
 
-        loop.run(serve(found, passphrase, Serving(listen, policy, standby), ready))
+        loop.run(serve(found, passphrase, Serving(listen, policy, standby, listening), ready))
     except WedgeError as error:
         out.fail(error)
 
@@ -244,7 +261,7 @@ def pay(
     *,
     target: Annotated[str, typer.Argument(help="Channel id or the start of it, or the peer's address or contact.")],
     amount: Annotated[str, typer.Argument(help="Such as 2.50.")],
-    count: Annotated[int, typer.Option(min=1, help="Pay so many times.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pay so many times.")] = 1,
     memo: Annotated[str, typer.Option(help="For the peer, up to 64 bytes.")] = "",
     home: HomeOption = None,
     json: JsonOption = False,
@@ -330,6 +347,20 @@ def _units(home: Path | None, json: bool, amount: str) -> int:
         return parse_amount(amount, Home.find(home or default_home()).genesis().currency)
     except WedgeError as error:
         Output(json).fail(error)
+
+
+def _listening(
+    api: str | None, certificate: Path | None, key: Path | None, names: list[str] | None
+) -> Listening | None:
+    from wallet.api.server import Listening  # noqa: PLC0415 - only when needed
+
+    if api is None:
+        named = certificate is None and key is None and not names
+        check(named, "bad_usage", "--api-certificate, --api-key and --api-name do nothing without --api")
+        return None
+    listening = Listening(api, certificate, key, tuple(names or ()))
+    listening.address()  # says what is wrong with it before a passphrase is asked for
+    return listening
 
 
 def _genesis(file: Path | None, urls: list[str] | None, chain_id: str | None, ca: Path | None) -> Genesis:

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 from layer1.descriptors import raise_limit
 from layer2.opening import OpeningPolicy
+from wallet.api.office import Office
+from wallet.api.server import Listening, WalletServer
 from wallet.contacts import parse_contact
-from wallet.control import ControlServer
 from wallet.headship import name_standby
 from wallet.home import Home
 from wallet.local import LocalCommands
 from wallet.standby import StandbyCommands, StandbyHome
 from wallet.wallet import Wallet
+
+Ready = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,18 @@ class Serving:
     """Openings that may be joined unasked; None for none."""
     standby: str | None = None
     """Contact of the standby, to be taken from now on; None for the one that was named before, if any."""
+    api: Listening | None = None
+    """Where programs with tokens may ask; None for nowhere."""
 
 
-async def serve(home: Home, passphrase: str, serving: Serving, ready: Callable[[str], None]) -> None:
+async def serve(home: Home, passphrase: str, serving: Serving, ready: Ready) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         home: Which wallet.
         passphrase: Of its hot keys; the savings stay sealed.
         serving: See there.
-        ready: Told the contact once peers and commands are answered.
+        ready: Told the contact once peers and commands are answered, and the URL of the API, if it has one.
 
     Raises:
         Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
@@ -67,7 +72,8 @@ async def serve_standby(home: Home, passphrase: str, listen: str | None, ready: 
     """
     stop = _stop_by_signal()
     async with StandbyHome(home, home.keystore().unlock(passphrase)) as standby:
-        control = ControlServer(home, StandbyCommands(standby))
+        office = Office(home, StandbyCommands(standby))
+        control = WalletServer(home, office, office)
         try:
             contact = await standby.listen(listen)
             await control.start()
@@ -80,9 +86,10 @@ async def serve_standby(home: Home, passphrase: str, listen: str | None, ready: 
             ended.cancel()
         finally:
             await control.stop()
+            office.close()
     if not stop.is_set():
         serving = Serving(contact.partition("@")[2], None)
-        await _serve(home, passphrase, serving, lambda served: ready("head", served), stop)
+        await _serve(home, passphrase, serving, lambda served, _: ready("head", served), stop)
 
 
 def _stop_by_signal() -> asyncio.Event:
@@ -102,18 +109,19 @@ def _name_standby(home: Home, contact: str) -> None:
         lock.release()
 
 
-async def _serve(
-    home: Home, passphrase: str, serving: Serving, ready: Callable[[str], None], stop: asyncio.Event
-) -> None:
+async def _serve(home: Home, passphrase: str, serving: Serving, ready: Ready, stop: asyncio.Event) -> None:
     async with Wallet.load(home.path, passphrase) as wallet:
-        control = ControlServer(home, LocalCommands(home, wallet))
+        office = Office(home, LocalCommands(home, wallet))
+        server = WalletServer(home, office, office, wallet)
         try:
             contact = await wallet.serve(serving.listen, serving.policy)
-            await control.start()
-            ready(contact)
+            url = await server.listen(serving.api) if serving.api is not None else None
+            await server.start()
+            ready(contact, url)
             await _until(stop, wallet)
         finally:
-            await control.stop()
+            await server.stop()
+            office.close()
 
 
 async def _until(stop: asyncio.Event, wallet: Wallet) -> None:

@@ -63,6 +63,8 @@ SLICE_PAUSE_S = 0.005
 PAYMENTS = "payments"
 """Kind of a row that stands for all payments of a version."""
 
+Place = tuple[int, int]
+"""Of an entry among all: its row, and its number among what the row stands for. Later entries have higher ones."""
 Entry = dict[str, Any]
 """A row of the table, without its id. Of payments it has our index as `member`, and `commands`: theirs, encoded."""
 
@@ -156,6 +158,12 @@ class History:
         with self._engine.connect() as connection:
             return read_newest(connection, limit, channel)
 
+    def after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
+        """The next `limit` entries or some more, oldest first, after one that was seen; None for the newest alone."""
+        self.flush()
+        with self._engine.connect() as connection:
+            return read_after(connection, place, limit)
+
     def prune(self, before_ms: int, *, in_use: bool = False) -> int:
         """Delete payments that are older, for good; how many versions of channels.
 
@@ -233,6 +241,23 @@ def read_newest(connection: sa.Connection, limit: int, channel: str | None) -> t
         query = query.where(entries_table.c.channel.startswith(channel.strip().lower(), autoescape=True))
     with connection.execution_options(yield_per=10).execute(query) as rows:
         return tuple(islice((view for row in rows.mappings() for view in _views(row)), limit))
+
+
+def read_after(connection: sa.Connection, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
+    """See :meth:`History.after`."""
+    query = sa.select(entries_table)
+    if place is None:
+        query = query.order_by(entries_table.c.id.desc()).limit(1)
+    else:
+        query = query.where(entries_table.c.id >= place[0]).order_by(entries_table.c.id).limit(limit + 1)
+    found: list[tuple[Place, EntryView]] = []
+    with connection.execution_options(yield_per=10).execute(query) as rows:
+        for row in rows.mappings():
+            views = reversed(list(_views(row)))
+            found += [((row["id"], number), view) for number, view in enumerate(views)]
+            if len(found) > limit:
+                break
+    return found[-1:] if place is None else [entry for entry in found if entry[0] > place]
 
 
 def _views(row: Any) -> Iterator[EntryView]:

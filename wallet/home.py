@@ -11,6 +11,7 @@
     wallet.db       history; most of it is rebuilt from the journal          (`wallet.history`)
     history.waiting what the history's server, if it has one, has not yet    (`wallet.server_history`)
     lock            held while a process is in here
+    api.db          tokens and keys of the HTTP API, and what else it keeps   (`wallet.api.store`)
     control.path    where the socket of a running `wallet serve` is
     endpoint        where `wallet serve` listened last
     life, life.seen by which this home knows that its files are the originals  (`wallet.life`)

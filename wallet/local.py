@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+from layer1.client import LedgerUnreachable
 from layer1.codec import decode
 from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, RemoteError
@@ -22,6 +24,7 @@ from wallet.requests import (
     ChannelsView,
     ChannelView,
     CloseChannel,
+    ContactView,
     DismissStandby,
     History,
     HistoryView,
@@ -46,6 +49,7 @@ from wallet.requests import (
     SentView,
     Show,
     ShowChannel,
+    ShowContact,
     ShowStandby,
     StandbyView,
     WalletView,
@@ -68,6 +72,7 @@ class LocalCommands:
         self._wallet = wallet
         self._handlers: dict[type[Request[Any]], _Handler] = {
             Show: self._show,
+            ShowContact: self._contact,
             Send: self._send,
             SendSigned: self._send_signed,
             OpenChannel: self._open,
@@ -96,6 +101,9 @@ class LocalCommands:
         report(Progress("asking the ledger"))
         return await show_home(self._home, self._wallet.contact, serving=self._wallet.contact is not None)
 
+    async def _contact(self, _: ShowContact, report: Report) -> ContactView:
+        return ContactView(address=format_address(self._wallet.address), contact=self._wallet.contact)
+
     async def _send(self, request: Send, report: Report) -> SentView:
         recipient = parse_address(request.recipient)
         report(Progress("waiting for the ledger"))
@@ -113,13 +121,15 @@ class LocalCommands:
     async def _sent(self, transaction: Transaction) -> SentView:
         transfer = transaction.payload
         assert isinstance(transfer, Transfer), "nothing else is sent"
-        proven = await self._wallet.balance(transfer.sender)
+        balance: int | None = None
+        with contextlib.suppress(LedgerUnreachable):  # it is done, whether or not the ledger still answers
+            balance = (await self._wallet.balance(transfer.sender)).value
         return SentView(
             transaction_id=transaction.id.hex(),
             recipient=format_address(transfer.recipient),
             amount=transfer.amount,
             source="spending" if transfer.sender == self._wallet.address else "savings",
-            balance=proven.value,
+            balance=balance,
         )
 
     async def _open(self, request: OpenChannel, report: Report) -> ChannelView:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from layer1.ledger.genesis import Currency
+from wallet import render_api
 from wallet.amounts import format_amount, format_money
 from wallet.period import format_duration
 from wallet.requests import (
@@ -19,21 +20,22 @@ from wallet.requests import (
     EntryView,
     GuardView,
     HistoryView,
+    MadeTokenView,
     PaidView,
     PromotedView,
     PrunedView,
     RestoredView,
     SentView,
     StandbyView,
+    TokensView,
     WalletView,
     WatchtowersView,
     WatchtowerView,
 )
 from wallet.texts import folded, plain
 
-Shown = (
-    WalletView
-    | ChannelsView
+OfLedger = (
+    ChannelsView
     | ChannelView
     | HistoryView
     | PaidView
@@ -44,13 +46,20 @@ Shown = (
     | StandbyView
     | PromotedView
 )
+Shown = WalletView | TokensView | MadeTokenView | OfLedger
 
 
 def render(console: Console, view: Shown, currency: Currency | None) -> None:
     """Print a view; only a wallet without a ledger has no currency."""
     if isinstance(view, WalletView):
         _wallet(console, view, currency)
-        return
+    elif isinstance(view, TokensView | MadeTokenView):
+        render_api.render(console, view, currency)
+    else:
+        _render(console, view, currency)
+
+
+def _render(console: Console, view: OfLedger, currency: Currency | None) -> None:
     assert currency is not None, "every other view takes a ledger"
     match view:
         case ChannelsView():
@@ -71,7 +80,7 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
         case SentView():
             money = format_money(view.amount, currency)
             console.print(f"Sent {money} to {view.recipient}", soft_wrap=True)
-            left = format_money(view.balance, currency)
+            left = format_money(view.balance, currency) if view.balance is not None else "a balance that is not known"
             console.print(f"transaction {view.transaction_id}, final; {view.source} now has {left}", soft_wrap=True)
         case StandbyView():
             _print_rows(console, _standby_rows(view))

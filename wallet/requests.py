@@ -1,7 +1,8 @@
-"""Everything that one can ask of a wallet, as values: one list for the command line, the socket and ``--json``.
+"""Everything that one can ask of a wallet, as values: one list for the command line, the HTTP API and ``--json``.
 
 A request is answered by a view. :class:`Commands` has one implementation that does the work (`wallet.local`) and one
-that passes it to a running ``wallet serve`` (`wallet.control`), so that a verb behaves the same through either.
+that passes it to a running ``wallet serve`` (`wallet.api.client`), so that a verb behaves the same through either. Each
+request has its route and its scopes in `wallet.api.verbs`.
 
 Amounts are minor units, addresses are texts, hashes are lower-case hex: the views *are* the shapes that ``--json``
 prints. Fields are added over time, never renamed.
@@ -10,11 +11,17 @@ prints. Fields are added over time, never renamed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
 R = TypeVar("R")
+Units = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""Minor units of money."""
+Millis = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Text = Annotated[str, msgspec.Meta(max_length=4_096)]
+Name = Annotated[str, msgspec.Meta(max_length=256)]
+"""Of something that there is: it stands in a path."""
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,8 +257,8 @@ class SentView(View, frozen=True, kw_only=True):
     recipient: str
     amount: int
     source: Literal["spending", "savings"]
-    balance: int
-    """Of the source, proven after it."""
+    balance: int | None
+    """Of the source, proven after it; None if the ledger has not answered since."""
 
 
 class PaidView(View, frozen=True, kw_only=True):
@@ -333,48 +340,92 @@ class PromotedView(View, frozen=True, kw_only=True):
     """What to give to peers now; None if it is not being served: `wallet serve` tells."""
 
 
+class ContactView(View, frozen=True, kw_only=True):
+    """What somebody needs who wants to pay this wallet."""
+
+    address: str
+    contact: str | None
+    """Null while the wallet is not served to peers."""
+
+
+class TokenView(View, frozen=True, kw_only=True):
+    """A token of the HTTP API, without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_ms: int
+    """This machine's clock, ms since 1970."""
+    limit: int
+    """Minor units that it may spend in all; 0 for a token that may not spend."""
+    spent: int
+    """Of these, what is spent, on its way, or of unknown fate."""
+    period_limit: int | None
+    period_ms: int | None
+    spent_in_period: int | None
+
+
+class TokensView(View, frozen=True, kw_only=True):
+    """`wallet token list`."""
+
+    tokens: tuple[TokenView, ...]
+    currency: CurrencyView | None
+
+
+class MadeTokenView(View, frozen=True, kw_only=True):
+    """`wallet token create`: the one time that the secret is shown."""
+
+    token: str
+    """Goes into the header ``Authorization: Bearer``."""
+    made: TokenView
+    currency: CurrencyView | None
+
+    def __repr__(self) -> str:
+        return f"MadeTokenView(made={self.made!r})"
+
+
 # -------------------------------------------------------------------------------------------------------- requests
 
 
-class Show(Request[WalletView], tag="show", frozen=True, kw_only=True):
+class Show(Request[WalletView], frozen=True, kw_only=True):
     """Addresses and proven balances."""
 
     answer: ClassVar[Any] = WalletView
 
 
-class Send(Request[SentView], tag="send", frozen=True, kw_only=True):
+class Send(Request[SentView], frozen=True, kw_only=True):
     """Transfer on layer 1 from the spending account."""
 
     answer: ClassVar[Any] = SentView
-    recipient: str
-    amount: int
+    recipient: Text
+    amount: Units
 
 
-class SendSigned(Request[SentView], tag="send-signed", frozen=True, kw_only=True):
+class SendSigned(Request[SentView], frozen=True, kw_only=True):
     """Bring a transfer that was signed elsewhere: by the savings key, which a serving wallet does not hold."""
 
     answer: ClassVar[Any] = SentView
-    transaction: str
+    transaction: Annotated[str, msgspec.Meta(max_length=16_384)]
     """Canonical encoding, hex."""
 
 
-class OpenChannel(Request[ChannelView], tag="open", frozen=True, kw_only=True):
+class OpenChannel(Request[ChannelView], frozen=True, kw_only=True):
     """Open a channel and wait until layer 1 has it."""
 
     answer: ClassVar[Any] = ChannelView
-    contact: str
-    deposit: int
-    peer_deposit: int = 0
-    bond: int = 0
-    peer_bond: int | None = None
+    contact: Text
+    deposit: Units
+    peer_deposit: Units = 0
+    bond: Units = 0
+    peer_bond: Units | None = None
     """None: the same as ours."""
-    challenge_period_ms: int | None = None
+    challenge_period_ms: Millis | None = None
     """None: `wallet.period.default_period_ms`."""
-    witness: str | None = None
+    witness: Text | None = None
     """Contact of the one witness; None for a channel without."""
 
 
-class ListChannels(Request[ChannelsView], tag="channels", frozen=True, kw_only=True):
+class ListChannels(Request[ChannelsView], frozen=True, kw_only=True):
     """All channels of this wallet."""
 
     answer: ClassVar[Any] = ChannelsView
@@ -387,104 +438,104 @@ class RestoredView(View, frozen=True, kw_only=True):
     currency: CurrencyView
 
 
-class Restore(Request[RestoredView], tag="restore", frozen=True, kw_only=True):
+class Restore(Request[RestoredView], frozen=True, kw_only=True):
     """Find channels that this home does not know, and ask their peers."""
 
     answer: ClassVar[Any] = RestoredView
 
 
-class ShowChannel(Request[ChannelView], tag="channel", frozen=True, kw_only=True):
+class ShowChannel(Request[ChannelView], frozen=True, kw_only=True):
     """One channel."""
 
     answer: ClassVar[Any] = ChannelView
-    channel: str
+    channel: Name
     """Its id, or a prefix that no other channel has."""
 
 
-class ChangeChannel(Request[ChannelView], tag="change", frozen=True, kw_only=True):
+class ChangeChannel(Request[ChannelView], frozen=True, kw_only=True):
     """Change an open channel together with the peer."""
 
     answer: ClassVar[Any] = ChannelView
-    channel: str
+    channel: Name
     action: Literal["top-up", "withdraw", "replace-key", "resume"]
-    amount: int = 0
+    amount: Units = 0
     """To pay in or take out."""
 
 
-class ReopenChannel(Request[ChannelView], tag="reopen", frozen=True, kw_only=True):
+class ReopenChannel(Request[ChannelView], frozen=True, kw_only=True):
     """Open a channel anew, with what both were paid out of it."""
 
     answer: ClassVar[Any] = ChannelView
-    channel: str
+    channel: Name
 
 
-class CloseChannel(Request[ChannelView], tag="close", frozen=True, kw_only=True):
+class CloseChannel(Request[ChannelView], frozen=True, kw_only=True):
     """Close a channel: with the peer, or by wedging it."""
 
     answer: ClassVar[Any] = ChannelView
-    channel: str
+    channel: Name
     force: bool = False
     wait: bool = False
     """With `force`: until layer 1 has settled it."""
 
 
-class Pay(Request[PaidView], tag="pay", frozen=True, kw_only=True):
+class Pay(Request[PaidView], frozen=True, kw_only=True):
     """Pay through a channel."""
 
     answer: ClassVar[Any] = PaidView
-    target: str
+    target: Text
     """Channel id or prefix, address or contact of the peer."""
-    amount: int
-    count: int = 1
-    memo: str = ""
+    amount: Units
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    memo: Text = ""
 
 
-class History(Request[HistoryView], tag="history", frozen=True, kw_only=True):
+class History(Request[HistoryView], frozen=True, kw_only=True):
     """The newest entries."""
 
     answer: ClassVar[Any] = HistoryView
-    limit: int = 50
-    channel: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    channel: Name | None = None
 
 
-class Prune(Request[PrunedView], tag="prune", frozen=True, kw_only=True):
+class Prune(Request[PrunedView], frozen=True, kw_only=True):
     """Delete the entries of old payments."""
 
     answer: ClassVar[Any] = PrunedView
-    before_ms: int
+    before_ms: Millis
     """This machine's clock, ms since 1970."""
 
 
-class AddWatchtower(Request[WatchtowersView], tag="watchtower-add", frozen=True, kw_only=True):
+class AddWatchtower(Request[WatchtowersView], frozen=True, kw_only=True):
     """Entrust each version of each channel to a watchtower."""
 
     answer: ClassVar[Any] = WatchtowersView
-    contact: str
-    bounty: int = 0
+    contact: Text
+    bounty: Units = 0
     rely: bool = False
 
 
-class ListWatchtowers(Request[WatchtowersView], tag="watchtowers", frozen=True, kw_only=True):
+class ListWatchtowers(Request[WatchtowersView], frozen=True, kw_only=True):
     """The watchtowers of this wallet."""
 
     answer: ClassVar[Any] = WatchtowersView
 
 
-class RemoveWatchtower(Request[WatchtowersView], tag="watchtower-remove", frozen=True, kw_only=True):
+class RemoveWatchtower(Request[WatchtowersView], frozen=True, kw_only=True):
     """Entrust nothing more to a watchtower."""
 
     answer: ClassVar[Any] = WatchtowersView
-    watchtower: str
+    watchtower: Name
     """Its contact, its address, or the start of it."""
 
 
-class ShowStandby(Request[StandbyView], tag="standby-show", frozen=True, kw_only=True):
+class ShowStandby(Request[StandbyView], frozen=True, kw_only=True):
     """How head and standby stand."""
 
     answer: ClassVar[Any] = StandbyView
 
 
-class Promote(Request[PromotedView], tag="standby-promote", frozen=True, kw_only=True):
+class Promote(Request[PromotedView], frozen=True, kw_only=True):
     """Make this standby the head."""
 
     answer: ClassVar[Any] = PromotedView
@@ -492,31 +543,39 @@ class Promote(Request[PromotedView], tag="standby-promote", frozen=True, kw_only
     """This home is no standby: it was restored, since all others are lost."""
 
 
-class DismissStandby(Request[StandbyView], tag="standby-dismiss", frozen=True, kw_only=True):
+class DismissStandby(Request[StandbyView], frozen=True, kw_only=True):
     """Let this head go on without its standby."""
 
     answer: ClassVar[Any] = StandbyView
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (
-    Show,
-    Send,
-    SendSigned,
-    OpenChannel,
-    ListChannels,
-    ShowChannel,
-    ChangeChannel,
-    ReopenChannel,
-    CloseChannel,
-    Pay,
-    Restore,
-    History,
-    Prune,
-    AddWatchtower,
-    ListWatchtowers,
-    RemoveWatchtower,
-    ShowStandby,
-    Promote,
-    DismissStandby,
-)
-"""All of them, for the decoder at the socket."""
+class ShowContact(Request[ContactView], frozen=True, kw_only=True):
+    """What to give to whoever wants to pay."""
+
+    answer: ClassVar[Any] = ContactView
+
+
+class CreateToken(Request[MadeTokenView], frozen=True, kw_only=True):
+    """Make a token of the HTTP API."""
+
+    answer: ClassVar[Any] = MadeTokenView
+    name: Text
+    scopes: tuple[Literal["read", "receive", "spend", "admin"], ...]
+    limit: Units = 0
+    """Minor units that it may spend in all."""
+    period_limit: Units | None = None
+    period_ms: Millis | None = None
+
+
+class ListTokens(Request[TokensView], frozen=True, kw_only=True):
+    """All tokens of the HTTP API."""
+
+    answer: ClassVar[Any] = TokensView
+
+
+class RevokeToken(Request[TokensView], frozen=True, kw_only=True):
+    """Refuse a token from now on."""
+
+    answer: ClassVar[Any] = TokensView
+    token: Name
+    """Its id."""

@@ -32,10 +32,12 @@ from wallet.contacts import Contact, format_endpoint
 from wallet.history import (
     Entry,
     History,
+    Place,
     contacts_table,
     delete_payments,
     entries_table,
     prepare,
+    read_after,
     read_newest,
     read_versions,
 )
@@ -188,6 +190,19 @@ class ServerHistory(History):
             self._write()
             with explained("the history cannot be read", "Look after its database"), self._engine.connect() as reading:
                 return read_newest(reading, limit, channel)
+        except Outage as error:
+            raise Refused("history_unavailable", f"{error}; nothing is lost, ask again when it answers") from None
+
+    def after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
+        """See :meth:`History.after`. Waits for the server.
+
+        Raises:
+            Refused: ``history_unavailable``.
+        """
+        try:
+            self._write()
+            with explained("the history cannot be read", "Look after its database"), self._engine.connect() as reading:
+                return read_after(reading, place, limit)
         except Outage as error:
             raise Refused("history_unavailable", f"{error}; nothing is lost, ask again when it answers") from None
 

@@ -10,19 +10,22 @@ from layer1.client import LedgerClient
 from layer1.codec import encode
 from layer1.errors import Refused
 from layer1.ledger.transactions import Transaction
-from wallet.control import RemoteCommands
+from wallet.api.client import RemoteCommands
 from wallet.headship import check_is_standby, read_standing, resting, take_over
 from wallet.home import Home
 from wallet.requests import (
+    CreateToken,
     CurrencyView,
     History,
     HistoryView,
+    ListTokens,
     Promote,
     PromotedView,
     Prune,
     PrunedView,
     Report,
     Request,
+    RevokeToken,
     SendSigned,
     Show,
     ShowStandby,
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from wallet.history import History as LocalHistory
 
 R = TypeVar("R")
+OFFICE = (CreateToken, ListTokens, RevokeToken)
+"""Requests that `wallet.api.office` answers."""
 Passphrase = Callable[[], str]
 """Asks for it when it is needed, and not before."""
 
@@ -51,6 +56,8 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
         return cast(R, await show_home(home, None, serving=False))
     if busy is not None:
         raise busy
+    if type(request) in OFFICE:
+        return await _ask_office(home, request, report)
     if isinstance(request, ShowStandby):
         return cast(R, resting(home))
     if isinstance(request, Promote):
@@ -64,6 +71,21 @@ async def ask(home: Home, request: Request[R], passphrase: Passphrase, report: R
 
     async with Wallet.load(home.path, passphrase()) as wallet:
         return await LocalCommands(home, wallet).run(request, report)
+
+
+async def _ask_office(home: Home, request: Request[R], report: Report) -> R:
+    """What the API keeps for itself needs no key."""
+    from wallet.api.office import Office  # noqa: PLC0415 - only when needed
+
+    lock = home.lock()
+    try:
+        office = Office(home)
+        try:
+            return await office.run(request, report)
+        finally:
+            office.close()
+    finally:
+        lock.release()
 
 
 async def _promote(home: Home, passphrase: str) -> PromotedView:

@@ -16,6 +16,8 @@ class Signals:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.count = 0
+        """How often something has changed."""
         self.failure: WedgeError | None = None
         """Why this wallet can no longer guard its channels."""
 
@@ -26,6 +28,7 @@ class Signals:
 
     def notify(self) -> None:
         """Something has changed."""
+        self.count += 1
         self._event.set()
         self._event = asyncio.Event()
 

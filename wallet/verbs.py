@@ -27,8 +27,8 @@ PassphraseOption = Annotated[
 ChannelArgument = Annotated[str, typer.Argument(help="Id of the channel, or the start of it.")]
 
 
-def run(home: Path | None, json: bool, passphrase_file: Path | None, request: Request[R]) -> R:
-    """Have a request answered, print the answer or the error."""
+def run(home: Path | None, json: bool, passphrase_file: Path | None, request: Request[R], *, shows: bool = True) -> R:
+    """Have a request answered, print the answer (unless the caller does) or the error."""
     out = Output(json)
     try:
         found = Home.find(home or default_home())
@@ -37,5 +37,6 @@ def run(home: Path | None, json: bool, passphrase_file: Path | None, request: Re
             view = loop.run(ask(found, request, lambda: read_passphrase(passphrase_file), report))
     except WedgeError as error:
         out.fail(error)
-    out.show(view, currency)  # type: ignore[arg-type]
+    if shows:
+        out.show(view, currency)  # type: ignore[arg-type]
     return view

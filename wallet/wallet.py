@@ -37,7 +37,7 @@ from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
 from wallet.headship import check_nobody_leads, single
-from wallet.history import check_known
+from wallet.history import Place, check_known
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.life import keep_alive
@@ -244,6 +244,7 @@ class Wallet:
             raise Refused(output.code, f"the ledger refused: {output.message}")
         reference = transaction.id.hex()
         self._parts.history.add(reference, "sent", -transfer.amount, peer=format_address(transfer.recipient))
+        self._parts.signals.notify()
 
     async def open_channel(
         self,
@@ -384,6 +385,23 @@ class Wallet:
         entries = self._parts.history.newest(limit, channel)
         check_known(entries, channel)
         return entries
+
+    def entries_after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
+        """The entries of the history that follow one, oldest first; of None the newest alone. May take long.
+
+        Raises:
+            Refused: ``history_unavailable``.
+        """
+        return self._parts.history.after(place, limit)
+
+    @property
+    def news(self) -> int:
+        """How often something has happened, for :meth:`changed`."""
+        return self._parts.signals.count
+
+    async def changed(self, news: int, timeout_s: float) -> None:
+        """Wait until something has happened since `news` was so much, at most so long."""
+        await self._parts.signals.until(lambda: True if self.news != news else None, timeout_s)
 
     @property
     def watchtowers(self) -> tuple[WatchtowerView, ...]:

@@ -96,7 +96,7 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await _limited(request, handler)
     except Refused as refusal:
-        return problems.of_refused(refusal)
+        return problems.of_refused(refusal, service_of(request).statuses)
     except web.HTTPException as error:
         return problems.of_http(error)
     except (ConnectionError, asyncio.CancelledError):
@@ -104,7 +104,7 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception as error:  # noqa: BLE001 - logged; a client gets an answer whatever happens
         known = service_of(request).explain(error)
         if known is not None:
-            return problems.of_refused(known)
+            return problems.of_refused(known, service_of(request).statuses)
         _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return problems.problem(500, "internal", "this server failed to answer; its log says why")
 

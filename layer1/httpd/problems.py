@@ -5,6 +5,7 @@ Source: RFC 9457.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -51,10 +52,11 @@ def problem(
     return web.Response(body=msgspec.json.encode(body), status=status, headers=headers | {"Content-Type": MEDIA_TYPE})
 
 
-def of_refused(refusal: Refused) -> web.Response:
-    """A refusal as a response."""
+def of_refused(refusal: Refused, statuses: Mapping[str, int] | None = None) -> web.Response:
+    """A refusal as a response; `statuses` are those of codes that only one API has."""
     after = str(refusal.retry_s) if isinstance(refusal, TooMany) else None
-    return problem(STATUS_OF.get(refusal.code, 422), refusal.code, refusal.message, retry_after=after)
+    status = (statuses or {}).get(refusal.code) or STATUS_OF.get(refusal.code, 422)
+    return problem(status, refusal.code, refusal.message, retry_after=after)
 
 
 def of_http(error: web.HTTPException) -> web.Response:

@@ -89,8 +89,15 @@ class Rates:
             TooMany: There is no room for it.
         """
         name = self._named(address)
-        if name is None:
-            return
+        if name is not None:
+            self.count(name, now_s)
+
+    def count(self, name: str, now_s: float) -> None:
+        """Count a request of somebody who is known by another name than an address.
+
+        Raises:
+            TooMany: There is no room for it.
+        """
         limit, bucket = self._limit, self._bucket(name, now_s)
         bucket.level = max(0.0, bucket.level - (now_s - bucket.at_s) * limit.requests_per_s)
         bucket.at_s = now_s
@@ -98,7 +105,7 @@ class Rates:
             retry_s = max(1, ceil((bucket.level + 1 - limit.burst) / limit.requests_per_s))
             raise TooMany(
                 f"{ceil(bucket.level)} requests of {name} count at the moment, at most {limit.burst} may, and "
-                f"{limit.requests_per_s} are forgotten every second: wait {retry_s} s, or ask another replica",
+                f"{limit.requests_per_s} are forgotten every second: wait {retry_s} s",
                 retry_s,
             )
         bucket.level += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -20,6 +20,8 @@ class Service:
     """The shared part of one application; see :mod:`layer1.httpd.application`."""
 
     limits: HttpLimits
+    statuses: Mapping[str, int] = {}
+    """HTTP status by code, of codes that only this service has."""
 
     def __init__(self, limits: HttpLimits, rates: Rates | None = None) -> None:
         self.limits = limits

@@ -24,7 +24,7 @@ from layer1.errors import WedgeError
 from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import until
 from tests.e2e.town import BIN, ENVIRONMENT, FUNDS, TREASURY, Town, town
-from wallet.control import RemoteCommands
+from wallet.api.client import RemoteCommands
 from wallet.home import Home
 from wallet.requests import Pay
 from wallet.server_history import open_history

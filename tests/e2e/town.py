@@ -39,6 +39,8 @@ class Serving:
 
     process: asyncio.subprocess.Process
     contact: str
+    api: str | None = None
+    """Where programs with tokens ask."""
 
     async def kill(self) -> None:
         """SIGKILL, as a power cut would."""
@@ -94,7 +96,7 @@ class Town:
             )
         assert process.stdout is not None
         ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
-        self.serving[home] = Serving(process, ready["contact"])
+        self.serving[home] = Serving(process, ready["contact"], ready.get("api"))
         return self.serving[home]
 
     async def open(self, *arguments: str, payer: str = "alice", payee: str = "bob") -> str:

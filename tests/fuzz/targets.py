@@ -75,9 +75,12 @@ from layer2.promises import BrokenPromise, TowerReceipt, check_proof
 from layer2.sealing import _NONCE, _cipher, _filled, open_body
 from tests.fuzz import generate
 from tests.layer1.replica.network import ALICE, BOB, GENESIS, KEYS, transfer
-from wallet import amounts, book, contacts, control, headship, keystore, period, server_history
+from wallet import amounts, book, contacts, headship, keystore, period, server_history
+from wallet.api import client as api_client
+from wallet.api import handlers as api_handlers
+from wallet.api.verbs import VERBS
 from wallet.home import Home
-from wallet.requests import REQUESTS, WalletView
+from wallet.requests import Show, WalletView
 from wallet.witness.desk import DeskRecord
 
 Seeds = Callable[[random.Random], bytes]
@@ -293,24 +296,25 @@ def _get_json(data: bytes) -> None:
     assert isinstance(asyncio.run(get_json(http, "http://127.0.0.1")), dict)
 
 
-def _control_request(data: bytes) -> None:
-    class Never:
-        async def run(self, request: object, report: object) -> object:
-            raise Refused("heard", "it is a request")
-
-    server = control.ControlServer(SimpleNamespace(), Never())  # type: ignore[arg-type]
-    line = asyncio.run(server._run(data, lambda _: None))
-    assert line.error is not None
-    assert line.error.code in {"bad_usage", "heard"}, line.error
+def _api_request(data: bytes) -> None:
+    """A body is a request of one of the verbs, or refused for what is wrong with it."""
+    body = api_handlers.parse(data)
+    for verb in VERBS:
+        with suppress(Refused):
+            api_handlers.ask(verb, dict.fromkeys(verb.in_path, "x"), body, strict=True)
 
 
-def _control_line(data: bytes) -> object:
-    return control._understood(data, WalletView, lambda _: None)
+def _api_event(data: bytes) -> None:
+    """What the command line is told by the wallet that is served."""
+    for event in EventParser(1_000_000).feed(data):
+        with suppress(Refused, msgspec.MsgspecError):
+            api_client._progress(event) if event.kind == "progress" else api_client._answer(event, Show())
 
 
 def _lines(rng: random.Random) -> bytes:
     view = _json(WalletView)(rng)
-    return rng.choice((b'{"progress":{"text":"x"}}', b'{"error":{"code":"a","message":"b"}}', b'{"view":%s}' % view))
+    problem = b'{"status":422,"title":"a","code":"b","detail":"c"}'
+    return rng.choice((b"event: answer\ndata: %s\n\n" % view, b"event: problem\ndata: %s\n\n" % problem))
 
 
 @cache
@@ -712,18 +716,22 @@ def _layer2_and_wallet() -> list[Target]:
             ("wallet/server_history.py: msgspec.msgpack.decode _Waiting",),
         ),
         Target(
-            "request on the socket",
-            _control_request,
-            (),
-            lambda rng: _json(rng.choice(REQUESTS))(rng),
-            ("wallet/control.py: msgspec.json.decode _ANY_REQUEST",),
+            "request to the wallet's API",
+            _api_request,
+            (Refused,),
+            lambda rng: _json(rng.choice(VERBS).request)(rng),
+            ("wallet/api/handlers.py: msgspec.json.decode dict[str, Any]",),
         ),
         Target(
-            "line from the socket",
-            _control_line,
-            (Refused, *control.UNREADABLE),
+            "answer of the wallet's API",
+            _api_event,
+            api_client.UNREADABLE,
             _lines,
-            ("wallet/control.py: msgspec.json.decode _Line", "wallet/control.py: msgspec.json.decode answer"),
+            (
+                "wallet/api/client.py: msgspec.json.decode request.answer",
+                "wallet/api/client.py: msgspec.json.decode Problem",
+                "wallet/api/client.py: msgspec.json.decode Progress",
+            ),
         ),
         _text("contact", contacts.parse_contact, f"{ADDRESS}@127.0.0.1:80", f"{ADDRESS}@[::1]:80"),
         _text("amount", lambda text: amounts.parse_amount(text, GENESIS.currency), "12.50", "0.01", "1e3"),

@@ -177,7 +177,7 @@ async def test_one_channel_without_an_answer_leaves_the_others_watched(
 
 
 async def serving(world: World, name: str, started: asyncio.Event) -> None:
-    await daemon.serve(Home(world.homes[name].home), PASSPHRASE, Serving(None, POLICY), lambda _: started.set())
+    await daemon.serve(Home(world.homes[name].home), PASSPHRASE, Serving(None, POLICY), lambda *_: started.set())
 
 
 async def test_a_served_wallet_stops_when_its_watcher_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

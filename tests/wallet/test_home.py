@@ -16,8 +16,10 @@ from layer1.ledger.agreements import GroupAgreement, Member
 from layer1.ledger.transactions import OpenGroup, Transaction
 from tests.wallet.standin import make_genesis
 from wallet import period
+from wallet.api.client import RemoteCommands
+from wallet.api.office import Office
+from wallet.api.server import WalletServer
 from wallet.book import ChannelBook, ChannelRecord, Stage
-from wallet.control import ControlServer, RemoteCommands
 from wallet.history import History
 from wallet.home import DATABASE_VARIABLE, Config, Home
 from wallet.requests import History as AskHistory
@@ -165,9 +167,13 @@ def deep_home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     return Home.create(tmp_path / ("x" * (1 if request.param == "short" else 120)))
 
 
+def server_of(home: Home) -> WalletServer:
+    return WalletServer(home, Echo(), Office(home))
+
+
 async def test_the_socket_is_private_and_passes_requests(deep_home: Home) -> None:
     """Issue: through it (a Unix socket, mode 0600) when it runs."""
-    server = ControlServer(deep_home, Echo())
+    server = server_of(deep_home)
     await server.start()
     try:
         path = os.fsdecode(deep_home.control_path.read_bytes())
@@ -188,7 +194,7 @@ async def test_the_socket_is_private_and_passes_requests(deep_home: Home) -> Non
 
 
 async def test_a_socket_that_others_may_use_is_not_used(home: Home) -> None:
-    server = ControlServer(home, Echo())
+    server = server_of(home)
     await server.start()
     (home.path / "control").chmod(0o666)
     assert RemoteCommands.find(home) is None
@@ -196,7 +202,7 @@ async def test_a_socket_that_others_may_use_is_not_used(home: Home) -> None:
 
 
 async def test_a_socket_with_nobody_behind_it_is_said(home: Home) -> None:
-    server = ControlServer(home, Echo())
+    server = server_of(home)
     await server.start()
     remote = RemoteCommands.find(home)
     assert remote is not None

@@ -17,7 +17,7 @@ from layer1.devnet import Devnet
 from layer1.ledger.records import Forfeit, Group, Reason, Status
 from tests.e2e.cluster import until
 from tests.e2e.town import ACCEPT, ENVIRONMENT, Serving, Town, town
-from wallet.control import RemoteCommands
+from wallet.api.client import RemoteCommands
 from wallet.home import Home
 from wallet.requests import ChannelView, CloseChannel, OpenChannel, Pay, ShowChannel
 

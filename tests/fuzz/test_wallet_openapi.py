@@ -1,0 +1,122 @@
+"""Every route of the wallet's OpenAPI document, fuzzed by schemathesis against a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from layer1.httpd.routes import Route
+from layer1.httpd.service import SERVICE
+from tests.wallet.api.conftest import Scripted
+from wallet.api.document import document
+from wallet.api.office import Office
+from wallet.api.server import ROUTES, Listening, WalletServer
+from wallet.api.service import LIMITS
+from wallet.home import Home
+
+pytestmark = pytest.mark.slow
+
+FEW = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Serving(threading.Thread):
+    """The API of a scripted wallet, in a loop and a thread of its own; streams of it end at once."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(name="served")
+        self._home = Home.create(directory / "home")
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._ready = threading.Event()
+        self.url = self.token = ""
+
+    def run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        wallet = Scripted()
+        office = Office(self._home, wallet)
+        server = WalletServer(self._home, office, office, wallet)
+        self.url = await server.listen(Listening("127.0.0.1:0"))
+        assert server.app is not None
+        server.app[SERVICE].end_waits()
+        self.token = office.tokens.create("fuzz", ("admin",))[1]
+        self._ready.set()
+        await self._over.wait()
+        await server.stop()
+        office.close()
+
+    def __enter__(self) -> Serving:
+        self.start()
+        assert self._ready.wait(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self.join(20)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with Serving(tmp_path_factory.mktemp("served")) as serving:
+        yield serving
+
+
+schemathesis.openapi.format("wallet-event", st.integers(0, 4).map(str) | st.just("3-1"))
+
+DOCUMENT = document(ROUTES, LIMITS)
+OPERATIONS = {
+    (found.ok().method.upper(), found.ok().path): found.ok()
+    for found in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()
+    if isinstance(found, Ok)
+}
+CASES = [
+    pytest.param(route, mode, id=f"{mode.value} {route.method} {route.path}")
+    for route in ROUTES
+    for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE or route.parameters or route.body
+]
+
+
+@pytest.mark.parametrize("route, mode", CASES)
+def test_every_route_answers_as_its_document_says(served: Serving, route: Route, mode: GenerationMode) -> None:
+    """Statuses and media types are documented, bodies have their schema, nothing fails; without a token nothing."""
+
+    @FEW
+    @given(case=OPERATIONS[route.method, route.path].as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        case.call_and_validate(  # no schema says which channel there is, nor which key was used before
+            base_url=served.url,
+            headers={"Authorization": f"Bearer {served.token}"},
+            timeout=20,
+            excluded_checks=[positive_data_acceptance],
+        )
+
+    check()
+
+
+def test_the_document_is_valid_and_has_every_route() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+    assert set(OPERATIONS) == {(route.method, route.path) for route in ROUTES}
+    for route in ROUTES:
+        assert DOCUMENT["paths"][route.path][route.method.lower()]["security"] == [{"token": list(route.scopes)}]

@@ -1,0 +1,1 @@
+"""The wallet's HTTP API: all that one can ask of a wallet, over a Unix socket and, for holders of tokens, TCP."""
