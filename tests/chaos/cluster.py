@@ -178,8 +178,9 @@ class Cluster:
         return time.time_ns() // 1_000_000 - self.genesis.wall_time
 
     async def get(self, index: int, path: str) -> dict[str, Any]:
-        """One answer of one replica."""
-        async with self.http.get(self.urls[index] + path, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+        """One answer of one replica; a refusal raises, such as that of a database that is busy just now."""
+        limit = aiohttp.ClientTimeout(total=5)
+        async with self.http.get(self.urls[index] + path, timeout=limit, raise_for_status=True) as answer:
             found: dict[str, Any] = await answer.json()
             return found
 

@@ -53,8 +53,8 @@ class Ledger:
             return items
 
     async def get(self, index: int, path: str) -> dict[str, Any]:
-        """One answer of one replica."""
-        async with self.http.get(self.net.urls[index] + path) as answer:
+        """One answer of one replica; a refusal raises, such as that of a database that is busy just now."""
+        async with self.http.get(self.net.urls[index] + path, raise_for_status=True) as answer:
             found: dict[str, Any] = await answer.json()
             return found
 
