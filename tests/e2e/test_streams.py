@@ -48,6 +48,7 @@ async def test_events_have_one_name_on_all_replicas(tmp_path: Path) -> None:
     event hears each once."""
     async with ledger(tmp_path) as net:
         await net.submit(0, [net.transfer() for _ in range(3)])
+        await net.all_have(3, [1])  # what Bob puts into the channel: a replica takes only what its own head can pay
         await net.net.kill(3)
         items = await net.submit(1, [net.transfer(), opening(net), net.transfer()])
         assert {item["code"] for item in items} == {"ok"}
