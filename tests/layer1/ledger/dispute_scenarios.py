@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec import structs
 
-from layer1.ledger.agreements import Body
+from layer1.ledger.agreements import Body, Limits
 from layer1.ledger.records import Bounty, Delegate, Forfeit, Group, Reason, Status
 from layer1.ledger.state import State
 from layer1.ledger.transactions import OpenGroup, Report, Reveal
@@ -599,6 +599,7 @@ def who_witnesses_is_no_member() -> None:
     world = World()
     good = make_party(world.chain_id, (ALICE, BOB), witnessed=True).agreement
     (witness,) = good.witnesses
+    longest = world.genesis.parameters.max_challenge_ms
     for changes, code in (
         ({"witnesses": (witness, structs.replace(witness, key=TOWER.public))}, "bad_witnesses"),
         ({"witnesses": (structs.replace(witness, key=good.members[1].key),)}, "bad_witnesses"),
@@ -607,7 +608,8 @@ def who_witnesses_is_no_member() -> None:
         ({"witnesses": (structs.replace(witness, contact="two words"),)}, "bad_agreement"),
         ({"witnesses": (structs.replace(witness, contact="x" * 129),)}, "bad_agreement"),
         ({"witness_timeout_ms": PERIOD - 1}, "bad_witnesses"),
-        ({"witness_timeout_ms": world.genesis.parameters.max_challenge_ms + 1}, "bad_witnesses"),
+        ({"witness_timeout_ms": longest + 1}, "bad_challenge_period"),  # its locks' preimages would be forgotten
+        ({"witness_timeout_ms": longest + 1, "limits": Limits(max_locks=0)}, "bad_witnesses"),
         ({"witnesses": (), "witness_timeout_ms": PERIOD}, "bad_witnesses"),
     ):
         agreement = structs.replace(good, **changes)

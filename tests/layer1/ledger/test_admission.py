@@ -26,7 +26,7 @@ from tests.layer1.ledger.world import (
 
 def test_signatures_of_another_chain_kind_or_order_are_refused() -> None:
     world = World()
-    transfer, opening, _ = signed_transactions(world)
+    transfer, opening, *_ = signed_transactions(world)
     swapped = structs.replace(opening, signatures=opening.signatures[::-1])
     other_kind = structs.replace(transfer, signatures=opening.signatures[:1])
     for wrong, chain_id in ((swapped, world.chain_id), (other_kind, world.chain_id), (transfer, bytes(32))):
