@@ -144,8 +144,8 @@ def receive_decline(group: Group, member: int, message: ChangeDecline, salt: byt
     return group, effects
 
 
-def forget_wish(group: Group) -> Step:
-    """At the primary, when a link ends: what was only talked about begins anew, and the others learn it."""
+def forget_wish(group: Group, gone: int) -> Step:
+    """At the primary, when the link to `gone` ends: what was only talked about begins anew, and the others learn it."""
     if group.wish is None or group.change is not None:
         return group, []
     if not group.place.is_primary:  # what our own user wants is said again on the next link
@@ -155,8 +155,8 @@ def forget_wish(group: Group) -> Step:
         ), []
     terms = group.wish.terms
     group, effects = _give_up(group, "not_connected", "a member is gone: try again when it is back")
-    away = [_decline(group, other, terms, "not_connected", "another member is gone") for other in group.others]
-    return group, effects + away
+    others = (other for other in group.others if other != gone)  # on a new link to it a Resume comes first
+    return group, effects + [_decline(group, i, terms, "not_connected", "another member is gone") for i in others]
 
 
 # -------------------------------------------------------------------------------------------------------- signing

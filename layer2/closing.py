@@ -92,6 +92,8 @@ def receive_final_proposal(group: Group, member: int, message: FinalProposal) ->
     good = verify_final(place.agreement.members[0], place.agreement.chain_id, message.final, message.signature)
     require(good, "the primary's signature of FINAL is wrong")
     group, effects = _reach_base(group, message)
+    if group.pending is not None and member in group.bereft:
+        return group, [*effects, _unfinished(group)]
     _check_final(group, message)
     if not _pays_enough(group, message.final):  # who proposes it may not have seen yet what a third member claimed
         return group, [*effects, _declined()]
@@ -211,6 +213,12 @@ def _check_final(group: Group, message: FinalProposal) -> None:
     ours = (header.group_id, header.epoch, header.hash, header.version)
     require(base == ours, f"FINAL on version {final.base_version}, our newest is {header.version}")
     require(final.payout == group.state.body.balances, f"FINAL pays {final.payout}, not {group.state.body.balances}")
+
+
+def _unfinished(group: Group) -> Advice:
+    """A primary that lost data does not know what it signed: that is no fault of its own [F5]."""
+    text = f"the primary lost data while version {group.version + 1} was in flight: wedge, and layer 1 decides about it"
+    return Advice("close_declined", text)
 
 
 def _declined() -> Advice:

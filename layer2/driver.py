@@ -512,10 +512,11 @@ class GroupHost:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()
-                wanted = set(self._contacts.reachable())
-                for peer in dialing.keys() - wanted:
+                wanted = self._contacts.reachable()  # in its order, which is the same in every run
+                reachable = set(wanted)
+                for peer in [peer for peer in dialing if peer not in reachable]:
                     dialing.pop(peer).cancel()
-                for peer in wanted - dialing.keys():
+                for peer in [peer for peer in wanted if peer not in dialing]:
                     dialing[peer] = tasks.create_task(self._keep_link(peer, limits))
                 await self._changed.wait()
 

@@ -276,11 +276,11 @@ def _receive(group: Group, event: Received) -> Step:
         return reconnecting.receive_first(group, member, message, salt)
     if isinstance(message, Error):
         return group, []
+    if changing.is_of_another_epoch(group, member):
+        return group, []  # [F8]: of an epoch that is over, or of one that we have yet to see; its Resume mends it
     if isinstance(message, Ack | Acks | Hold | Held):
         return witnesses.receive(group, member, message, salt)
     require(member not in group.place.witnesses, f"witness {member} sent {type(message).__name__}")
-    if changing.is_of_another_epoch(group, member):
-        return group, []  # [F8]: of an epoch that is over, or of one that we have yet to see; its Resume mends it
     require(member in group.in_step, f"member {member} sent {type(message).__name__} before its Resume")
     if isinstance(message, ChangeWish | ChangeDecline | ChangeProposal | ChangeAccept | ChangeReady):
         return changing.receive(group, member, message, salt)

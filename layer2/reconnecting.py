@@ -64,7 +64,7 @@ def disconnect(group: Group, member: int) -> Step:
     require(member in place.peers, f"member {place.index} has no session with member {member}")
     queue = tuple(command for command in group.queue if command.member != member)
     after = replace(group, in_step=group.in_step - {member}, queue=queue, told_absent=frozenset())
-    after, effects = changing.forget_wish(changing.spoken(after, member))
+    after, effects = changing.forget_wish(changing.spoken(after, member), member)
     return after, effects + (tell_news(group, after, member) if member in group.in_step else [])
 
 

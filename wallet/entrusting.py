@@ -112,7 +112,7 @@ class Entruster:
         for address in [a for a, guard in self._guards.items() if known.get(a) != guard.tower]:
             self._tasks.pop(address).cancel()
             del self._guards[address]
-        for address in known.keys() - self._guards.keys():
+        for address in [address for address in known if address not in self._guards]:
             guard = _Guard(self, known[address])
             self._guards[address] = guard
             self._tasks[address] = asyncio.create_task(guard.run())

@@ -22,6 +22,7 @@ from layer2.events import (
     ChangeRefused,
     ChangeWanted,
     CloseRequested,
+    Connected,
     EpochBegan,
     Finished,
     JoiningSigned,
@@ -32,7 +33,7 @@ from layer2.events import (
     Submission,
     WedgeRequested,
 )
-from layer2.messages import ChangeProposal, ChangeReady, Propose, Resume
+from layer2.messages import ChangeDecline, ChangeProposal, ChangeReady, Propose, Resume
 from layer2.payments import pay
 from layer2.records import ChangeSigned
 from layer2.terms import Terms, change_amounts, change_members, check_unasked
@@ -566,6 +567,18 @@ def test_a_member_that_is_gone_ends_what_was_only_talked_about() -> None:
     want(a, wanted)
     wire.run()
     assert a.group.change is not None and a.group.change == b.group.change
+
+
+def test_a_new_link_begins_with_a_resume_also_while_a_change_is_talked_about() -> None:
+    """Decision 028: who hears anything before a Resume takes the other for a liar."""
+    a, _b, _c, wire = trio_of(3)
+    want(a, amounts(a, 10, 0, 0))
+    wire.run()
+    effects = a.step(Connected(2))
+    said = [e.message for e in effects if isinstance(e, Send) and e.member == 2]
+    assert isinstance(said[0], Resume) and not any(isinstance(message, ChangeDecline) for message in said)
+    told = [e.message for e in effects if isinstance(e, Send) and e.member == 1]
+    assert [m.code for m in told if isinstance(m, ChangeDecline)] == ["not_connected"]
 
 
 def test_after_final_no_change_is_signed_and_beside_a_change_final_is() -> None:

@@ -154,6 +154,24 @@ def test_an_old_copy_meets_one_that_recovered_and_learns_that_it_is_the_older() 
     assert not wire.errors and all(party.group.lost and party.group.version == 4 for party in parties)
 
 
+def test_f5_a_final_of_a_primary_that_forgot_what_is_in_flight_is_no_lie() -> None:
+    """It was shown all that the others hold; that they have signed one more, nobody can tell it."""
+    a, b, _c, wire = trio_of(3)
+    a.request(pay(1, 5))
+    wire.run()
+    a.request(pay(1, 6))
+    wire.run(until=lambda: b.group.pending is not None)
+    wire.cut()
+    a.forget()
+    wire.connect()
+    wire.run()
+    assert a.group.informed and b.group.pending is not None
+    a.step(CloseRequested())
+    wire.run()
+    assert not wire.errors and b.group.final is None
+    assert [e.code for e in b.others if isinstance(e, Advice)] == ["they_lost_data", "close_declined"]
+
+
 def test_f5_a_primary_of_three_is_shown_its_own_signature_in_a_members_resume() -> None:
     """It forgot a version that has no certificate yet: else it would propose another one at that number."""
     a, b, _c, wire = trio_of(3)

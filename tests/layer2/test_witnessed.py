@@ -552,8 +552,10 @@ def test_final_pays_at_once_when_the_witness_is_gone() -> None:
 # ------------------------------------------------------------------------------------------------ another witness
 
 
-def changed(members: list[Party], wire: Wire, court: Court, **change: Any) -> None:
-    """All members want the same, and layer 1 takes it."""
+def changed(
+    members: list[Party], wire: Wire, court: Court, *, seen_by: list[Party] | None = None, **change: Any
+) -> None:
+    """All members want the same, and layer 1 takes it; all see that, or only some."""
     before = members[0].group.place.agreement
     blank = tuple(structs.replace(member, deposit=0) for member in before.members)
     after = structs.replace(before, members=blank, open_before_ms=61_000, salt=b"s" * 16, **change)
@@ -565,10 +567,11 @@ def changed(members: list[Party], wire: Wire, court: Court, **change: Any) -> No
     assert isinstance(payload, ChangeGroup)
     court.bring(payload)
     assert court.group.epoch == 1 and not court.refused
-    for party in members:
+    for party in members if seen_by is None else seen_by:
         party.others.clear()
         party.step(LedgerSeen(court.group))
-    wire.run()
+    if seen_by is None:
+        wire.run()
 
 
 def test_rule_25_members_alone_replace_a_dead_witness() -> None:
@@ -618,3 +621,16 @@ def test_a_witness_that_stays_follows_a_change_on_layer_1s_word() -> None:
     wire.run()
     assert all(len(party.committed) == 1 for party in members) and not wire.errors
     assert witness.holding.version == 1
+
+
+def test_f8_an_ack_of_an_epoch_that_is_over_is_nobodys_fault() -> None:
+    """The primary has seen the next epoch on layer 1, and the member that sent it has not yet."""
+    members, _, wire = group_of(3)
+    members[0].request(pay(1, 5))
+    wire.run()
+    court = Court(members[0].terms)
+    changed(members, wire, court, seen_by=members[:1])
+    assert members[0].group.epoch == 1 and members[1].group.epoch == 0
+    header = members[1].group.state.header
+    late = Ack(header.group_id, 0, 1, sign_ack(members[1].group.place.key, header))
+    assert members[0].step(Received(1, late, b"s" * 16)) == []
