@@ -1,6 +1,8 @@
 """``python -m tests.simulation``: replay one seed with a readable trace, or run many and report those that fail.
 
 A seed stands for a ledger by itself, or for wallets over a ledger; ``--kind`` chooses one of them for all seeds.
+With ``--groups`` it stands for a story of one group (`tests.simulation.stories`): its members, witnesses, watchtowers
+and standbys, and an adversary.
 With ``--twins`` the seeds are numbers of Twins scenarios (`tests.simulation.twins`): all small ones, or random ones.
 """
 
@@ -15,7 +17,8 @@ from itertools import count
 from rich.console import Console
 
 from tests.simulation.campaign import Run, campaign, print_tally
-from tests.simulation.kinds import KINDS
+from tests.simulation.kinds import KINDS, RunKind
+from tests.simulation.stories.story import run_story
 from tests.simulation.twins import scenario as twins
 
 
@@ -28,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--kind", choices=tuple(KINDS), default="all", help="of runs; by default the seed chooses")
+    kind.add_argument("--groups", action="store_true", help="stories of groups, over the ledger's state machine")
     kind.add_argument("--twins", choices=sorted(twins.KINDS), help="Twins scenarios instead of whole replicas")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--seed", type=int, help="replay this run and print its trace")
@@ -39,8 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(kind: str, seed: int, *, quiet: bool) -> int:
-    result = KINDS[kind](seed, keep_trace=not quiet)
+def _replay(run_one: RunKind, seed: int, *, quiet: bool) -> int:
+    result = run_one(seed, keep_trace=not quiet)
     for line in result.trace:
         print(line)
     print(result.options)
@@ -77,8 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.seed is not None:
         if options.twins:
             return _replay_twins(options.twins, options.seed, quiet=options.quiet)
-        return _replay(options.kind, options.seed, quiet=options.quiet)
-    kind, run_one = _kind(options.kind, options.twins)
+        return _replay(run_story if options.groups else KINDS[options.kind], options.seed, quiet=options.quiet)
+    kind, run_one = ("--groups", run_story) if options.groups else _kind(options.kind, options.twins)
     if options.twins == "exhaustive" and (options.soak or _chosen(options, parser).stop > twins.small_count()):
         parser.error(f"there are {twins.small_count()} small scenarios, 0..{twins.small_count() - 1}")
     console = Console(stderr=True)

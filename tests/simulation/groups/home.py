@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layer1.codec import decode
+from layer1.codec import decode, encode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError
 from layer2.messages import Command
@@ -113,6 +113,7 @@ class HomeBook(ChannelBook):
         self._directory = Path("book")
         self._home, self._loop, self._boundary = home, loop, boundary
         self._records, self._by_opening, self._next_key = {}, {}, 0
+        self.on_put = lambda _: None
         for record in home.book.values():
             self._note(record)
 
@@ -123,6 +124,7 @@ class HomeBook(ChannelBook):
             raise Killed
         self._home.book[record.group_id] = record
         self._note(record)
+        self.on_put(encode(record))
         self._boundary()
 
 

@@ -30,9 +30,10 @@ from tests.simulation.clocks import Clock
 from tests.simulation.groups import describe
 from tests.simulation.groups.api import Api
 from tests.simulation.groups.client import Cut, SimulatedClient
-from tests.simulation.groups.home import Home, HomeBook, HomeHistory, HomeJournal, HomeTowers, read
+from tests.simulation.groups.home import HomeBook, HomeHistory, HomeJournal, HomeTowers, read
 from tests.simulation.groups.links import SimulatedLink, SimulatedPeers
-from tests.simulation.groups.loop import Killed, ProcessLoop
+from tests.simulation.groups.loop import ProcessLoop
+from tests.simulation.groups.process import Process
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.kernel import MS, World
 from tests.simulation.network import Network
@@ -110,7 +111,7 @@ class Life:
         return [Channel(self.parts, self.peers, self.follower, record.group_id) for record in self.parts.book]
 
 
-class WalletProcess:
+class WalletProcess(Process):
     """One wallet."""
 
     network: Network
@@ -119,30 +120,18 @@ class WalletProcess:
     def __init__(
         self, world: World, genesis: Genesis, index: int, apis: Sequence[Api], checkers: GroupChecker, names: list[str]
     ) -> None:
-        self.world, self.genesis, self.index, self.checkers = world, genesis, index, checkers
-        self.name = f"wallet{index}"
+        super().__init__(world, f"wallet{index}")
+        self.genesis, self.index, self.checkers = genesis, index, checkers
         self.keys = wallet_keys(index)
-        self.home = Home()
         self.clock = Clock(world, CLOCKS + index)
         self.cut = Cut()
         self.role: Role | None = None
         self.is_honest = True
-        self.gone = False
-        """It never comes back."""
-        self.fuse: int | None = None
-        """Effects until it is killed; None for never."""
-        self.at_sync: Callable[[], None] | None = None
-        """Strikes once, in the middle of the next sync."""
-        self.slow_disk = 0.0
-        self.paused = False
         self.life: Life | None = None
-        self.lives = 0
         self.on_start: list[Callable[[WalletProcess, Life], None]] = []
         """Hear of each life as it begins, within its process."""
-        self._unburied: list[ProcessLoop] = []
         self._apis = list(apis)
         self._names = names
-        self._random = world.random(f"process {self.name}")
         for api in apis:
             api.replica.on_final.append(self._heard)
 
@@ -185,9 +174,9 @@ class WalletProcess:
     # ---------------------------------------------------------------------------------------------------- start, kill
 
     @property
-    def alive(self) -> bool:
-        """Whether the process exists, paused or not."""
-        return self.life is not None
+    def loop(self) -> ProcessLoop | None:
+        """Of the present life; None while it is dead."""
+        return None if self.life is None else self.life.loop
 
     def start(self) -> None:
         """Come back from the home."""
@@ -297,44 +286,8 @@ class WalletProcess:
         self._unburied.append(life.loop)
         self.world.after(0, self.bury)
 
-    def bury(self) -> None:
-        """Unwind the tasks of lives that are over."""
-        while self._unburied:
-            self._unburied.pop().bury()
-
-    def pause(self, duration_us: int) -> None:
-        """SIGSTOP, and SIGCONT later."""
-        if not self.paused and self.life is not None:
-            self.paused = self.life.loop.paused = True
-            self.world.note(self.name, f"pauses for {duration_us // MS} ms")
-            self.world.after(duration_us, self.resume)
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self.paused = False
-        if self.life is not None:
-            self.life.loop.resume()
-
-    def boundary(self) -> None:
-        """Between two effects, where a kill may strike."""
-        if self.fuse is not None:
-            self.fuse -= 1
-            if self.fuse <= 0:
-                self.fuse = None
-                self.kill()
-                raise Killed
-
-    def _strike(self) -> None:
-        """In the middle of a sync."""
-        strike, self.at_sync = self.at_sync, None
-        if strike is not None:
-            strike()
-            if self.life is None:
-                raise Killed
-
     def _synced(self, records: list[bytes]) -> None:
-        if self.slow_disk and self._random.random() < self.slow_disk and self.life is not None:
-            self.life.loop.busy_until_us += self._random.randint(10, 300) * MS
+        self._take_time()
         found = [read(data) for data in records]
         if self.role is not None:
             self.role.synced(found)

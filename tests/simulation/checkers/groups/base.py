@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import RemoteError
 from layer1.ledger.records import Group as LedgerGroup
-from layer2.events import Committed, Rejected
+from layer2.events import Committed, Payload, Rejected
 from layer2.messages import Message
 from layer2.records import HostRecord
 from layer2.value import Group
@@ -59,6 +59,9 @@ class GroupChecker:
 
     def misbehaved(self, wallet: int, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
         """A wallet says that another broke the protocol."""
+
+    def brought(self, wallet: int, payload: Payload) -> None:
+        """A wallet brings this to layer 1."""
 
     def restored(self, wallet: int, groups: Mapping[Hash, Group]) -> None:
         """A wallet came back from its disk, with these groups."""
@@ -113,6 +116,10 @@ class GroupCheckers(GroupChecker):
     def misbehaved(self, wallet: int, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
         for each in self.all:
             each.misbehaved(wallet, group_id, peer, error)
+
+    def brought(self, wallet: int, payload: Payload) -> None:
+        for each in self.all:
+            each.brought(wallet, payload)
 
     def restored(self, wallet: int, groups: Mapping[Hash, Group]) -> None:
         for each in self.all:

@@ -15,7 +15,9 @@ class Bonds(GroupChecker):
 
     def on_ledger(self, before: LedgerGroup | None, after: LedgerGroup) -> None:
         name = after.group_id.hex()[:8]
-        for index, member in self.facts.groups[after.group_id].honest.items():
+        facts = self.facts.groups[after.group_id]
+        knowing = [(i, member) for i, member in facts.bereft.items() if member.knows_its_loss]
+        for index, member in (*facts.honest.items(), *knowing):  # an old copy that only liars spoke with: rule 16
             if after.forfeited[index]:
                 self.fail(f"wallet {member.wallet} is honest and forfeits its bond in group {name}")
         if after.status is Status.CLOSED and after.reason is not Reason.FINAL:

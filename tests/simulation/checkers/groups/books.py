@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from layer1.crypto import PublicKey
+from layer1.ledger.records import Forfeit, Status
 from layer1.ledger.records import Group as LedgerGroup
-from layer1.ledger.records import Status
 from tests.simulation.checkers.groups.base import GroupChecker
 from tests.simulation.checkers.groups.facts import EPOCH, Facts, GroupFacts, Member, payments
 
@@ -71,7 +71,10 @@ class Books(GroupChecker):
 
     def finish(self) -> None:
         state = self.facts.reference.state
+        lost = {member.wallet for facts in self.facts.groups.values() for member in facts.bereft.values()}
         for wallet, accounts in self._accounts.items():
+            if wallet in lost:
+                continue  # what it paid, it does not know
             locked = sum(
                 group.agreement.members[index].deposit + group.agreement.members[index].bond
                 for group, index in self._open_groups(wallet)
@@ -91,11 +94,17 @@ class Books(GroupChecker):
 
 
 def _due(facts: GroupFacts, balances: list[int]) -> tuple[int, ...]:
-    """Of a group of two: each its balance and its bond, or the bond to the other, less what its delegate got of it."""
-    forfeited, bonds = facts.ledger.forfeited, [each.bond for each in facts.ledger.agreement.members]
-    due = list(balances)
-    for index, bond in enumerate(bonds):
-        due[1 - index if forfeited[index] else index] += bond
-    for bounty in facts.ledger.bounties:
+    """Each its balance and its bond; a forfeited one goes to others, the first ones getting what is left over.
+
+    A liar's to all others, that of who was silent, or hid the body, to those who pleaded; less what delegates got.
+    """
+    group, due = facts.ledger, list(balances)
+    for index, member in enumerate(group.agreement.members):
+        why, heirs = group.forfeits[index], [index]
+        if why is not None:
+            heirs = [i for i in range(len(due)) if i != index and (why is Forfeit.LIE or group.pleas[i])]
+        for place, heir in enumerate(heirs):
+            due[heir] += member.bond // len(heirs) + (place < member.bond % len(heirs))
+    for bounty in group.bounties:
         due[bounty.member] -= bounty.units
     return tuple(due)

@@ -24,7 +24,9 @@ from wallet.openings import LIFE_MS
 class HasBook(Protocol):
     """The home of a wallet."""
 
-    book: dict[Hash, ChannelRecord]
+    @property
+    def book(self) -> Mapping[Hash, ChannelRecord]:
+        """Its channels."""
 
 
 def bound_ms(config: Config, parameters: Parameters, period_ms: int) -> int:

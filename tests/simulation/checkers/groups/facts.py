@@ -16,7 +16,7 @@ from layer1.ledger.agreements import Claim, Final, GroupHeader, Successor
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Reason, Status
-from layer1.ledger.transactions import ChangeGroup, CloseGroup
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Output, Transaction
 from layer2.events import Committed
 from layer2.messages import Batch
 from layer2.payments import Pay, read_command
@@ -53,11 +53,16 @@ class Member:
     """What it called committed."""
     final: Final | None = None
     claim: Claim | None = None
+    knows_its_loss: bool = False
+    """It was made anew from its phrase."""
+    receipted: int | None = None
+    """What watchtowers promised to report for one who sleeps and relies on them; None of one who watches itself."""
 
     @property
     def committed(self) -> int:
-        """Newest version that it called committed."""
-        return max(self.told, default=0)
+        """Newest version that it called committed; of one who sleeps, that its watchtowers have receipted [F6]."""
+        told = max(self.told, default=0)
+        return told if self.receipted is None else min(told, self.receipted)
 
 
 @dataclass
@@ -67,6 +72,8 @@ class GroupFacts:
     ledger: LedgerGroup
     honest: dict[int, Member]
     """By index in the agreement."""
+    bereft: dict[int, Member] = field(default_factory=dict)
+    """Likewise, honest members that lost data: what they knew, only others can know."""
     final: Final | None = None
     """The FINAL that closed it, if one did."""
     bases: list[int] = field(default_factory=list)
@@ -145,14 +152,18 @@ class Facts(Checker):
             elif record.group_id not in self.groups:  # the replica that showed it the group was the first
                 self._early.setdefault(record.group_id, []).append((wallet, record))
 
-    @staticmethod
-    def _note(member: Member, record: HostRecord) -> None:
+    def is_pair(self, group_id: Hash) -> bool:
+        """Whether a member's signature completes what the other one has signed; so it is as long as nobody knows."""
+        facts = self.groups.get(group_id)
+        return facts is None or len(facts.ledger.agreement.members) == 2
+
+    def _note(self, member: Member, record: HostRecord) -> None:
         match record:
             case Signed(propose=propose):
                 version = ordinal(propose.header)
                 member.signed[version] = propose.header
                 member.batches[version] = decode(propose.batch, Batch)
-                if member.index != 0:
+                if member.index != 0 and self.is_pair(record.group_id):
                     member.certified = max(member.certified, version)
             case Certified(version=version):  # of the version that it signed last
                 member.certified = max(member.certified, max(member.signed) // EPOCH * EPOCH + version)
@@ -162,6 +173,14 @@ class Facts(Checker):
                 member.claim = claim
             case _:
                 pass
+
+    def lose_data(self, wallet: int, *, knows: bool) -> None:
+        """An honest wallet lost what it knew; it knows that, or came back with an old copy and has yet to be told."""
+        for facts in self.groups.values():
+            for index, member in list(facts.honest.items()):
+                if member.wallet == wallet:
+                    facts.bereft[index] = facts.honest.pop(index)
+                    member.knows_its_loss = knows
 
     def note_committed(self, wallet: int, group_id: Hash, event: Committed) -> None:
         """What a wallet called committed."""
@@ -174,9 +193,17 @@ class Facts(Checker):
     def delivered(self, process: str, replica: int, block: CommittedBlock) -> None:
         if block.header.height != self._height + 1 or self.reference.take(block) is None:
             return
-        self._height, self.clock_ms = block.header.height, block.header.clock
-        finals, changes = self._finals(block), self._changes(block)
-        for output in block.outputs:
+        self._height = block.header.height
+        self.executed(block.header.clock, block.transactions, block.outputs)
+
+    def executed(self, clock_ms: int, transactions: Sequence[Transaction], outputs: Sequence[Output]) -> None:
+        """What the newest block did; the reference has it."""
+        self.clock_ms = clock_ms
+        done = {output.transaction_id for output in outputs if output.code == "ok"}
+        payloads = [each.payload for each in transactions if each.id in done]
+        finals = {p.final.group_id: p.final for p in payloads if isinstance(p, CloseGroup)}
+        changes = {p.successor.group_id: p.successor for p in payloads if isinstance(p, ChangeGroup)}
+        for output in outputs:
             if output.code == "ok" and output.group_id is not None and output.group_id not in self.groups:
                 self._open(output.group_id)
         for group_id, facts in self.groups.items():
@@ -191,18 +218,6 @@ class Facts(Checker):
             facts.final = finals.get(group_id, facts.final)
             for listener in self.on_ledger:
                 listener(before, after)
-
-    def _finals(self, block: CommittedBlock) -> dict[Hash, Final]:
-        done = {output.transaction_id for output in block.outputs if output.code == "ok"}
-        payloads = [(each.id, each.payload) for each in block.transactions]
-        return {p.final.group_id: p.final for name, p in payloads if isinstance(p, CloseGroup) and name in done}
-
-    def _changes(self, block: CommittedBlock) -> dict[Hash, Successor]:
-        done = {output.transaction_id for output in block.outputs if output.code == "ok"}
-        payloads = [(each.id, each.payload) for each in block.transactions]
-        return {
-            p.successor.group_id: p.successor for name, p in payloads if isinstance(p, ChangeGroup) and name in done
-        }
 
     def _open(self, group_id: Hash) -> None:
         group = self.reference.state.group(group_id)

@@ -8,7 +8,7 @@ Source: docs/design/groups.md, rules 1 to 3, 5, 7 and 8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from layer1.crypto import Hash
 from layer1.ledger.agreements import Claim, Final, GroupHeader
@@ -36,8 +36,10 @@ Name = tuple[Hash, int]
 class OneWord(GroupChecker):
     """All that honest members signed, in the order in which it became durable."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, chained: Collection[int] = ()) -> None:
+        """`chained` wallets have two homes: what one of them alone wrote down counts for nothing (`one_head`)."""
         super().__init__(facts)
+        self._chained = frozenset(chained)
         self._signed: dict[Name, dict[int, GroupHeader]] = {}
         self._certified: dict[Name, int] = {}
         self._finals: dict[Name, Final] = {}
@@ -45,7 +47,7 @@ class OneWord(GroupChecker):
         self._changes: dict[Name, ChangeSigned] = {}
 
     def synced(self, wallet: int, records: Sequence[HostRecord]) -> None:
-        for record in records:
+        for record in records if wallet not in self._chained else ():
             name = (record.group_id, wallet)
             match record:
                 case Signed():
@@ -101,7 +103,7 @@ class OneWord(GroupChecker):
         for what, signed in (("FINAL", self._finals), ("a CLAIM", self._claims)):
             if name in signed:
                 self._fail(name, f"signs version {header.version} after {what}")
-        if record.signature:  # a member's own signature completes the certificate
+        if record.signature and self.facts.is_pair(name[0]):  # its own signature completes the certificate
             self._certify(name, ordinal(header))
 
     def _certify(self, name: Name, version: int) -> None:
@@ -124,6 +126,8 @@ class OneWord(GroupChecker):
             self._fail(name, f"claims s = {said[0]} and k = {said[1]}, and they are {true[0]} and {true[1]}")
 
     def sent(self, wallet: int, peer: int, message: Message) -> None:
+        if wallet in self._chained:
+            return
         match message:
             case Propose(header=header):
                 self._check_durable((header.group_id, wallet), ordinal(header), header)
@@ -144,7 +148,7 @@ class OneWord(GroupChecker):
             self._fail(name, f"sends its signature of version {version % EPOCH}, which is not durable")
 
     def restored(self, wallet: int, groups: Mapping[Hash, Group]) -> None:
-        for group_id, group in groups.items():
+        for group_id, group in groups.items() if wallet not in self._chained else ():
             name = (group_id, wallet)
             highest = self._newest(name)
             if ordinal(group.highest) < highest:

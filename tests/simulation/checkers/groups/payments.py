@@ -91,6 +91,8 @@ class Payments(GroupChecker):
 
     def _check(self, group_id: Hash, facts: GroupFacts, version: int) -> None:
         for index, member in facts.honest.items():
+            if member.receipted is not None:
+                continue  # it slept: what its watchtowers had not receipted it calls pending
             applied: Counter[tuple[int, bytes]] = Counter()
             for each in facts.applied(version):
                 applied.update((payer, pay.memo) for payer, pay in payments(member.batches[each]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -17,7 +17,6 @@ from layer2.messages import Batch, GroupMessage, Propose
 from layer2.records import HostRecord
 from layer2.state import Outcome, advance
 from layer2.value import Group
-from tests.simulation.groups.home import Home
 from tests.simulation.kernel import World
 from wallet.keystore import HotKeys
 
@@ -28,7 +27,8 @@ class Host(Protocol):
     world: World
     index: int
     keys: HotKeys
-    home: Home
+    home: Any
+    """Its `Home`, of whatever kind."""
     gone: bool
 
     def groups(self) -> dict[Hash, Group]:

@@ -1,0 +1,54 @@
+"""What outlives the processes of a story's member: as a wallet's home, with its watchtowers' receipts and its role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from layer1.crypto import Hash, PublicKey
+from layer2.promises import TowerReceipt
+from tests.simulation.disk import Disk
+from tests.simulation.groups.home import Home
+from wallet.headship import Standing
+from wallet.towers import KnownTower, TowerBook
+
+Receipts = dict[tuple[PublicKey, Hash], TowerReceipt]
+
+
+@dataclass
+class MemberHome(Home):
+    """One home of a member; a standby is another one."""
+
+    receipts: Receipts = field(default_factory=dict)
+    standing: Standing | None = None
+    """Its role file; None of a home that never had one."""
+    lost: bool = False
+    """It was made from the phrase: what it signed it does not know [F5]."""
+
+    def copy(self) -> MemberHome:
+        """A backup."""
+        return MemberHome(
+            self.disk.copy(), dict(self.book), dict(self.versions), receipts=dict(self.receipts), standing=self.standing
+        )
+
+    def from_phrase(self) -> MemberHome:
+        """All that the phrase and layer 1 bring back."""
+        return MemberHome(Disk(), dict(self.book), standing=self.standing, lost=True)
+
+
+class HomeTowers(TowerBook):
+    """The towers of a member, and what they signed, without a file."""
+
+    def __init__(self, towers: Sequence[KnownTower], receipts: Receipts, boundary: Callable[[], None]) -> None:
+        self._towers = {tower.address: tower for tower in towers}
+        self._receipts, self._boundary = receipts, boundary
+
+    def keep(self, receipt: TowerReceipt) -> None:
+        """Put a receipt in place of the one before."""
+        self._boundary()
+        self._receipts[receipt.tower, receipt.group_id] = receipt
+
+
+def write_standing(home: MemberHome, standing: Standing) -> None:
+    """In place of `wallet.headship.write_standing`: durable on return."""
+    home.standing = standing
