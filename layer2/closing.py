@@ -92,7 +92,7 @@ def receive_final_proposal(group: Group, member: int, message: FinalProposal) ->
     good = verify_final(place.agreement.members[0], place.agreement.chain_id, message.final, message.signature)
     require(good, "the primary's signature of FINAL is wrong")
     group, effects = _reach_base(group, message)
-    if group.pending is not None and member in group.bereft:
+    if group.pending is not None and (member in group.bereft or group.has_spoken):
         return group, [*effects, _unfinished(group)]
     _check_final(group, message)
     if not _pays_enough(group, message.final):  # who proposes it may not have seen yet what a third member claimed
@@ -216,8 +216,8 @@ def _check_final(group: Group, message: FinalProposal) -> None:
 
 
 def _unfinished(group: Group) -> Advice:
-    """A primary that lost data does not know what it signed: that is no fault of its own [F5]."""
-    text = f"the primary lost data while version {group.version + 1} was in flight: wedge, and layer 1 decides about it"
+    """No fault of the primary's: it lost data, and does not know what it signed [F5]; or we have spoken before it."""
+    text = f"version {group.version + 1} was in flight when the primary lost data, or we claimed: layer 1 decides"
     return Advice("close_declined", text)
 
 

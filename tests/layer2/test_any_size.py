@@ -516,3 +516,19 @@ def test_a_final_accept_of_a_stranger_changes_nothing() -> None:
     wire.cut(2)
     [message] = sent(a.step(Connected(2)))
     assert isinstance(message, Resume)
+
+
+def test_f2_a_final_that_meets_a_claim_with_a_version_in_flight_is_no_lie() -> None:
+    """The primary holds the certificate, and has not seen yet that another member went to layer 1 without it."""
+    a, b, _c, wire = trio_of(3)
+    a.request(pay(1, 5))
+    wire.run(until=lambda: a.group.version == 1)
+    assert b.group.version == 0 and b.group.pending is not None
+    wire.cut(1)
+    b.step(WedgeRequested())
+    wire.connect(1)
+    wire.run()
+    a.step(CloseRequested())
+    wire.run()
+    assert not wire.errors and b.group.final is None and b.group.claim is not None
+    assert [e.code for e in b.others if isinstance(e, Advice)] == ["close_declined"]

@@ -13,6 +13,7 @@ from tests.simulation.stories.story import run_story
 
 SEEDS = range(6 * len(PLOTS))
 FOUND = {
+    109: "a primary was accused of a FINAL by one that had claimed while a version was in flight",
     233: "a new link began with a ChangeDecline and not with a Resume, and an honest primary was accused",
     828: "a primary that lost its data was accused of a FINAL while a version was in flight that it cannot know of",
     911: "a member was accused of an ACK of an epoch whose end the primary had seen first",

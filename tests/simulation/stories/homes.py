@@ -22,14 +22,16 @@ class MemberHome(Home):
     receipts: Receipts = field(default_factory=dict)
     standing: Standing | None = None
     """Its role file; None of a home that never had one."""
+    copied: bool = False
+    """Its files are a copy, which it has yet to notice (decision 040)."""
     lost: bool = False
     """It was made from the phrase: what it signed it does not know [F5]."""
 
     def copy(self) -> MemberHome:
         """A backup."""
-        return MemberHome(
-            self.disk.copy(), dict(self.book), dict(self.versions), receipts=dict(self.receipts), standing=self.standing
-        )
+        home = MemberHome(self.disk.copy(), dict(self.book), dict(self.versions), copied=True)
+        home.receipts, home.standing = dict(self.receipts), self.standing
+        return home
 
     def from_phrase(self) -> MemberHome:
         """All that the phrase and layer 1 bring back."""

@@ -22,7 +22,7 @@ from layer2.chain_driver import GREETING, StandbyDriver
 from layer2.driver import Contact, GroupHost
 from layer2.events import Committed, Payload, Rejected
 from layer2.messages import decode_message
-from layer2.payments import Payments
+from layer2.payments import MACHINE, Payments
 from layer2.value import Group
 from tests.simulation.checkers.groups.base import GroupChecker
 from tests.simulation.groups.home import HomeBook, HomeHistory, read
@@ -212,6 +212,7 @@ class MemberProcess(StoryProcess):
         Changes(parts, follower)
         self.life = Life(loop, parts, follower)
         self._adopt(parts)
+        self._doubt_a_copy(host)
         self.tell(lambda checkers: checkers.restored(self.index, self.groups()))
         entruster.start(afresh=True)
         loop.spawn(follower.run(), f"{self.name}: the watcher")
@@ -230,7 +231,7 @@ class MemberProcess(StoryProcess):
             self.open_journal(loop),  # type: ignore[arg-type]  # all that a host uses of a journal
             self.keys.spending,
             self.ledger.genesis.chain_id,
-            machines={"payments/1": Payments()},
+            machines={MACHINE: Payments()},
             observer=observer,
             group_key=group_key,
             successor=successor,
@@ -245,6 +246,14 @@ class MemberProcess(StoryProcess):
                 key = self.keys.group_key(record.key_index)
                 contacts = self.contacts[record.group_id]
                 parts.host.add(record.agreement, record.group_id, record.index, key, contacts, lost=self.home.lost)
+
+    def _doubt_a_copy(self, host: GroupHost) -> None:
+        """As `wallet.assembly` does when the mark of a home does not fit (decision 040)."""
+        if self.home.copied:
+            for group_id in list(host.groups):
+                host.doubt(group_id)
+            host.end_turn()
+            self.home.copied = False
 
     def _guarded(self, submitter: Submitter) -> Callable[[Payload], object]:
         def bring(payload: Payload) -> None:

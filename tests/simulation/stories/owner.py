@@ -128,6 +128,7 @@ class Owner:
                     if together and group.ledger is None:
                         await self._end_together(life, group_id)
                     else:
+                        await self._learn(life, group_id)
                         self._end_by_force(life, group_id)
                 except (WedgeError, TimeoutError) as error:
                     home.world.note(home.name, f"its owner cannot end it: {error}")
@@ -139,6 +140,15 @@ class Owner:
         async with asyncio.timeout(PATIENCE_S):
             payload = await life.parts.host.close_cooperatively(group_id)
         life.parts.submitter.bring(payload)
+
+    @staticmethod
+    async def _learn(life: Life, group_id: Hash) -> None:
+        """As `wallet.channel` does before a first claim: what towers hold, and, for a copy, what the others do."""
+        if life.parts.host.groups[group_id].has_spoken:
+            return
+        await life.parts.entruster.ask(group_id)
+        heard = lambda: True if not life.parts.host.groups[group_id].doubts else None  # noqa: E731
+        await life.parts.signals.until(heard, PATIENCE_S)
 
     def _end_by_force(self, life: Life, group_id: Hash) -> None:
         group, host = life.parts.host.groups[group_id], life.parts.host

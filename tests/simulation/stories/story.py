@@ -25,6 +25,7 @@ from layer1.ledger.records import Status
 from layer1.ledger.transactions import OpenGroup, Transaction, sign_transaction
 from layer2.chain import Following, Leading
 from layer2.driver import Contact
+from layer2.payments import MACHINE
 from layer2.records import HostRecord
 from tests.layer1.ledger.world import key
 from tests.simulation.checkers.groups.base import GroupCheckers
@@ -271,7 +272,7 @@ class Story:
         )
         witnesses = tuple(Witness(each.key.public, f"{each.name}:1") for each in self.witnesses)
         agreement = GroupAgreement(
-            self.genesis.chain_id, seats, self.period_ms, "payments/1", 60_000, number.to_bytes(16, "big"), Limits(),
+            self.genesis.chain_id, seats, self.period_ms, MACHINE, 60_000, number.to_bytes(16, "big"), Limits(),
             witnesses,
         )  # fmt: skip
         bare = Transaction(OpenGroup(agreement), 50_000, bytes(16))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from layer1.crypto import Hash
 from layer1.ledger.agreements import Delegation
-from layer1.ledger.records import Group, Status
+from layer1.ledger.records import Group, Reason, Status
 from layer1.ledger.transactions import Report
 from tests.simulation.stories.plots.asleep import Asleep
 from tests.simulation.stories.plots.stale_wedge import StaleAt
@@ -103,7 +103,9 @@ class LyingTower(Asleep):
         super().check()
         for group_id, facts in self.story.facts.groups.items():
             group = facts.ledger
-            promised = self.liar.receipted(group_id, group.epoch)
-            if self.alone and group.reason == "deadline" and group.version < promised:
+            began_ms = group.wedged_clock_ms or 0
+            before = [r for r in self.liar.receipts if r.group_id == group_id and r.clock_ms <= began_ms]
+            promised = max((r.version for r in before if r.epoch == group.epoch), default=0)
+            if self.alone and group.reason is Reason.DEADLINE and group.version < promised:
                 self.story.world.stats["receipts broken"] += 1
                 assert self.liar.broken(group), f"Promises: nobody can show that receipt {promised} was broken"
