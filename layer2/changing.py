@@ -45,6 +45,7 @@ from layer2.events import (
     Send,
     Submission,
 )
+from layer2.guarding import locks_text
 from layer2.messages import (
     ChangeAccept,
     ChangeDecline,
@@ -395,6 +396,8 @@ def _check_may_change(group: Group) -> None:
 
 
 def _successor(group: Group, terms: Terms) -> Successor:
+    if group.state.body.locks:
+        raise Refused("locks_pending", locks_text(group.state.body.locks))
     successor = successor_of(terms, group.place.agreement, group.state.header, group.state.body, _machine_state(group))
     most, size = terms.agreement.limits.max_state_bytes, len(successor.machine_state)
     check(size <= most, "bad_terms", f"the machine's state has {size} bytes; the terms allow {most}")

@@ -22,6 +22,7 @@ from layer1.ledger.records import Forfeit
 from layer1.ledger.settlement import entitlements
 from layer1.ledger.transactions import CloseGroup, Wedge
 from layer2.events import Advice, Effect, Persist, Send, Submission
+from layer2.guarding import locks_text
 from layer2.messages import CloseRequest, FinalAccept, FinalProposal, FinalReady, require
 from layer2.records import Claimed, FinalSigned
 from layer2.recovering import plead, take_over
@@ -40,6 +41,8 @@ def send_close(group: Group) -> Step:
         raise group.stopped
     if not group.together:
         raise Refused("not_connected", "another member is not connected: wait for it, or wedge the group")
+    if group.locks and not group.has_spoken:
+        raise Refused("locks_pending", locks_text(group.locks))
     if not group.place.is_primary:
         return replace(group, closing=True), [Send(0, CloseRequest(group.group_id))]
     if not group.informed:
@@ -61,6 +64,8 @@ def propose_final(group: Group) -> Step:
         return group, []
     place, state = group.place, group.state
     effects: list[Effect] = []
+    if state.body.locks:  # rule 7: no locks; they are resolved first, and commands go on
+        return replace(group, closing=False), [Advice("locks_pending", locks_text(state.body.locks))]
     if group.final is None:
         final = Final(group.group_id, state.header.epoch, state.header.hash, state.version, state.body.balances)
         if not _pays_enough(group, final):
@@ -212,6 +217,7 @@ def _check_final(group: Group, message: FinalProposal) -> None:
     base = (final.group_id, final.epoch, final.base, final.base_version)
     ours = (header.group_id, header.epoch, header.hash, header.version)
     require(base == ours, f"FINAL on version {final.base_version}, our newest is {header.version}")
+    require(not group.state.body.locks, f"FINAL on a state with {len(group.state.body.locks)} locks")
     require(final.payout == group.state.body.balances, f"FINAL pays {final.payout}, not {group.state.body.balances}")
 
 

@@ -47,7 +47,7 @@ def certified(group: Group, version: Pending) -> Step:
     before = group.committed
     group = replace(group, state=version.state, signatures=signatures, pending=None)
     if not group.place.witnessed:
-        return commit(group, version)
+        return commit(group, version, before)
     group = replace(group, base=before, tail=(*group.tail, version))
     return settle_tail(_note_signers(group))
 
@@ -96,8 +96,8 @@ def settle_tail(group: Group) -> Step:
 
 def commit_oldest(group: Group) -> Step:
     """Commit the first of the tail."""
-    version, rest = group.tail[0], group.tail[1:]
-    return commit(replace(group, tail=rest, base=version.state if rest else None), version)
+    version, rest, before = group.tail[0], group.tail[1:], group.committed
+    return commit(replace(group, tail=rest, base=version.state if rest else None), version, before)
 
 
 def commit_before(group: Group, version: int) -> Step:
@@ -149,14 +149,16 @@ def unacknowledged(group: Group) -> tuple[int, ...]:
     return tuple(i for i, version in enumerate(group.acked) if version < group.tail[0].state.version)
 
 
-def commit(group: Group, version: Pending) -> Step:
+def commit(group: Group, version: Pending, before: State) -> Step:
     """Tell of a version that nothing can undo, and of our commands whose fate it decides.
 
     What it refutes comes first: a command that a crash made us forget may have the number of a later one of ours, and
     whoever waits for that number waits for the later one.
     """
     state, batch, me = version.state, version.batch, group.place.index
-    committed = Committed(state.version, batch, state.body.balances, state.header.epoch, state.body.locks)
+    committed = Committed(
+        state.version, batch, state.body.balances, state.header.epoch, state.body.locks, before.machine_state
+    )
     applied = state.body.applied[me]
     if group.next_number <= applied:
         group = replace(group, next_number=applied + 1)

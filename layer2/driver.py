@@ -32,6 +32,7 @@ from layer1.ledger.agreements import Body, Certificate, GroupAgreement, Member
 from layer1.ledger.transactions import CloseGroup, Plea, Report, Wedge
 from layer1.link import LinkClosed, LinkLimits, connect
 from layer2 import group as core
+from layer2 import guarding
 from layer2.closing import final_payload
 from layer2.contacts import Contacts
 from layer2.events import (
@@ -40,6 +41,7 @@ from layer2.events import (
     ChangeEnded,
     ChangeRefused,
     ChangeWanted,
+    ClockSeen,
     CloseRequested,
     Committed,
     ConcurRequested,
@@ -55,10 +57,12 @@ from layer2.events import (
     Inquired,
     JoiningSigned,
     LedgerSeen,
+    Looked,
     LookNow,
     Payload,
     Persist,
     PleaRequested,
+    PreimageSeen,
     Received,
     Rejected,
     Reminded,
@@ -100,7 +104,7 @@ MESSAGES_PER_TURN = 64
 _Due = tuple[Hash, Effect, Channel | None]
 """Of which group, what, and by which link if it is a message."""
 _Change = ChangeAsked | ChangeEnded | EpochBegan | LookNow
-_News = Persist | Committed | Rejected | Submission | Advice | Frozen | Finished | _Change
+_News = Persist | Committed | PreimageSeen | Rejected | Submission | Advice | Frozen | Finished | _Change
 
 
 class GroupHost:
@@ -116,6 +120,7 @@ class GroupHost:
         observer: Observer,
         group_key: Callable[[GroupAgreement, int], SigningKey],
         successor: Successor | None = None,
+        margin_ms: int | None = None,
     ) -> None:
         """Restore every group from the journal.
 
@@ -127,6 +132,7 @@ class GroupHost:
             observer: See there; it is called from here on.
             group_key: Our secret for an agreement and our index in it; secrets are never journaled.
             successor: Who must have each record before anything of its turn leaves; None for nobody.
+            margin_ms: M of rule 22, between a claim of our locks and their expiry; None for a minute.
 
         Raises:
             LocalError: The journal contradicts itself, a machine is missing, or a key is wrong.
@@ -139,6 +145,9 @@ class GroupHost:
         self._conduct: Conduct[PublicKey] = Conduct()
         self._group_key = group_key
         self._successor = successor
+        self._margin_ms = margin_ms
+        self._clock: tuple[int, float] | None = None
+        """Newest proven ledger clock, and when it was noted, by the loop's time."""
         self._records: list[bytes] = []
         """Appended in this turn, for the successor."""
         self._groups: dict[Hash, Group] = {}
@@ -208,7 +217,15 @@ class GroupHost:
         known = tuple(contacts.get(i) for i in range(len(agreement.members)))
         record = Hosted(group_id, agreement, index, known)
         if group_id not in self._groups:
-            group = core.create(agreement, group_id, index, key, self._machine(agreement), keys=self._group_key)
+            group = core.create(
+                agreement,
+                group_id,
+                index,
+                key,
+                self._machine(agreement),
+                keys=self._group_key,
+                margin_ms=self._margin_ms,
+            )
             self._append(encode(record))
             if lost or doubted:
                 loss = Lost(group_id) if lost else Doubted(group_id)
@@ -431,6 +448,38 @@ class GroupHost:
         payload = self._submission(group.group_id, LedgerSeen(group, clock_ms, _salt(), claiming), Report)
         return payload if isinstance(payload, Report) else None
 
+    def note_clock(self, clock_ms: int) -> None:
+        """Tell the newest proven ledger clock, at every look: what is left of a lock is reckoned from it (rule 22)."""
+        if self._clock is None or clock_ms >= self.clock_ms(0):
+            self._clock = clock_ms, asyncio.get_running_loop().time()
+
+    def clock_ms(self, unknown: int = 0) -> int:
+        """The ledger clock as of now: the newest proven one, and what has passed since; `unknown` before the first."""
+        if self._clock is None:
+            return unknown
+        noted, since_s = self._clock
+        return noted + max(0, int((asyncio.get_running_loop().time() - since_s) * 1_000))
+
+    def hashes(self, group_id: Hash) -> tuple[Hash, ...]:
+        """Under which the locks of a group are: whether layer 1 knows their preimages is told by :meth:`look`."""
+        return guarding.hashes(self._group(group_id))
+
+    def look(self, group_id: Hash, looked: Sequence[Looked]) -> None:
+        """Tell what layer 1 shows of the preimages of a group's locks; a proposal that was in doubt is answered then.
+
+        Raises:
+            Refused: ``unknown_group``.
+        """
+        self._group(group_id)
+        self._see(group_id, tuple(looked))
+
+    def _see(self, group_id: Hash, looked: tuple[Looked, ...] = ()) -> None:
+        try:
+            self._step(group_id, ClockSeen(self.clock_ms(), looked))
+        except RemoteError as error:  # of a proposal that was kept until layer 1 was looked at
+            contact = self._contacts.of(group_id)[0]
+            self._observer.misbehaved(group_id, b"" if contact is None else contact.key, error)
+
     def send_opening(self, peer: PublicKey, message: OpeningMessage) -> bool:
         """Send to a connected wallet; False if there is no link to it."""
         link = self._links.get(peer)
@@ -578,6 +627,8 @@ class GroupHost:
             self._bounced.discard((group_id, member))
             self._step(group_id, Connected(member))
         was, absent = self._groups[group_id].in_step, self._groups[group_id].told_absent
+        if self._groups[group_id].locks:
+            self._see(group_id)
         try:
             self._step(group_id, Received(member, message, _salt()))
         except RemoteError as error:
@@ -728,6 +779,8 @@ class GroupHost:
         first = 0
         try:
             first = self._group(group_id).next_number
+            if self._groups[group_id].locks:
+                self._see(group_id)
             self._step(group_id, Requested(tuple(c for commands, _ in wanted for c in commands), _salt()))
             self._waiting.setdefault(group_id, {}).update(enumerate(callers, first))
         except Refused as refusal:
@@ -746,6 +799,8 @@ class GroupHost:
         match effect:
             case Committed():
                 self._commit(group_id, effect)
+            case PreimageSeen():
+                self._observer.preimage_seen(group_id, effect)
             case Rejected(number, code, text):
                 caller = self._waiting.get(group_id, {}).pop(number, None)
                 if caller is not None:
@@ -866,7 +921,9 @@ class GroupHost:
             case Hosted(group_id, agreement, index, contacts):
                 if group_id not in self._groups:
                     key, machine = self._group_key(agreement, index), self._machine(agreement)
-                    self._groups[group_id] = core.create(agreement, group_id, index, key, machine, keys=self._group_key)
+                    self._groups[group_id] = core.create(
+                        agreement, group_id, index, key, machine, keys=self._group_key, margin_ms=self._margin_ms
+                    )
                 everybody = contacts + witness_contacts(agreement)
                 self._contacts.put(group_id, everybody, self._groups[group_id].place.peers)
             case Forgotten(group_id):

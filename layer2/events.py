@@ -9,6 +9,7 @@ Source: docs/design/style.md, "A core is a synchronous step"; groups.md, rules 1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from layer1.crypto import Hash, Signature
 from layer1.ledger import records, transactions
@@ -114,6 +115,26 @@ class LedgerSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What layer 1 showed, with proof, of the preimage of a hash."""
+
+    hash: Hash
+    clock_ms: int
+    """Ledger clock of the block that proves it."""
+    registered_ms: int | None
+    """Ledger clock of its registration; None if it was not registered then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSeen:
+    """The ledger clock has moved, and this is what layer 1 shows of preimages (rule 21)."""
+
+    clock_ms: int
+    """Newest proven one, and what has passed since by our own clock: it should not be below the true one."""
+    looked: tuple[Looked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeWanted:
     """The user wants these terms, or agrees to them as it was asked (rules 24 and 25)."""
 
@@ -156,6 +177,7 @@ Event = (
     | ChangeWanted
     | ChangeRefused
     | JoiningSigned
+    | ClockSeen
 )
 
 # --------------------------------------------------------------------------------------------------------- effects
@@ -188,11 +210,22 @@ class Committed:
     """In which it is `version`."""
     locks: tuple[Lock, ...] = ()
     """That stand after it, ascending by id: an offer of this batch is told from others by the id of its lock."""
+    before: Any = None
+    """The machine's state before it: with the batch it tells what became of each lock."""
 
     @property
     def ordinal(self) -> int:
         """Counts versions over all epochs, in order and with gaps; in epoch 0 the version."""
         return self.epoch << 40 | self.version
+
+
+@dataclass(frozen=True, slots=True)
+class PreimageSeen:
+    """The payee of our lock has shown its preimage: it is ours to use from now on, whatever becomes of the claim."""
+
+    lock: Lock
+    preimage: bytes
+    """32 bytes, of the lock's hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +318,7 @@ Effect = (
     Persist
     | Send
     | Committed
+    | PreimageSeen
     | Rejected
     | Submission
     | Advice

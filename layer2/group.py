@@ -13,6 +13,7 @@ Deviation: a refused command is named in the next version, whose certificate the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -27,6 +28,7 @@ from layer2.committing import certified, commit_before
 from layer2.events import (
     ChangeRefused,
     ChangeWanted,
+    ClockSeen,
     CloseRequested,
     Committed,
     ConcurRequested,
@@ -46,6 +48,7 @@ from layer2.events import (
     Requested,
     WedgeRequested,
 )
+from layer2.guarding import note_clock
 from layer2.machine import StateMachine
 from layer2.messages import (
     Accept,
@@ -107,6 +110,7 @@ def create(
     machine: StateMachine,
     *,
     keys: KeyRing | None = None,
+    margin_ms: int | None = None,
 ) -> Group:
     """A member's side of a new group, at version 0. A member that forgot the group begins with a `Lost` record.
 
@@ -117,11 +121,13 @@ def create(
         key: Ours for this agreement.
         machine: What the group replicates.
         keys: Finds our key for later epochs, if changes give us others.
+        margin_ms: M of rule 22; None for a minute.
 
     Raises:
         LocalError: The key, or the machine, is not the one of the agreement.
     """
-    return _blank(Place(agreement, group_id, index, key, machine, keys))
+    place = Place(agreement, group_id, index, key, machine, keys)
+    return _blank(place if margin_ms is None else dataclasses.replace(place, margin_ms=margin_ms))
 
 
 def step(group: Group, event: Event) -> Step:
@@ -155,8 +161,8 @@ def step(group: Group, event: Event) -> Step:
             return standing.send_inquiry(group)
         case DiskFailed(reason):
             return replace(group, frozen=reason), [Frozen(reason)]
-        case LedgerSeen(shown, clock_ms, salt, claiming):
-            return watcher.observe(group, shown, clock_ms, salt, claiming=claiming)
+        case LedgerSeen() | ClockSeen():
+            return _see(group, event)
         case ChangeWanted() | ChangeRefused() | JoiningSigned():
             return _step_change(group, event)
         case _ as never:
@@ -227,6 +233,12 @@ def snapshot(group: Group) -> bytes:
         group.change, group.plea, bool(group.doubts),
     )  # fmt: skip
     return encode(record)
+
+
+def _see(group: Group, event: LedgerSeen | ClockSeen) -> Step:
+    if isinstance(event, LedgerSeen):
+        return watcher.observe(group, event.group, event.clock_ms, event.salt, claiming=event.claiming)
+    return updating.look_again(note_clock(group, event))
 
 
 def _outside_sessions(

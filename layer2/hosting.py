@@ -148,6 +148,9 @@ class Observer:
     def committed(self, group_id: Hash, event: events.Committed) -> None:
         """A version is committed, with its commands: the history."""
 
+    def preimage_seen(self, group_id: Hash, event: events.PreimageSeen) -> None:
+        """A lock that we pay was claimed: its preimage is ours to use, committed or not. May be told again."""
+
     def rejected(self, group_id: Hash, event: events.Rejected) -> None:
         """Our command was not applied and never will be, also if its `submit` is waited for."""
 

@@ -12,12 +12,15 @@ Source: docs/design/groups.md, rule 20; decision 036.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from layer1.codec import Struct, decode, encode
 from layer1.crypto import HASH_BYTES, Hash
 from layer1.errors import Refused, RemoteError, check
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import PREIMAGE_BYTES, preimage_hash
 from layer2.machine import Balances
+from layer2.messages import Command
 
 MACHINE = "payments/2"
 """What agreements call it."""
@@ -65,6 +68,11 @@ class Claim(Struct, tag=3):
     preimage: bytes
     """32 bytes."""
 
+    @property
+    def hash(self) -> Hash:
+        """What it opens."""
+        return preimage_hash(self.preimage)
+
 
 class Release(Struct, tag=4):
     """By the payee of a lock: I do not want it, give it back."""
@@ -82,11 +90,15 @@ class Expire(Struct, tag=5):
     """Its id."""
 
 
-PaymentCommand = Pay | Offer | Claim | Release | Expire
+LockCommand = Claim | Release | Expire
+PaymentCommand = Pay | Offer | LockCommand
 _KINDS: dict[bytes, type[PaymentCommand]] = {
     b"\x01": Pay, b"\x02": Offer, b"\x03": Claim, b"\x04": Release, b"\x05": Expire,
 }  # fmt: skip
 """By tag, the second byte of each encoding: picking one costs less than decoding a union."""
+
+
+_PAY, _ENDS = b"\x01", (b"\x03", b"\x04", b"\x05")
 
 
 class Locks(Struct):
@@ -175,6 +187,41 @@ def read_command(command: bytes) -> PaymentCommand:
         RemoteError: It is none.
     """
     return decode(command, _KINDS.get(command[1:2], Pay))
+
+
+def read_lock_command(command: bytes) -> LockCommand | None:
+    """A command that ends a lock; None for any other, and for what is no command."""
+    if command[1:2] not in _ENDS:
+        return None
+    try:
+        found = read_command(command)
+    except RemoteError:
+        return None
+    return found if isinstance(found, LockCommand) else None
+
+
+def lock_news(state: Locks | None, commands: Iterable[Command]) -> list[tuple[Lock, int, Offer | LockCommand]]:
+    """What becomes of locks by commands that apply: (lock, who issued it, command), in order.
+
+    Args:
+        state: Before them.
+        commands: Of one version, refused ones left out.
+    """
+    news: list[tuple[Lock, int, Offer | LockCommand]] = []
+    locks = {} if state is None else {lock.id: lock for lock in state.pending}
+    count = 0 if state is None else state.count
+    for command in commands:
+        if command.payload[1:2] == _PAY:
+            continue
+        request = read_command(command.payload)
+        if isinstance(request, Offer):
+            count += 1
+            lock = Lock(count, command.member, request.payee, request.amount, request.hash, request.expiry_ms)
+            locks[count] = lock
+            news.append((lock, command.member, request))
+        elif not isinstance(request, Pay):
+            news.append((locks.pop(request.lock), command.member, request))
+    return news
 
 
 def pay(payee: int, amount: int, memo: bytes = b"") -> bytes:

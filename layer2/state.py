@@ -34,6 +34,8 @@ Outcome = tuple[Balances, Any]
 """Balances and machine state after a batch."""
 
 
+May = Callable[[Any, int, bytes], None]
+"""Machine state, issuer, command: raises Refused if this member does not agree to it now."""
 KeyRing = Callable[[GroupAgreement, int], SigningKey]
 """Our key for a seat of an agreement; raises LocalError if it is not ours."""
 
@@ -52,6 +54,8 @@ class Place:
     """Finds our key for the next epoch, if a change gives us another."""
     first: GroupHeader | None = None
     """Version 0 of the epoch; None in epoch 0, whose agreement tells it."""
+    margin_ms: int = 60_000
+    """M of rule 22: what this member wants between a claim of its locks and their expiry; see `wallet.period`."""
     tag_key: bytes = field(repr=False, default=b"")
     """Secret of this member, for :meth:`tag`; derived from `key`."""
     size: int = field(init=False)
@@ -194,13 +198,16 @@ class Built:
     outcome: Outcome
 
 
-def build_batch(place: Place, base: State, queue: tuple[Command, ...], *, careful: bool = False) -> Built:
+def build_batch(
+    place: Place, base: State, queue: tuple[Command, ...], *, may: May | None = None, careful: bool = False
+) -> Built:
     """Apply what is queued to `base`, leaving out what the machine refuses (rule 1).
 
     Args:
         place: Of the primary.
         base: The newest certified state.
         queue: In order of arrival.
+        may: Refuses a command that changes locks and may not be agreed to now.
         careful: Encode after every command, to refuse the one by which the state gets too large.
     """
     machine, limits = place.machine, place.agreement.limits
@@ -219,6 +226,8 @@ def build_batch(place: Place, base: State, queue: tuple[Command, ...], *, carefu
         applied[member] = number
         try:
             after = apply_guarded(machine, machine_state, balances, member, payload, limits=limits)
+            if may is not None and after[1] is not machine_state:
+                may(machine_state, member, payload)
             if careful:
                 _check_size(place, len(machine.encode(after[1])))
         except Refused as refusal:
@@ -228,7 +237,7 @@ def build_batch(place: Place, base: State, queue: tuple[Command, ...], *, carefu
         balances, machine_state = after
         commands.append(command)
     if not careful and len(machine.encode(machine_state)) > limits.max_state_bytes:
-        return build_batch(place, base, queue, careful=True)
+        return build_batch(place, base, queue, may=may, careful=True)
     theirs = tuple(refusal for refusal in refusals if refusal.member != place.index)
     ours = tuple(refusal for refusal in refusals if refusal.member == place.index)
     return Built(Batch(tuple(commands), theirs), ours, queue[taken:], (balances, machine_state))

@@ -13,6 +13,7 @@ pair, holds the certificate with it: its record of the signature is that of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from msgspec.structs import replace
@@ -32,7 +33,8 @@ from layer2.committing import (
     relay,
     settle_tail,
 )
-from layer2.events import Effect, LookNow, Persist, Rejected, Send
+from layer2.events import Advice, Effect, LookNow, Persist, Rejected, Send
+from layer2.guarding import UNSURE, check_others, check_own, is_in_doubt, locks_text, shown_preimages
 from layer2.holding import send_hold
 from layer2.messages import (
     MAX_COMMAND_BYTES,
@@ -71,6 +73,8 @@ def send_commands(group: Group, payloads: tuple[bytes, ...], salt: bytes) -> Ste
     check(spare >= 0, "too_many", f"{-spare} bytes too many would wait; {MAX_QUEUED_BYTES} at most: slow down")
     largest = max(map(len, payloads), default=0)
     check(largest <= MAX_COMMAND_BYTES, "too_large", f"a command of {largest} bytes; at most {MAX_COMMAND_BYTES}")
+    if group.locks:
+        check_own(group, payloads)
     place, first = group.place, group.next_number
     group = replace(group, next_number=first + len(payloads), spare_bytes=_spare(group, group.place.index, spare))
     if place.is_primary:
@@ -100,7 +104,18 @@ def receive_submit(group: Group, member: int, message: Submit, salt: bytes) -> S
     if fresh:
         newest, most = fresh[-1].number, last + MAX_QUEUED
         require(newest <= most, f"member {member} numbers a command {newest}; at most {most} after {last}")
-    return propose(replace(group, queue=group.queue + fresh, spare_bytes=_spare(group, member, spare)), salt)
+    shown = shown_preimages(group, fresh)
+    group, effects = propose(replace(group, queue=group.queue + fresh, spare_bytes=_spare(group, member, spare)), salt)
+    return group, shown + effects
+
+
+def look_again(group: Group) -> Step:
+    """More is known of layer 1: answer the proposal that was in doubt, if it is none any more."""
+    doubted, group = group.doubted, replace(group, doubted=None)
+    if doubted is None or group.stopped is not None:
+        return group, []
+    group, effects = receive_propose(group, 0, doubted)
+    return group, [effect for effect in effects if group.doubted is None or not isinstance(effect, LookNow)]
 
 
 def propose(group: Group, salt: bytes) -> Step:
@@ -113,7 +128,9 @@ def propose(group: Group, salt: bytes) -> Step:
     place, base = group.place, group.state
     effects: list[Effect] = []
     while True:  # until there is something to sign: what is refused of our own needs no version
-        built = build_batch(place, base, group.queue)
+        built = build_batch(place, base, group.queue, may=partial(check_others, group))
+        if any(refusal.code in UNSURE for refusal in built.batch.refusals):
+            effects.append(LookNow())  # its issuer may know more of layer 1, and tries again
         effects.extend(Rejected(each.number, each.code, each.message) for each in built.refused)
         group = replace(group, queue=built.rest)
         if built.batch.commands or built.batch.refusals:
@@ -155,6 +172,14 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
     state, batch = follow(place, base, message)
     _check_own(group, batch, header.version)
     require(verify_state(place.agreement.members[0], header, message.signature), "the primary's signature is wrong")
+    if state.machine_state is not base.machine_state:
+        effects += shown_preimages(group, batch.commands)
+        if is_in_doubt(group, base, batch):
+            return replace(group, doubted=message), [*effects, LookNow()]
+        group = replace(group, doubted=None)
+    if group.closing and state.body.locks:  # rule 7: they are resolved first, and that takes commands
+        group = replace(group, closing=False)
+        effects.append(Advice("locks_pending", locks_text(state.body.locks)))
     signature = sign_state(place.key, header)
     signatures = tuple({0: message.signature, place.index: signature}.get(i) for i in range(place.size))
     group = replace(group, pending=Pending(state, message, batch, signatures))

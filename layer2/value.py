@@ -12,7 +12,8 @@ import msgspec
 from layer1.crypto import Hash, Signature
 from layer1.errors import Refused
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader, PleaForData
+from layer1.ledger.agreements import Certificate, Claim, DoubleSignature, GroupHeader, Lock, PleaForData
+from layer2.events import Looked
 from layer2.messages import Acked, ChangeProposal, Command, Propose, Resume
 from layer2.records import ChangeSigned, FinalSigned
 from layer2.state import Pending, Place, State
@@ -97,6 +98,12 @@ class Group(msgspec.Struct, frozen=True):
     """The change that this member signed: it signs no STATE until layer 1 shows what became of it (rule 24)."""
     held: Propose | None = None
     """At a member: what the primary proposed since, knowing already that the change is dead."""
+    clock_ms: int = 0
+    """The ledger clock, as the host last reckoned it; 0 before it did."""
+    looked: tuple[Looked, ...] = ()
+    """What layer 1 last showed of the preimages of our locks."""
+    doubted: Propose | None = None
+    """At a member: what the primary proposed, and only a look at layer 1 tells whether it may be signed."""
     lagging: frozenset[int] = frozenset()
     """Members that may speak of an epoch that is over: their Resume of ours has yet to come."""
     early: tuple[tuple[int, Resume], ...] = ()
@@ -110,6 +117,11 @@ class Group(msgspec.Struct, frozen=True):
     def epoch(self) -> int:
         """Which one the group is in, as far as this member was shown."""
         return self.state.header.epoch
+
+    @property
+    def locks(self) -> tuple[Lock, ...]:
+        """That stand in the newest state that this member signed."""
+        return (self.pending.state if self.pending is not None else self.state).body.locks
 
     @property
     def settled_wish(self) -> bool:

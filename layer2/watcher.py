@@ -178,8 +178,9 @@ def _decide(group: Group, shown: ledger.Group) -> tuple[Group, list[Effect], tup
         return replace(group, signatures=tail[0].propose.parent_signatures), effects, (*tail, *_one(pending))
     if pending is None or together or shown.certificate.header != pending.state.header:
         return group, effects, _one(pending)
+    before = group.state
     group = replace(group, state=pending.state, signatures=shown.certificate.signatures)
-    group, more = commit(group, pending)
+    group, more = commit(group, pending, before)
     return group, effects + more, ()
 
 

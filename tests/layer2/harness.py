@@ -100,11 +100,13 @@ class Party:
         self.rejected: dict[int, Rejected] = {}
         self.others: list[Effect] = []
         self.persist_budget: int | None = None
+        self.margin_ms: int | None = None
         self.group = self._blank()
 
     def _blank(self) -> Group:
         own = key(f"group {self.index}")
-        return core.create(self.terms, self.name, self.index, own, self.machine, keys=key_in)
+        margin = self.margin_ms
+        return core.create(self.terms, self.name, self.index, own, self.machine, keys=key_in, margin_ms=margin)
 
     def salt(self) -> bytes:
         self.salts += 1

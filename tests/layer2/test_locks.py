@@ -14,6 +14,7 @@ from layer1.codec import encode
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.agreements import Body, Limits, Lock, locked_units
 from layer1.ledger.locks import LOCK_BYTES, preimage_hash
+from layer2.events import ClockSeen
 from layer2.machine import Balances, apply_guarded, locks_of, starting_state
 from layer2.messages import MAX_COMMAND_BYTES
 from layer2.payments import (
@@ -256,8 +257,15 @@ def test_a_machine_without_locks_gets_none() -> None:
 def test_who_hears_of_a_version_hears_which_locks_stand() -> None:
     """An offer is told from another with the same hash and amount by the id of its lock, before and after a restart."""
     a, b, wire = pair()
+    a.margin_ms = b.margin_ms = 100
+    for party in (a, b):
+        party.restart()
+    wire.connect()
+    wire.run()
     a.request(offer(1, 40, HASH, 5_000, b"packet"))
     wire.run()
+    for party in (a, b):
+        party.step(ClockSeen(1_000))
     told = b.committed[max(b.committed)]
     assert told.locks == (LOCK,)
     b.request(claim(1, SECRET))

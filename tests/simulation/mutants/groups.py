@@ -21,7 +21,7 @@ from layer2.driver import GroupHost
 from layer2.events import Committed, Effect, Event
 from layer2.messages import Resume
 from layer2.records import Claimed, Record
-from layer2.state import Pending
+from layer2.state import Pending, State
 from layer2.updating import Step
 from layer2.value import Group
 from tests.layer2 import test_mutants as known
@@ -135,8 +135,8 @@ def commits_before_refusing(patch: pytest.MonkeyPatch) -> None:
     """Whoever waits for a number hears of another command that had it before a crash (once a bug of ours)."""
     original = committing.commit
 
-    def commit(group: Group, version: Pending) -> Step:
-        group, effects = original(group, version)
+    def commit(group: Group, version: Pending, before: State) -> Step:
+        group, effects = original(group, version, before)
         return group, sorted(effects, key=lambda effect: not isinstance(effect, Committed))
 
     put(patch, original, commit)
