@@ -22,6 +22,7 @@ VERBS = [
         (wallet_app, (verb,))
         for verb in ("create", "restore", "connect", "show", "send", "serve", "pay", "history", "prune")
     ],
+    *[(wallet_app, ("webhook", verb)) for verb in ("add", "list", "remove", "test")],
     *[(wallet_app, ("token", verb)) for verb in ("create", "list", "revoke")],
     *[(wallet_app, ("standby", verb)) for verb in ("serve", "promote", "dismiss", "show")],
     *[(wallet_app, ("witness", verb)) for verb in ("serve", "list")],

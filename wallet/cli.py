@@ -29,6 +29,7 @@ from wallet.cli_channels import channel_app
 from wallet.cli_standby import standby_app
 from wallet.cli_token import token_app
 from wallet.cli_watchtower import watchtower_app
+from wallet.cli_webhook import webhook_app
 from wallet.cli_witness import witness_app
 from wallet.console import Output
 from wallet.contacts import parse_contact
@@ -56,6 +57,7 @@ app.add_typer(watchtower_app, name="watchtower")
 app.add_typer(witness_app, name="witness")
 app.add_typer(standby_app, name="standby")
 app.add_typer(token_app, name="token")
+app.add_typer(webhook_app, name="webhook")
 
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")

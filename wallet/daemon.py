@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from layer1.descriptors import raise_limit
 from layer2.opening import OpeningPolicy
+from wallet.api.delivering import Deliverer
 from wallet.api.office import Office
 from wallet.api.server import Listening, WalletServer
 from wallet.contacts import parse_contact
@@ -111,14 +112,15 @@ def _name_standby(home: Home, contact: str) -> None:
 
 async def _serve(home: Home, passphrase: str, serving: Serving, ready: Ready, stop: asyncio.Event) -> None:
     async with Wallet.load(home.path, passphrase) as wallet:
-        office = Office(home, LocalCommands(home, wallet))
+        office = Office(home, LocalCommands(home, wallet), wallet)
         server = WalletServer(home, office, office, wallet)
         try:
-            contact = await wallet.serve(serving.listen, serving.policy)
-            url = await server.listen(serving.api) if serving.api is not None else None
-            await server.start()
-            ready(contact, url)
-            await _until(stop, wallet)
+            async with Deliverer(office.webhooks, wallet):
+                contact = await wallet.serve(serving.listen, serving.policy)
+                url = await server.listen(serving.api) if serving.api is not None else None
+                await server.start()
+                ready(contact, url)
+                await _until(stop, wallet)
         finally:
             await server.stop()
             office.close()

@@ -20,14 +20,12 @@ from wallet.requests import (
     EntryView,
     GuardView,
     HistoryView,
-    MadeTokenView,
     PaidView,
     PromotedView,
     PrunedView,
     RestoredView,
     SentView,
     StandbyView,
-    TokensView,
     WalletView,
     WatchtowersView,
     WatchtowerView,
@@ -46,14 +44,14 @@ OfLedger = (
     | StandbyView
     | PromotedView
 )
-Shown = WalletView | TokensView | MadeTokenView | OfLedger
+Shown = WalletView | render_api.Kept | OfLedger
 
 
 def render(console: Console, view: Shown, currency: Currency | None) -> None:
     """Print a view; only a wallet without a ledger has no currency."""
     if isinstance(view, WalletView):
         _wallet(console, view, currency)
-    elif isinstance(view, TokensView | MadeTokenView):
+    elif isinstance(view, render_api.Kept):
         render_api.render(console, view, currency)
     else:
         _render(console, view, currency)

@@ -10,10 +10,10 @@ from rich.table import Table
 from layer1.ledger.genesis import Currency
 from wallet.amounts import format_money
 from wallet.period import format_duration
-from wallet.requests import MadeTokenView, TokensView, TokenView
+from wallet.requests import MadeTokenView, MadeWebhookView, TokensView, TokenView, WebhooksView
 from wallet.texts import plain
 
-Kept = TokensView | MadeTokenView
+Kept = TokensView | MadeTokenView | WebhooksView | MadeWebhookView
 
 
 def render(console: Console, view: Kept, currency: Currency | None) -> None:
@@ -25,6 +25,12 @@ def render(console: Console, view: Kept, currency: Currency | None) -> None:
             console.print(f"Token {view.made.id}, for {plain(view.made.name)}: {_rights(view.made, currency)}")
             console.print("\nIt is shown this once; only its hash is kept:\n")
             console.print(view.token, soft_wrap=True, highlight=False, markup=False)
+        case WebhooksView():
+            _webhooks(console, view)
+        case MadeWebhookView():
+            console.print(f"Webhook {view.made.id}: {plain(view.made.url)}", soft_wrap=True)
+            console.print("\nThe secret that signs what is sent; it is shown this once:\n")
+            console.print(view.secret, soft_wrap=True, highlight=False, markup=False)
         case _:
             assert_never(view)
 
@@ -37,6 +43,17 @@ def _tokens(console: Console, view: TokensView, currency: Currency | None) -> No
     for token in view.tokens:
         spent = _money(token.spent, currency) if "spend" in token.scopes else ""
         table.add_row(token.id, plain(token.name), _rights(token, currency), spent)
+    console.print(table)
+
+
+def _webhooks(console: Console, view: WebhooksView) -> None:
+    if not view.webhooks:
+        console.print("No webhooks. `wallet webhook add URL` registers one.")
+        return
+    table = Table("id", "url", "waiting", "failed", "trouble", box=None, pad_edge=False)
+    for webhook in view.webhooks:
+        counts = (f"{webhook.waiting:,}", f"{webhook.failed:,}")
+        table.add_row(webhook.id, plain(webhook.url), *counts, plain(webhook.trouble or ""))
     console.print(table)
 
 

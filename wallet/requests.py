@@ -384,6 +384,39 @@ class MadeTokenView(View, frozen=True, kw_only=True):
         return f"MadeTokenView(made={self.made!r})"
 
 
+class WebhookView(View, frozen=True, kw_only=True):
+    """Who is told of incoming payments."""
+
+    id: str
+    url: str
+    private: bool
+    """Whether it may be on this machine or in a private network."""
+    created_ms: int
+    waiting: int
+    """Messages that were not acknowledged yet."""
+    failed: int
+    """Messages that were given up."""
+    trouble: str | None
+    """Why the last attempt failed."""
+
+
+class WebhooksView(View, frozen=True, kw_only=True):
+    """`wallet webhook list`."""
+
+    webhooks: tuple[WebhookView, ...]
+
+
+class MadeWebhookView(View, frozen=True, kw_only=True):
+    """`wallet webhook add`: the one time that the secret is shown."""
+
+    secret: str
+    """Signs what is sent: ``whsec_`` and Base64."""
+    made: WebhookView
+
+    def __repr__(self) -> str:
+        return f"MadeWebhookView(made={self.made!r})"
+
+
 # -------------------------------------------------------------------------------------------------------- requests
 
 
@@ -578,4 +611,35 @@ class RevokeToken(Request[TokensView], frozen=True, kw_only=True):
 
     answer: ClassVar[Any] = TokensView
     token: Name
+    """Its id."""
+
+
+class AddWebhook(Request[MadeWebhookView], frozen=True, kw_only=True):
+    """Tell a URL of each payment that comes in from now on."""
+
+    answer: ClassVar[Any] = MadeWebhookView
+    url: Text
+    private: bool = False
+    """It is on this machine or in a private network."""
+
+
+class ListWebhooks(Request[WebhooksView], frozen=True, kw_only=True):
+    """All webhooks."""
+
+    answer: ClassVar[Any] = WebhooksView
+
+
+class RemoveWebhook(Request[WebhooksView], frozen=True, kw_only=True):
+    """Send nothing more to a webhook."""
+
+    answer: ClassVar[Any] = WebhooksView
+    webhook: Name
+    """Its id."""
+
+
+class TryWebhook(Request[WebhooksView], frozen=True, kw_only=True):
+    """Send a test message to a webhook, once."""
+
+    answer: ClassVar[Any] = WebhooksView
+    webhook: Name
     """Its id."""

@@ -14,21 +14,25 @@ from wallet.api.client import RemoteCommands
 from wallet.headship import check_is_standby, read_standing, resting, take_over
 from wallet.home import Home
 from wallet.requests import (
+    AddWebhook,
     CreateToken,
     CurrencyView,
     History,
     HistoryView,
     ListTokens,
+    ListWebhooks,
     Promote,
     PromotedView,
     Prune,
     PrunedView,
+    RemoveWebhook,
     Report,
     Request,
     RevokeToken,
     SendSigned,
     Show,
     ShowStandby,
+    TryWebhook,
 )
 from wallet.show import show_home
 
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from wallet.history import History as LocalHistory
 
 R = TypeVar("R")
-OFFICE = (CreateToken, ListTokens, RevokeToken)
+OFFICE = (CreateToken, ListTokens, RevokeToken, AddWebhook, ListWebhooks, RemoveWebhook, TryWebhook)
 """Requests that `wallet.api.office` answers."""
 Passphrase = Callable[[], str]
 """Asks for it when it is needed, and not before."""

@@ -55,7 +55,7 @@ class Serving(threading.Thread):
 
     async def _serve(self) -> None:
         wallet = Scripted()
-        office = Office(self._home, wallet)
+        office = Office(self._home, wallet, wallet)
         server = WalletServer(self._home, office, office, wallet)
         self.url = await server.listen(Listening("127.0.0.1:0"))
         assert server.app is not None

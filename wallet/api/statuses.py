@@ -35,6 +35,7 @@ STATUSES = {code: _BY_EXIT[found] for code, found in EXITS.items() if found in _
     "unknown_token": 404,
     "unknown_watchtower": 404,
     "unknown_webhook": 404,
+    "webhook_failed": 503,
     "wrong_host": 421,
     "wrong_token": 401,
 }

@@ -123,6 +123,10 @@ VERBS: tuple[Verb, ...] = (
     Verb(requests.ListTokens, "GET", "/tokens", ADMIN, "All tokens, without their secrets"),
     Verb(requests.CreateToken, "POST", "/tokens", ADMIN, "Make a token; its secret is shown this once"),
     Verb(requests.RevokeToken, "DELETE", "/tokens/{token}", ADMIN, "Refuse a token from now on"),
+    Verb(requests.ListWebhooks, "GET", "/webhooks", ADMIN, "All webhooks, without their secrets"),
+    Verb(requests.AddWebhook, "POST", "/webhooks", ADMIN, "Register a webhook; its secret is shown this once"),
+    Verb(requests.RemoveWebhook, "DELETE", "/webhooks/{webhook}", ADMIN, "Send nothing more to a webhook"),
+    Verb(requests.TryWebhook, "POST", "/webhooks/{webhook}/test", ADMIN, "Send a test message, once"),
 )  # fmt: skip
 """All of them. A request without a verb cannot be made of a wallet that is being served: tests look for one."""
 

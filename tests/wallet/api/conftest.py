@@ -151,7 +151,7 @@ class Desk:
         await self.start()
 
     async def start(self) -> None:
-        self.office = Office(self.home, self.wallet)
+        self.office = Office(self.home, self.wallet, self.wallet)
         self.server = WalletServer(self.home, self.office, self.office, self.wallet)
         self.url = await self.server.listen(Listening("127.0.0.1:0"))
 
