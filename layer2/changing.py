@@ -77,7 +77,7 @@ def send_wish(group: Group, terms: Terms, clock_ms: int) -> Step:
     _check_may_change(group)
     check(group.together, "not_connected", "another member is not connected: wait for it")  # rule 25: members alone
     check_window(terms, clock_ms)
-    _successor(group, terms)  # as things stand now
+    successor_under(group, terms)  # as things stand now
     wish = group.wish
     if wish is None or wish.terms != terms:
         check(wish is None, "group_changing", "another change is being talked about: try again in a moment")
@@ -100,7 +100,7 @@ def receive_wish(group: Group, member: int, message: ChangeWish) -> Step:
     require(place.is_primary or member == 0, f"member {member} wants a change: it tells the primary")
     try:
         _check_may_change(group)
-        _successor(group, terms)
+        successor_under(group, terms)
     except Refused as refusal:
         return group, [_decline(group, member, terms, refusal.code, refusal.message)]
     wish = group.wish
@@ -172,7 +172,7 @@ def propose_change(group: Group) -> Step:
         return group, []
     try:
         _check_may_change(group)
-        successor = _successor(group, wish.terms)
+        successor = successor_under(group, wish.terms)
     except Refused as refusal:
         terms = wish.terms
         group, effects = _give_up(group, refusal.code, refusal.message)
@@ -198,7 +198,7 @@ def receive_proposal(group: Group, member: int, message: ChangeProposal) -> Step
         effects = []
     require(group.pending is None, f"a change while version {group.version + 1} is in flight")
     try:
-        successor = _successor(group, message.terms)
+        successor = successor_under(group, message.terms)
     except Refused as refusal:
         require(False, f"a change that does not follow from version {group.version}: {refusal.message}")
         raise
@@ -395,7 +395,8 @@ def _check_may_change(group: Group) -> None:
     check(group.change is None, "group_changing", "another change is signed and not decided yet: wait for its end")
 
 
-def _successor(group: Group, terms: Terms) -> Successor:
+def successor_under(group: Group, terms: Terms) -> Successor:
+    """What all members would sign under these terms, as things stand now. Raises as `layer2.terms.successor_of`."""
     if group.state.body.locks:
         raise Refused("locks_pending", locks_text(group.state.body.locks))
     successor = successor_of(terms, group.place.agreement, group.state.header, group.state.body, _machine_state(group))

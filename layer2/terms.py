@@ -12,7 +12,7 @@ Deviation: the number of members, and of witnesses, stays: a machine's state is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import structs
 
@@ -127,11 +127,20 @@ def stays(old: Member, new: Member) -> bool:
     return old.funding == new.funding
 
 
-def check_unasked(terms: Terms, before: GroupAgreement, seat: int, clock_ms: int) -> None:
+def check_unasked(
+    terms: Terms, before: GroupAgreement, seat: int, clock_ms: int, *, witnesses: Collection[PublicKey] = ()
+) -> None:
     """Raise Refused unless this member may sign without asking its user: nothing changes for it.
 
     Others may pay in and take out what is theirs, and make new keys for themselves. Whoever is new, whatever changes
     for us or for all, and lower bonds, at which a lie costs less, are for the user to decide.
+
+    Args:
+        terms: What is wanted.
+        before: Agreement of the present epoch.
+        seat: Ours.
+        clock_ms: Newest proven ledger clock.
+        witnesses: Whom our user accepts as witnesses, beforehand: these may take others' places.
 
     Raises:
         Refused: ``policy``.
@@ -142,7 +151,11 @@ def check_unasked(terms: Terms, before: GroupAgreement, seat: int, clock_ms: int
     check(
         after.members[seat] == mine and terms.amounts[seat] == 0, "policy", "the change is of our own part: not unasked"
     )
-    same = structs.replace(after, members=before.members, open_before_ms=before.open_before_ms, salt=before.salt)
+    accepted = all(each in before.witnesses or each.key in witnesses for each in after.witnesses)
+    known = before.witnesses if accepted else after.witnesses
+    same = structs.replace(
+        after, members=before.members, witnesses=known, open_before_ms=before.open_before_ms, salt=before.salt
+    )
     check(same == before, "policy", "the change is of more than members' parts: period, limits, machine or witnesses")
     for index, (old, new) in enumerate(zip(before.members, after.members, strict=True)):
         check(stays(old, new), "policy", f"member {index} would be somebody else: its owner has to agree to that")

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from msgspec import structs
 
-from layer1.crypto import Hash
-from layer1.errors import Refused, WedgeError
-from layer1.ledger.agreements import Member
+from layer1.crypto import Hash, PublicKey
+from layer1.errors import Refused, WedgeError, check
+from layer1.ledger.agreements import GroupAgreement, Member, Witness
+from layer2.changing import successor_under
 from layer2.events import ChangeAsked
 from layer2.terms import Terms, change_members, check_unasked
 from layer2.value import Group
@@ -30,6 +31,8 @@ from wallet.parts import Parts
 from wallet.period import format_duration
 from wallet.requests import Progress, Report
 
+Engage = Callable[[GroupAgreement], Awaitable[None]]
+"""Asks a witness for its promise; raises Refused without one."""
 LIFE_MS = 60_000
 """On the ledger clock, from asking to expiry: for so long a change that nobody brings keeps the channel from paying."""
 ANSWER_S = 20.0
@@ -46,6 +49,8 @@ class Changes:
         self._parts = parts
         self._follower = follower
         self._tasks: dict[Hash, asyncio.Task[None]] = {}
+        self.witnesses: Callable[[], Collection[PublicKey]] = tuple
+        """Whom our owner accepts as witnesses, beforehand."""
         parts.observer.on_change_asked = self._asked
         parts.observer.on_look = lambda _: follower.nudge()
 
@@ -69,7 +74,8 @@ class Changes:
             return
         try:
             clock_ms = await self._parts.ledger.clock()
-            check_unasked(terms, host.groups[group_id].place.agreement, record.index, clock_ms)
+            before = host.groups[group_id].place.agreement
+            check_unasked(terms, before, record.index, clock_ms, witnesses=self.witnesses())
             host.agree(group_id, terms, clock_ms)
         except Refused as error:
             _log.info("channel %s is not changed: %s", group_id.hex()[:12], error)
@@ -100,6 +106,13 @@ async def replace_key(parts: Parts, follower: Follower, record: ChannelRecord, r
     await _change(parts, follower, record, {record.index: member}, [0, 0], report=report)
 
 
+async def replace_witness(
+    parts: Parts, follower: Follower, record: ChannelRecord, witness: tuple[Witness, Engage], report: Report
+) -> None:
+    """Have another witness from the next epoch on; it promises first. Raises as :func:`resize`, and as `Engage`."""
+    await _change(parts, follower, record, {}, [0, 0], report=report, witness=witness)
+
+
 async def _change(
     parts: Parts,
     follower: Follower,
@@ -108,18 +121,26 @@ async def _change(
     sums: Sequence[int],
     *,
     report: Report,
+    witness: tuple[Witness, Engage] | None = None,
 ) -> None:
     group_id, clock_ms = record.group_id, await parts.ledger.clock()
     group = _group(parts, group_id)
-    terms = change_members(
-        group.place.agreement, group.epoch, changed, sums, expires_ms=clock_ms + LIFE_MS, salt=os.urandom(16)
-    )
+    agreement, promised = group.place.agreement, b""
+    if witness is not None:
+        agreement = _with_witness(agreement, witness[0])
+    terms = change_members(agreement, group.epoch, changed, sums, expires_ms=clock_ms + LIFE_MS, salt=os.urandom(16))
+    if witness is not None:
+        report(Progress("asking the witness"))
+        promised = await _engage(group, terms, witness[1])
     report(Progress("asking the peer"))
     work = asyncio.create_task(parts.host.change(group_id, terms, clock_ms))
     try:
         signed = await parts.signals.until(lambda: _is_signed(parts, group_id, work), ANSWER_S)
         if signed is None:
             parts.host.decline(group_id, "peer_silent", _silent(parts, group_id))
+        change = _group(parts, group_id).change if signed and not work.done() else None
+        if witness is not None and change is not None and change.successor.agreement.hash != promised:
+            await witness[1](change.successor.agreement)  # a payment came between: the amounts are others
         while not work.done():
             left_ms = max(terms.expires_ms - (follower.clock_ms or clock_ms), 0)
             text = f"waiting for the ledger; it takes it within {format_duration(left_ms)} or never"
@@ -131,6 +152,20 @@ async def _change(
         if not work.done():  # whoever asked is gone: what is not signed is not wanted any more
             work.cancel()
             parts.host.decline(group_id, "interrupted", "the peer's owner has interrupted it")
+
+
+def _with_witness(agreement: GroupAgreement, witness: Witness) -> GroupAgreement:
+    old = agreement.witnesses
+    check(bool(old), "no_witness", "this channel has no witness to replace: open another with `--witness`")
+    check(witness != old[0], "bad_contact", "that is the channel's witness already")
+    return structs.replace(agreement, witnesses=(witness,))
+
+
+async def _engage(group: Group, terms: Terms, engage: Engage) -> Hash:
+    """The witness promises to serve the agreement that follows from the newest state; its hash."""
+    agreement = successor_under(group, terms).agreement
+    await engage(agreement)
+    return agreement.hash
 
 
 def _is_signed(parts: Parts, group_id: Hash, work: asyncio.Task[None]) -> bool | None:

@@ -14,13 +14,14 @@ from msgspec import structs
 
 from layer1.crypto import Hash, format_address
 from layer1.errors import Refused
+from layer1.ledger.agreements import Witness
 from layer1.ledger.transactions import CloseGroup
 from layer2.driver import Outcome, Pending, Receipt
 from layer2.events import Payload
 from layer2.payments import MAX_MEMO_BYTES, pay
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
-from wallet.changes import replace_key, resize
+from wallet.changes import Engage, replace_key, replace_witness, resize
 from wallet.follower import Follower
 from wallet.parts import Parts
 from wallet.peers import Peers
@@ -97,6 +98,7 @@ class Channel:
                 until_ms=receipt.until_ms if receipt is not None else None,
                 rely=tower.rely,
                 trouble=entruster.trouble(tower, self.id),
+                remaining_ms=self._follower.left_ms(receipt.until_ms if receipt is not None else None),
             )
             for tower, receipt in found
         )
@@ -194,12 +196,45 @@ class Channel:
         if amount < 1:
             raise Refused("bad_amount", f"{amount} units; the least is 1")
 
-    async def close(self, *, force: bool = False, wait: bool = False, report: Report = no_report) -> ChannelView:
+    async def replace_witness(self, witness: Witness, engage: Engage, report: Report = no_report) -> ChannelView:
+        """Give the open channel another witness, together with the peer; the old one is not needed for it.
+
+        Args:
+            witness: Who is to ACK and claim from the next epoch on.
+            engage: Has the witness's promise to serve an agreement; raises Refused without.
+            report: Told what is being waited for.
+
+        Raises:
+            Refused: As :meth:`top_up`; ``no_witness`` if the channel has none to replace.
+        """
+        await self._connect(changing=True)
+        await replace_witness(self._parts, self._follower, self.record, (witness, engage), report)
+        return await self.refresh()
+
+    async def agree(self, report: Report = no_report) -> ChannelView:
+        """After a loss of data: settle the dispute at once on what the ledger shows, instead of at the deadline.
+
+        Raises:
+            Refused: ``channel_not_open``, ``not_wedged``, ``too_early``, ``witnessed``, or ``claims``: nothing is lost.
+            LedgerUnreachable: Nothing is known, nothing is changed.
+        """
+        self._check_open()
+        await self._follower.look(self.record)
+        self._check_open()
+        payload = self._parts.host.concur(self.id)
+        report(Progress("waiting for the ledger"))
+        await self._bring(payload)
+        return await self.refresh()
+
+    async def close(
+        self, *, force: bool = False, wait: bool = False, plead: bool = False, report: Report = no_report
+    ) -> ChannelView:
         """Close it: together with the peer, or by `force` through layer 1, without the peer.
 
         Args:
             force: Wedge: sign nothing more and let layer 1 settle after the challenge period.
             wait: With `force`, return only when it is settled.
+            plead: With `force`: data may be lost, so claim nothing, and have the peer show what it holds (rule 13).
             report: Told what is being waited for.
 
         Returns:
@@ -211,7 +246,7 @@ class Channel:
         """
         self._check_open()
         if force:
-            return await self._force(wait, report)
+            return await self._force(wait, report, plead=plead)
         report(Progress("agreeing with the peer on the end"))
         payload = await self._agree()
         report(Progress("waiting for the ledger"))
@@ -234,11 +269,11 @@ class Channel:
                 raise Refused("peer_unreachable", f"{error.message.rstrip('.?')}. {away}") from None
             raise
 
-    async def _force(self, wait: bool, report: Report) -> ChannelView:
+    async def _force(self, wait: bool, report: Report, *, plead: bool) -> ChannelView:
         shown = await self._follower.look(self.record)
-        if shown.live and self.view().deadline_ms is None:
+        if shown.live and (plead or self.view().deadline_ms is None):
             await self._learn(report)
-            payload = self._parts.host.wedge(self.id)
+            payload = self._parts.host.plead(self.id) if plead else self._parts.host.wedge(self.id)
             report(Progress("bringing the newest state to the ledger"))
             await self._bring(payload)
         if self.record.agreement.witnesses and not wait:
@@ -324,7 +359,7 @@ class Channel:
             return True
         if (closing or changing) and not group.informed:
             return None  # the peer shows what it holds first
-        return True if group.connected or (closing and group.together) else None
+        return True if group.connected or ((closing or changing) and group.together) else None
 
     def _check_open(self) -> None:
         stage = self.record.stage

@@ -98,12 +98,16 @@ def create(
     chain = found.chain_id.hex() if found is not None else None
     if json:
         addresses = {"address": format_address(made.spending), "savings": format_address(made.savings)}
-        out.line({"home": str(made.home), **addresses, "chain_id": chain, "phrase": made.phrase})
+        words = {"phrase": made.phrase} if phrase is None else {}
+        out.line({"home": str(made.home), **addresses, "chain_id": chain, **words})
         return
     out.say(f"A wallet in {made.home}, " + (f"for chain\n{chain}" if chain else "without a ledger yet"))
     _warn_unchecked(out, chain is not None and chain_id is None and genesis is None)
     out.say(f"spending  {format_address(made.spending)}\nsavings   {format_address(made.savings)}")
-    out.say(f"\nWrite these 12 words down. They are shown once, and whoever has them has the money:\n\n  {made.phrase}")
+    if phrase is None:  # else they are written down already
+        out.say(
+            f"\nWrite these 12 words down. They are shown once, and whoever has them has the money:\n\n  {made.phrase}"
+        )
 
 
 @app.command(epilog="Example: wallet connect --ledger http://127.0.0.1:7001 --ledger http://127.0.0.1:7003")

@@ -12,7 +12,7 @@ from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
 from wallet.console import Output
 from wallet.home import Home, default_home
-from wallet.requests import ChangeChannel, ReopenChannel
+from wallet.requests import ChangeChannel, ReopenChannel, ReplaceWitness
 from wallet.verbs import ChannelArgument, HomeOption, JsonOption, PassphraseOption, run
 
 AmountArgument = Annotated[str, typer.Argument(help="Such as 25.00.")]
@@ -54,6 +54,22 @@ def channel_replace_key(
 ) -> None:
     """Sign an open channel's states with a fresh key from now on, together with the peer."""
     run(home, json, passphrase_file, ChangeChannel(channel=channel, action="replace-key"))
+
+
+@channel_app.command("replace-witness", epilog="Example: wallet channel replace-witness 7ccd1d6d43c5 WITNESS_CONTACT")
+def channel_replace_witness(
+    *,
+    channel: ChannelArgument,
+    witness: Annotated[str, typer.Argument(help="Contact of the one to come, as `wallet witness serve` prints it.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Give an open channel another witness, together with the peer, who accepts it (`--accept-witness`) beforehand.
+
+    The old one is not needed for it: so a channel goes on whose witness is gone.
+    """
+    run(home, json, passphrase_file, ReplaceWitness(channel=channel, witness=witness))
 
 
 @channel_app.command("resume", epilog="Example: wallet channel resume 7ccd1d6d43c5")

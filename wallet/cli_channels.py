@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from layer1.errors import WedgeError
+from layer1.errors import Refused, WedgeError
 from wallet.amounts import parse_amount
 from wallet.console import Output
 from wallet.exits import HELP
 from wallet.home import Home, default_home
 from wallet.period import POLL_MS, default_period_ms, explain, format_duration, least_safe_ms, parse_duration
-from wallet.requests import CloseChannel, ListChannels, OpenChannel, ShowChannel
+from wallet.requests import AgreeToSettle, ChannelView, CloseChannel, ListChannels, OpenChannel, ShowChannel
 from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
 
 channel_app = typer.Typer(help="Open, look at and close channels.", no_args_is_help=True, epilog=HELP)
@@ -39,6 +39,10 @@ def channel_open(
             help="Contact of a witness (`wallet witness serve`): every state needs its ACK, and disputes no time."
         ),
     ] = None,
+    witness_timeout: Annotated[
+        str | None,
+        typer.Option(help="Such as 30d: after so long a dispute ends without the second claim; without this, never."),
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
@@ -48,6 +52,7 @@ def channel_open(
     try:
         genesis = Home.find(home or default_home()).genesis()
         period_ms = parse_duration(challenge_period) if challenge_period is not None else default_period_ms(genesis)
+        timeout_ms = parse_duration(witness_timeout) if witness_timeout is not None else 0
         units = [parse_amount(text, genesis.currency) for text in (deposit, peer_deposit, bond, peer_bond or bond)]
     except WedgeError as error:
         out.fail(error)
@@ -71,6 +76,7 @@ def channel_open(
         peer_bond=units[3],
         challenge_period_ms=period_ms,
         witness=witness,
+        witness_timeout_ms=timeout_ms,
     )
     run(home, json, passphrase_file, request)
 
@@ -98,34 +104,52 @@ def channel_close(
     *,
     channel: ChannelArgument,
     force: Annotated[bool, typer.Option("--force", help="Without the peer: the ledger settles after a while.")] = False,
+    plead: Annotated[
+        bool,
+        typer.Option(
+            "--plead", help="With --force: claim nothing, for this wallet may lack data; the peer must report."
+        ),
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="With --force: until it is settled.")] = False,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Close a channel: with the peer, at once; or by --force through the ledger, after the challenge period."""
-    view = run(home, json, passphrase_file, CloseChannel(channel=channel, force=force, wait=wait))
-    if view.state == "disputed" and view.recovered is not None:
-        Output(json).say(
+    if (plead or wait) and not force:
+        Output(json).fail(Refused("bad_usage", "--plead and --wait go with --force: with the peer it closes at once"))
+    view = run(home, json, passphrase_file, CloseChannel(channel=channel, force=force, wait=wait, plead=plead))
+    _tell_next(Output(json), view)
+
+
+@channel_app.command("agree", epilog="Example: wallet channel agree 7ccd1d6d43c5")
+def channel_agree(
+    *,
+    channel: ChannelArgument,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Settle a disputed channel at once on what the ledger shows, from a wallet that lost data and may not claim.
+
+    Look at the amounts first: nobody can report anything newer afterwards, no watchtower either. Waiting costs nothing.
+    """
+    _tell_next(Output(json), run(home, json, passphrase_file, AgreeToSettle(channel=channel)))
+
+
+def _tell_next(out: Output, view: ChannelView) -> None:
+    """What happens next, and when; `wallet channel show` says it again at any time."""
+    if view.state != "disputed":
+        return
+    if view.recovered is not None:
+        out.say(
             "This wallet lost data of the channel, or is a copy and may have, so it claims nothing: through the ledger "
             "it asks the peer to report the newest state, and the period is doubled for that. A peer that keeps silent "
             "loses its bond."
         )
-    if view.state == "disputed" and len(view.claimed) > 1 and view.witness is not None:
-        Output(json).say(
-            "Two of the three have claimed. Of the newest state the ledger knows the header alone: it pays as soon as "
-            "a member that holds the state looks. `wallet channel show` tells."
-        )
-    elif view.state == "disputed" and view.witness is not None:
-        Output(json).say(
-            f"The ledger settles it as soon as two of the three have claimed; {len(view.claimed)} of them have. There "
-            "is no period to wait for, and nothing more to be done. `wallet channel show` tells."
-        )
-    elif view.state == "disputed":
-        left = format_duration(view.remaining_ms or 0)
-        Output(json).say(
-            f"The ledger settles it in {left}, on the newest state that anybody reports until then; nothing more is to "
-            "be done, and the savings account gets the money. `wallet channel show` tells."
+    if view.next is not None:
+        out.say(
+            f"{view.next[0].upper()}{view.next[1:]}. The savings account gets the money; `wallet channel show` tells."
         )
 
 

@@ -18,6 +18,7 @@ from wallet.home import Home, default_home
 from wallet.passphrase import read_passphrase
 from wallet.period import format_duration, least_safe_ms, parse_duration
 from wallet.requests import AddWatchtower, ListWatchtowers, RemoveWatchtower
+from wallet.texts import counted
 from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
 
 watchtower_app = typer.Typer(
@@ -76,7 +77,7 @@ def watchtower_serve(
                 return
             bounty = format_money(serving.least_bounty, genesis.currency)
             out.say(
-                f"Guarding {tower.store.groups} channels with challenge periods of "
+                f"Guarding {counted(tower.store.groups, 'channel')} with challenge periods of "
                 f"{format_duration(serving.least_period_ms)} or longer, for a bounty of {bounty} or more. "
                 f"The contact to give to others:\n{tower.contact}"
             )

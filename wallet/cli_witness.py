@@ -14,6 +14,7 @@ from wallet.console import Output
 from wallet.exits import HELP
 from wallet.home import Home, default_home
 from wallet.passphrase import read_passphrase
+from wallet.texts import counted
 from wallet.verbs import HomeOption, JsonOption, PassphraseOption
 
 witness_app = typer.Typer(help="Be the witness of groups of others.", no_args_is_help=True, epilog=HELP)
@@ -30,8 +31,11 @@ def witness_serve(
 ) -> None:
     """Stay: hold and ACK every state of the groups that name this witness, claim in their disputes. Until Ctrl-C.
 
-    Use a home of its own (`wallet create`); it needs no money. A witness sees no balances. If it stops, the groups
-    take no payments until it is back; if it is lost for good, their members close together, or wedge.
+    Use a home of its own (`wallet create`); it needs no money.
+
+    A witness sees no balances. If it stops, the groups take no payments.
+
+    If it is lost for good, their members replace it, or close together.
     """
     from layer2.engaging import WitnessPolicy  # noqa: PLC0415 - only when needed
     from wallet.witness.serving import ServedWitness, serve_witness  # noqa: PLC0415 - only when needed
@@ -43,7 +47,7 @@ def witness_serve(
         if json:
             out.line({"contact": contact, "address": contact.partition("@")[0], "groups": groups})
         else:
-            out.say(f"Serving {groups} groups. The contact for `wallet channel open --witness`:\n{contact}")
+            out.say(f"Serving {counted(groups, 'group')}. The contact for `wallet channel open --witness`:\n{contact}")
             sys.stdout.flush()
 
     try:
@@ -71,4 +75,4 @@ def witness_list(home: HomeOption = None, json: JsonOption = False) -> None:
         return
     for each in held:
         out.say(str(each))
-    out.say(f"{len(held)} groups")
+    out.say(counted(len(held), "group"))

@@ -63,6 +63,10 @@ class Follower:
         self.seen: dict[Hash, Group] = {}
         self.did: dict[Hash, str] = {}
 
+    def left_ms(self, until_ms: int | None) -> int | None:
+        """How long it is until a ledger clock; None if that, or the present one, is not known."""
+        return None if until_ms is None or self.clock_ms is None else max(until_ms - self.clock_ms, 0)
+
     def nudge(self) -> None:
         """Look again now."""
         self._hint.set()

@@ -51,6 +51,8 @@ class Standing(Struct, tag="role/1"):
     role: Role
     standby: str = ""
     """``host:port`` where a head finds its standby; empty for none."""
+    fenced: int = 0
+    """The term of another home that leads, as this head was shown; 0 for none."""
 
 
 def new_name() -> bytes:
@@ -143,12 +145,21 @@ def resting(home: Home) -> StandbyView:
         role="head" if leads else "standby",
         name=role.name.hex(),
         term=role.term,
-        paired=role.paired,
+        paired=role.paired and not standing.fenced,
         in_touch=False,
         waiting=0,
         endpoint=standing.standby or None,
-        trouble="this home is not being served",
+        trouble=_at_rest(standing),
     )
+
+
+def _at_rest(standing: Standing) -> str:
+    if standing.fenced:
+        return (
+            f"another home of this wallet leads, in term {standing.fenced}: this one signs nothing any more, and can "
+            "become its standby (`wallet standby serve`)"
+        )
+    return "this home is not being served"
 
 
 async def appoint(ledger: LedgerClient, key: SigningKey, term: int, name: bytes) -> Head:
@@ -187,6 +198,7 @@ async def take_office(home: Home, standing: Standing, ledger: LedgerClient, key:
     if shown is None:
         shown = await appoint(ledger, key, 1, role.name)
     if shown.head != role.name or shown.term < role.term:
+        write_standing(home, structs.replace(standing, fenced=shown.term))
         raise fenced(shown.term)
     if shown.term > role.term:
         standing = structs.replace(standing, role=Leading(role.name, shown.term))
@@ -341,6 +353,9 @@ class Headship:
 
     def _fenced(self, term: int) -> None:
         error = fenced(term)
+        with contextlib.suppress(OSError):  # it is for `wallet standby show` alone
+            self._standing = structs.replace(self._standing, fenced=term)
+            write_standing(self._home, self._standing)
         self._signals.fail(error)
         if self._host is not None:
             self._host.freeze(error.message)

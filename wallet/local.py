@@ -20,6 +20,7 @@ from wallet.contacts import parse_contact
 from wallet.home import Home
 from wallet.requests import (
     AddWatchtower,
+    AgreeToSettle,
     ChangeChannel,
     ChannelsView,
     ChannelView,
@@ -40,6 +41,7 @@ from wallet.requests import (
     PrunedView,
     RemoveWatchtower,
     ReopenChannel,
+    ReplaceWitness,
     Report,
     Request,
     Restore,
@@ -81,7 +83,9 @@ class LocalCommands:
             ShowChannel: self._channel,
             ChangeChannel: self._change,
             ReopenChannel: self._reopen,
+            ReplaceWitness: self._replace_witness,
             CloseChannel: self._close,
+            AgreeToSettle: self._agree,
             Pay: self._pay,
             History: self._history,
             Prune: self._prune,
@@ -141,6 +145,7 @@ class LocalCommands:
             peer_bond=request.peer_bond,
             challenge_period_ms=request.challenge_period_ms,
             witness=request.witness,
+            witness_timeout_ms=request.witness_timeout_ms,
             report=report,
         )
         return channel.view()
@@ -171,12 +176,18 @@ class LocalCommands:
             case "resume":
                 return await channel.resume(report)
 
+    async def _replace_witness(self, request: ReplaceWitness, report: Report) -> ChannelView:
+        return await self._wallet.replace_witness(request.channel, request.witness, report)
+
     async def _reopen(self, request: ReopenChannel, report: Report) -> ChannelView:
         return (await self._wallet.reopen_channel(request.channel, report)).view()
 
     async def _close(self, request: CloseChannel, report: Report) -> ChannelView:
         channel = self._wallet.channel(request.channel)
-        return await channel.close(force=request.force, wait=request.wait, report=report)
+        return await channel.close(force=request.force, wait=request.wait, plead=request.plead, report=report)
+
+    async def _agree(self, request: AgreeToSettle, report: Report) -> ChannelView:
+        return await self._wallet.channel(request.channel).agree(report)
 
     async def _pay(self, request: Pay, report: Report) -> PaidView:
         channel = self._target(request.target)

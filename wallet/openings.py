@@ -18,6 +18,8 @@ import logging
 import os
 from collections.abc import Callable
 
+from msgspec import structs
+
 from layer1.client import LedgerUnreachable, TransactionDead
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import Refused, RemoteError, WedgeError, check
@@ -116,6 +118,7 @@ class Openings:
         report: Report,
         *,
         witness: Contact | None = None,
+        witness_timeout_ms: int = 0,
     ) -> ChannelRecord:
         """Agree with a peer, and with a witness if there is to be one, and open on layer 1.
 
@@ -128,16 +131,18 @@ class Openings:
         self._check_terms(contact, deposits, bonds, period_ms)
         await self._check_funds(deposits[0] + bonds[0])
         if witness is not None:
-            await self._reach_witness(witness, contact)
+            await self.reach_witness(witness, contact.address)
         key_index = self._parts.book.take_key_index()
-        offer = await self._offer(key_index, deposits, bonds, period_ms, witness)
+        offer = structs.replace(
+            await self._offer(key_index, deposits, bonds, period_ms, witness), witness_timeout_ms=witness_timeout_ms
+        )
         report(Progress("asking the peer"))
         answer = await self._ask(contact, offer)
         if answer.member.funding != contact.address:
             raise RemoteError("the peer would fund the channel from another account than the contact's", answer)
         if witness is not None:
             report(Progress("asking the witness"))
-            await self._engage(witness, opening_of(offer, answer.member).agreement)
+            await self.engage(witness, opening_of(offer, answer.member).agreement)
         opening = complete(offer, answer, self._parts.keys.spending)
         record = self._enter(opening, 0, key_index, contact)
         self._parts.history.remember_contact(contact)
@@ -172,18 +177,31 @@ class Openings:
                 f"{format_money(balance, currency)}: pay in, or ask for less",
             )
 
-    async def _reach_witness(self, witness: Contact, peer: Contact) -> None:
-        """Before the peer promises anything."""
+    @property
+    def witnesses(self) -> frozenset[PublicKey]:
+        """Whom our owner accepts as witnesses."""
+        return self._policy.witnesses if self._policy is not None else frozenset()
+
+    async def reach_witness(self, witness: Contact, peer: PublicKey) -> None:
+        """Before the peer promises anything.
+
+        Raises:
+            Refused: ``bad_contact`` or ``witness_unreachable``.
+        """
         ours = self._parts.keys.spending.public
-        other = witness.address not in (ours, peer.address)
+        other = witness.address not in (ours, peer)
         check(other, "bad_contact", "the witness is somebody else: two of the three must not be one")
         try:
             await self._peers.reach(witness)
         except Refused as error:
             raise Refused("witness_unreachable", f"the witness: {error.message}") from None
 
-    async def _engage(self, witness: Contact, agreement: GroupAgreement) -> None:
-        """Have the witness's signed promise; our signature, the last one, is not made before."""
+    async def engage(self, witness: Contact, agreement: GroupAgreement) -> None:
+        """Have the witness's signed promise; our signature, the last one, is not made before.
+
+        Raises:
+            Refused: ``witness_silent`` or ``witness_declined``.
+        """
         asked = _Engaging(witness.address, agreement, asyncio.get_running_loop().create_future())
         self._engaging[agreement.hash] = asked
         try:

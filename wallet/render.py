@@ -30,7 +30,7 @@ from wallet.requests import (
     WatchtowersView,
     WatchtowerView,
 )
-from wallet.texts import folded, plain
+from wallet.texts import counted, folded, plain
 
 OfLedger = (
     ChannelsView
@@ -120,7 +120,7 @@ def _wallet(console: Console, view: WalletView, currency: Currency | None) -> No
         rows.append(("ledger", "none yet: `wallet connect --ledger URL`"))
     else:
         rows.append(("ledger", f"chain {view.chain_id}"))
-        rows.append(("proven by", f"block {view.height}, ledger clock {view.clock_ms} ms"))
+        rows.append(("proven by", f"block {view.height}, {format_duration(view.clock_ms or 0)} after the genesis"))
     rows.append(("served", "yes" if view.serving else "no"))
     _print_rows(console, rows)
 
@@ -152,7 +152,7 @@ def _channels(console: Console, view: ChannelsView, currency: Currency) -> None:
 
 def _guard(view: GuardView) -> str:
     held = "holds nothing yet" if view.version is None else f"holds version {view.version}"
-    until = "" if view.until_ms is None else f", until ledger clock {view.until_ms} ms"
+    until = "" if view.remaining_ms is None else f", promised for {format_duration(view.remaining_ms)}"
     rely = ", relied on" if view.rely else ""
     return f"{_short(view.watchtower)} {held}{until}{rely}{'; ' + view.trouble if view.trouble else ''}"
 
@@ -167,12 +167,13 @@ def _watchtowers(console: Console, view: WatchtowersView, currency: Currency) ->
 def _watchtower(view: WatchtowerView, currency: Currency) -> list[tuple[str, str]]:
     rows = [
         ("watchtower", view.contact),
-        ("holds", f"{view.channels} channels{', not all of them up to date' if view.behind else ''}"),
+        ("holds", f"{counted(view.channels, 'channel')}{', not all of them up to date' if view.behind else ''}"),
         ("bounty", f"{format_money(view.bounty, currency)}, of what we get of a liar's bond"),
         ("relied on", "yes: committed is what it has receipted" if view.rely else "no: it may lag behind"),
     ]
-    if view.until_ms is not None:
-        rows.append(("until", f"ledger clock {view.until_ms} ms; this wallet renews it while it runs"))
+    if view.remaining_ms is not None:
+        left = format_duration(view.remaining_ms)
+        rows.append(("promised for", f"{left} from now; this wallet renews it while it runs"))
     if view.trouble is not None:
         rows.append(("trouble", view.trouble))
     return rows
@@ -243,14 +244,14 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         rows.append(("changed", f"{view.epoch} times; versions count from 0 in each epoch"))
     if view.change is not None:
         rows.append(("change", _change(view.change, currency)))
-    if view.remaining_ms is not None:
-        rows.append(("settles in", f"{format_duration(view.remaining_ms)}, at ledger clock {view.deadline_ms} ms"))
+    if view.next is not None:
+        rows.append(("next", view.next))
     if view.paid_out is not None and view.peer_paid_out is not None:
         paid = _pair(view.paid_out, view.peer_paid_out, currency)
         rows.append(("paid out", f"{paid} (ours, theirs), proven by the ledger"))
     for name, lost in (("our bond", view.forfeited), ("the peer's bond", view.peer_forfeited)):
         if lost:
-            rows.append((name, "forfeited for a provable lie"))
+            rows.append((name, "forfeited: for a provable lie, or for silence when the other might have lost data"))
     if view.waiting is not None and view.waiting.unsigned:
         what = "the end of the channel" if view.waiting.final else f"version {view.waiting.version}"
         rows.append(("waits for", f"{', '.join(map(_short, view.waiting.unsigned))} to sign {what}"))
@@ -280,7 +281,7 @@ def _change(change: ChangeView, currency: Currency) -> str:
     parts += ["a key is replaced"] if change.keys else []
     left = f" in {format_duration(change.remaining_ms)}" if change.remaining_ms is not None else ""
     waits = "the peer to sign" if change.unsigned else "the ledger"
-    return f"{', '.join(parts) or 'other terms'}; waits for {waits}, void{left} at ledger clock {change.expires_ms} ms"
+    return f"{', '.join(parts) or 'other terms'}; waits for {waits}, void{left or ' soon'}"
 
 
 def _amounts(view: ChannelView) -> dict[str, int]:

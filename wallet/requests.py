@@ -132,6 +132,8 @@ class GuardView(View, frozen=True, kw_only=True):
     """Whether nothing is called committed before it has receipted it."""
     trouble: str | None
     """Why it may not have the newest version."""
+    remaining_ms: int | None = None
+    """Until `until_ms`, by the newest proven clock."""
 
 
 class WatchtowerView(View, frozen=True, kw_only=True):
@@ -148,6 +150,8 @@ class WatchtowerView(View, frozen=True, kw_only=True):
     until_ms: int | None
     """Ledger clock at which the first of its receipts ends."""
     trouble: str | None
+    remaining_ms: int | None = None
+    """Until then, by the newest proven clock."""
 
 
 class WatchtowersView(View, frozen=True, kw_only=True):
@@ -237,6 +241,8 @@ class ChannelView(View, frozen=True, kw_only=True):
     """How often it was changed; versions count from 0 in each."""
     change: ChangeView | None = None
     """What is signed and not decided."""
+    next: str | None = None
+    """What happens to it next, and when, for people; None if there is nothing to say."""
     copied: bool = False
     """The wallet's files are a copy, and the others have not all shown yet that nothing newer is signed."""
 
@@ -456,6 +462,8 @@ class OpenChannel(Request[ChannelView], frozen=True, kw_only=True):
     """None: `wallet.period.default_period_ms`."""
     witness: Text | None = None
     """Contact of the one witness; None for a channel without."""
+    witness_timeout_ms: Millis = 0
+    """After which a dispute ends without the second claim; 0 for never."""
 
 
 class ListChannels(Request[ChannelsView], frozen=True, kw_only=True):
@@ -510,6 +518,24 @@ class CloseChannel(Request[ChannelView], frozen=True, kw_only=True):
     force: bool = False
     wait: bool = False
     """With `force`: until layer 1 has settled it."""
+    plead: bool = False
+    """With `force`: say that data may be lost, instead of claiming."""
+
+
+class ReplaceWitness(Request[ChannelView], frozen=True, kw_only=True):
+    """Give an open channel another witness, together with the peer."""
+
+    answer: ClassVar[Any] = ChannelView
+    channel: Name
+    witness: Text
+    """Contact of the one to come."""
+
+
+class AgreeToSettle(Request[ChannelView], frozen=True, kw_only=True):
+    """As a wallet that lost data: settle a disputed channel at once, on what the ledger shows."""
+
+    answer: ClassVar[Any] = ChannelView
+    channel: Name
 
 
 class Pay(Request[PaidView], frozen=True, kw_only=True):

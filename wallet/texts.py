@@ -10,6 +10,11 @@ import textwrap
 SUBSTITUTE = "\N{REPLACEMENT CHARACTER}"
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 channel``, ``2 channels``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def plain(text: str) -> str:
     """`text` on one line, with a mark in place of each character that a terminal would obey instead of showing."""
     return "".join(each if each.isprintable() else SUBSTITUTE for each in text)

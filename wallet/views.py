@@ -15,6 +15,7 @@ from layer2.standing import waiting
 from layer2.value import Group
 from wallet.book import ChannelRecord, Stage
 from wallet.contacts import format_endpoint
+from wallet.outlook import what_comes_next
 from wallet.requests import ChangeView, ChannelState, ChannelView, CurrencyView, WaitingView
 
 
@@ -93,6 +94,7 @@ def channel_view(
         claimed=_claimed(record, shown) if state == "disputed" else (),
         epoch=group.epoch if group is not None else record.epoch,
         change=_change(record, group, clock_ms) if record.live else None,
+        next=what_comes_next(record, group, shown, clock_ms),
         copied=bool(group is not None and group.doubts),
     )
 

@@ -19,12 +19,14 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from layer1.client import LedgerUnreachable
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, Refused, WedgeError, check
+from layer1.ledger.agreements import Witness
 from layer1.ledger.genesis import Currency, Genesis
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
@@ -43,7 +45,7 @@ from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, n
 from wallet.life import keep_alive
 from wallet.openings import Openings
 from wallet.peers import Peers
-from wallet.period import default_period_ms
+from wallet.period import default_period_ms, format_duration
 from wallet.requests import ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
 from wallet.restoring import find_channels
 from wallet.towers import KnownTower
@@ -51,6 +53,8 @@ from wallet.towers import KnownTower
 ASK_S = 10.0
 """How long `Wallet.restore` waits for peers to show what they hold."""
 _log = logging.getLogger(__name__)
+ACKS_S = 2.0
+"""How long a wallet that is not served waits for ACKs, before it calls payments of before its start pending."""
 LAST_WORDS_S = 3.0
 """How long a wallet that is closed waits for its watchtowers to have the newest versions."""
 
@@ -138,6 +142,7 @@ class Wallet:
             self._openings = Openings(self._parts, self._peers, self._follower)
             self._openings.endpoint = self._home.endpoint() or ""
             self._changes = Changes(self._parts, self._follower)
+            self._changes.witnesses = lambda: self._openings.witnesses
             stack.push_async_callback(self._changes.close)
             stack.push_async_callback(self._peers.close)
             stack.push_async_callback(self._openings.close)
@@ -227,7 +232,7 @@ class Wallet:
             raise Refused(
                 "pending",
                 f"the ledger did not answer ({error}). The transfer of {transfer.amount} units may still be executed, "
-                f"until ledger clock {transaction.valid_until_ms} ms: do not repeat it before that. What became of it, "
+                f"{self._while(transaction.valid_until_ms)}: do not repeat it before that. What became of it, "
                 f"GET /transactions/{transaction.id.hex()} tells",
             ) from error
         except Refused as error:
@@ -246,6 +251,10 @@ class Wallet:
         self._parts.history.add(reference, "sent", -transfer.amount, peer=format_address(transfer.recipient))
         self._parts.signals.notify()
 
+    def _while(self, until_ms: int) -> str:
+        left_ms = self._follower.left_ms(until_ms)
+        return "for a while" if left_ms is None else f"for {format_duration(left_ms)} of the ledger's clock"
+
     async def open_channel(
         self,
         contact: Contact | str,
@@ -256,6 +265,7 @@ class Wallet:
         peer_bond: int | None = None,
         challenge_period_ms: int | None = None,
         witness: Contact | str | None = None,
+        witness_timeout_ms: int = 0,
         report: Report = no_report,
     ) -> Channel:
         """Agree on a channel with a peer and open it on layer 1; open on return.
@@ -269,6 +279,8 @@ class Wallet:
             challenge_period_ms: By default `wallet.period.default_period_ms`.
             witness: Who ACKs every state and claims in a dispute, which then needs no time; it must be served. Any two
                 of the three, if both are dishonest, can take what the third has.
+            witness_timeout_ms: With a witness: after so long a dispute ends without the second claim, on the newest
+                state that was reported; 0 for never. At least the challenge period.
             report: Told what is being waited for.
 
         Raises:
@@ -281,7 +293,11 @@ class Wallet:
         period_ms = challenge_period_ms or default_period_ms(self._parts.genesis)
         bonds = (bond, bond if peer_bond is None else peer_bond)
         sides = (deposit, peer_deposit)
-        record = await self._openings.propose(peer, sides, bonds, period_ms, report, witness=third)
+        waits = witness_timeout_ms == 0 or (third is not None and witness_timeout_ms >= period_ms)
+        check(waits, "bad_usage", "a witness's timeout needs a witness, and is no shorter than the challenge period")
+        record = await self._openings.propose(
+            peer, sides, bonds, period_ms, report, witness=third, witness_timeout_ms=witness_timeout_ms
+        )
         return Channel(self._parts, self._peers, self._follower, record.group_id)
 
     async def reopen_channel(self, name: str, report: Report = no_report) -> Channel:
@@ -343,6 +359,19 @@ class Wallet:
         group = self._parts.host.groups.get(group_id)
         return group is None or group.informed
 
+    async def replace_witness(self, name: str, witness: Contact | str, report: Report = no_report) -> ChannelView:
+        """Give an open channel another witness, together with the peer, who must accept it beforehand.
+
+        Raises:
+            Refused: ``no_witness``, ``bad_contact``, ``witness_unreachable``, ``witness_silent``,
+                ``witness_declined``, ``policy``: the peer does not accept it; or as `Channel.top_up`.
+        """
+        channel, found = self.channel(name), parse_contact(witness) if isinstance(witness, str) else witness
+        await self._openings.reach_witness(found, channel.record.peer)
+        seat = Witness(found.address, format_endpoint(found.host, found.port))
+        engage = partial(self._openings.engage, found)
+        return await channel.replace_witness(seat, engage, report)
+
     def channel(self, name: str) -> Channel:
         """A channel by its id, or the start of it.
 
@@ -369,7 +398,14 @@ class Wallet:
     async def channels(self) -> list[ChannelView]:
         """All channels, after a look at layer 1, if it can be reached."""
         await self._follower.look_at_all()
+        if self._contact is None and any(map(self._waits_for_acks, self._parts.host.groups)):
+            self._peers.keep()  # after a start the witness has to say again what it holds
+            waits = lambda: None if any(map(self._waits_for_acks, self._parts.host.groups)) else True  # noqa: E731
+            await self._parts.signals.until(waits, ACKS_S)
         return [handle.view() for handle in self._handles()]
+
+    def _waits_for_acks(self, group_id: Hash) -> bool:
+        return bool(self._parts.host.groups[group_id].tail)
 
     @property
     def clock_ms(self) -> int | None:
@@ -448,15 +484,18 @@ class Wallet:
             self._parts.observer.receipted(record.group_id)
 
     def _tower_view(self, tower: KnownTower) -> WatchtowerView:
-        receipts = [self._parts.towers.receipt(tower.address, record.group_id) for record in self._parts.book.live()]
+        found = [self._parts.towers.receipt(tower.address, record.group_id) for record in self._parts.book.live()]
+        receipts = [receipt for receipt in found if receipt is not None]
+        until_ms = min((receipt.until_ms for receipt in receipts), default=None)
         return WatchtowerView(
             contact=str(tower.contact),
             bounty=tower.bounty,
             rely=tower.rely,
-            channels=sum(receipt is not None for receipt in receipts),
+            channels=len(receipts),
             behind=self._parts.entruster.is_behind(tower),
-            until_ms=min((receipt.until_ms for receipt in receipts if receipt is not None), default=None),
+            until_ms=until_ms,
             trouble=self._parts.entruster.trouble(tower),
+            remaining_ms=self._follower.left_ms(until_ms),
         )
 
     def prune(self, before_ms: int) -> int:

@@ -59,6 +59,27 @@ async def test_one_member_is_killed_and_the_other_is_paid_without_waiting_for_an
         await wanda.stop()
 
 
+async def test_a_witness_that_is_gone_is_replaced_and_the_channel_pays_on(tmp_path: Path, net: Devnet) -> None:
+    """ "Members alone can replace a dead witness (rule 25)": with one that both accept, which promises first."""
+    async with town(tmp_path, net, [*HOMES, "walter"]) as place:
+        wanda, walter = [await place.serve(name, verb=WITNESS) for name in ("wanda", "walter")]
+        await place.serve("bob", *ACCEPT, "--accept-witness", wanda.contact, "--accept-witness", walter.contact)
+        sides = ("--deposit", "100", "--challenge-period", "1h", "--witness", wanda.contact, "--witness-timeout", "2h")
+        channel = await place.open(*sides)
+        assert (await place.wallet("alice", "pay", channel, "1"))["committed"] == 1
+        listed = await place.wallet("alice", "channel", "list")
+        assert [view["pending"] for view in listed["channels"]] == [0], "known again as soon as the witness has spoken"
+        await wanda.kill()
+        replaced = await place.wallet("alice", "channel", "replace-witness", channel, walter.contact)
+        assert (replaced["epoch"], replaced["witness"]) == (1, walter.contact)
+        assert (await place.wallet("alice", "pay", channel, "1", "--count", "3"))["committed"] == 3
+        stranger = f"{wanda.contact.partition('@')[0]}@127.0.0.1:9"
+        refused = await place.wallet("alice", "channel", "replace-witness", channel, stranger, code=4)
+        assert refused["error"]["code"] == "witness_unreachable"
+        closed = await place.wallet("alice", "channel", "close", channel)
+        assert closed["paid_out"] == 10_000 - 400
+
+
 async def test_a_witness_that_stops_halts_payments_and_keeps_nobody_from_closing_together(
     tmp_path: Path, net: Devnet
 ) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from layer1.codec import encode
 from layer1.errors import Refused, RemoteError
-from layer1.ledger.agreements import GroupAgreement, Payment, change_kind, sign_successor
+from layer1.ledger.agreements import GroupAgreement, Payment, Witness, change_kind, sign_successor
 from layer1.ledger.changing import MAX_CHANGE_MS
 from layer1.ledger.records import Status
 from layer1.ledger.transactions import ChangeGroup, Wedge
@@ -539,7 +539,7 @@ def test_an_acceptance_that_comes_late_is_nobodys_fault() -> None:
 def group_with(party: Party, wanted: Terms) -> group.Group:
     """The member as it was when it had signed a change that is over by now."""
     before = replace(party.group, wish=Wish(wanted, frozenset({0, 1})))
-    successor = changing._successor(before, wanted)
+    successor = changing.successor_under(before, wanted)
     return replace(before, change=changing._signed(before, wanted, successor, {}))
 
 
@@ -757,6 +757,22 @@ def test_what_may_be_signed_unasked(name: str, wanted: Callable[[Party], Terms])
         return
     with pytest.raises(Refused, match=name):
         check_unasked(wanted(a), b.group.place.agreement, 1, 1_000)
+
+
+def test_another_witness_is_accepted_unasked_only_if_its_user_named_it() -> None:
+    """Two of the three, if both are dishonest, take all: so none that a user does not trust itself."""
+    a, b, *_ = pair(witnessed=True)
+    before = b.group.place.agreement
+    there, other = Witness(key("another witness").public, "host:1"), key("nobody").public
+    wanted = amounts(a, 0, 0)
+    wanted = structs.replace(wanted, agreement=structs.replace(wanted.agreement, witnesses=(there,)))
+    for accepted in ((), (other,)):
+        with pytest.raises(Refused, match="witnesses"):
+            check_unasked(wanted, before, 1, 1_000, witnesses=accepted)
+    check_unasked(wanted, before, 1, 1_000, witnesses=(other, there.key))
+    longer_too = structs.replace(wanted, agreement=structs.replace(wanted.agreement, challenge_period_ms=120_000))
+    with pytest.raises(Refused, match="period"):
+        check_unasked(longer_too, before, 1, 1_000, witnesses=(there.key,))
 
 
 def longer(wanted: Terms) -> Terms:

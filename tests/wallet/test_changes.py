@@ -91,4 +91,4 @@ def test_a_change_that_is_not_decided_is_shown_with_its_expiry() -> None:
     text = " ".join(shown.get().split())
     assert "state changing" in text and "changed 2 times" in text
     assert "we pay in 25.00 WDG, they take out 1.00 WDG, a key is replaced" in text
-    assert "waits for the ledger, void in 30 s at ledger clock 90000 ms" in text
+    assert "waits for the ledger, void in 30 s" in text

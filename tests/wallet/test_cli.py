@@ -145,6 +145,7 @@ def test_the_phrase_makes_the_wallet_again(shell: Shell, tmp_path: Path) -> None
     (tmp_path / "phrase").write_text(made["phrase"] + "\n")
     again = shell("create", "--json", "--home", str(tmp_path / "again"), "--phrase-file", str(tmp_path / "phrase")).json
     assert (again["address"], again["savings"]) == (made["address"], made["savings"])
+    assert "phrase" not in again, "who has it in a file need not have it on the screen"
 
 
 def test_a_wallet_without_a_ledger_shows_its_addresses(shell: Shell) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from layer1.ledger.genesis import Currency
 from wallet.render import render
 from wallet.requests import AccountView, ChannelsView, ChannelView, CurrencyView, View, WaitingView, WalletView
-from wallet.texts import folded
+from wallet.texts import counted, folded
 
 CURRENCY = Currency("WDG", 2)
 ADDRESS = "wedge1" + "q" * 58
@@ -95,3 +95,10 @@ def test_text_is_broken_between_words_only() -> None:
     assert folded("one two three", 10, 3) == "one two\n   three"
     assert folded("x" * 20, 8) == "x" * 20
     assert folded("short\n\nlines", 8) == "short\n\nlines"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 channels"), (1, "1 channel"), (2, "2 channels"), (1_000, "1,000 channels")]
+)
+def test_one_is_no_plural(number: int, text: str) -> None:
+    assert counted(number, "channel") == text

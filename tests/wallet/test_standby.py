@@ -37,7 +37,7 @@ from wallet import session
 from wallet.channel import Channel
 from wallet.contacts import parse_contact
 from wallet.entrusting import _Guard
-from wallet.headship import Standing, name_standby, read_standing, role_path
+from wallet.headship import Standing, name_standby, read_standing, resting, role_path
 from wallet.home import Config, Home
 from wallet.requests import Promote, ShowStandby, no_report
 from wallet.session import ask
@@ -125,6 +125,8 @@ async def test_the_standby_has_what_was_paid_and_goes_on_as_the_head(hub: Hub) -
         assert bob.channel(channel.id.hex()).view().can_send == 5_000 + 35 - 40
         with pytest.raises(Refused, match="another home of this wallet leads, in term 2"):
             await hub.world.load("alice")
+        at_rest = resting(hub.first)
+        assert not at_rest.paired and "another home of this wallet leads, in term 2" in str(at_rest.trouble)
         async with hub.standby(hub.first) as old:
             assert old.contact is not None
             assert isinstance(read_standing(hub.first), Standing)

@@ -254,6 +254,8 @@ async def test_a_wallet_that_is_an_old_copy_is_told_by_its_tower(
     await alice.serve(None, None)
     view = await eventually(alice, lambda view: bool(view.advice))
     assert "recovered version 2, which the watchtower" in str(view.advice)
+    (guard,) = view.watchtowers
+    assert guard.remaining_ms is not None and 0 < guard.remaining_ms < (guard.until_ms or 0)
     assert (view.state, view.version) == ("stopped", 2)
 
 

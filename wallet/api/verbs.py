@@ -107,6 +107,8 @@ VERBS: tuple[Verb, ...] = (
     Verb(requests.Restore, "POST", "/channels/restore", ADMIN, "Find channels that this home does not know"),
     Verb(requests.ShowChannel, "GET", "/channels/{channel}", READ, "One channel"),
     _end("close", requests.CloseChannel, "Close a channel"),
+    _end("agree", requests.AgreeToSettle, "Settle a dispute at once, after a loss of data"),
+    _end("replace-witness", requests.ReplaceWitness, "Give an open channel another witness"),
     _end("reopen", requests.ReopenChannel, "Open a channel anew"),
     _change("top-up", "Pay into an open channel"),
     _change("withdraw", "Take out of an open channel"),
