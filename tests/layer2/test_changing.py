@@ -981,7 +981,6 @@ FOUND_BY_CHANCE = (
     hears_every_epoch,
     forgets_its_change,
     compacts_the_change_away,
-    keeps_its_claim,
     never_gives_up,
 )
 

@@ -25,6 +25,8 @@ ALLOWED = {
     "POST /channels/restore": "",
     "GET /channels/{channel}": "read",
     "POST /channels/{channel}/close": "",
+    "POST /channels/{channel}/agree": "",
+    "POST /channels/{channel}/replace-witness": "",
     "POST /channels/{channel}/reopen": "",
     "POST /channels/{channel}/top-up": "",
     "POST /channels/{channel}/withdraw": "",
