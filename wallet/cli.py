@@ -26,6 +26,7 @@ from layer2.opening import OpeningPolicy
 from wallet import cli_changes  # noqa: F401 - adds its verbs to those of `channel`
 from wallet.amounts import parse_amount
 from wallet.cli_channels import channel_app
+from wallet.cli_invoices import invoice_app, receipt_app
 from wallet.cli_standby import standby_app
 from wallet.cli_token import token_app
 from wallet.cli_watchtower import watchtower_app
@@ -53,6 +54,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(channel_app, name="channel")
+app.add_typer(invoice_app, name="invoice")
+app.add_typer(receipt_app, name="receipt")
 app.add_typer(watchtower_app, name="watchtower")
 app.add_typer(witness_app, name="witness")
 app.add_typer(standby_app, name="standby")

@@ -54,6 +54,7 @@ EXITS: dict[str, Exit] = {
     "no_passphrase": Exit.LOCKED,
     "home_busy": Exit.BUSY,
     "pending": Exit.PENDING,
+    "bad_invoice": Exit.USAGE,
     "bad_keystore": Exit.FAULT,
     "bad_light_file": Exit.FAULT,
     "local_fault": Exit.FAULT,

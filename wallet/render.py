@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from layer1.ledger.genesis import Currency
-from wallet import render_api
+from wallet import render_api, render_invoices
 from wallet.amounts import format_amount, format_money
 from wallet.period import format_duration
 from wallet.requests import (
@@ -44,7 +44,7 @@ OfLedger = (
     | StandbyView
     | PromotedView
 )
-Shown = WalletView | render_api.Kept | OfLedger
+Shown = WalletView | render_api.Kept | render_invoices.OfInvoices | OfLedger
 
 
 def render(console: Console, view: Shown, currency: Currency | None) -> None:
@@ -53,6 +53,8 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
         _wallet(console, view, currency)
     elif isinstance(view, render_api.Kept):
         render_api.render(console, view, currency)
+    elif isinstance(view, render_invoices.OfInvoices):
+        render_invoices.render(console, view, currency)
     else:
         _render(console, view, currency)
 

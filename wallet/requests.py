@@ -423,6 +423,53 @@ class MadeWebhookView(View, frozen=True, kw_only=True):
         return f"MadeWebhookView(made={self.made!r})"
 
 
+class HintView(View, frozen=True, kw_only=True):
+    """A way to a payee, named in an invoice."""
+
+    node: str
+    channel: str
+    base_fee: int
+    fee_ppm: int
+
+
+class DecodedView(View, frozen=True, kw_only=True):
+    """`wallet invoice decode`: an invoice, checked. Nobody was asked whether it is paid."""
+
+    invoice: str
+    payment_hash: str
+    payee: str
+    """Address of who signed it."""
+    chain_id: str
+    amount: int | None
+    """Null: the payer chooses."""
+    description: str
+    created_ms: int
+    """On the ledger clock, as all times of an invoice."""
+    expires_ms: int
+    lock_ms: int
+    """For how long a lock must be good when it arrives."""
+    hints: tuple[HintView, ...]
+    features: tuple[str, ...]
+    currency: CurrencyView | None
+    """Null where the invoice is of another chain than this home, or no home is there."""
+
+
+class ReceiptView(View, frozen=True, kw_only=True):
+    """`wallet receipt verify`."""
+
+    invoice: str
+    preimage: str
+    payment_hash: str
+    payee: str
+    chain_id: str
+    amount: int | None
+    """That the invoice asks for; null where it leaves that to the payer."""
+    description: str
+    proven: tuple[str, ...]
+    """What the receipt proves to anybody; sentences."""
+    not_proven: tuple[str, ...]
+
+
 # -------------------------------------------------------------------------------------------------------- requests
 
 
