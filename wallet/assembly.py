@@ -78,7 +78,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         successor=headship.driver if headship is not None else None,
     )
     if headship is not None:
-        headship.begin(host, book, history)
+        headship.begin(host, book, history, towers)
     _live_on(life, host, book, original=original)
     observer.on_flushed = lambda: compact_soon(host, history, observer)
     stack.callback(compact_soon, host, history, observer)

@@ -37,6 +37,7 @@ from wallet.home import Home
 from wallet.life import Life
 from wallet.requests import StandbyView
 from wallet.signals import Signals
+from wallet.towers import TowerBook, TowerList
 
 LOOK_S = 1.0
 """Between looks at layer 1 while the standby is away: it may have been promoted."""
@@ -251,6 +252,7 @@ class HomeStore:
     host: GroupHost
     book: ChannelBook
     history: History
+    towers: TowerBook
 
     def end_turn(self) -> None:
         """See there."""
@@ -258,12 +260,16 @@ class HomeStore:
 
     def everything(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """See there."""
-        return [encode(record) for record in self.book], self.host.everything()
+        return [*(encode(record) for record in self.book), self.towers.file()], self.host.everything()
 
     def keep(self, files: Sequence[bytes], records: Sequence[bytes]) -> None:
         """See there. Files come first: a group's key is found by its file."""
         for file in files:
-            self.book.put(decode(file, ChannelRecord))
+            match decode(file, ChannelRecord | TowerList):  # type: ignore[arg-type]  # a union of structs
+                case TowerList() as told:
+                    self.towers.follow(told)
+                case ChannelRecord() as record:
+                    self.book.put(record)
         self.host.take(records)
 
     def swap(self, files: Sequence[bytes], records: Sequence[bytes]) -> None:
@@ -288,11 +294,11 @@ class Headship:
         self._linking: asyncio.Task[None] | None = None
         self.driver = HeadDriver(standing.role, self._write, self._fenced)
 
-    def begin(self, host: GroupHost, book: ChannelBook, history: History) -> None:
-        """From now on each turn and each file goes to the standby."""
+    def begin(self, host: GroupHost, book: ChannelBook, history: History, towers: TowerBook) -> None:
+        """From now on each turn and each file goes to the standby, and so do the watchtowers that are used."""
         self._host = host
-        self.driver.store = HomeStore(host, book, history)
-        book.on_put = self.driver.enter
+        self.driver.store = HomeStore(host, book, history, towers)
+        book.on_put = towers.on_change = self.driver.enter
 
     async def run(self) -> None:
         """Keep the link to the standby, and look at layer 1, until cancelled."""

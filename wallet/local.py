@@ -227,6 +227,7 @@ class LocalCommands:
 
     async def _remove_watchtower(self, request: RemoveWatchtower, report: Report) -> WatchtowersView:
         self._wallet.remove_watchtower(request.watchtower)
+        await self._wallet.settled()
         return await self._watchtowers(ListWatchtowers(), report)
 
     async def _show_standby(self, _: ShowStandby, report: Report) -> StandbyView:

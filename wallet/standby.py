@@ -36,6 +36,7 @@ from wallet.observer import WalletObserver
 from wallet.requests import Promote, PromotedView, Report, Request, ShowStandby, StandbyView, no_report
 from wallet.server_history import open_history
 from wallet.signals import Signals
+from wallet.towers import TowerBook
 
 LOOK_S = 5.0
 """Between looks at layer 1: an appointment that was asked for may come late."""
@@ -125,6 +126,8 @@ class StandbyHome:
     def _restore(self, book: ChannelBook, stack: contextlib.AsyncExitStack) -> HomeStore:
         history = open_history(self._home)
         stack.callback(history.close)
+        towers = TowerBook(self._home.towers_path)
+        stack.callback(towers.close)
         observer = WalletObserver(book, history, self.signals)
 
         def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
@@ -135,7 +138,7 @@ class StandbyHome:
         machines, chain_id = {"payments/2": Payments()}, self._genesis.chain_id
         host = GroupHost(journal, self._key, chain_id, machines=machines, observer=observer, group_key=group_key)
         observer.on_flushed = lambda: compact_soon(host, history, observer)
-        return HomeStore(host, book, history)
+        return HomeStore(host, book, history, towers)
 
     async def listen(self, listen: str | None) -> str:
         """Take the head's link; what to give to the head as ``--standby``.

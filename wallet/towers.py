@@ -10,7 +10,7 @@ Source: docs/design/groups.md, rule 17; decision 032.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from layer1.codec import decode, encode
+from layer1.codec import Struct, decode, encode
 from layer1.crypto import Hash, PublicKey, format_address, parse_address
 from layer1.errors import LocalError, Refused, RemoteError
 from layer2.promises import TowerReceipt
-from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 
 MAX_TOWERS = 8
 """Each gets each channel's newest version: more of them would cost more than they add."""
@@ -67,6 +67,20 @@ class KnownTower:
         return self.contact.address
 
 
+class TowerEntry(Struct):
+    """One tower, as a standby is told of it."""
+
+    contact: str
+    bounty: int
+    rely: bool
+
+
+class TowerList(Struct, tag="towers/1"):
+    """All towers of a wallet, for its standby: after a promotion they go on guarding (decision 031)."""
+
+    towers: tuple[TowerEntry, ...]
+
+
 class TowerBook:
     """The file ``towers.db`` of one home."""
 
@@ -80,6 +94,8 @@ class TowerBook:
         self._engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(self._engine, "connect", _configure)
         self._receipts: dict[tuple[PublicKey, Hash], TowerReceipt] = {}
+        self.on_change: Callable[[bytes], None] = lambda _: None
+        """Told all towers, as `layer1.codec.encode` writes a :class:`TowerList`, when they have changed."""
         try:
             tables.create_all(self._engine)
             with self._engine.connect() as connection:
@@ -120,11 +136,30 @@ class TowerBook:
         }
         self._write(insert(towers_table).values(values).on_conflict_do_update(index_elements=["address"], set_=values))
         self._towers[tower.address] = tower
+        self.on_change(self.file())
 
     def remove(self, address: PublicKey) -> None:
         """Use a tower no more; what it signed is kept. Durable on return."""
         self._write(sa.delete(towers_table).where(towers_table.c.address == format_address(address)))
         self._towers.pop(address, None)
+        self.on_change(self.file())
+
+    def file(self) -> bytes:
+        """All towers, for a standby. Receipts stay: its head entrusts everything anew when it is served."""
+        return encode(TowerList(tuple(TowerEntry(str(t.contact), t.bounty, t.rely) for t in self)))
+
+    def follow(self, told: TowerList) -> None:
+        """Use these towers and no others, as the head does; durable on return.
+
+        Raises:
+            LocalError: The disk does not take it.
+        """
+        towers = [KnownTower(parse_contact(each.contact), each.bounty, each.rely) for each in told.towers]
+        for address in self._towers.keys() - {tower.address for tower in towers}:
+            self.remove(address)
+        for tower in towers:
+            if self._towers.get(tower.address) != tower:
+                self.add(tower)
 
     def find(self, text: str) -> KnownTower:
         """The tower that a person means, by its contact, its address, or the start of it.

@@ -463,7 +463,12 @@ class Wallet:
         self._enter_receipted()
         self._parts.entruster.start()
         await self._parts.entruster.catch_up(LAST_WORDS_S)
+        await self.settled()
         return self._tower_view(known)
+
+    async def settled(self) -> None:
+        """Wait until the standby, if there is one, has all that was done until now."""
+        await self._parts.settled()
 
     def remove_watchtower(self, name: str) -> WatchtowerView:
         """Entrust nothing more to a watchtower; it goes on guarding what it has until its receipts end.

@@ -13,6 +13,7 @@ import pytest
 
 from layer1.client import LedgerUnreachable
 from layer1.codec import encode
+from layer1.crypto import SigningKey, format_address
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.link import LinkClosed, LinkLimits
 from layer2.chain import (
@@ -33,16 +34,17 @@ from layer2.chain_driver import HeadDriver, StandbyDriver
 from layer2.tower import Terms
 from tests.wallet.conftest import PASSPHRASE, World
 from tests.wallet.standin import FUNDS
+from tests.wallet.test_watchtowers import Tower, version_at
 from wallet import session
 from wallet.channel import Channel
-from wallet.contacts import parse_contact
+from wallet.contacts import Contact, parse_contact
 from wallet.entrusting import _Guard
 from wallet.headship import Standing, name_standby, read_standing, resting, role_path
 from wallet.home import Config, Home
 from wallet.requests import Promote, ShowStandby, no_report
 from wallet.session import ask
 from wallet.standby import StandbyHome
-from wallet.towers import KnownTower
+from wallet.towers import KnownTower, TowerBook
 from wallet.wallet import Wallet
 
 pytestmark = pytest.mark.slow
@@ -288,6 +290,40 @@ async def test_a_restored_home_leads_when_all_others_are_lost(hub: Hub) -> None:
     with pytest.raises(Refused) as refused:
         await hub.world.load("alice")
     assert refused.value.code == "fenced"
+
+
+async def test_the_watchtowers_go_on_guarding_after_a_promotion(hub: Hub, tmp_path: Path) -> None:
+    """Which ones they are is told like each file; the new head entrusts everything to them anew."""
+    tower = Tower(hub.world.chain, tmp_path / "tower.db")
+    await tower.up()
+    try:
+        async with paired(hub) as (alice, _, standby, channel):
+            await alice.add_watchtower(str(tower.contact), bounty=3)
+            gone = Contact(SigningKey(b"g" * 32).public, "127.0.0.1", 9)
+            await alice.add_watchtower(gone)
+            alice.remove_watchtower(format_address(gone.address))
+            await alice._parts.settled()
+            await standby.promote()
+            await asyncio.wait_for(alice.failed(), 5)
+        async with Wallet.load(hub.second.path, PASSPHRASE) as second:
+            await second.serve(None, None)
+            assert [(view.contact, view.bounty) for view in second.watchtowers] == [(str(tower.contact), 3)]
+            await second.channel(channel.id.hex()).pay(5)
+            await until(lambda: version_at(second, tower) == second.channel(channel.id.hex()).view().version)
+    finally:
+        await tower.down()
+        tower.store.close()
+
+
+async def test_a_standby_that_joins_later_is_told_of_the_watchtowers(hub: Hub, tmp_path: Path) -> None:
+    alice = await hub.head()
+    known = Contact(SigningKey(b"k" * 32).public, "127.0.0.1", 9)
+    await alice.add_watchtower(known, bounty=2)
+    await alice.__aexit__()
+    async with paired(hub) as (_, _, standby, _):
+        pass
+    assert [(tower.contact, tower.bounty) for tower in TowerBook(hub.second.towers_path)] == [(known, 2)]
+    assert standby.view().paired
 
 
 async def test_a_copy_of_a_head_does_not_lead_while_its_standby_may_know_more(hub: Hub, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class HomeTowers(TowerBook):
     def __init__(self, towers: Sequence[KnownTower], receipts: Receipts, boundary: Callable[[], None]) -> None:
         self._towers = {tower.address: tower for tower in towers}
         self._receipts, self._boundary = receipts, boundary
+        self.on_change = lambda _: None
 
     def keep(self, receipt: TowerReceipt) -> None:
         """Put a receipt in place of the one before."""

@@ -197,7 +197,7 @@ class MemberProcess(StoryProcess):
         successor = headship.driver if headship is not None else None
         host = self._host(loop, book, observer, successor)
         if headship is not None:
-            headship.begin(host, book, history)
+            headship.begin(host, book, history, towers)
         entruster = Entruster(self.keys.spending, host, towers, signals, observer.advise)
         entruster.on_receipt = observer.receipted
         if settled is not None:
@@ -276,7 +276,8 @@ class MemberProcess(StoryProcess):
         """As `wallet.standby.StandbyHome`."""
         book, history, signals = HomeBook(self.home, loop, self.boundary), HomeHistory(self.home, loop), Signals()
         host = self._host(loop, book, WalletObserver(book, history, signals), None)
-        store = HomeStore(host, book, history)
+        towers = HomeTowers(self.towers, self.home.receipts, self.boundary)
+        store = HomeStore(host, book, history, towers)
         self.standby = StandbyDriver(role, store, self._write_role, self._led)
         self.standby.failure.add_done_callback(self._standby_failed)
         loop.spawn(self._look_who_leads(self.standby), f"{self.name}: looking who leads")
