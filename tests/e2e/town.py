@@ -18,7 +18,7 @@ from layer1.client import LedgerClient
 from layer1.crypto import SigningKey
 from layer1.devnet import Devnet
 from wallet.life import Life
-from wallet.wallet import Wallet
+from wallet.wallet import Created, Wallet
 
 BIN = Path(sys.executable).parent
 FUNDS = 1_000_000
@@ -59,6 +59,8 @@ class Town:
 
     folder: Path
     serving: dict[str, Serving] = field(default_factory=dict)
+    made: dict[str, Created] = field(default_factory=dict)
+    """Its wallets, with their phrases."""
 
     async def wallet(self, home: str, *arguments: str, code: int = 0) -> Any:
         """Run the command with ``--json``, and read what it says."""
@@ -127,9 +129,9 @@ async def town(folder: Path, net: Devnet, names: Sequence[str] = ("alice", "bob"
     """Wallets with money, each in a fresh home."""
     place = Town(folder)
     passphrase = ENVIRONMENT["WALLET_PASSPHRASE"]
-    made = [Wallet.create(folder / name, net.genesis, net.urls, passphrase) for name in names]
+    place.made |= {name: Wallet.create(folder / name, net.genesis, net.urls, passphrase) for name in names}
     async with LedgerClient(net.urls, net.genesis) as ledger:
-        transfers = [await ledger.new_transfer(TREASURY, each.spending, FUNDS) for each in made]
+        transfers = [await ledger.new_transfer(TREASURY, each.spending, FUNDS) for each in place.made.values()]
         assert {output.code for output in await ledger.submit_many(transfers)} == {"ok"}
     try:
         yield place
