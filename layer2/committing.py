@@ -25,6 +25,7 @@ from layer1.crypto import Kind, PublicKey, Signature, SigningKey, verify
 from layer1.ledger.agreements import GroupHeader
 from layer2.events import Committed, Effect, Rejected, Send
 from layer2.messages import Ack, Acked, Acks, require
+from layer2.payments import Offer, lock_news
 from layer2.state import Pending, State
 from layer2.value import Group
 
@@ -159,6 +160,8 @@ def commit(group: Group, version: Pending, before: State) -> Step:
     committed = Committed(
         state.version, batch, state.body.balances, state.header.epoch, state.body.locks, before.machine_state
     )
+    if state.machine_state is not before.machine_state:
+        group = replace(group, packets=_packets(group, before, version))
     applied = state.body.applied[me]
     if group.next_number <= applied:
         group = replace(group, next_number=applied + 1)
@@ -176,6 +179,18 @@ def commit(group: Group, version: Pending, before: State) -> Step:
         code, text = (reason.code, reason.message) if reason else ("superseded", "a later command took its place")
         effects.append(Rejected(command.number, code, text))
     return group, [*effects, committed]
+
+
+def _packets(group: Group, before: State, version: Pending) -> tuple[tuple[int, bytes], ...]:
+    """What comes with offers to us, for as long as their locks stand."""
+    body, me = version.state.body, group.place.index
+    ours = {lock.id for lock in body.locks if lock.payee == me}
+    found = dict(group.packets)
+    if ours - found.keys():
+        for lock, _, command in lock_news(before.machine_state, version.batch.commands):
+            if isinstance(command, Offer):
+                found[lock.id] = command.packet
+    return tuple((number, packet) for number, packet in found.items() if number in ours)
 
 
 def _note_signers(group: Group) -> Group:

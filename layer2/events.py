@@ -244,8 +244,9 @@ Payload = (
     | transactions.Reveal
     | transactions.Plea
     | transactions.ChangeGroup
+    | transactions.RegisterPreimages
 )
-"""What a group brings to layer 1."""
+"""What a group, or the wallet for it, brings to layer 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ def snapshot(group: Group) -> bytes:
     agreement = None if place.first is None else place.agreement
     record = Snapshot(
         base, state.body, signed, signatures, group.final, group.claim, group.lost, tail, place.first, agreement,
-        group.change, group.plea, bool(group.doubts),
+        group.change, group.plea, bool(group.doubts), group.packets,
     )  # fmt: skip
     return encode(record)
 
@@ -401,7 +401,7 @@ def _replay_snapshot(group: Group, record: Snapshot) -> Group:
             raise LocalError(f"a snapshot of epoch {record.first.epoch}, in which our seat is somebody else's")
         place = later
     state = state_of(place, record.certificate.header, record.body)
-    group = replace(_blank(place), state=state, signatures=record.certificate.signatures)
+    group = replace(_blank(place), state=state, signatures=record.certificate.signatures, packets=record.packets)
     for propose, signatures in record.tail:
         after, batch = follow(place, group.state, propose)
         group, _ = certified(group, Pending(after, propose, batch, signatures))

@@ -167,6 +167,8 @@ class Snapshot(Struct, tag=6):
     change: ChangeSigned | None = None
     plea: PleaForData | None = None
     doubted: bool = False
+    packets: tuple[tuple[int, bytes], ...] = ()
+    """By id, what came with committed offers to this member whose locks stand in `certificate`'s state."""
 
     @property
     def group_id(self) -> Hash:

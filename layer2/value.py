@@ -98,6 +98,8 @@ class Group(msgspec.Struct, frozen=True):
     """The change that this member signed: it signs no STATE until layer 1 shows what became of it (rule 24)."""
     held: Propose | None = None
     """At a member: what the primary proposed since, knowing already that the change is dead."""
+    packets: tuple[tuple[int, bytes], ...] = ()
+    """By id, what came with committed offers to this member whose locks still stand: no state holds it."""
     clock_ms: int = 0
     """The ledger clock, as the host last reckoned it; 0 before it did."""
     looked: tuple[Looked, ...] = ()

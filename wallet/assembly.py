@@ -22,6 +22,7 @@ from wallet.keystore import HotKeys, Keystore
 from wallet.life import Life
 from wallet.observer import WalletObserver
 from wallet.parts import Parts
+from wallet.period import margin_ms
 from wallet.server_history import open_history
 from wallet.signals import Signals
 from wallet.submitter import Submitter
@@ -76,6 +77,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         observer=observer,
         group_key=group_key,
         successor=headship.driver if headship is not None else None,
+        margin_ms=margin_ms(genesis),
     )
     if headship is not None:
         headship.begin(host, book, history, towers)

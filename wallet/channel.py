@@ -23,6 +23,8 @@ from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
 from wallet.changes import Engage, replace_key, replace_witness, resize
 from wallet.follower import Follower
+from wallet.lock_news import Ended
+from wallet.locking import Locking
 from wallet.parts import Parts
 from wallet.peers import Peers
 from wallet.period import format_duration
@@ -150,6 +152,42 @@ class Channel:
         if paid.refusal is not None and paid.refused == count:
             raise paid.refusal
         return paid
+
+    async def offer(self, amount: int, hashed: Hash, expiry_ms: int, packet: bytes = b"") -> Ended:
+        """Pay the peer if it shows the preimage of `hashed`: lock the money, and wait until the lock has ended.
+
+        See :mod:`wallet.locking`, also for what happens by itself, and how to go on after a restart.
+
+        Args:
+            amount: Minor units, at least 1.
+            hashed: SHA-256 of 32 bytes.
+            expiry_ms: Ledger clock until which the peer may show it; a few margins ahead at least.
+            packet: For the peer, at most 1,366 bytes.
+
+        Returns:
+            With the preimage if the peer has the money, else why not: nothing is locked any more.
+
+        Raises:
+            Refused: Nothing was locked and never will be.
+            Pending: The link broke; the lock may yet be committed. Do not repeat it.
+        """
+        await self._connect()
+        return await self._locking.offer(self.id, amount, hashed, expiry_ms, packet)
+
+    async def claim(self, lock: int, preimage: bytes) -> None:
+        """Take a lock of the peer. On return that is durable, and insisted on: on layer 1, if need be."""
+        await self._locking.claim(self.id, lock, preimage)
+
+    async def release(self, lock: int, reason: bytes = b"") -> None:
+        """Give a lock of the peer back; `reason` is for the peer alone, at most 292 bytes."""
+        await self._connect()
+        await self._locking.release(self.id, lock, reason)
+
+    @property
+    def _locking(self) -> Locking:
+        locking = self._follower.locking
+        assert locking is not None, "a wallet that is open has it"
+        return locking
 
     async def top_up(self, amount: int, report: Report = no_report) -> ChannelView:
         """Pay into the open channel from the spending account; on return we can send that much more.

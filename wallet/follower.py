@@ -28,8 +28,9 @@ from layer1.reader import GROUPS_AT_ONCE
 from layer2.driver import Contact
 from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
+from wallet.locking import Locking
 from wallet.parts import Parts
-from wallet.period import format_duration
+from wallet.period import LOCKS_POLL_MS, format_duration
 
 URGENT_S = 1.0
 """Between looks while a channel is being opened, or is wedged."""
@@ -62,6 +63,8 @@ class Follower:
         self.clock_ms: int | None = None
         self.seen: dict[Hash, Group] = {}
         self.did: dict[Hash, str] = {}
+        self.locking: Locking | None = None
+        """Tends the locks of each channel that is looked at."""
 
     def left_ms(self, until_ms: int | None) -> int | None:
         """How long it is until a ledger clock; None if that, or the present one, is not known."""
@@ -135,10 +138,14 @@ class Follower:
         record = self._book.get(record.group_id) or record
         if group is None:
             return await self._unopened(record, header)
-        return self._opened(record, group, header.clock)
+        record = self._opened(record, group, header.clock)
+        if self.locking is not None:
+            await self.locking.tend(record.group_id)
+        return record
 
     def _note_clock(self, header: Header) -> None:
         self.clock_ms = max(self.clock_ms or 0, header.clock)
+        self._host.note_clock(self.clock_ms)
 
     async def _unopened(self, record: ChannelRecord, header: Header) -> ChannelRecord:
         """Not there at this height: dead for certain once the transaction can be in no later block."""
@@ -174,7 +181,9 @@ class Follower:
             self._answer(record, group, clock_ms)
         if group.epoch > record.epoch:
             record = self._book.move(record, record.stage, epoch=group.epoch, changed=group.agreement)
-        if group.status is Status.CLOSED and record.live:
+        if self.locking is not None:
+            self.locking.settle(record.group_id, group)
+        if group.status is Status.CLOSED and record.live and not group.pending:
             record = self._close(record, group)
         self._signals.notify()
         return record
@@ -238,6 +247,9 @@ class Follower:
 
     def _close(self, record: ChannelRecord, group: Group) -> ChannelRecord:
         self._enter(record, "closed", group.payouts[record.index])
+        for each in group.locks:
+            units = each.lock.amount if each.paid_to == record.index else 0
+            self._enter(record, "lock_settled", units, f":{each.lock.id}")
         self._history.keep()
         reason = str(group.reason) if group.reason is not None else ""
         version = max(group.version, self._version(record))
@@ -272,6 +284,8 @@ class Follower:
         )
         if urgent:
             return URGENT_S
+        if any(group.locks for group in self._host.groups.values()):
+            return LOCKS_POLL_MS / 1_000
         shortest_ms = min((record.agreement.challenge_period_ms for record in live), default=0)
         return min(CALM_S, max(shortest_ms / 8_000, 0.2)) if live else CALM_S
 

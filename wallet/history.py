@@ -99,10 +99,17 @@ class History:
             ) from None
 
     def add(
-        self, reference: str, kind: str, amount: int, *, channel: str | None = None, peer: str | None = None
+        self,
+        reference: str,
+        kind: str,
+        amount: int,
+        *,
+        channel: str | None = None,
+        peer: str | None = None,
+        memo: str | None = None,
     ) -> None:
         """Take an entry, to be written by the next :meth:`flush`."""
-        self._take(_entry(reference, kind, amount=amount, channel=channel, peer=peer))
+        self._take({**_entry(reference, kind, amount=amount, channel=channel, peer=peer), "memo": memo})
 
     def add_payments(self, channel: str, peer: str, version: int, member: int, commands: Sequence[Command]) -> None:
         """Take the payments of one version, to be written together.

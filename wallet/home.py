@@ -145,6 +145,11 @@ class Home:
         return self.path / "channels"
 
     @property
+    def locks_path(self) -> Path:
+        """Preimages that are to be claimed."""
+        return self.path / "locks"
+
+    @property
     def history_path(self) -> Path:
         """The database."""
         return self.path / "wallet.db"

@@ -14,10 +14,11 @@ from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
 from layer2.driver import Observer
-from layer2.events import Advice, ChangeAsked, ChangeEnded, Committed, EpochBegan, Payload, Rejected
+from layer2.events import Advice, ChangeAsked, ChangeEnded, Committed, EpochBegan, Payload, PreimageSeen, Rejected
 from layer2.messages import OpeningMessage
 from wallet.book import ChannelBook
 from wallet.history import History
+from wallet.lock_news import entries_of
 from wallet.signals import Signals
 
 FLUSH_S = 0.1
@@ -43,6 +44,10 @@ class WalletObserver(Observer):
         self._told: Conduct[str] = Conduct(LOGGED)
         self.advised: dict[Hash, str] = {}
         self.on_submission: Callable[[Payload], object] = lambda payload: None
+        self.untold_locks: list[tuple[Hash, Committed]] = []
+        """Versions that changed locks, from the journal: until somebody takes them."""
+        self.on_locks: Callable[[Hash, Committed], object] = lambda *news: self.untold_locks.append(news)
+        self.on_preimage: Callable[[Hash, PreimageSeen], object] = lambda group_id, event: None
         self.on_flushed: Callable[[], object] = lambda: None
         self.on_committed: Callable[[Hash], object] = lambda group_id: None
         self.is_receipted: Callable[[Hash, int, int], bool] = lambda group_id, epoch, version: True
@@ -55,6 +60,8 @@ class WalletObserver(Observer):
     def committed(self, group_id: Hash, event: Committed) -> None:
         """Enter the payments of a version, unless they are there from before a restart."""
         self.on_committed(group_id)
+        if event.before is not None or event.locks:
+            self.on_locks(group_id, event)
         if group_id in self._held_back or not self.is_receipted(group_id, event.epoch, event.version):
             self._held_back.setdefault(group_id, []).append(event)
         else:
@@ -83,9 +90,16 @@ class WalletObserver(Observer):
         record = self._book.get(group_id)
         if record is not None and event.ordinal > self._written.get(group_id.hex(), 0):
             peer, commands = format_address(record.peer), event.batch.commands
-            self._history.add_payments(group_id.hex(), peer, event.ordinal, record.index, commands)
+            name = group_id.hex()
+            self._history.add_payments(name, peer, event.ordinal, record.index, commands)
+            for mark, kind, units, hashed in entries_of(event, record.index):
+                self._history.add(f"{name}{mark}", kind, units, channel=name, peer=peer, memo=hashed)
             self._flush_soon()
         self._signals.notify()
+
+    def preimage_seen(self, group_id: Hash, event: PreimageSeen) -> None:
+        """Pass on what a claim shows."""
+        self.on_preimage(group_id, event)
 
     def rejected(self, group_id: Hash, event: Rejected) -> None:
         """Nothing to keep: no money moved."""

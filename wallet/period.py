@@ -3,7 +3,7 @@
 *Safety:* with at least the period computed here, a wallet that looks at the ledger once per `poll_ms`, and reaches
 it, gets its report in before the deadline.
 
-Source: docs/design/groups.md, rule 18.
+Source: docs/design/groups.md, rules 18 and 22.
 Deviation: the network's delay is taken as half a view timeout, which is what that timeout is made for; and the flood
 is of :data:`BURST_GROUPS`, since nobody knows the number of groups beforehand.
 """
@@ -15,12 +15,16 @@ from dataclasses import dataclass
 
 from layer1.errors import Refused
 from layer1.ledger.genesis import Genesis
-from layer1.replica.weight import BUILD_WEIGHT, block_weight
+from layer1.replica.weight import BUILD_WEIGHT, PREIMAGES_A_SIGNATURE, block_weight
 
 POLL_MS = 12 * 3_600_000
 """A wallet that is not served is opened twice a day, or else its owner has to choose a longer period."""
 BURST_GROUPS = 100_000
 """Groups that are wedged at once, if everybody is attacked together; each is reported on, too."""
+LOCKS_POLL_MS = 2_000
+"""How often a wallet looks at locks whose time is near."""
+BURST_PREIMAGES = 10_000
+"""That are registered at once, if a hub dies with as many payments in flight."""
 GROUP_WEIGHT = 7
 """Signatures in the dispute of one channel: a certificate of two members in the wedge and in the report, the claim of
 who wedged, and both claims in the report.
@@ -76,6 +80,35 @@ def default_period_ms(genesis: Genesis) -> int:
     """Twice the sum, within what the ledger allows."""
     p = genesis.parameters
     return min(max(2 * least_safe_ms(genesis), p.min_challenge_ms), p.max_challenge_ms)
+
+
+def margin_terms(genesis: Genesis) -> tuple[Term, ...]:
+    """The summands of M (rule 22): from a preimage that one learns to its registration, final, in time."""
+    p, leaders = genesis.parameters, genesis.replica_set.faults + 1
+    burst = -(-BURST_PREIMAGES // PREIMAGES_A_SIGNATURE) * (genesis.replica_set.faults + 2)
+    return (
+        Term("the wallet looks at its locks again", LOCKS_POLL_MS),
+        Term("the clock that it has seen is one heartbeat old", p.heartbeat_ms),
+        Term("the registration travels to the replicas and back", p.view_timeout_ms),
+        Term("f+1 leaders in a row leave it out", leaders * (p.inclusion_timeout_ms + p.view_timeout_ms)),
+        Term("a block with it becomes final", p.view_timeout_ms),
+        Term(
+            f"{BURST_PREIMAGES} other preimages come first",
+            -(-burst // min(BUILD_WEIGHT, block_weight(p))) * p.view_timeout_ms,
+        ),
+        Term("the ledger clock is off", 2 * p.drift_bound_ms),
+    )
+
+
+def margin_ms(genesis: Genesis) -> int:
+    """M: so long before its expiry a lock is claimed off-chain at the latest, by twice as long its payee registers."""
+    return sum(term.ms for term in margin_terms(genesis))
+
+
+def explain_margin(genesis: Genesis) -> str:
+    """The computation, line by line, for people."""
+    lines = [f"  {format_duration(term.ms):>12}  {term.what}" for term in margin_terms(genesis)]
+    return "\n".join([*lines, f"  {format_duration(margin_ms(genesis)):>12}  in all"])
 
 
 def explain(genesis: Genesis) -> str:

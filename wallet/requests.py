@@ -291,7 +291,9 @@ class EntryView(View, frozen=True, kw_only=True):
     time_ms: int
     """Wall clock of this machine, ms since 1970; for people only."""
     kind: str
-    """paid, received, sent, opened, topped_up, withdrawn, rekeyed, wedged, reported, closed, forfeited, failed."""
+    """paid, received, sent, opened, topped_up, withdrawn, rekeyed, wedged, reported, closed, forfeited, failed; of
+    conditional payments locked (ours), offered (the peer's), paid_lock, received_lock, unlocked (given back),
+    lock_settled (by layer 1), with the hash as memo."""
     amount: int
     """Minor units; what left is negative."""
     channel: str | None

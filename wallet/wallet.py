@@ -43,6 +43,7 @@ from wallet.history import Place, check_known
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.life import keep_alive
+from wallet.locking import Locking
 from wallet.openings import Openings
 from wallet.peers import Peers
 from wallet.period import default_period_ms, format_duration
@@ -135,6 +136,8 @@ class Wallet:
             self._parts = await assemble(self._home, self._keys, self._keystore, stack)
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
+            self.locking = self._follower.locking = Locking(self._parts, self._home.locks_path)
+            stack.push_async_callback(self.locking.close)
             self._parts.entruster.clock_ms = lambda: self._follower.clock_ms
             self._parts.towers.prune({record.group_id for record in self._parts.book.live()})
             self._parts.entruster.start()

@@ -15,7 +15,7 @@ from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.header import Header
 from layer1.ledger.execute import execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
-from layer1.ledger.records import Account, Group, Head
+from layer1.ledger.records import Account, Group, Head, Registration
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction, Transfer, sign_transaction
 from layer1.proof import Verified
@@ -102,6 +102,10 @@ class Client:
     async def groups(self, ids: Sequence[Hash]) -> Verified[tuple[Group | None, ...]]:
         self._check()
         return Verified(tuple(map(self.chain.state.group, ids)), self.chain.header)
+
+    async def registration(self, hashed: Hash) -> Verified[Registration | None]:
+        self._check()
+        return Verified(self.chain.state.registration(hashed), self.chain.header)
 
     async def groups_of(self, account: PublicKey) -> list[Hash]:
         self._check()

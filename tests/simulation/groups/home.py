@@ -136,7 +136,14 @@ class HomeHistory(History):
         self._unwritten: dict[str, int] = {}
 
     def add(
-        self, reference: str, kind: str, amount: int, *, channel: str | None = None, peer: str | None = None
+        self,
+        reference: str,
+        kind: str,
+        amount: int,
+        *,
+        channel: str | None = None,
+        peer: str | None = None,
+        memo: str | None = None,
     ) -> None:
         """Nobody asks for it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layer1.ledger.transactions import ChangeGroup, CloseGroup, Plea, Report, Reveal
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Plea, RegisterPreimages, Report, Reveal
 from layer2.events import Payload
 from tests.simulation.groups.roles.role import Role
 
@@ -19,7 +19,7 @@ class LyingInReports(Role):
     def brings(self, payload: Payload) -> bool:
         if isinstance(payload, CloseGroup | ChangeGroup):
             return self.random.random() < 0.5
-        if isinstance(payload, Plea | Reveal):
+        if isinstance(payload, Plea | Reveal | RegisterPreimages):
             return True
         group_id = payload.group_id if isinstance(payload, Report) else payload.claim.group_id
         if group_id not in self.known:

@@ -1,0 +1,207 @@
+"""Conditional payments between two whole wallets: offered, claimed, given back, expired, or decided by layer 1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from layer1.crypto import Hash
+from layer1.errors import Refused
+from layer1.ledger.agreements import Lock
+from layer1.ledger.locks import preimage_hash
+from tests.wallet.conftest import World
+from tests.wallet.test_wallet import opened
+from wallet.channel import Channel
+from wallet.lock_news import Ended
+from wallet.locking import WORTH_UNITS, Duty, duty
+from wallet.period import explain_margin, margin_ms, margin_terms
+from wallet.wallet import Wallet
+
+SECRET = b"s" * 32
+HASH = preimage_hash(SECRET)
+M = 1_000
+LOCK = Lock(1, 0, 1, 300, HASH, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("me", "clock_ms", "preimage", "registered_ms", "asked"),
+    [
+        (0, 100_000, False, None, Duty.WAIT),
+        (0, 100_001, False, None, Duty.EXPIRE),
+        (0, 102_000, False, None, Duty.EXPIRE),
+        (0, 102_001, False, None, Duty.WEDGE),
+        (0, 102_001, False, 100_001, Duty.WEDGE),
+        (0, 102_001, False, 100_000, Duty.WAIT),
+        (1, 50_000, False, None, Duty.WAIT),
+        (1, 50_000, True, None, Duty.CLAIM),
+        (1, 96_999, True, None, Duty.CLAIM),
+        (1, 97_000, True, None, Duty.REGISTER),
+        (1, 100_000, True, None, Duty.REGISTER),
+        (1, 100_001, True, None, Duty.WAIT),
+        (1, 100_001, True, 100_000, Duty.CLAIM),
+        (1, 102_001, True, 100_000, Duty.WEDGE),
+        (1, 102_001, True, 100_001, Duty.WAIT),
+    ],
+)
+def test_what_a_lock_asks_for(me: int, clock_ms: int, preimage: bool, registered_ms: int | None, asked: Duty) -> None:
+    """Rule 23: register in time, claim by it, take back what is over, and wedge when the peer does nothing."""
+    assert duty(LOCK, me, clock_ms, M, preimage=preimage, registered_ms=registered_ms) is asked
+
+
+def test_the_margin_is_the_sum_of_what_it_explains(world: World) -> None:
+    """Rule 22: "M covers poll, heartbeat staleness, 2 delta, (f+1) leader terms, commit, a burst, and drift"."""
+    genesis = world.genesis
+    assert margin_ms(genesis) == sum(term.ms for term in margin_terms(genesis))
+    assert len(explain_margin(genesis).splitlines()) == len(margin_terms(genesis)) + 1 == 8
+
+
+class Peer:
+    """What the other side's wallet hears, and does with it."""
+
+    def __init__(self, wallet: Wallet) -> None:
+        self.wallet = wallet
+        self.offers: list[tuple[Hash, Lock, bytes]] = []
+        self.ends: list[Ended] = []
+        self.heard = asyncio.Event()
+        wallet.locking.on_offer = self._offer
+        wallet.locking.on_end = lambda _, ended: self.ends.append(ended)
+
+    def _offer(self, group_id: Hash, lock: Lock, packet: bytes) -> None:
+        self.offers.append((group_id, lock, packet))
+        self.heard.set()
+
+    async def lock(self) -> tuple[Channel, Lock]:
+        async with asyncio.timeout(10):
+            await self.heard.wait()
+        group_id, lock, _ = self.offers[-1]
+        return self.wallet.channel(group_id.hex()), lock
+
+
+async def ready(world: World) -> tuple[Wallet, Wallet, Channel, int]:
+    """Both at a clock that is known, with an expiry well ahead."""
+    alice, bob, channel = await opened(world)
+    world.chain.block(after_ms=60_000)
+    await channel.refresh()
+    for wallet in (alice, bob):
+        await wallet.channels()
+    return alice, bob, channel, world.chain.state.clock + 6 * alice.locking.margin_ms
+
+
+def pass_time(world: World, until_ms: int) -> None:
+    while world.chain.state.clock <= until_ms:
+        world.chain.block(after_ms=60_000)
+
+
+async def until(world: World, wallets: tuple[Wallet, ...], check: Callable[[], bool]) -> None:
+    """Let everybody look at layer 1 until it is so."""
+    async with asyncio.timeout(15):
+        while not check():
+            world.chain.block(after_ms=20)
+            for wallet in wallets:
+                await wallet.channels()
+            await asyncio.sleep(0)
+
+
+async def test_a_conditional_payment_is_claimed_with_its_preimage(world: World) -> None:
+    alice, bob, channel, expiry = await ready(world)
+    peer = Peer(bob)
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry, b"for bob"))
+    theirs, lock = await peer.lock()
+    assert peer.offers == [(channel.id, lock, b"for bob")] and lock.amount == 1_000
+    assert list(bob.locking.incoming()) == [(channel.id, lock, b"for bob")]
+    before = channel.view().can_send
+    await theirs.claim(lock.id, SECRET)
+    ended = await asyncio.wait_for(paying, 10)
+    assert ended.is_paid and ended.preimage == SECRET and alice.locking.ended(channel.id, lock.id) == ended
+    assert channel.view().can_send == before and not list(alice.locking.outgoing())
+    kinds = [(entry.kind, entry.amount) for entry in alice.history(9) if entry.kind.endswith(("lock", "locked"))]
+    assert kinds == [("paid_lock", 0), ("locked", -1_000)]
+    theirs_kinds = [(entry.kind, entry.amount) for entry in bob.history(9)][:2]
+    assert theirs_kinds == [("received_lock", 1_000), ("offered", 0)]
+
+
+async def test_what_is_given_back_says_why(world: World) -> None:
+    _, bob, channel, expiry = await ready(world)
+    peer, before = Peer(bob), channel.view().can_send
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    with pytest.raises(Refused, match="hashes to"):
+        await theirs.claim(lock.id, b"x" * 32)
+    await theirs.release(lock.id, b"no such invoice")
+    ended = await asyncio.wait_for(paying, 10)
+    assert not ended.is_paid and (ended.how, ended.reason) == ("released", b"no such invoice")
+    assert channel.view().can_send == before
+
+
+async def test_an_offer_that_leaves_no_time_is_refused(world: World) -> None:
+    alice, _, channel, _ = await ready(world)
+    clock, most = alice.locking._clock(), world.genesis.parameters.max_lock_ms
+    for wrong in (clock + 3 * alice.locking.margin_ms, clock + most + 60_000, 0):
+        with pytest.raises(Refused, match="the lock would expire in"):
+            await channel.offer(10, HASH, wrong)
+
+
+async def test_a_lock_expires_by_itself(world: World) -> None:
+    """Nobody asks for it: the payer takes it back, and the payee looks before it agrees."""
+    alice, bob, channel, expiry = await ready(world)
+    peer, before = Peer(bob), channel.view().can_send
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    await peer.lock()
+    pass_time(world, expiry)
+    await until(world, (alice, bob), paying.done)
+    assert paying.result().how == "expired" and channel.view().can_send == before
+
+
+async def test_a_preimage_is_registered_when_the_payer_is_away(world: World) -> None:
+    """The payer's wallet is gone: the payee registers in time, wedges when it must, and layer 1 pays it."""
+    alice, bob, channel, expiry = await ready(world)
+    peer = Peer(bob)
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    paying.cancel()
+    await alice.__aexit__()
+    await theirs.claim(lock.id, SECRET)
+    pass_time(world, expiry - 3 * bob.locking.margin_ms)
+    await until(world, (bob,), lambda: world.chain.state.registration(HASH) is not None)
+    registered = world.chain.state.registration(HASH)
+    assert registered is not None and registered.clock_ms <= expiry
+    pass_time(world, expiry + 2 * bob.locking.margin_ms)
+    await until(world, (bob,), lambda: theirs.view().deadline_ms is not None)
+    pass_time(world, theirs.view().deadline_ms or 0)
+    await until(world, (bob,), lambda: not theirs.record.live)
+    shown = world.chain.state.group(channel.id)
+    assert shown is not None and [each.paid_to for each in shown.locks] == [lock.payee]
+    assert peer.ends[-1].how == "paid" and peer.ends[-1].preimage == SECRET
+
+
+async def test_a_small_lock_is_no_reason_to_wedge(world: World) -> None:
+    alice, bob, channel, expiry = await ready(world)
+    peer = Peer(bob)
+    paying = asyncio.create_task(channel.offer(WORTH_UNITS - 1, HASH, expiry))
+    theirs, lock = await peer.lock()
+    paying.cancel()
+    await alice.__aexit__()
+    await theirs.claim(lock.id, SECRET)
+    pass_time(world, expiry - 3 * bob.locking.margin_ms)
+    await until(world, (bob,), lambda: world.chain.state.registration(HASH) is not None)
+    pass_time(world, expiry + 2 * bob.locking.margin_ms)
+    for _ in range(5):
+        await bob.channels()
+    assert theirs.view().state != "disputed" and "too few to wedge for" in (theirs.view().advice or "")
+
+
+async def test_a_preimage_is_durable_before_it_is_claimed(world: World) -> None:
+    """The payee's wallet dies with the claim on its way: the next start takes it up again."""
+    _, bob, channel, expiry = await ready(world)
+    peer = Peer(bob)
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry, b"packet"))
+    theirs, lock = await peer.lock()
+    bob.locking._try = lambda *_: None  # type: ignore[method-assign]  # it dies before anything leaves
+    await theirs.claim(lock.id, SECRET)
+    await bob.__aexit__()
+    again, _ = await world.serve("bob")
+    assert [(each, packet) for _, each, packet in again.locking.incoming()] == [(lock, b"packet")]
+    await until(world, (again,), paying.done)
+    assert paying.result().preimage == SECRET

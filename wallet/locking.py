@@ -1,0 +1,390 @@
+"""Conditional payments over the channels of one wallet: offer, claim, release, and what must happen by itself.
+
+How to use it from the wallet::
+
+    channel = await wallet.channel(name)
+    end = await channel.offer(amount, hashed, expiry_ms, packet)    # waits until the lock has ended
+    if end.preimage is not None: ...                                # paid; else end.how and end.reason say why not
+
+    wallet.locking.on_offer = take      # take(group_id, lock, packet): the peer's offer is committed; decide later
+    await channel.claim(lock.id, preimage)                          # durable before it is tried, and insisted on
+    await channel.release(lock.id, reason)
+
+    wallet.locking.on_preimage = know   # know(group_id, lock, preimage): our lock was claimed, committed or not
+    wallet.locking.on_end = done        # done(group_id, Ended): a lock is gone for certain, ours or the peer's
+
+After a start `incoming` gives each offer that has not ended, with its packet, and `ended` what became of a lock that
+has: what was decided before a crash is found again by the group and the id of the lock, which are never used twice.
+
+*Safety:* while this runs and reaches layer 1 within the margin, nobody's lock ends otherwise than rule 21 says.
+
+A preimage that is to be claimed is durable before anything is sent. When the peer does not let us claim in time, it is
+registered on layer 1, a margin before the expiry and another to spare; after that, and when our own lock is over and
+the peer does not give it back, the channel is wedged, and layer 1 pays by the registry (rule 23). A lock below
+:data:`WORTH_UNITS` is never a reason to wedge.
+
+Source: docs/design/groups.md, rules 20 to 23; decision 036.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+from pathlib import Path
+
+from layer1.crypto import Hash
+from layer1.errors import LocalError, Refused, WedgeError, check
+from layer1.files import private_directory, write_durably
+from layer1.ledger.agreements import Lock
+from layer1.ledger.locks import PREIMAGE_BYTES, preimage_hash
+from layer1.ledger.records import Group as LedgerGroup
+from layer1.ledger.records import Status
+from layer1.ledger.transactions import RegisterPreimages
+from layer2.driver import Pending
+from layer2.events import Committed, Looked, PreimageSeen
+from layer2.guarding import hashes
+from layer2.payments import Offer, claim, expire, offer, release
+from layer2.value import Group
+from wallet.lock_news import Ended, ended_by, news_of
+from wallet.parts import Parts
+from wallet.period import margin_ms
+
+WORTH_UNITS = 100
+"""Minor units: for less no channel is wedged, whose end costs both the challenge period. A peer can keep so much."""
+KEPT_ENDS = 10_000
+"""So many ends of locks are remembered for who asks late."""
+_log = logging.getLogger(__name__)
+
+
+class Duty(Enum):
+    """What a lock asks of a member now."""
+
+    WAIT = auto()
+    CLAIM = auto()
+    """Off-chain, again if need be."""
+    REGISTER = auto()
+    """On layer 1: it may soon be too late for a claim."""
+    EXPIRE = auto()
+    """Take it back, off-chain."""
+    WEDGE = auto()
+    """The peer does not do its part: layer 1 decides."""
+
+
+def duty(lock: Lock, me: int, clock_ms: int, margin: int, *, preimage: bool, registered_ms: int | None) -> Duty:
+    """What rule 23 asks for.
+
+    Args:
+        lock: Pending in the newest state.
+        me: Our place.
+        clock_ms: The ledger clock.
+        margin: M of rule 22.
+        preimage: Whether it is ours to claim: we are its payee, and were told the preimage.
+        registered_ms: Ledger clock of the registration, None if layer 1 shows none.
+    """
+    left_ms = lock.expiry_ms - clock_ms
+    if lock.payer == me:
+        if registered_ms is not None and registered_ms <= lock.expiry_ms:
+            return Duty.WAIT  # it is the payee's, who claims it, or wedges
+        if left_ms >= 0:
+            return Duty.WAIT
+        return Duty.EXPIRE if left_ms >= -2 * margin else Duty.WEDGE
+    if not preimage:
+        return Duty.WAIT  # nothing is ours here
+    if registered_ms is not None:
+        if registered_ms > lock.expiry_ms:
+            return Duty.WAIT
+        return Duty.CLAIM if left_ms >= -2 * margin else Duty.WEDGE
+    if left_ms < 0:
+        return Duty.WAIT
+    return Duty.CLAIM if left_ms > 3 * margin else Duty.REGISTER
+
+
+class Locking:
+    """Of one wallet. Made when it is opened."""
+
+    def __init__(self, parts: Parts, directory: Path) -> None:
+        """Read the preimages that are to be claimed.
+
+        Args:
+            parts: Of the wallet.
+            directory: Where they are kept, one file for each.
+        """
+        self._parts = parts
+        self._directory = private_directory(directory)
+        self._preimages: dict[Hash, bytes] = {}
+        for path in self._directory.glob("[0-9a-f]*"):
+            preimage = path.read_bytes()
+            if len(preimage) != PREIMAGE_BYTES or preimage_hash(preimage).hex() != path.name:
+                raise LocalError(f"{path} holds another preimage than its name says; restore it, or remove it")
+            self._preimages[preimage_hash(preimage)] = preimage
+        self._waiting: dict[tuple[Hash, int], list[asyncio.Future[Ended]]] = {}
+        self._ended: dict[tuple[Hash, int], Ended] = {}
+        """The newest :data:`KEPT_ENDS`."""
+        self._numbers: dict[tuple[Hash, int], Lock] = {}
+        """By group and number of our command, the lock that it made; until its caller has taken it."""
+        self._paid: set[tuple[Hash, int]] = set()
+        """Locks of closed groups whose end was told."""
+        self._busy: set[tuple[Hash, int]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._registered: dict[Hash, int | None] = {}
+        self.margin_ms = margin_ms(parts.genesis)
+        self.on_offer: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, packet: None
+        self.on_preimage: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, preimage: None
+        self.on_end: Callable[[Hash, Ended], object] = lambda group_id, ended: None
+        for group_id, event in parts.observer.untold_locks:
+            for _, lock, request in news_of(event):
+                if not isinstance(request, Offer):
+                    self._note_end(group_id, ended_by(lock, request))
+        parts.observer.untold_locks.clear()
+        parts.observer.on_locks = self._committed
+        parts.observer.on_preimage = self._seen
+
+    # ---------------------------------------------------------------------------------------------- for the wallet
+
+    async def offer(self, group_id: Hash, amount: int, hashed: Hash, expiry_ms: int, packet: bytes = b"") -> Ended:
+        """Lock money for the peer, and wait until the lock has ended. Who stops waiting is told by `on_end`.
+
+        Args:
+            group_id: The channel; the peer is in step.
+            amount: Minor units, at least 1.
+            hashed: SHA-256 of the preimage that the peer has to show.
+            expiry_ms: Ledger clock until which it may.
+            packet: For the peer, at most 1,366 bytes.
+
+        Raises:
+            Refused: Nothing was locked, nor ever will be.
+            Pending: Whether it was is not known yet: do not repeat it; see `outgoing`.
+        """
+        lock = await self.begin(group_id, amount, hashed, expiry_ms, packet)
+        return await self.end_of(group_id, lock.id)
+
+    async def begin(self, group_id: Hash, amount: int, hashed: Hash, expiry_ms: int, packet: bytes = b"") -> Lock:
+        """The first half of :meth:`offer`: on return the lock is committed. Raises as it does."""
+        clock, least, most = self._clock(), 4 * self.margin_ms, self._parts.genesis.parameters.max_lock_ms
+        left_ms = expiry_ms - clock
+        text = f"the lock would expire in {left_ms} ms; from {least} to {most} ms may be"
+        check(clock > 0 and least <= left_ms <= most, "bad_expiry", text)
+        command = offer(1 - self._place(group_id), amount, hashed, expiry_ms, packet)
+        receipt = await self._parts.host.submit(group_id, command)
+        return self._numbers.pop((group_id, receipt.number))
+
+    async def end_of(self, group_id: Hash, number: int) -> Ended:
+        """Wait until a lock has ended, by its id; at once if it has.
+
+        Raises:
+            Refused: ``unknown_lock``: there never was such a lock, or it ended long ago.
+        """
+        if (known := self.ended(group_id, number)) is not None:
+            return known
+        found = any(lock.id == number for lock in self._locks(group_id))
+        check(found, "unknown_lock", f"lock {number} is not pending, and nothing is known of its end: see the history")
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault((group_id, number), []).append(future)
+        return await future
+
+    def ended(self, group_id: Hash, number: int) -> Ended | None:
+        """What became of a lock, if that was since the journal was last compacted: before, `on_end` had told it.
+
+        None if it pends, or ended long ago.
+        """
+        return self._ended.get((group_id, number))
+
+    def incoming(self) -> Iterator[tuple[Hash, Lock, bytes]]:
+        """Each committed offer of a peer that has not ended: channel, lock, and its packet."""
+        for group_id, group in self._parts.host.groups.items():
+            packets = dict(group.packets)
+            for lock in group.committed.body.locks:
+                if lock.payee == group.place.index:
+                    yield group_id, lock, packets.get(lock.id, b"")
+
+    def outgoing(self) -> Iterator[tuple[Hash, Lock]]:
+        """Each of our locks that is live: from the moment of our own signature (rule 23)."""
+        for group_id, group in self._parts.host.groups.items():
+            for lock in self._locks(group_id):
+                if lock.payer == group.place.index:
+                    yield group_id, lock
+
+    async def claim(self, group_id: Hash, number: int, preimage: bytes) -> None:
+        """Take a lock that the peer offered. On return the preimage is durable, and a claim is under way.
+
+        Raises:
+            Refused: ``unknown_lock``, ``not_your_lock`` or ``wrong_preimage``.
+        """
+        lock = self._incoming(group_id, number)
+        good = len(preimage) == PREIMAGE_BYTES and preimage_hash(preimage) == lock.hash
+        check(good, "wrong_preimage", f"the preimage of lock {number} hashes to {lock.hash.hex()}, not this one")
+        if lock.hash not in self._preimages:
+            write_durably(self._directory / lock.hash.hex(), preimage)
+            self._preimages[lock.hash] = preimage
+        self._try(group_id, lock, claim(number, preimage))
+
+    async def release(self, group_id: Hash, number: int, reason: bytes = b"") -> None:
+        """Give a lock back that the peer offered; on return that is committed.
+
+        Raises:
+            Refused: ``unknown_lock``, ``not_your_lock``, ``reason_too_long``, ``claimed``: its preimage is on its way.
+            Pending: The link broke; repeat it when the peer is back, unless the lock is gone.
+        """
+        lock = self._incoming(group_id, number)
+        text = f"lock {number} is being claimed with its preimage: it cannot be given back"
+        check(lock.hash not in self._preimages, "claimed", text)
+        await self._parts.host.submit(group_id, release(number, reason))
+
+    # ------------------------------------------------------------------------------------------------- by itself
+
+    async def tend(self, group_id: Hash) -> None:
+        """Look at layer 1 for the locks of a channel, and do what they ask for; at every look of the follower.
+
+        Raises:
+            LedgerUnreachable: Nothing could be proven; what is durable is done at the next look.
+        """
+        group = self._parts.host.groups.get(group_id)
+        if group is None or group.closed or not (group.locks or group.committed.body.locks):
+            return
+        looked = []
+        for hashed in self._parts.host.hashes(group_id):
+            answer = await self._parts.ledger.registration(hashed)
+            registered = None if answer.value is None else answer.value.clock_ms
+            self._registered[hashed] = registered
+            looked.append(Looked(hashed, answer.header.clock, registered))
+        self._parts.host.look(group_id, looked)
+        for lock in self._locks(group_id):
+            self._do(group_id, lock)
+        self._prune()
+
+    def settle(self, group_id: Hash, shown: LedgerGroup) -> None:
+        """Layer 1 has closed the group: register what is ours while it pends, and tell the end of what is paid."""
+        if shown.status is not Status.CLOSED:
+            return
+        me = self._parts.book.get(group_id)
+        for each in shown.locks:
+            lock, key = each.lock, (group_id, each.lock.id)
+            if each.paid_to is None:
+                ours = me is not None and lock.payee == me.index and lock.hash in self._preimages
+                if ours and self._clock() <= each.until_ms:
+                    self._register(lock)
+            elif key not in self._paid:
+                self._paid.add(key)
+                how = "paid" if each.paid_to == lock.payee else "returned"
+                self._end(group_id, Ended(lock, how, self._preimages.get(lock.hash)))
+
+    async def close(self) -> None:
+        """Give up what is under way: it is begun again at the next start."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _do(self, group_id: Hash, lock: Lock) -> None:
+        me, preimage = self._place(group_id), self._preimages.get(lock.hash)
+        registered = self._registered.get(lock.hash)
+        asked = duty(lock, me, self._clock(), self.margin_ms, preimage=preimage is not None, registered_ms=registered)
+        match asked:
+            case Duty.CLAIM if preimage is not None:
+                self._try(group_id, lock, claim(lock.id, preimage))
+            case Duty.REGISTER:
+                self._register(lock)
+            case Duty.EXPIRE:
+                self._try(group_id, lock, expire(lock.id))
+            case Duty.WEDGE:
+                self._wedge(group_id, lock)
+            case _:
+                pass
+
+    def _register(self, lock: Lock) -> None:
+        _log.info("lock %d expires at %d: registering its preimage", lock.id, lock.expiry_ms)
+        sender, preimage = self._parts.keys.spending.public, self._preimages[lock.hash]
+        self._parts.submitter.bring(RegisterPreimages(sender, (preimage,)))
+
+    def _wedge(self, group_id: Hash, lock: Lock) -> None:
+        if lock.amount < WORTH_UNITS:
+            self._parts.observer.advise(group_id, f"the peer keeps {lock.amount} units of a lock: too few to wedge for")
+            return
+        group = self._parts.host.groups[group_id]
+        if group.claim is None and group.final is None and not group.frozen:
+            _log.warning("channel %s: lock %d is not resolved: wedging", group_id.hex()[:12], lock.id)
+            self._parts.observer.advise(group_id, f"the peer did not resolve lock {lock.id}: the ledger decides")
+            self._parts.submitter.bring(self._parts.host.wedge(group_id))
+
+    def _try(self, group_id: Hash, lock: Lock, command: bytes) -> None:
+        """Issue a command in the background, one at a time for each lock; the next look tries again."""
+        key = (group_id, lock.id)
+        group = self._parts.host.groups.get(group_id)
+        if key in self._busy or group is None or not group.connected:
+            return
+        self._busy.add(key)
+        task = asyncio.get_running_loop().create_task(self._issue(group_id, command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._busy.discard(key))
+
+    async def _issue(self, group_id: Hash, command: bytes) -> None:
+        try:
+            await self._parts.host.submit(group_id, command)
+        except (Refused, Pending) as error:
+            _log.info("channel %s: %s", group_id.hex()[:12], error)
+        except WedgeError as error:
+            _log.warning("channel %s: %s", group_id.hex()[:12], error)
+
+    # ----------------------------------------------------------------------------------------------- what happens
+
+    def _committed(self, group_id: Hash, event: Committed) -> None:
+        for number, lock, request in news_of(event):
+            me = self._place(group_id)
+            if isinstance(request, Offer):
+                if lock.payer == me:
+                    self._numbers[group_id, number] = lock
+                else:
+                    self.on_offer(group_id, lock, request.packet)
+            else:
+                self._end(group_id, ended_by(lock, request))
+
+    def _seen(self, group_id: Hash, event: PreimageSeen) -> None:
+        self.on_preimage(group_id, event.lock, event.preimage)
+
+    def _note_end(self, group_id: Hash, ended: Ended) -> None:
+        self._ended[group_id, ended.lock.id] = ended
+        while len(self._ended) > KEPT_ENDS:
+            del self._ended[next(iter(self._ended))]
+
+    def _end(self, group_id: Hash, ended: Ended) -> None:
+        self._note_end(group_id, ended)
+        for future in self._waiting.pop((group_id, ended.lock.id), []):
+            if not future.done():
+                future.set_result(ended)
+        self.on_end(group_id, ended)
+
+    def _prune(self) -> None:
+        """Forget preimages that no lock here waits for any more."""
+        wanted = {hashed for group in self._parts.host.groups.values() for hashed in hashes(group)}
+        for hashed in [each for each in self._preimages if each not in wanted]:
+            del self._preimages[hashed]
+            (self._directory / hashed.hex()).unlink(missing_ok=True)
+
+    def _clock(self) -> int:
+        return self._parts.host.clock_ms()
+
+    def _place(self, group_id: Hash) -> int:
+        return self._group(group_id).place.index
+
+    def _group(self, group_id: Hash) -> Group:
+        group = self._parts.host.groups.get(group_id)
+        if group is None:
+            raise Refused("unknown_group", f"group {group_id.hex()} is not hosted here")
+        return group
+
+    def _locks(self, group_id: Hash) -> tuple[Lock, ...]:
+        """Of the newest state that we signed, and of the newest committed one."""
+        group = self._group(group_id)
+        return tuple({lock.id: lock for lock in (*group.committed.body.locks, *group.locks)}.values())
+
+    def _incoming(self, group_id: Hash, number: int) -> Lock:
+        """A committed lock of which we are the payee (rule 23: an incoming one is live only when committed)."""
+        group = self._group(group_id)
+        lock = next((each for each in group.committed.body.locks if each.id == number), None)
+        if lock is None:
+            raise Refused("unknown_lock", f"no lock {number} is pending in this channel; it may have ended already")
+        text = f"lock {number} is for member {lock.payee}, not for us"
+        check(lock.payee == group.place.index, "not_your_lock", text)
+        return lock
