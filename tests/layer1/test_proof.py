@@ -15,11 +15,13 @@ from layer1.codec import decode, encode
 from layer1.consensus.evidence import EvidenceKind
 from layer1.consensus.messages import Finalization
 from layer1.errors import RemoteError
+from layer1.ledger.agreements import Lock
 from layer1.ledger.genesis import Parameters, genesis_header
 from layer1.ledger.records import (
     REPLICA_SET_KEY,
     Account,
     Bounty,
+    ClosedLock,
     Delegate,
     Forfeit,
     Reason,
@@ -303,6 +305,7 @@ def test_every_field_of_a_group_is_proven() -> None:
         "revealing": Reason.CLAIMS,
         "payouts": (1, 2),
         "bounties": (Bounty(0, ALICE.public, 1),),
+        "locks": (ClosedLock(Lock(1, 0, 1, 5, bytes(32), 9), 9),),
         "reason": Reason.FINAL,
         "closed_clock_ms": 5,
         "wedged_clock_ms": 5,
