@@ -813,8 +813,8 @@ class GroupHost:
                 self._observer.advice(group_id, effect)
             case Frozen(reason):
                 self._observer.frozen(group_id, reason)
-            case Finished(_, payouts):
-                self._observer.finished(group_id, payouts)
+            case Finished():
+                self._observer.finished(group_id, effect)
             case ChangeAsked() | ChangeEnded() | EpochBegan() | LookNow():
                 self._tell_of_change(group_id, effect)
             case Persist():

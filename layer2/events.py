@@ -198,6 +198,11 @@ class Send:
     message: GroupMessage
 
 
+def ordinal(epoch: int, version: int) -> int:
+    """Counts versions over all epochs."""
+    return epoch << 40 | version
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """This member durably holds the certificate of `version`, which applied `batch` (rule 3)."""
@@ -216,7 +221,7 @@ class Committed:
     @property
     def ordinal(self) -> int:
         """Counts versions over all epochs, in order and with gaps; in epoch 0 the version."""
-        return self.epoch << 40 | self.version
+        return ordinal(self.epoch, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +318,10 @@ class Finished:
     group_id: Hash
     payouts: tuple[int, ...]
     """Minor units per member."""
+    settled: int | None = None
+    """Ordinal (see :class:`Committed`) of the version that layer 1 paid on; what is above it never happened. None for
+    the newest of all members, on which they signed the end together.
+    """
 
 
 Effect = (

@@ -175,8 +175,8 @@ class Observer:
     def frozen(self, group_id: Hash, reason: str) -> None:
         """The disk did not confirm: nothing is signed until the process is started again."""
 
-    def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
-        """Layer 1 has closed the group."""
+    def finished(self, group_id: Hash, event: events.Finished) -> None:
+        """Layer 1 has closed the group, perhaps on a version below what was committed."""
 
     def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
         """A peer broke the protocol; its message was dropped. A policy may wedge the group, but not in this call."""

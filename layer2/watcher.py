@@ -22,7 +22,7 @@ from layer1.ledger.transactions import Plea, Report, Reveal
 from layer2 import changing
 from layer2.closing import claim, final_payload, wedge_payload
 from layer2.committing import commit, commit_oldest
-from layer2.events import Effect, Finished, Rejected, Submission
+from layer2.events import Effect, Finished, Rejected, Submission, ordinal
 from layer2.reconnecting import receive_first
 from layer2.records import ChangeSigned
 from layer2.recovering import answer_dispute, lose, take_over
@@ -159,7 +159,8 @@ def _observe_closed(group: Group, shown: ledger.Group) -> Step:
     waiting += [command.number for command in group.outbox]
     text = f"layer 1 closed the group on version {shown.version}, without it"
     effects += [Rejected(number, "group_closed", text) for number in waiting]
-    return replace(group, queue=(), outbox=()), [*effects, Finished(group.group_id, shown.payouts)]
+    settled = None if shown.reason is ledger.Reason.FINAL else ordinal(shown.epoch, shown.version)
+    return replace(group, queue=(), outbox=()), [*effects, Finished(group.group_id, shown.payouts, settled)]
 
 
 def _decide(group: Group, shown: ledger.Group) -> tuple[Group, list[Effect], tuple[Pending, ...]]:

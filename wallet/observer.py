@@ -14,7 +14,17 @@ from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
 from layer2.driver import Observer
-from layer2.events import Advice, ChangeAsked, ChangeEnded, Committed, EpochBegan, Payload, PreimageSeen, Rejected
+from layer2.events import (
+    Advice,
+    ChangeAsked,
+    ChangeEnded,
+    Committed,
+    EpochBegan,
+    Finished,
+    Payload,
+    PreimageSeen,
+    Rejected,
+)
 from layer2.messages import OpeningMessage
 from wallet.book import ChannelBook
 from wallet.history import History
@@ -62,8 +72,10 @@ class WalletObserver(Observer):
         self.on_committed(group_id)
         if event.before is not None or event.locks:
             self.on_locks(group_id, event)
-        if group_id in self._held_back or not self.is_receipted(group_id, event.epoch, event.version):
-            self._held_back.setdefault(group_id, []).append(event)
+        record, receipted = self._book.get(group_id), self.is_receipted(group_id, event.epoch, event.version)
+        if group_id in self._held_back or not receipted:
+            if record is None or record.live:  # of what is closed, the history has what layer 1 settled on
+                self._held_back.setdefault(group_id, []).append(event)
         else:
             self._enter(group_id, event)
         self._signals.notify()
@@ -81,10 +93,11 @@ class WalletObserver(Observer):
         if events:
             self._held_back[group_id] = events
 
-    def release(self, group_id: Hash) -> None:
-        """Enter all: layer 1 has decided."""
+    def release(self, group_id: Hash, settled: int | None = None) -> None:
+        """Layer 1 has decided: enter what was held back, up to what it settled on; all of it, if that is None."""
         for event in self._held_back.pop(group_id, []):
-            self._enter(group_id, event)
+            if settled is None or event.ordinal <= settled:
+                self._enter(group_id, event)
 
     def _enter(self, group_id: Hash, event: Committed) -> None:
         record = self._book.get(group_id)
@@ -151,9 +164,9 @@ class WalletObserver(Observer):
         self.advise(group_id, f"frozen: {reason}; look after the disk, then start again")
         self._signals.fail(LocalError(f"the disk did not confirm: {reason}; look after it, then start again"))
 
-    def finished(self, group_id: Hash, payouts: tuple[int, ...]) -> None:
+    def finished(self, group_id: Hash, event: Finished) -> None:
         """The follower enters the end, with what layer 1 shows."""
-        self.release(group_id)
+        self.release(group_id, event.settled)
         self._signals.notify()
 
     def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:

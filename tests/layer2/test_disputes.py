@@ -139,7 +139,7 @@ def test_a_stale_wedge_at_any_version_settles_on_the_newest_and_costs_the_bond(c
     assert closed.payouts[1 - cheat] == newest[1 - cheat] + 2 * BOND
     assert chain.state.balance(key(f"payout {1 - cheat}").public) == newest[1 - cheat] + 2 * BOND
     (finished,) = [e for e in honest.others if isinstance(e, Finished)]
-    assert finished.payouts == closed.payouts
+    assert finished.payouts == closed.payouts and finished.settled == closed.version == 5
     assert not chain.refused
 
 
@@ -185,6 +185,25 @@ def test_an_honest_member_never_forfeits_with_a_version_in_flight(wedger: int, a
     assert closed.payouts == tuple(units + BOND for units in b.group.state.body.balances)
     assert a.committed[3] == b.committed[3]
     assert not chain.refused
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_who_was_asleep_is_told_on_which_version_layer_1_paid(together: bool) -> None:
+    """Rule 19 happens: what is above it, though it was committed, is paid by nobody."""
+    chain, parties, wire = world()
+    play(parties, wire, 5)
+    if together:
+        parties[0].step(CloseRequested())
+        wire.run()
+        chain.block(*submissions(parties[0]))
+    else:
+        liar = old_copy(parties[0], 2)
+        liar.step(WedgeRequested())
+        chain.block(*submissions(liar))
+        settle(chain, liar)
+    parties[1].step(LedgerSeen(chain.group(parties[1].name)))
+    (finished,) = [e for e in parties[1].others if isinstance(e, Finished)]
+    assert finished.settled == (None if together else 2)
 
 
 def test_what_was_pending_and_did_not_win_is_rejected() -> None:

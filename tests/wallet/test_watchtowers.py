@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -20,6 +21,8 @@ from layer1.ledger.records import Group, Status
 from layer1.link import Link, LinkClosed
 from layer1.link_server import LinkServer
 from layer2.driver import Pending
+from layer2.events import Committed, Finished
+from layer2.messages import Batch
 from layer2.promises import TowerReceipt, sign_receipt, verify_receipt
 from layer2.sealing import open_body
 from layer2.tower import Entrust, Policy, Terms, decode_to_tower
@@ -30,6 +33,8 @@ from tests.wallet.test_wallet import eventually, open_with, opened
 from wallet import channel as channels
 from wallet import entrusting
 from wallet.contacts import Contact
+from wallet.observer import WalletObserver
+from wallet.signals import Signals
 from wallet.towers import MAX_TOWERS, KnownTower, TowerBook
 from wallet.wallet import Wallet
 from wallet.watchtower.desk import Desk
@@ -257,6 +262,40 @@ async def test_a_wallet_that_is_an_old_copy_is_told_by_its_tower(
     (guard,) = view.watchtowers
     assert guard.remaining_ms is not None and 0 < guard.remaining_ms < (guard.until_ms or 0)
     assert (view.state, view.version) == ("stopped", 2)
+
+
+@pytest.mark.parametrize(("settled", "entered"), [(2, [1, 2]), (0, []), (None, [1, 2, 3])])
+async def test_what_a_tower_never_receipted_is_entered_up_to_what_layer_1_settled_on(
+    settled: int | None, entered: list[int]
+) -> None:
+    """[F6]: held back is not received; a payment above the settlement never was."""
+    written: list[int] = []
+
+    class History:
+        def versions(self) -> dict[str, int]:
+            return {}
+
+        def add_payments(self, name: str, peer: str, version: int, index: int, commands: object) -> None:
+            written.append(version)
+
+    class Book:
+        record = SimpleNamespace(peer=TOWER.public, index=0, live=True)
+
+        def get(self, _: Hash) -> object:
+            return self.record
+
+    observer = WalletObserver(Book(), History(), Signals())  # type: ignore[arg-type]
+    observer.is_receipted = lambda *_: False
+    group = bytes(32)
+    for version in (1, 2, 3):
+        observer.committed(group, Committed(version, Batch(()), (0, 0)))
+    waits = lambda: observer.holds_back  # noqa: E731
+    assert waits() and not written
+    observer.finished(group, Finished(group, (0, 0), settled))
+    assert written == entered and not waits()
+    Book.record.live = False
+    observer.committed(group, Committed(3, Batch(()), (0, 0)))
+    assert not waits(), "after a restart nothing waits for what is over"
 
 
 async def test_a_bounty_below_the_towers_terms_is_told(world: World, tower: Tower) -> None:
