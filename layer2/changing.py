@@ -209,6 +209,11 @@ def receive_proposal(group: Group, member: int, message: ChangeProposal) -> Step
         known = group.asked == message
         group = replace(group, wish=Wish(message.terms, frozenset({0})), asked=message)
         return group, effects if known else [*effects, ChangeAsked(0, message.terms)]
+    new = joining(place.agreement, successor.agreement)
+    require(len(message.joining) == len(new), f"{len(message.joining)} signatures of who joins, {len(new)} do")
+    for each, found in zip(new, message.joining, strict=True):
+        good = found is None or verify_successor(each, kind, successor, found)
+        require(good, f"a signature of the change is not by key {each.key.hex()}")
     change = _signed(group, message.terms, successor, {0: message.signature}, message.joining)
     group = replace(group, change=change, wish=None, asked=None)
     return group, [*effects, Persist(encode(change)), _accept(group), *_submit(group)]

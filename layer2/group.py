@@ -230,7 +230,7 @@ def snapshot(group: Group) -> bytes:
     agreement = None if place.first is None else place.agreement
     record = Snapshot(
         base, state.body, signed, signatures, group.final, group.claim, group.lost, tail, place.first, agreement,
-        group.change, group.plea, bool(group.doubts), group.packets,
+        group.change, group.plea, bool(group.doubts), group.packets, group.left,
     )  # fmt: skip
     return encode(record)
 
@@ -410,7 +410,7 @@ def _replay_snapshot(group: Group, record: Snapshot) -> Group:
         group, final=record.final, claim=record.claim, lost=record.lost, closing=closing, change=record.change
     )
     doubts = frozenset(place.peers) if record.doubted else frozenset[int]()
-    group = replace(group, plea=record.plea, doubts=doubts)
+    group = replace(group, plea=record.plea, doubts=doubts, left=record.left)
     if record.pending is None:
         return group
     after, batch = follow(place, group.state, record.pending.propose)

@@ -169,6 +169,8 @@ class Snapshot(Struct, tag=6):
     doubted: bool = False
     packets: tuple[tuple[int, bytes], ...] = ()
     """By id, what came with committed offers to this member whose locks stand in `certificate`'s state."""
+    left: bool = False
+    """A change has put somebody else in this member's seat."""
 
     @property
     def group_id(self) -> Hash:

@@ -651,6 +651,9 @@ def test_a_member_is_replaced() -> None:
     assert [e.payouts for e in c.others if isinstance(e, Finished)] == [(0, 0, 1300 + BOND)]
     c.restart()
     assert c.group.closed
+    c.compact()
+    c.restart()
+    assert c.group.left and c.group.closed, "a snapshot knows that the seat is somebody else's"
     d = joined(successor.agreement, payload, a.name)
     wire = Wire(a, b, d)
     wire.connect()
@@ -799,6 +802,24 @@ def test_a_proposal_that_is_wrong_changes_nothing(match: str, tamper: Callable[[
     with pytest.raises(RemoteError, match=match):
         b.hear(0, encode(tamper(message)))
     assert b.group == before
+
+
+def test_a_signature_of_who_joins_is_checked_before_it_is_kept() -> None:
+    """One that is wrong would stay: nobody could complete the change with the right one any more."""
+    a, b, wire = pair()
+    wanted = rekeyed(a, 0, "group 0'")
+    want(b, wanted)
+    wire.run()
+    want(a, wanted)
+    (message,) = [m for m in (decode(data) for _, data in a.out) if isinstance(m, ChangeProposal)]
+    assert len(message.joining) == 1
+    for wrong in ((bytes(64),), (None, None)):
+        before, kept = b.group, len(b.disk.records)
+        with pytest.raises(RemoteError, match=r"by key|who joins"):
+            b.hear(0, encode(structs.replace(message, joining=wrong)))
+        assert b.group == before and len(b.disk.records) == kept
+    b.hear(0, encode(message))
+    assert b.group.change is not None
 
 
 def with_deposit(wanted: Terms) -> Terms:

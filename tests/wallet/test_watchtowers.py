@@ -289,7 +289,10 @@ async def test_what_a_tower_never_receipted_is_entered_up_to_what_layer_1_settle
     group = bytes(32)
     for version in (1, 2, 3):
         observer.committed(group, Committed(version, Batch(()), (0, 0)))
-    waits = lambda: observer.holds_back  # noqa: E731
+
+    def waits() -> bool:
+        return observer.holds_back
+
     assert waits() and not written
     observer.finished(group, Finished(group, (0, 0), settled))
     assert written == entered and not waits()
