@@ -68,10 +68,10 @@ class Liar:
 
     # -------------------------------------------------------------------------------------------- what a test asks for
 
-    async def open(self, contact: str, deposit: int, bond: int, period_ms: int) -> str:
+    async def open(self, contact: str, deposit: int, bond: int, period_ms: int, witness: str | None) -> str:
         """Open a channel as its primary, with as much of the peer."""
         channel = await self.wallet.open_channel(
-            contact, deposit=deposit, peer_deposit=deposit, bond=bond, challenge_period_ms=period_ms
+            contact, deposit=deposit, peer_deposit=deposit, bond=bond, challenge_period_ms=period_ms, witness=witness
         )
         return channel.id.hex()
 
@@ -216,8 +216,8 @@ def play(liar: Liar) -> None:
                 self._running[name] = asyncio.create_task(_never())
             return self._running[name]
 
-    _replace(assembly, "GroupHost", Host)
-    _replace(assembly, "Submitter", Silent)
+    replace_in(assembly, "GroupHost", Host)
+    replace_in(assembly, "Submitter", Silent)
     run(liar.main(sys.argv[1]))
 
 
@@ -232,7 +232,8 @@ async def _never() -> Output:
     raise AssertionError("it waits for ever")
 
 
-def _replace(module: ModuleType, name: str, value: object) -> None:
+def replace_in(module: ModuleType, name: str, value: object) -> None:
+    """Put a lie into the place of something that is there, in this process."""
     if not hasattr(module, name):
         raise AttributeError(f"{module.__name__} has no {name} any more; find the new place for this lie")
     setattr(module, name, value)

@@ -55,13 +55,15 @@ class Stage:
     ledger: LedgerClient
     bob: RemoteCommands
     mallory: Mallory
+    witness: str | None = None
+    """Contact of the one that Bob trusts; None for channels without."""
 
     async def opened(self, primary: str = "mallory", period_ms: int = AMPLE_MS) -> str:
         """A channel with 100.00 and a bond of 20.00 of each, whose primary is this one."""
         contact = self.place.serving["bob"].contact
         if primary == "mallory":
             channel: str = await self.mallory.does(
-                "open", contact=contact, deposit=DEPOSIT, bond=BOND, period_ms=period_ms
+                "open", contact=contact, deposit=DEPOSIT, bond=BOND, period_ms=period_ms, witness=self.witness
             )
             return channel
         request = OpenChannel(
@@ -143,13 +145,16 @@ class Settled:
 
 
 @asynccontextmanager
-async def stage(folder: Path, net: Devnet, role: str) -> AsyncIterator[Stage]:
-    """A served Bob, and a liar of this module, in fresh homes."""
-    async with town(folder, net, ["mallory", "bob"]) as place, LedgerClient(net.urls, net.genesis) as ledger:
-        _, mallory = await asyncio.gather(place.serve("bob", *ACCEPT), start(place, role))
+async def stage(folder: Path, net: Devnet, role: str, *, witnessed: bool = False) -> AsyncIterator[Stage]:
+    """A served Bob, and a liar of this module, in fresh homes; its witness, too, in a home of that name, Wanda."""
+    names = ["mallory", "bob", *(["wanda"] if witnessed else [])]
+    async with town(folder, net, names) as place, LedgerClient(net.urls, net.genesis) as ledger:
+        witness = (await start(place, role, "wanda")).contact if witnessed else None
+        trusted = () if witness is None else ("--accept-witness", witness)
+        _, mallory = await asyncio.gather(place.serve("bob", *ACCEPT, *trusted), start(place, role))
         bob = RemoteCommands.find(Home(folder / "bob"))
         assert bob is not None
-        yield Stage(place, ledger, bob, mallory)
+        yield Stage(place, ledger, bob, mallory, witness)
 
 
 async def start(place: Town, role: str, home: str = "mallory") -> Mallory:

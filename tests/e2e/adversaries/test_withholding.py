@@ -231,6 +231,7 @@ async def test_a_primary_that_withholds_its_proposal_cannot_have_it_signed_after
     channel = await on.opened("mallory")
     await on.mallory.does("pay", channel=channel, amount=300)
     await on.mallory.does("withhold", say="Propose")
+    await on.mallory.does("pay_silently", channel=channel, amount=1)  # for which it would have Bob's bond
     paying = asyncio.create_task(on.bob.run(Pay(target=channel, amount=500)))
     await on.mallory.does("keeps", kind="Propose")
     await on.force(channel)
