@@ -11,7 +11,15 @@ from wallet.amounts import parse_amount
 from wallet.console import Output
 from wallet.exits import HELP
 from wallet.home import Home, default_home
-from wallet.period import POLL_MS, default_period_ms, explain, format_duration, least_safe_ms, parse_duration
+from wallet.period import (
+    POLL_MS,
+    default_period_ms,
+    explain,
+    explain_margin,
+    format_duration,
+    least_safe_ms,
+    parse_duration,
+)
 from wallet.requests import AgreeToSettle, ChannelView, CloseChannel, ListChannels, OpenChannel, ShowChannel
 from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
 
@@ -170,5 +178,7 @@ def channel_period(*, home: HomeOption = None, json: JsonOption = False) -> None
         f"Twice the sum, for a wallet that is opened every {format_duration(POLL_MS)}. A wallet that is always served "
         f"needs {format_duration(served_ms)}; one that rests longer needs more. For the whole period a wallet that is "
         "cut off from the ledger is in danger: that remains. A channel with a witness needs no period: its disputes "
-        "end by claims (`wallet channel open --witness`)."
+        "end by claims (`wallet channel open --witness`).\n\n"
+        f"A conditional payment is claimed from the peer until this long before its expiry, later on layer 1:\n\n"
+        f"{explain_margin(genesis)}"
     )

@@ -138,9 +138,14 @@ class Follower:
         record = self._book.get(record.group_id) or record
         if group is None:
             return await self._unopened(record, header)
+        if self.locking is not None:
+            try:
+                await self.locking.learn(record.group_id)
+            except WedgeError as error:  # what layer 1 has of the channel is answered all the same
+                _log.warning("channel %s: its locks cannot be looked up: %s", record.group_id.hex()[:12], error)
         record = self._opened(record, group, header.clock)
         if self.locking is not None:
-            await self.locking.tend(record.group_id)
+            self.locking.tend(record.group_id)
         return record
 
     def _note_clock(self, header: Header) -> None:
@@ -284,7 +289,7 @@ class Follower:
         )
         if urgent:
             return URGENT_S
-        if any(group.locks for group in self._host.groups.values()):
+        if self.locking is not None and self.locking.is_urgent():
             return LOCKS_POLL_MS / 1_000
         shortest_ms = min((record.agreement.challenge_period_ms for record in live), default=0)
         return min(CALM_S, max(shortest_ms / 8_000, 0.2)) if live else CALM_S

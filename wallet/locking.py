@@ -10,7 +10,8 @@ How to use it from the wallet::
     await channel.claim(lock.id, preimage)                          # durable before it is tried, and insisted on
     await channel.release(lock.id, reason)
 
-    wallet.locking.on_preimage = know   # know(group_id, lock, preimage): our lock was claimed, committed or not
+    wallet.locking.on_preimage = know   # know(group_id, lock, preimage): our lock was claimed, committed or not, or
+                                        # its preimage was registered on layer 1; it may be told again
     wallet.locking.on_end = done        # done(group_id, Ended): a lock is gone for certain, ours or the peer's
 
 After a start `incoming` gives each offer that has not ended, with its packet, and `ended` what became of a lock that
@@ -39,8 +40,8 @@ from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.files import private_directory, write_durably
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import PREIMAGE_BYTES, preimage_hash
+from layer1.ledger.records import ClosedLock, Registration, Status
 from layer1.ledger.records import Group as LedgerGroup
-from layer1.ledger.records import Status
 from layer1.ledger.transactions import RegisterPreimages
 from layer2.driver import Pending
 from layer2.events import Committed, Looked, PreimageSeen
@@ -53,6 +54,8 @@ from wallet.period import margin_ms
 
 WORTH_UNITS = 100
 """Minor units: for less no channel is wedged, whose end costs both the challenge period. A peer can keep so much."""
+NEAR_MARGINS = 4
+"""So many margins before its expiry a lock is looked up on layer 1; by three its payee registers what was not taken."""
 KEPT_ENDS = 10_000
 """So many ends of locks are remembered for who asks late."""
 _log = logging.getLogger(__name__)
@@ -113,12 +116,11 @@ class Locking:
         """
         self._parts = parts
         self._directory = private_directory(directory)
-        self._preimages: dict[Hash, bytes] = {}
+        self._claims: dict[tuple[Hash, int], bytes] = {}
+        """By group and lock, its preimage: of what was decided, for another lock under the same hash is not ours to
+        claim unasked; whoever offers a unit for it would learn the preimage too soon."""
         for path in self._directory.glob("[0-9a-f]*"):
-            preimage = path.read_bytes()
-            if len(preimage) != PREIMAGE_BYTES or preimage_hash(preimage).hex() != path.name:
-                raise LocalError(f"{path} holds another preimage than its name says; restore it, or remove it")
-            self._preimages[preimage_hash(preimage)] = preimage
+            self._claims[_key_in(path)] = path.read_bytes()
         self._waiting: dict[tuple[Hash, int], list[asyncio.Future[Ended]]] = {}
         self._ended: dict[tuple[Hash, int], Ended] = {}
         """The newest :data:`KEPT_ENDS`."""
@@ -128,7 +130,10 @@ class Locking:
         """Locks of closed groups whose end was told."""
         self._busy: set[tuple[Hash, int]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._registered: dict[Hash, int | None] = {}
+        self._registered: dict[Hash, Registration | None] = {}
+        """What layer 1 last showed."""
+        self._shown: set[tuple[Hash, int]] = set()
+        """Our locks whose registered preimage was told."""
         self.margin_ms = margin_ms(parts.genesis)
         self.on_offer: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, packet: None
         self.on_preimage: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, preimage: None
@@ -215,9 +220,9 @@ class Locking:
         lock = self._incoming(group_id, number)
         good = len(preimage) == PREIMAGE_BYTES and preimage_hash(preimage) == lock.hash
         check(good, "wrong_preimage", f"the preimage of lock {number} hashes to {lock.hash.hex()}, not this one")
-        if lock.hash not in self._preimages:
-            write_durably(self._directory / lock.hash.hex(), preimage)
-            self._preimages[lock.hash] = preimage
+        if (group_id, number) not in self._claims:
+            write_durably(self._directory / f"{group_id.hex()}-{number}", preimage)
+            self._claims[group_id, number] = preimage
         self._try(group_id, lock, claim(number, preimage))
 
     async def release(self, group_id: Hash, number: int, reason: bytes = b"") -> None:
@@ -229,27 +234,51 @@ class Locking:
         """
         lock = self._incoming(group_id, number)
         text = f"lock {number} is being claimed with its preimage: it cannot be given back"
-        check(lock.hash not in self._preimages, "claimed", text)
+        check((group_id, lock.id) not in self._claims, "claimed", text)
         await self._parts.host.submit(group_id, release(number, reason))
 
     # ------------------------------------------------------------------------------------------------- by itself
 
-    async def tend(self, group_id: Hash) -> None:
-        """Look at layer 1 for the locks of a channel, and do what they ask for; at every look of the follower.
+    async def learn(self, group_id: Hash) -> None:
+        """Look up on layer 1 what is registered under the hashes of a channel's locks; at every look of the follower.
+
+        A preimage that a payee registered is ours to use as if it had claimed our lock.
 
         Raises:
-            LedgerUnreachable: Nothing could be proven; what is durable is done at the next look.
+            LedgerUnreachable: Nothing could be proven.
         """
         group = self._parts.host.groups.get(group_id)
-        if group is None or group.closed or not (group.locks or group.committed.body.locks):
+        if group is None or not (group.doubted or any(map(self._is_near, self._locks(group_id)))):
             return
         looked = []
-        for hashed in self._parts.host.hashes(group_id):
+        near = {lock.hash for lock in self._locks(group_id) if self._is_near(lock)}
+        for hashed in self._parts.host.hashes(group_id) if group.doubted else near:
             answer = await self._parts.ledger.registration(hashed)
-            registered = None if answer.value is None else answer.value.clock_ms
-            self._registered[hashed] = registered
-            looked.append(Looked(hashed, answer.header.clock, registered))
+            self._registered[hashed] = answer.value
+            registered_ms = None if answer.value is None else answer.value.clock_ms
+            looked.append(Looked(hashed, answer.header.clock, registered_ms))
+        if group_id not in self._parts.host.groups:
+            return
         self._parts.host.look(group_id, looked)
+        for lock in self._locks(group_id):
+            known = self._registered.get(lock.hash)
+            if known is not None and lock.payer == group.place.index and (group_id, lock.id) not in self._shown:
+                self._shown.add((group_id, lock.id))
+                self.on_preimage(group_id, lock, known.preimage)
+
+    def is_urgent(self) -> bool:
+        """Whether the time of some lock is near: the follower looks more often then."""
+        return any(self._is_near(lock) for group in self._parts.host.groups.values() for lock in group.locks)
+
+    def _is_near(self, lock: Lock) -> bool:
+        """Nobody registers a preimage much earlier: before this there is nothing to look up."""
+        return self._clock() >= lock.expiry_ms - NEAR_MARGINS * self.margin_ms
+
+    def tend(self, group_id: Hash) -> None:
+        """Do what the locks of a channel ask for, by what was learned."""
+        group = self._parts.host.groups.get(group_id)
+        if group is None or group.closed:
+            return
         for lock in self._locks(group_id):
             self._do(group_id, lock)
         self._prune()
@@ -258,17 +287,27 @@ class Locking:
         """Layer 1 has closed the group: register what is ours while it pends, and tell the end of what is paid."""
         if shown.status is not Status.CLOSED:
             return
-        me = self._parts.book.get(group_id)
         for each in shown.locks:
             lock, key = each.lock, (group_id, each.lock.id)
             if each.paid_to is None:
-                ours = me is not None and lock.payee == me.index and lock.hash in self._preimages
-                if ours and self._clock() <= each.until_ms:
-                    self._register(lock)
+                if key in self._claims and self._clock() <= each.until_ms:
+                    self._register(lock, self._claims[key])
             elif key not in self._paid:
                 self._paid.add(key)
-                how = "paid" if each.paid_to == lock.payee else "returned"
-                self._end(group_id, Ended(lock, how, self._preimages.get(lock.hash)))
+                self._end(group_id, self._ended_by_ledger(group_id, each))
+        settled = {each.lock.id for each in shown.locks}
+        for key in [key for key in self._waiting if key[0] == group_id and key[1] not in settled]:
+            for future in self._waiting.pop(key):
+                if not future.done():
+                    text = f"layer 1 settled the channel on a state without lock {key[1]}"
+                    future.set_exception(Refused("group_closed", text))
+
+    def _ended_by_ledger(self, group_id: Hash, each: ClosedLock) -> Ended:
+        lock = each.lock
+        if each.paid_to != lock.payee:
+            return Ended(lock, "returned")
+        known = self._registered.get(lock.hash)
+        return Ended(lock, "paid", self._claims.get((group_id, lock.id)) or (known.preimage if known else None))
 
     async def close(self) -> None:
         """Give up what is under way: it is begun again at the next start."""
@@ -277,14 +316,15 @@ class Locking:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _do(self, group_id: Hash, lock: Lock) -> None:
-        me, preimage = self._place(group_id), self._preimages.get(lock.hash)
-        registered = self._registered.get(lock.hash)
+        me, preimage = self._place(group_id), self._claims.get((group_id, lock.id))
+        known = self._registered.get(lock.hash)
+        registered = None if known is None else known.clock_ms
         asked = duty(lock, me, self._clock(), self.margin_ms, preimage=preimage is not None, registered_ms=registered)
         match asked:
             case Duty.CLAIM if preimage is not None:
                 self._try(group_id, lock, claim(lock.id, preimage))
-            case Duty.REGISTER:
-                self._register(lock)
+            case Duty.REGISTER if preimage is not None:
+                self._register(lock, preimage)
             case Duty.EXPIRE:
                 self._try(group_id, lock, expire(lock.id))
             case Duty.WEDGE:
@@ -292,9 +332,9 @@ class Locking:
             case _:
                 pass
 
-    def _register(self, lock: Lock) -> None:
+    def _register(self, lock: Lock, preimage: bytes) -> None:
         _log.info("lock %d expires at %d: registering its preimage", lock.id, lock.expiry_ms)
-        sender, preimage = self._parts.keys.spending.public, self._preimages[lock.hash]
+        sender = self._parts.keys.spending.public
         self._parts.submitter.bring(RegisterPreimages(sender, (preimage,)))
 
     def _wedge(self, group_id: Hash, lock: Lock) -> None:
@@ -356,11 +396,15 @@ class Locking:
         self.on_end(group_id, ended)
 
     def _prune(self) -> None:
-        """Forget preimages that no lock here waits for any more."""
+        """Forget what no lock here waits for any more."""
+        live = {(name, lock.id) for name in self._parts.host.groups for lock in self._locks(name)}
+        for group_id, number in [key for key in self._claims if key not in live]:
+            del self._claims[group_id, number]
+            (self._directory / f"{group_id.hex()}-{number}").unlink(missing_ok=True)
+        self._shown &= live
         wanted = {hashed for group in self._parts.host.groups.values() for hashed in hashes(group)}
-        for hashed in [each for each in self._preimages if each not in wanted]:
-            del self._preimages[hashed]
-            (self._directory / hashed.hex()).unlink(missing_ok=True)
+        for hashed in [each for each in self._registered if each not in wanted]:
+            del self._registered[hashed]
 
     def _clock(self) -> int:
         return self._parts.host.clock_ms()
@@ -388,3 +432,15 @@ class Locking:
         text = f"lock {number} is for member {lock.payee}, not for us"
         check(lock.payee == group.place.index, "not_your_lock", text)
         return lock
+
+
+def _key_in(path: Path) -> tuple[Hash, int]:
+    """Of which lock a file is.
+
+    Raises:
+        LocalError: It is no file of ours.
+    """
+    name, _, number = path.name.partition("-")
+    if len(name) != 64 or not number.isdecimal() or path.stat().st_size != PREIMAGE_BYTES:
+        raise LocalError(f"{path} is no preimage of a lock that is to be claimed: restore it, or remove it")
+    return bytes.fromhex(name), int(number)

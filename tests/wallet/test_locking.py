@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from layer1.crypto import Hash
-from layer1.errors import Refused
+from layer1.errors import LocalError, Refused
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import preimage_hash
 from tests.wallet.conftest import World
@@ -205,3 +205,45 @@ async def test_a_preimage_is_durable_before_it_is_claimed(world: World) -> None:
     assert [(each, packet) for _, each, packet in again.locking.incoming()] == [(lock, b"packet")]
     await until(world, (again,), paying.done)
     assert paying.result().preimage == SECRET
+
+
+async def test_a_payer_learns_what_was_registered(world: World) -> None:
+    """A forwarder is paid by the preimage that its payee showed layer 1 alone (rule 21)."""
+    alice, bob, channel, expiry = await ready(world)
+    peer, told = Peer(bob), list[bytes]()
+    alice.locking.on_preimage = lambda group_id, lock, preimage: told.append(preimage)
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    bob.locking._try = lambda *_: None  # type: ignore[method-assign]  # it never claims off-chain
+    await theirs.claim(lock.id, SECRET)
+    pass_time(world, expiry - 3 * bob.locking.margin_ms)
+    await until(world, (alice, bob), lambda: bool(told))
+    assert told == [SECRET] and not paying.done()
+    pass_time(world, expiry + 2 * bob.locking.margin_ms)
+    await until(world, (bob,), lambda: theirs.view().deadline_ms is not None)
+    await until(world, (alice, bob), paying.done)
+    assert paying.result() == Ended(lock, "paid", SECRET)
+
+
+async def test_nobody_learns_a_preimage_by_offering_less_for_it(world: World) -> None:
+    """A second lock under the same hash, of one unit, is not claimed because the first one is."""
+    _, bob, channel, expiry = await ready(world)
+    peer = Peer(bob)
+    first = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    second = asyncio.create_task(channel.offer(1, HASH, expiry))
+    await until(world, (bob,), lambda: len(peer.offers) == 2)
+    await theirs.claim(lock.id, SECRET)
+    await until(world, (bob,), first.done)
+    assert first.result().is_paid and not second.done()
+    await theirs.release(peer.offers[1][1].id)
+    assert (await asyncio.wait_for(second, 10)).how == "released"
+
+
+async def test_a_file_that_is_no_preimage_is_said(world: World) -> None:
+    _, bob, _, _ = await ready(world)
+    home = world.homes["bob"].home
+    await bob.__aexit__()
+    (home / "locks" / "00").write_bytes(b"x")
+    with pytest.raises(LocalError, match="restore it, or remove it"):
+        await world.load("bob")
