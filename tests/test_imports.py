@@ -43,6 +43,7 @@ CORES = sorted(
         "wallet/onion": ["*"],
         "wallet/invoices": ["bech32m", "invoice", "receipt", "qr", "records", "receiving"],
         "wallet/routing": ["*"],
+        "wallet/forwarding": ["*"],
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
