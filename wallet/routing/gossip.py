@@ -9,8 +9,8 @@ allowance, or to send more than the newest of each topic in each :data:`SPREAD_M
 - An announcement is passed on once, when it is new, to all but who brought it; several go in one message.
 - A topic is passed on at most once in :data:`SPREAD_MS`, its newest: who announces without end is heard at that pace.
 - Each peer has an allowance of announcements, which fills up at a fixed rate; what it says beyond it is dropped,
-  unread. An answer to our own
-  question is read whatever the allowance, as much as was asked for.
+  unread. An answer to our own question is read whatever the allowance, a page at a time.
+- What comes in a page is passed on to nobody: a wallet that joins does not tell its neighbours all that they know.
 - Whoever asks for everything gets it once a connection, at a fixed rate: pages beyond it wait.
 
 Source: docs/decisions/039.
@@ -97,6 +97,7 @@ class Spreading:
         self._due: dict[Topic, tuple[int, PublicKey | None]] = {}
         """What is to be passed on: when, and not to whom."""
         self._passed_ms: dict[Topic, int] = {}
+        self._forgot_ms = 0
         self.dropped = 0
         """Announcements that came beyond an allowance."""
 
@@ -145,12 +146,18 @@ class Spreading:
             if (found := self._graph.newest(topic)) is not None:
                 self._passed_ms[topic] = now_ms
                 by_origin.setdefault(origin, []).append(found)
-        self._passed_ms = {topic: at for topic, at in self._passed_ms.items() if now_ms < at + SPREAD_MS}
+        self._forget(now_ms)
         tells = []
         for origin, news in by_origin.items():
             if peers := tuple(peer for peer in self._peers if peer != origin):
                 tells += [Tell(peers, Announce(part)) for part in _parts(news)]
         return [*tells, *self._pages(now_ms)]
+
+    def _forget(self, now_ms: int) -> None:
+        """Drop what no longer holds anything back; seldom, for it looks at everything."""
+        if now_ms >= self._forgot_ms + SPREAD_MS:
+            self._forgot_ms = now_ms
+            self._passed_ms = {topic: at for topic, at in self._passed_ms.items() if now_ms < at + SPREAD_MS}
 
     def _pages(self, now_ms: int) -> list[Tell]:
         """Answer those who asked for a page and have waited for it."""
@@ -180,13 +187,20 @@ class Spreading:
         known.allowance -= granted
         return granted
 
-    def _read(self, peer: PublicKey, news: Iterable[ChannelAnnouncement | NodeAnnouncement], now_ms: int) -> list[Tell]:
+    def _read(
+        self,
+        peer: PublicKey,
+        news: Iterable[ChannelAnnouncement | NodeAnnouncement],
+        now_ms: int,
+        *,
+        spread: bool = True,
+    ) -> list[Tell]:
         for announcement in news:
             try:
                 new = self._graph.accept(announcement)
             except Untimely:
                 continue  # layer 1 has shown it closed here, or not yet open: nobody is at fault
-            if new:
+            if new and spread:
                 self._enqueue(topic_of(announcement), peer, now_ms)
         return self.tick(now_ms)
 
@@ -218,7 +232,7 @@ class Spreading:
             known.asking = False
             raise RemoteError("pages of the graph do not go forward")
         known.asked, known.asking = page.after, page.after is not None
-        tells = self._read(peer, page.announcements, now_ms)
+        tells = self._read(peer, page.announcements, now_ms, spread=False)  # who shows it has spread it
         return [*tells, Tell((peer,), AskGraph(page.after))] if known.asking else tells
 
 

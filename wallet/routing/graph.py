@@ -30,6 +30,8 @@ from wallet.routing.announcements import (
 MACHINE = "payments/2"
 """Only groups with this machine carry locks."""
 PAIR = 2
+MOST_CHANNELS = 1_000_000
+"""Kept at most: a replica may list groups that do not exist, and nothing is proven before it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,14 @@ class ChannelGraph:
         self._newest: dict[Topic, Announcement] = {}
 
     def show(self, channel: Channel) -> None:
-        """Layer 1 shows this channel open, in its newest epoch."""
+        """Layer 1 shows this channel open, in its newest epoch.
+
+        Raises:
+            Untimely: There are too many already.
+        """
         known = self.channels.get(channel.id)
+        if known is None and len(self.channels) >= MOST_CHANNELS:
+            raise Untimely(f"{MOST_CHANNELS} channels are known, and no more are kept")
         if known is not None and known.nodes != channel.nodes:
             self.close(channel.id)  # somebody else has a seat now: what the old one announced is void
         self.channels[channel.id] = channel

@@ -278,6 +278,25 @@ def test_a_wallet_that_joins_gets_everything_in_pages() -> None:
     assert len(pages) == 6 and all(len(page.announcements) <= MOST_AT_ONCE for page in pages)
 
 
+def test_what_comes_in_a_page_is_passed_on_to_nobody() -> None:
+    town = line(4)
+    net = Net(town, 3)
+    net.cores[0]._graph.accept(signed(0, 0))
+    net.link(1, 2)
+    net.link(1, 0, ask=True)
+    net.run(2 * SPREAD_MS)
+    assert [known_by(core, town) for core in net.cores] == [1, 1, 0]
+
+
+def test_no_replica_fills_the_memory_with_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_module, "MOST_CHANNELS", 2)
+    graph = line(3).graph()
+    with pytest.raises(Untimely, match="2 channels"):
+        graph.show(graph_module.Channel(channel_id(7), (NODES[4], NODES[5]), 10))
+    graph.show(graph_module.Channel(channel_id(1), (NODES[1], NODES[2]), 5))
+    assert len(graph.channels) == 2
+
+
 def test_what_closes_meanwhile_is_left_out_and_ends_nothing() -> None:
     town = line(8)
     net = Net(town, 2)
