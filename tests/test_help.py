@@ -20,8 +20,21 @@ VERBS = [
     *[(layer1_app, ("replica", verb)) for verb in ("list", "add", "remove", "rotate", "sign", "submit")],
     *[
         (wallet_app, (verb,))
-        for verb in ("create", "restore", "connect", "show", "send", "serve", "pay", "history", "prune")
+        for verb in (
+            "create",
+            "restore",
+            "connect",
+            "show",
+            "send",
+            "serve",
+            "pay",
+            "history",
+            "prune",
+            "books",
+            "label",
+        )
     ],
+    *[(wallet_app, (verb,)) for verb in ("books", "label")],
     *[(wallet_app, ("webhook", verb)) for verb in ("add", "list", "remove", "test")],
     *[(wallet_app, ("token", verb)) for verb in ("create", "list", "revoke")],
     *[(wallet_app, ("standby", verb)) for verb in ("serve", "promote", "dismiss", "show")],

@@ -25,6 +25,7 @@ from layer1.ledger.genesis import Genesis, from_json
 from layer2.opening import OpeningPolicy
 from wallet import cli_changes  # noqa: F401 - adds its verbs to those of `channel`
 from wallet.amounts import parse_amount
+from wallet.cli_books import books_app
 from wallet.cli_channels import channel_app
 from wallet.cli_invoices import invoice_app, receipt_app
 from wallet.cli_standby import standby_app
@@ -35,6 +36,7 @@ from wallet.cli_witness import witness_app
 from wallet.console import Output
 from wallet.contacts import parse_contact
 from wallet.exits import HELP, Exit
+from wallet.guesses import right_verb, verbs_of
 from wallet.home import Config, Home, default_home
 from wallet.passphrase import read_passphrase, read_phrase
 from wallet.period import least_safe_ms, parse_duration
@@ -53,6 +55,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(books_app)
 app.add_typer(channel_app, name="channel")
 app.add_typer(invoice_app, name="invoice")
 app.add_typer(receipt_app, name="receipt")
@@ -62,6 +65,8 @@ app.add_typer(standby_app, name="standby")
 app.add_typer(token_app, name="token")
 app.add_typer(webhook_app, name="webhook")
 
+MOST_ENTRIES = 100_000
+"""That are asked for at once."""
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")
 ]
@@ -285,16 +290,27 @@ def pay(
         raise typer.Exit(Exit.REFUSED)
 
 
-@app.command(epilog="Example: wallet history --limit 10 --channel 7ccd1d6d43c5")
+@app.command(epilog="Example: wallet history --limit 10 --channel 7ccd1d6d43c5; wallet history --csv > payments.csv")
 def history(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest first.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="At most so many, the newest first; 50 by default.")
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, all of it unless --limit says otherwise.")] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what happened."""
-    run(home, json, None, History(limit=limit, channel=channel))
+    if not csv:
+        run(home, json, None, History(limit=limit or 50, channel=channel))
+        return
+    from wallet.csv_history import csv_of  # noqa: PLC0415 - only when needed
+
+    view = run(home, json, None, History(limit=limit or MOST_ENTRIES, channel=channel), shows=False)
+    sys.stdout.buffer.write(csv_of(view).encode())
+    if len(view.entries) == MOST_ENTRIES:
+        Output().complain(Refused("too_many", f"these are the newest {MOST_ENTRIES:,} entries; older ones exist"))
 
 
 @app.command(epilog="Example: wallet prune --older-than 30d")
@@ -348,7 +364,9 @@ def _usage_text(error: typer.TyperException) -> str:
     option = str(getattr(error, "option_name", None) or "")
     if option[:1] == "-" and option[1:2].isdigit():
         return f"no amount begins with '{option[:2]}': write digits and a point, such as 2.50"
-    return error.format_message()
+    text = error.format_message()
+    meant = right_verb(text, verbs_of(typer.main.get_command(app)))
+    return text if meant is None else f"there is no such verb; here it is `wallet {meant}`: see `wallet {meant} --help`"
 
 
 def _units(home: Path | None, json: bool, amount: str) -> int:

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,29 @@ PAYMENTS = "payments"
 
 Place = tuple[int, int]
 """Of an entry among all: its row, and its number among what the row stands for. Later entries have higher ones."""
+BEHIND = 2**31 - 1
+"""A number behind all entries of a row."""
+EPOCH_BITS = 40
+"""Of a row's version: below these the version within the epoch (`layer2.events.Committed.ordinal`)."""
 Entry = dict[str, Any]
 """A row of the table, without its id. Of payments it has our index as `member`, and `commands`: theirs, encoded."""
+
+
+@dataclass
+class Sums:
+    """What the history says of one channel."""
+
+    units: Counter[str] = field(default_factory=Counter)
+    """By kind, signed as the entries are."""
+    versions: Counter[int] = field(default_factory=Counter)
+    """How many versions of each epoch are here; fewer than there were, once payments are pruned."""
+    newest: int = 0
+    """Up to which version."""
+
+    def is_whole(self, epoch: int, version: int) -> bool:
+        """Whether all versions up to this one are here, as far as it can be told."""
+        current = self.versions[epoch] == version and (version == 0 or self.newest == epoch << EPOCH_BITS | version)
+        return current and all(count > 0 for count in self.versions.values())
 
 
 def now_ms() -> int:
@@ -165,8 +188,24 @@ class History:
         with self._engine.connect() as connection:
             return read_newest(connection, limit, channel)
 
-    def after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
-        """The next `limit` entries or some more, oldest first, after one that was seen; None for the newest alone."""
+    def last(self) -> Place:
+        """Behind all entries that there are."""
+        self.flush()
+        with self._engine.connect() as connection:
+            return read_last(connection)
+
+    def sums(self, until: Mapping[str, int]) -> dict[str, Sums]:
+        """What the entries of each channel add up to. Reads all of them: not for the event loop.
+
+        Args:
+            until: By channel, the version (over all epochs) behind which entries are left out: they came since.
+        """
+        self.flush()
+        with self._engine.connect() as connection:
+            return read_sums(connection, until)
+
+    def after(self, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
+        """The next `limit` entries or some more, oldest first, after one that was seen."""
         self.flush()
         with self._engine.connect() as connection:
             return read_after(connection, place, limit)
@@ -250,21 +289,43 @@ def read_newest(connection: sa.Connection, limit: int, channel: str | None) -> t
         return tuple(islice((view for row in rows.mappings() for view in _views(row)), limit))
 
 
-def read_after(connection: sa.Connection, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
-    """See :meth:`History.after`."""
-    query = sa.select(entries_table)
-    if place is None:
-        query = query.order_by(entries_table.c.id.desc()).limit(1)
-    else:
-        query = query.where(entries_table.c.id >= place[0]).order_by(entries_table.c.id).limit(limit + 1)
+def read_last(connection: sa.Connection) -> Place:
+    """See :meth:`History.last`."""
+    newest: int | None = connection.execute(sa.select(sa.func.max(entries_table.c.id))).scalar_one()
+    return newest or 0, BEHIND
+
+
+def read_sums(connection: sa.Connection, until: Mapping[str, int]) -> dict[str, Sums]:
+    """See :meth:`History.sums`."""
+    found: dict[str, Sums] = {}
+    over: set[str] = set()
+    query = sa.select(entries_table).where(entries_table.c.channel.is_not(None)).order_by(entries_table.c.id)
+    with connection.execution_options(yield_per=100).execute(query) as rows:
+        for row in rows.mappings():
+            sums, version = found.setdefault(row["channel"], Sums()), row["version"]
+            if version is not None and version > until.get(row["channel"], version):
+                over.add(row["channel"])
+            if row["channel"] in over:
+                continue
+            for view in _views(row):
+                sums.units[view.kind] += view.amount
+            if version is not None:
+                sums.versions[version >> EPOCH_BITS] += 1
+                sums.newest = max(sums.newest, version)
+    return found
+
+
+def read_after(connection: sa.Connection, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
+    """See :meth:`History.after`. A row that stands for no entry, such as one of locks alone, is passed over."""
+    query = sa.select(entries_table).where(entries_table.c.id >= place[0]).order_by(entries_table.c.id)
     found: list[tuple[Place, EntryView]] = []
     with connection.execution_options(yield_per=10).execute(query) as rows:
         for row in rows.mappings():
             views = reversed(list(_views(row)))
-            found += [((row["id"], number), view) for number, view in enumerate(views)]
-            if len(found) > limit:
+            found += [((row["id"], number), view) for number, view in enumerate(views) if (row["id"], number) > place]
+            if len(found) >= limit:
                 break
-    return found[-1:] if place is None else [entry for entry in found if entry[0] > place]
+    return found
 
 
 def _views(row: Any) -> Iterator[EntryView]:

@@ -21,6 +21,7 @@ from wallet.home import Home
 from wallet.requests import (
     AddWatchtower,
     AgreeToSettle,
+    BooksView,
     ChangeChannel,
     ChannelsView,
     ChannelView,
@@ -50,6 +51,7 @@ from wallet.requests import (
     SendSigned,
     SentView,
     Show,
+    ShowBooks,
     ShowChannel,
     ShowContact,
     ShowStandby,
@@ -88,6 +90,7 @@ class LocalCommands:
             AgreeToSettle: self._agree,
             Pay: self._pay,
             History: self._history,
+            ShowBooks: self._books,
             Prune: self._prune,
             AddWatchtower: self._add_watchtower,
             ListWatchtowers: self._watchtowers,
@@ -210,6 +213,10 @@ class LocalCommands:
     async def _history(self, request: History, _: Report) -> HistoryView:
         entries = await asyncio.to_thread(self._wallet.history, request.limit, request.channel)  # it may be far away
         return HistoryView(entries=entries, currency=currency_view(self._wallet.genesis.currency))
+
+    async def _books(self, _: ShowBooks, report: Report) -> BooksView:
+        report(Progress("asking the ledger"))
+        return await self._wallet.books()
 
     async def _prune(self, request: Prune, report: Report) -> PrunedView:
         report(Progress("deleting old payments from the history"))

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from layer1.ledger.genesis import Currency
-from wallet import render_api, render_invoices
+from wallet import render_api, render_books, render_invoices
 from wallet.amounts import format_amount, format_money
 from wallet.period import format_duration
 from wallet.requests import (
+    BooksView,
     ChangeView,
     ChannelsView,
     ChannelView,
@@ -33,7 +34,8 @@ from wallet.requests import (
 from wallet.texts import counted, folded, plain
 
 OfLedger = (
-    ChannelsView
+    BooksView
+    | ChannelsView
     | ChannelView
     | HistoryView
     | PaidView
@@ -66,6 +68,8 @@ def _render(console: Console, view: OfLedger, currency: Currency | None) -> None
             _channels(console, view, currency)
         case ChannelView():
             _channel(console, view, currency)
+        case BooksView():
+            render_books.render(console, view, currency)
         case HistoryView():
             _history(console, view.entries, currency)
         case PrunedView():

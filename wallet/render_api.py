@@ -10,10 +10,10 @@ from rich.table import Table
 from layer1.ledger.genesis import Currency
 from wallet.amounts import format_money
 from wallet.period import format_duration
-from wallet.requests import MadeTokenView, MadeWebhookView, TokensView, TokenView, WebhooksView
+from wallet.requests import LabelsView, MadeTokenView, MadeWebhookView, TokensView, TokenView, WebhooksView
 from wallet.texts import plain
 
-Kept = TokensView | MadeTokenView | WebhooksView | MadeWebhookView
+Kept = LabelsView | TokensView | MadeTokenView | WebhooksView | MadeWebhookView
 
 
 def render(console: Console, view: Kept, currency: Currency | None) -> None:
@@ -25,6 +25,8 @@ def render(console: Console, view: Kept, currency: Currency | None) -> None:
             console.print(f"Token {view.made.id}, for {plain(view.made.name)}: {_rights(view.made, currency)}")
             console.print("\nIt is shown this once; only its hash is kept:\n")
             console.print(view.token, soft_wrap=True, highlight=False, markup=False)
+        case LabelsView():
+            _labels(console, view)
         case WebhooksView():
             _webhooks(console, view)
         case MadeWebhookView():
@@ -43,6 +45,16 @@ def _tokens(console: Console, view: TokensView, currency: Currency | None) -> No
     for token in view.tokens:
         spent = _money(token.spent, currency) if "spend" in token.scopes else ""
         table.add_row(token.id, plain(token.name), _rights(token, currency), spent)
+    console.print(table)
+
+
+def _labels(console: Console, view: LabelsView) -> None:
+    if not view.labels:
+        console.print("No labels. `wallet label SUBJECT TEXT` makes one.")
+        return
+    table = Table("of", "label", box=None, pad_edge=False)
+    for subject, text in view.labels.items():
+        table.add_row(plain(subject), plain(text))
     console.print(table)
 
 

@@ -308,6 +308,8 @@ class HistoryView(View, frozen=True, kw_only=True):
 
     entries: tuple[EntryView, ...]
     currency: CurrencyView
+    labels: dict[str, str] = {}
+    """What the owner calls entries, channels and peers among them."""
 
 
 class PrunedView(View, frozen=True, kw_only=True):
@@ -472,6 +474,66 @@ class ReceiptView(View, frozen=True, kw_only=True):
     not_proven: tuple[str, ...]
 
 
+class ChannelBooksView(View, frozen=True, kw_only=True):
+    """One channel in the books, in minor units. Fees come with forwarding, as columns of their own."""
+
+    id: str
+    open: bool
+    balance: int
+    """Ours, by the newest committed state; 0 once it is closed."""
+    peer_balance: int
+    locked: int
+    """In conditional payments under way, of both."""
+    bond: int
+    peer_bond: int
+    on_ledger: int
+    """What layer 1 holds for it."""
+    put_in: int
+    """From accounts: deposit and bond, and what was added since."""
+    taken_out: int
+    """To accounts: what was withdrawn, and what it was closed with."""
+    received: int
+    paid: int
+    """Locks of ours that are under way among it."""
+    forfeits: int
+    """Bonds that we got, less ours if we lost it."""
+    by_history: int | None
+    """Our balance by the history, at the end of a closed channel too; null if it does not tell: payments were pruned,
+    or the channel was restored."""
+    differences: tuple[str, ...]
+    """What does not add up, with both numbers."""
+
+
+class BooksView(View, frozen=True, kw_only=True):
+    """`wallet books`: a balance sheet that layer 1 proves."""
+
+    height: int
+    """Of the block that proves the accounts."""
+    clock_ms: int
+    """Its ledger clock."""
+    spending: int
+    savings: int
+    in_channels: int
+    """Our balances in open channels."""
+    bonds: int
+    """Our bonds in them; they come back unless we provably lie."""
+    in_locks: int
+    """In conditional payments under way: not ours for certain, so not in the total."""
+    total: int
+    channels: tuple[ChannelBooksView, ...]
+    adds_up: bool
+    differences: tuple[str, ...]
+    """Of all channels."""
+    currency: CurrencyView
+
+
+class LabelsView(View, frozen=True, kw_only=True):
+    """`wallet label`: what the owner calls things."""
+
+    labels: dict[str, str]
+    """By reference of an entry of the history, id of a channel, or address."""
+
+
 # -------------------------------------------------------------------------------------------------------- requests
 
 
@@ -602,7 +664,7 @@ class History(Request[HistoryView], frozen=True, kw_only=True):
     """The newest entries."""
 
     answer: ClassVar[Any] = HistoryView
-    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 50
     channel: Name | None = None
 
 
@@ -718,3 +780,25 @@ class TryWebhook(Request[WebhooksView], frozen=True, kw_only=True):
     answer: ClassVar[Any] = WebhooksView
     webhook: Name
     """Its id."""
+
+
+class ShowBooks(Request[BooksView], frozen=True, kw_only=True):
+    """What this wallet has and where, and whether state, ledger and history agree on it."""
+
+    answer: ClassVar[Any] = BooksView
+
+
+class ListLabels(Request[LabelsView], frozen=True, kw_only=True):
+    """All labels."""
+
+    answer: ClassVar[Any] = LabelsView
+
+
+class SetLabel(Request[LabelsView], frozen=True, kw_only=True):
+    """Call something by a name, for its owner alone."""
+
+    answer: ClassVar[Any] = LabelsView
+    subject: Name
+    """Reference of an entry of the history, id of a channel, or an address."""
+    text: Annotated[str, msgspec.Meta(max_length=200)]
+    """Empty to remove it."""

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -33,12 +34,15 @@ from wallet.history import (
     Entry,
     History,
     Place,
+    Sums,
     contacts_table,
     delete_payments,
     entries_table,
     prepare,
     read_after,
+    read_last,
     read_newest,
+    read_sums,
     read_versions,
 )
 from wallet.home import Home
@@ -65,6 +69,7 @@ _owner = sa.Table(
 )
 """``identity``: whose history this is. Both sides of a payment name it alike, so two wallets cannot share tables."""
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -186,23 +191,25 @@ class ServerHistory(History):
         Raises:
             Refused: ``history_unavailable``.
         """
+        return self._read(lambda reading: read_newest(reading, limit, channel))
+
+    def last(self) -> Place:
+        """See :meth:`History.last`. Raises as :meth:`newest`."""
+        return self._read(read_last)
+
+    def sums(self, until: Mapping[str, int]) -> dict[str, Sums]:
+        """See :meth:`History.sums`. Raises as :meth:`newest`."""
+        return self._read(lambda reading: read_sums(reading, until))
+
+    def after(self, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
+        """See :meth:`History.after`. Raises as :meth:`newest`."""
+        return self._read(lambda reading: read_after(reading, place, limit))
+
+    def _read(self, query: Callable[[sa.Connection], T]) -> T:
         try:
             self._write()
             with explained("the history cannot be read", "Look after its database"), self._engine.connect() as reading:
-                return read_newest(reading, limit, channel)
-        except Outage as error:
-            raise Refused("history_unavailable", f"{error}; nothing is lost, ask again when it answers") from None
-
-    def after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
-        """See :meth:`History.after`. Waits for the server.
-
-        Raises:
-            Refused: ``history_unavailable``.
-        """
-        try:
-            self._write()
-            with explained("the history cannot be read", "Look after its database"), self._engine.connect() as reading:
-                return read_after(reading, place, limit)
+                return query(reading)
         except Outage as error:
             raise Refused("history_unavailable", f"{error}; nothing is lost, ask again when it answers") from None
 

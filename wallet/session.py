@@ -19,6 +19,7 @@ from wallet.requests import (
     CurrencyView,
     History,
     HistoryView,
+    ListLabels,
     ListTokens,
     ListWebhooks,
     Promote,
@@ -30,6 +31,7 @@ from wallet.requests import (
     Request,
     RevokeToken,
     SendSigned,
+    SetLabel,
     Show,
     ShowStandby,
     TryWebhook,
@@ -40,7 +42,17 @@ if TYPE_CHECKING:
     from wallet.history import History as LocalHistory
 
 R = TypeVar("R")
-OFFICE = (CreateToken, ListTokens, RevokeToken, AddWebhook, ListWebhooks, RemoveWebhook, TryWebhook)
+OFFICE = (
+    CreateToken,
+    ListTokens,
+    RevokeToken,
+    AddWebhook,
+    ListWebhooks,
+    RemoveWebhook,
+    TryWebhook,
+    ListLabels,
+    SetLabel,
+)
 """Requests that `wallet.api.office` answers."""
 Passphrase = Callable[[], str]
 """Asks for it when it is needed, and not before."""
@@ -164,4 +176,15 @@ def _read_history(home: Home, request: History) -> HistoryView:
     with _history_at_rest(home) as history:
         entries = history.newest(request.limit, request.channel)
     check_known(entries, request.channel)
-    return HistoryView(entries=entries, currency=CurrencyView(symbol=currency.symbol, decimals=currency.decimals))
+    view = HistoryView(entries=entries, currency=CurrencyView(symbol=currency.symbol, decimals=currency.decimals))
+    return _labelled(home, view)
+
+
+def _labelled(home: Home, view: HistoryView) -> HistoryView:
+    from wallet.api.office import Office  # noqa: PLC0415 - only when needed
+
+    office = Office(home)
+    try:
+        return office.labels.beside(view)
+    finally:
+        office.close()

@@ -28,18 +28,21 @@ from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.ledger.agreements import Witness
 from layer1.ledger.genesis import Currency, Genesis
+from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.transactions import Transaction, Transfer
 from layer1.proof import Verified
+from layer1.reader import GROUPS_AT_ONCE
 from layer2.opening import OpeningPolicy
 from wallet.amounts import format_amount, format_money
 from wallet.assembly import assemble
 from wallet.book import ChannelRecord, Stage
+from wallet.bookkeeping import Sources, books_of, ordinal_of
 from wallet.changes import Changes
 from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
 from wallet.headship import check_nobody_leads, single
-from wallet.history import Place, check_known
+from wallet.history import Place, Sums, check_known
 from wallet.home import Config, Home
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.life import keep_alive
@@ -47,9 +50,10 @@ from wallet.locking import Locking
 from wallet.openings import Openings
 from wallet.peers import Peers
 from wallet.period import default_period_ms, format_duration
-from wallet.requests import ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
+from wallet.requests import BooksView, ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
 from wallet.restoring import find_channels
 from wallet.towers import KnownTower
+from wallet.views import currency_view
 
 ASK_S = 10.0
 """How long `Wallet.restore` waits for peers to show what they hold."""
@@ -425,8 +429,37 @@ class Wallet:
         check_known(entries, channel)
         return entries
 
-    def entries_after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
-        """The entries of the history that follow one, oldest first; of None the newest alone. May take long.
+    async def books(self) -> BooksView:
+        """What this wallet has and where, counted by state, ledger and history.
+
+        Raises:
+            LedgerUnreachable: Nothing could be proven.
+            Refused: ``history_unavailable``.
+        """
+        await self._follower.look_at_all()
+        accounts = [await self._parts.ledger.account(each) for each in (self.address, self.savings_address)]
+        records = [record for record in self._parts.book if record.stage is not Stage.FAILED]
+        shown: list[LedgerGroup | None] = []
+        for start in range(0, len(records), GROUPS_AT_ONCE):
+            asked = [record.group_id for record in records[start : start + GROUPS_AT_ONCE]]
+            shown += (await self._parts.ledger.groups(asked)).value
+        groups, holds_back = dict(self._parts.host.groups), self._parts.observer.holds_back
+        until = {name.hex(): ordinal_of(group) for name, group in groups.items()}
+        sums = await asyncio.to_thread(self._parts.history.sums, until)
+        sources = [
+            Sources(record, groups.get(record.group_id), group, sums.get(record.group_id.hex(), Sums()), holds_back)
+            for record, group in zip(records, shown, strict=True)
+        ]
+        header = accounts[-1].header
+        balances = [answer.value.balance for answer in accounts]
+        return books_of(balances, sources, header, currency_view(self._parts.genesis.currency))
+
+    def last_place(self) -> Place:
+        """Behind everything in the history. May take long. Raises as :meth:`entries_after`."""
+        return self._parts.history.last()
+
+    def entries_after(self, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
+        """The entries of the history that follow one, oldest first. May take long.
 
         Raises:
             Refused: ``history_unavailable``.

@@ -275,7 +275,9 @@ def test_a_home_that_another_process_works_in_is_busy(wallet: Shell) -> None:
 
 
 def test_an_empty_wallet_has_empty_lists(wallet: Shell) -> None:
-    assert wallet("history", "--json").json == {"entries": [], "currency": {"symbol": "WDG", "decimals": 2}}
+    currency = {"symbol": "WDG", "decimals": 2}
+    assert wallet("history", "--json").json == {"entries": [], "currency": currency, "labels": {}}
+    assert wallet("history", "--csv").out.startswith("time,kind,amount,currency,")
     listed = wallet("channel", "list", "--json").json
     assert listed == {"channels": [], "clock_ms": None, "currency": {"symbol": "WDG", "decimals": 2}}
     assert "Nothing has happened" in wallet("history").out

@@ -13,7 +13,7 @@ import aiohttp
 
 from layer1.errors import Refused, WedgeError
 from wallet.api.destinations import GuardedResolver, check_url
-from wallet.api.events import AT_ONCE, PAUSE_S, Chronicle, last_place
+from wallet.api.events import AT_ONCE, PAUSE_S, Chronicle
 from wallet.api.webhooks import Delivery, Webhook, WebhookBook, signed
 from wallet.history import now_ms
 
@@ -67,7 +67,7 @@ class Deliverer:
     async def __aenter__(self) -> Deliverer:
         """Begin where the history was left, or behind what stands in it now."""
         if [*self._book] and self._book.place is None:
-            self._book.begin(await last_place(self._chronicle))
+            self._book.begin(await asyncio.to_thread(self._chronicle.last_place))
         self._tasks = [asyncio.create_task(self._for_ever(step)) for step in (self._collect_all, self._send_all)]
         return self
 

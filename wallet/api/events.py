@@ -20,7 +20,7 @@ from layer1.errors import Refused
 from layer1.httpd.routes import Parameter, Route
 from wallet.api.service import WalletService, caller_of, service_of
 from wallet.api.verbs import RECEIVE
-from wallet.history import Place
+from wallet.history import BEHIND, Place
 from wallet.requests import EntryView
 
 RETRY_MS = 1_000
@@ -30,15 +30,17 @@ AT_ONCE = 500
 PAUSE_S = 0.1
 """Between two looks at the history: what happens meanwhile is read together."""
 PAYMENTS = ("paid", "received", "sent")
-EVERYTHING = 2**31 - 1
-"""A number behind all entries of a row."""
 
 
 class Chronicle(Protocol):
     """Where the entries come from; `wallet.wallet.Wallet` is one."""
 
-    def entries_after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
-        """The entries that follow one; of None the newest alone. Called in a thread of its own."""
+    def last_place(self) -> Place:
+        """Behind all entries. Called in a thread of its own."""
+        ...
+
+    def entries_after(self, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
+        """The entries that follow one. Called in a thread of its own."""
         ...
 
     @property
@@ -59,12 +61,6 @@ def kind_of(entry: EntryView) -> Literal["payment", "channel"]:
     return "payment" if entry.kind in PAYMENTS else "channel"
 
 
-async def last_place(chronicle: Chronicle) -> Place:
-    """Behind everything that has happened."""
-    newest = await asyncio.to_thread(chronicle.entries_after, None, 1)
-    return newest[-1][0] if newest else (0, 0)
-
-
 async def events(request: web.Request) -> web.StreamResponse:
     """Server-sent events, from now on, or after the last one that the reader has seen.
 
@@ -75,7 +71,9 @@ async def events(request: web.Request) -> web.StreamResponse:
     service, chronicle = service_of(request), request.app.get(CHRONICLE)
     if chronicle is None:
         raise Refused("standby_home", "this home is a standby, in which nothing happens: ask the head")
-    place = _start(request) or await last_place(chronicle)
+    place = _start(request)
+    if place is None:
+        place = await asyncio.to_thread(chronicle.last_place)
     with service.stream(request.protocol):
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         response.enable_chunked_encoding()
@@ -150,7 +148,7 @@ def _place(text: str) -> Place:
     digits = all(part.isascii() and part.isdigit() and len(part) <= 15 for part in ((row, number) if dash else (row,)))
     if not digits:
         raise Refused("bad_parameter", f"an event is named by its id, such as 12-0, not {text[:80]!r}")
-    return int(row), int(number) if dash else EVERYTHING
+    return int(row), int(number) if dash else BEHIND
 
 
 AFTER = Parameter(

@@ -1,16 +1,18 @@
-"""What the wallet's API keeps for itself, and answers without the wallet: its tokens and webhooks.
+"""What the wallet's API keeps for itself, and answers without the wallet: its tokens, webhooks, labels.
 
 It can be asked while nobody serves the wallet, and needs no key of it: whoever is in the home has the file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from wallet.api.delivering import send
-from wallet.api.events import Chronicle, last_place
+from wallet.api.events import Chronicle
+from wallet.api.labels import LabelBook
 from wallet.api.store import Store
 from wallet.api.tokens import TokenBook
 from wallet.api.webhooks import WebhookBook, message_of
@@ -21,6 +23,9 @@ from wallet.requests import (
     Commands,
     CreateToken,
     CurrencyView,
+    HistoryView,
+    LabelsView,
+    ListLabels,
     ListTokens,
     ListWebhooks,
     MadeTokenView,
@@ -29,6 +34,7 @@ from wallet.requests import (
     Report,
     Request,
     RevokeToken,
+    SetLabel,
     TokensView,
     TryWebhook,
     WebhooksView,
@@ -58,12 +64,15 @@ class Office:
         self.store = Store(home.path / "api.db")
         self.tokens = TokenBook(self.store)
         self.webhooks = WebhookBook(self.store)
+        self.labels = LabelBook(self.store)
         self._chronicle = chronicle
         self._handlers: dict[type[Request[Any]], _Handler] = {
             CreateToken: self._create_token,
             ListTokens: self._list_tokens,
             RevokeToken: self._revoke_token,
             AddWebhook: self._add_webhook,
+            ListLabels: self._list_labels,
+            SetLabel: self._set_label,
             ListWebhooks: self._list_webhooks,
             RemoveWebhook: self._remove_webhook,
             TryWebhook: self._test_webhook,
@@ -83,7 +92,8 @@ class Office:
         if handler is not None:
             return cast(R, await handler(request))
         assert self._commands is not None, "without a wallet only what it answers itself is asked"
-        return await self._commands.run(request, report)
+        view = await self._commands.run(request, report)
+        return cast(R, self.labels.beside(view)) if isinstance(view, HistoryView) else view
 
     async def _create_token(self, request: CreateToken) -> MadeTokenView:
         made, text = self.tokens.create(
@@ -100,7 +110,7 @@ class Office:
         return await self._list_tokens(ListTokens())
 
     async def _add_webhook(self, request: AddWebhook) -> MadeWebhookView:
-        place = None if self._chronicle is None else await last_place(self._chronicle)
+        place = None if self._chronicle is None else await asyncio.to_thread(self._chronicle.last_place)
         made, secret = self.webhooks.add(request.url, private=request.private, place=place)
         return MadeWebhookView(secret=secret, made=self.webhooks.view(made))
 
@@ -115,6 +125,13 @@ class Office:
         webhook = self.webhooks.find(request.webhook)
         await send(webhook, f"test-{secrets.token_hex(8)}", message_of("test", None, now_ms()))
         return await self._list_webhooks(ListWebhooks())
+
+    async def _list_labels(self, _: ListLabels) -> LabelsView:
+        return LabelsView(labels=self.labels.all)
+
+    async def _set_label(self, request: SetLabel) -> LabelsView:
+        self.labels.set(request.subject, request.text)
+        return LabelsView(labels=self.labels.all)
 
     def _currency(self) -> CurrencyView | None:
         if not self._home.connected:

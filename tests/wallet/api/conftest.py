@@ -89,9 +89,12 @@ class Scripted:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def entries_after(self, place: Place | None, limit: int) -> list[tuple[Place, EntryView]]:
+    def last_place(self) -> Place:
+        return len(self.entries), 0
+
+    def entries_after(self, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
         placed = [((number, 0), entry) for number, entry in enumerate(self.entries, 1)]
-        return placed[-1:] if place is None else [each for each in placed if each[0] > place][:limit]
+        return [each for each in placed if each[0] > place][:limit]
 
     async def changed(self, news: int, timeout_s: float) -> None:
         if self.news == news:

@@ -1,0 +1,89 @@
+"""What people who know Lightning wallets type, and the verb that they mean.
+
+Each is answered with the right verb, which is more than doing it: next time they know it. No guess is a verb of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+GUESSES = {
+    "addinvoice": "invoice create|show",
+    "balance": "books",
+    "channelbalance": "books",
+    "channels": "channel list",
+    "close": "channel close",
+    "closechannel": "channel close",
+    "closeallchannels": "channel close",
+    "connectpeer": "channel open",
+    "createinvoice": "invoice create|show",
+    "createwallet": "create",
+    "decode": "invoice decode",
+    "decodeinvoice": "invoice decode",
+    "decodepay": "invoice decode",
+    "decodepayreq": "invoice decode",
+    "feereport": "books",
+    "forwardinghistory": "books",
+    "fundchannel": "channel open",
+    "fwdinghistory": "books",
+    "getinfo": "show",
+    "getbalance": "books",
+    "getnodeinfo": "show",
+    "getpaymenthistory": "history",
+    "getreceiveaddress": "show",
+    "info": "show",
+    "invoices": "invoice list|history",
+    "keysend": "pay",
+    "listchannels": "channel list",
+    "listforwards": "books",
+    "listfunds": "books",
+    "listinvoices": "invoice list|history",
+    "listpays": "history",
+    "listpayments": "history",
+    "listpeerchannels": "channel list",
+    "listpeers": "channel list",
+    "listsendpays": "history",
+    "listtransactions": "history",
+    "listchaintxns": "history",
+    "lookupinvoice": "invoice list|history",
+    "newaddr": "show",
+    "newaddress": "show",
+    "nodeinfo": "show",
+    "open": "channel open",
+    "openchannel": "channel open",
+    "payinvoice": "invoice pay|pay",
+    "pendingchannels": "channel list",
+    "queryroutes": "route|channel list",
+    "getroute": "route|channel list",
+    "receive": "show",
+    "sendcoins": "send",
+    "sendonchain": "send",
+    "sendpayment": "pay",
+    "splice": "channel top-up",
+    "splicein": "channel top-up",
+    "spliceout": "channel withdraw",
+    "status": "show",
+    "transactions": "history",
+    "unlock": "serve",
+    "walletbalance": "books",
+    "withdraw": "send",
+}
+"""By what is typed, without hyphens and underscores; of several verbs the first that there is."""
+_UNKNOWN = re.compile(r"No such command '([^']{1,64})'")
+
+
+def right_verb(message: str, known: Collection[str]) -> str | None:
+    """What the user meant, from what the parser says of a verb that there is not; None if nobody can tell."""
+    found = _UNKNOWN.search(message)
+    meant = GUESSES.get(found[1].lower().replace("-", "").replace("_", "")) if found is not None else None
+    return None if meant is None else next((verb for verb in meant.split("|") if verb in known), None)
+
+
+def verbs_of(command: Any, above: str = "") -> set[str]:
+    """All verbs below a command, as they are typed."""
+    found = set()
+    for name, child in getattr(command, "commands", {}).items():
+        found |= {f"{above}{name}"} | verbs_of(child, f"{above}{name} ")
+    return found
