@@ -20,11 +20,13 @@ from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Transaction
 from layer1.replica.lanes import Lane, PeerShares
-from layer1.replica.mempool import is_dispute
-from layer1.replica.weight import block_weight, bound, heaviest, total_weight, weight
+from layer1.replica.mempool import is_dispute, is_registration
+from layer1.replica.weight import BUILD_WEIGHT, block_weight, bound, heaviest, total_weight, weight
 
 MAX_NUMBER = 2**62
 """No replica has this number or above; whether it is one of the set, not all know at the same time."""
+PREIMAGES_PART = BUILD_WEIGHT // 8
+"""Weight of preimages in a block that goes before transfers: 400 of them, or some more, for a burst is over soon."""
 KEPT_BAD = 1_000
 """Digests of bad batches that are remembered, so that a second look costs nothing."""
 
@@ -69,6 +71,7 @@ class BatchStore:
         self._parameters = parameters
         self._held: dict[Hash, Held] = {}
         self._disputes: Lane[Held] = Lane()
+        self._preimages: Lane[Held] = Lane()
         self._ordinary: Lane[Held] = Lane()
         """Good ones."""
         self._bad: dict[Hash, str] = {}
@@ -144,7 +147,7 @@ class BatchStore:
         """All signatures of it are good."""
         held.good = True
         self.version += 1
-        (self._disputes if held.is_dispute else self._ordinary).add(held)
+        self._lane_of(held).add(held)
         self._verified.update(zip(held.ids, held.transactions, strict=True))
         if held.is_dispute:
             self._hurried.update(held.ids)
@@ -157,21 +160,36 @@ class BatchStore:
     def pending(self) -> Iterator[Held]:
         """Good batches, disputes first, then in the order in which they became good. Take as many as you need."""
         yield from self._disputes
+        yield from self._preimages
         yield from self._ordinary
 
     def shared_out(self) -> Iterator[Held]:
-        """Good batches for a block: disputes first; of each kind those of each replica in turn, by their weight."""
+        """Good batches for a block: disputes first; of each kind those of each replica in turn, by their weight.
+
+        Preimages have the second claim, on a part of the block; the rest of them comes behind everything.
+        """
         self._turn += 1
         yield from self._disputes.shared_out(self._turn)
+        registrations, given = self._preimages.shared_out(self._turn), 0
+        while given < PREIMAGES_PART and (batch := next(registrations, None)) is not None:
+            given += batch.weight
+            yield batch
         yield from self._ordinary.shared_out(self._turn)
+        yield from registrations
 
     def oldest(self, included: Collection[Hash]) -> tuple[Held | None, Held | None]:
         """The first good batch of disputes that is not among those `included`, and the first of others."""
-        dispute, ordinary = (
+        dispute, preimages, ordinary = (
             next((held for held in lane if held.digest not in included), None)
-            for lane in (self._disputes, self._ordinary)
+            for lane in (self._disputes, self._preimages, self._ordinary)
         )
-        return dispute, ordinary
+        others = [held for held in (preimages, ordinary) if held is not None]
+        return dispute, min(others, key=lambda held: held.arrived_ms, default=None)
+
+    def _lane_of(self, held: Held) -> Lane[Held]:
+        if held.is_dispute:
+            return self._disputes
+        return self._preimages if all(map(is_registration, held.transactions)) else self._ordinary
 
     def durable(self) -> Iterator[Held]:
         """Those that are in the journal."""
@@ -230,7 +248,7 @@ class BatchStore:
         if not held.wanted:
             self._shares.leave(held)
         if held.good:
-            (self._disputes if held.is_dispute else self._ordinary).drop(held.digest)
+            self._lane_of(held).drop(held.digest)
             for name in held.ids:
                 self._verified.pop(name, None)
                 self._hurried.discard(name)

@@ -21,7 +21,16 @@ from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.execute import rehearse
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.state import State
-from layer1.ledger.transactions import CloseGroup, Plea, Report, Reveal, Transaction, Wedge, signers
+from layer1.ledger.transactions import (
+    CloseGroup,
+    Plea,
+    RegisterPreimages,
+    Report,
+    Reveal,
+    Transaction,
+    Wedge,
+    signers,
+)
 from layer1.replica.shares import PoolLimits, Shares
 from layer1.replica.weight import block_weight, bound, weight
 
@@ -68,10 +77,11 @@ class Mempool:
         """By id, those of `_waiting`."""
         self._ready: dict[Hash, Entry] = {}
         self._disputes: dict[Hash, Entry] = {}
+        self._preimages: dict[Hash, Entry] = {}
         self._packed: dict[Hash, Entry] = {}
         self._shares = Shares(limits)
-        self._packed_at_ms: dict[bool, int] = {}
-        """Monotonic time of the last batch, of disputes and of others."""
+        self._packed_at_ms: dict[int, int] = {}
+        """Monotonic time of the last batch, by the place of its lane in `_lanes`."""
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._verified))
@@ -93,7 +103,17 @@ class Mempool:
 
     @property
     def _verified(self) -> tuple[dict[Hash, Entry], ...]:
-        return self._disputes, self._ready, self._packed
+        return *self._lanes, self._packed
+
+    @property
+    def _lanes(self) -> tuple[dict[Hash, Entry], ...]:
+        """What is to be packed, by lane: disputes first, then preimages, which have a deadline as well."""
+        return self._disputes, self._preimages, self._ready
+
+    def _lane_of(self, entry: Entry) -> dict[Hash, Entry]:
+        if entry.is_dispute:
+            return self._disputes
+        return self._preimages if is_registration(entry.transaction) else self._ready
 
     @property
     def disputes(self) -> int:
@@ -150,7 +170,7 @@ class Mempool:
             self._shares.leave(entry)
             return refusal
         self._shares.sign(entry)
-        (self._disputes if entry.is_dispute else self._ready)[entry.id] = entry
+        self._lane_of(entry)[entry.id] = entry
         return None
 
     def reject(self, entry: Entry) -> bool:
@@ -162,16 +182,17 @@ class Mempool:
 
     def pack_at_ms(self) -> int | None:
         """Monotonic time from which :meth:`pack` gives a batch; None with nothing to pack."""
-        return min((self._due_ms(lane) for lane in (self._disputes, self._ready) if lane), default=None)
+        return min((self._due_ms(place) for place, lane in enumerate(self._lanes) if lane), default=None)
 
     def pack(self, now_ms: int) -> tuple[Entry, ...]:
-        """The next batch in order of arrival, disputes by themselves and first; empty if it is not time yet."""
-        due = (lane for lane in (self._disputes, self._ready) if lane and now_ms >= self._due_ms(lane))
-        lane = next(due, None)
-        if lane is None:
+        """The next batch in order of arrival, each lane by itself, disputes first; empty if it is not time yet."""
+        due = (place for place, lane in enumerate(self._lanes) if lane and now_ms >= self._due_ms(place))
+        place = next(due, None)
+        if place is None:
             return ()
-        self._packed_at_ms[lane is self._disputes] = now_ms
-        most, most_weight = self._batch_most[lane is self._disputes]
+        lane = self._lanes[place]
+        self._packed_at_ms[place] = now_ms
+        most, most_weight = self._batch_most[lane is not self._ready]
         chosen: list[Entry] = []
         size = heavy = 0
         for entry in lane.values():
@@ -198,10 +219,10 @@ class Mempool:
 
     def give_back(self) -> list[Hash]:
         """Drop what is in no batch yet. Returns the ids."""
-        left = [*self._waiting.values(), *self._disputes.values(), *self._ready.values()]
+        left = [*self._waiting.values(), *(entry for lane in self._lanes for entry in lane.values())]
         for entry in self._waiting.values():
             self._shares.leave(entry)
-        for lane in (self._disputes, self._ready):
+        for lane in self._lanes:
             for entry in lane.values():
                 self._shares.leave(entry, signed=True)
             lane.clear()
@@ -232,14 +253,13 @@ class Mempool:
             del self._names[entry.id]
         return True
 
-    def _due_ms(self, lane: dict[Hash, Entry]) -> int:
+    def _due_ms(self, place: int) -> int:
         """Monotonic time at which the next batch of a lane may leave: at once after a pause, or when it is full.
 
         A flood of disputes, each in a batch of its own, would cost every replica more than the disputes do.
         """
-        dispute = lane is self._disputes
-        last_ms = self._packed_at_ms.get(dispute)
-        if last_ms is None or len(lane) >= self._batch_most[dispute][0]:
+        lane, last_ms = self._lanes[place], self._packed_at_ms.get(place)
+        if last_ms is None or len(lane) >= self._batch_most[lane is not self._ready][0]:
             return 0
         return last_ms + self._limits.batch_delay_ms
 
@@ -266,6 +286,11 @@ def check_entry(state: State, transaction: Transaction, chain_id: Hash, *, rehea
 def is_dispute(transaction: Transaction) -> bool:
     """Whether a transaction has a deadline to meet: everything on an existing group."""
     return isinstance(transaction.payload, CloseGroup | Wedge | Report | Plea | Reveal)
+
+
+def is_registration(transaction: Transaction) -> bool:
+    """Whether it brings preimages: a burst of them, and all else, do not wait for each other (groups.md, rule 21)."""
+    return isinstance(transaction.payload, RegisterPreimages)
 
 
 def _check_weight(transaction: Transaction, most: int) -> None:

@@ -12,9 +12,10 @@ import pytest
 from layer1.block import MAX_BATCH_TRANSACTIONS, Batch, batch_digest
 from layer1.codec import encode
 from layer1.errors import RemoteError, Untimely
-from layer1.ledger.transactions import Report, Transaction
+from layer1.ledger.locks import MAX_PREIMAGES
+from layer1.ledger.transactions import RegisterPreimages, Report, Transaction
 from layer1.replica import lanes
-from layer1.replica.batches import BatchStore
+from layer1.replica.batches import PREIMAGES_PART, BatchStore
 from layer1.replica.lanes import MAX_HELD, Share
 from tests.layer1.replica.network import GENESIS, transfer
 
@@ -120,6 +121,30 @@ def test_a_replica_that_floods_leaves_the_others_their_part_of_a_block(make: Cal
     assert min(weights[2], weights[3]) >= 24
     assert weights[1] <= 2 * (weights[2] + 9), "its own, and what it relays"
     assert len({held.digest for held in batches.shared_out()}) == 80
+
+
+def preimages(number: int) -> Transaction:
+    secrets = tuple(bytes([i] * 32) for i in range(MAX_PREIMAGES))
+    return Transaction(RegisterPreimages(bytes(32), secrets), 500_000, number.to_bytes(16, "big"), (bytes(64),))
+
+
+def test_neither_preimages_nor_transfers_wait_for_a_burst_of_the_others() -> None:
+    """Rule 21: "own lane". Disputes come first, then preimages up to their part, transfers, the rest of the former."""
+    batches, numbers = store(), count()
+    makers: list[Callable[[int], Transaction]] = [preimages] * 30 + [lambda _: transfer()] * 30 + [report]
+    for make in makers:
+        held = batches.add(batch(make(next(numbers))), 1, 0, wanted=False)
+        assert held is not None
+        batches.accept(held)
+    order = [type(held.transactions[0].payload).__name__ for held in batches.shared_out()]
+    first = -(-PREIMAGES_PART // (1 + MAX_PREIMAGES // 2))
+    expected = ["Report"] + ["RegisterPreimages"] * first + ["Transfer"] * 30 + ["RegisterPreimages"] * (30 - first)
+    assert order == expected and 0 < first < 10
+    oldest = batches.oldest(())[1]
+    assert oldest is not None and isinstance(oldest.transactions[0].payload, RegisterPreimages), "no leader may skip it"
+    assert [type(held.transactions[0].payload).__name__ for held in batches.pending()][1] == "RegisterPreimages"
+    batches.remove([held.digest for held in batches.pending()])
+    assert not list(batches.shared_out())
 
 
 def test_everybody_begins_in_turn() -> None:

@@ -10,11 +10,11 @@ from layer1.crypto import SigningKey
 from layer1.errors import Refused
 from layer1.ledger.agreements import Final
 from layer1.ledger.state import State
-from layer1.ledger.transactions import CloseGroup, OpenGroup, Transaction
+from layer1.ledger.transactions import CloseGroup, OpenGroup, RegisterPreimages, Transaction
 from layer1.replica.mempool import Entry, Mempool, is_dispute
 from layer1.replica.shares import PoolLimits
 from tests.layer1.ledger.world import ALICE, BOB, CAROL, World, make_party
-from tests.layer1.replica.network import GENESIS, named, transfer
+from tests.layer1.replica.network import GENESIS, named, signed, transfer
 
 STATE = State.genesis(GENESIS)
 
@@ -262,3 +262,16 @@ def test_nobody_packs_batches_that_no_peer_takes(name: str, most: int) -> None:
     PoolLimits(**{name: most})
     with pytest.raises(ValueError, match=f"{name} is {most + 1}; no replica takes a batch of more than {most}"):
         PoolLimits(**{name: most + 1})
+
+
+def test_preimages_are_packed_before_a_backlog_of_transfers_and_by_themselves() -> None:
+    """Rule 21: a lane of their own, in the pool too."""
+    pool = Mempool(PoolLimits(batch_transactions=10))
+    fill(pool, [transfer() for _ in range(50)])
+    bare = Transaction(RegisterPreimages(ALICE.public, (bytes(32),)), 500_000, bytes(16))
+    fill(pool, [signed(bare, ALICE), close(1)])
+    kinds = [{type(entry.transaction.payload).__name__ for entry in pool.pack(0)} for _ in range(3)]
+    assert kinds == [{"CloseGroup"}, {"RegisterPreimages"}, {"Transfer"}]
+    assert pool.pack(1), "a full batch of transfers leaves at once"
+    pool.give_back()
+    assert pool.pack_at_ms() is None
