@@ -52,6 +52,7 @@ from wallet.peers import Peers
 from wallet.period import default_period_ms, format_duration
 from wallet.requests import BooksView, ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
 from wallet.restoring import find_channels
+from wallet.service import first_cause
 from wallet.towers import KnownTower
 from wallet.views import currency_view
 
@@ -172,7 +173,7 @@ class Wallet:
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
             _log.error("what guards the channels ended", exc_info=error)
             self._parts.signals.fail(
-                LocalError(f"what guards the channels ended, for a fault of the wallet: {_first(error)!r}")
+                LocalError(f"what guards the channels ended, for a fault of the wallet: {first_cause(error)!r}")
             )
 
     async def failed(self) -> WedgeError:
@@ -607,10 +608,6 @@ def settled_terms(record: ChannelRecord, currency: Currency) -> tuple[tuple[int,
     text = f"who was paid {format_money(min(record.payouts), currency)} cannot post its bond again: open a channel"
     check(min(deposits) >= 0, "insufficient_balance", f"{text} with terms of its own")
     return deposits, bonds
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

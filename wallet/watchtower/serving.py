@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from layer1.client import LedgerClient
 from layer1.crypto import SigningKey
-from layer1.descriptors import raise_limit
-from layer1.errors import LocalError, Refused
 from layer1.link import LinkLimits
 from layer1.link_server import LinkServer
 from layer2.tower import MAX_MESSAGE_BYTES, Policy
-from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.contacts import Contact
 from wallet.home import Home
+from wallet.service import Failure, fail, listen_at, serve_until_stopped, watched
 from wallet.watchtower.desk import Desk
 from wallet.watchtower.ledger import TowerLedger
 from wallet.watchtower.lookout import Lookout
@@ -38,7 +34,6 @@ LIMITS = LinkLimits(
     max_connections=2_000,
 )
 """Of customers' links: small messages, many links, the longest silent of which gives way."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +56,7 @@ class Tower:
     desk: Desk
     lookout: Lookout
     store: TowerStore
-    failed: asyncio.Future[LocalError]
+    failed: Failure
 
 
 @contextlib.asynccontextmanager
@@ -86,11 +81,11 @@ async def tower(home: Home, key: SigningKey, serving: TowerServing) -> AsyncIter
         stack.callback(store.close)
         client = LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light)
         ledger = TowerLedger(await stack.enter_async_context(client))
-        failed: asyncio.Future[LocalError] = asyncio.get_running_loop().create_future()
+        failed: Failure = asyncio.get_running_loop().create_future()
         desk = Desk(store, key, genesis.chain_id, policy, ledger)
         lookout = Lookout(store, ledger, genesis.parameters.max_valid_ms)
         desk.on_kept = lookout.kept
-        desk.on_failure = lambda error: _fail(failed, error)
+        desk.on_failure = lambda error: fail(failed, error)
         server = LinkServer(
             key,
             genesis.chain_id,
@@ -99,69 +94,12 @@ async def tower(home: Home, key: SigningKey, serving: TowerServing) -> AsyncIter
             limits=LIMITS,
             keeps=lambda _: False,
         )
-        contact = await _listen(server, home, key, serving.listen or config.listen)
+        contact = await listen_at(server, home, key, serving.listen or config.listen)
         stack.push_async_callback(server.stop)
-        watching = asyncio.create_task(lookout.run())
-        watching.add_done_callback(lambda task: _note_end(failed, task))
-        stack.push_async_callback(_cancel, watching)
+        await stack.enter_async_context(watched(lookout.run(), failed, "the watchtower no longer watches"))
         yield Tower(contact, desk, lookout, store, failed)
 
 
 async def serve_tower(home: Home, passphrase: str, serving: TowerServing, ready: Callable[[Tower], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Raises:
-        Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
-        LocalError: It can no longer keep its promises; start it again once the cause is mended.
-    """
-    raise_limit()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    key = home.keystore().unlock(passphrase).spending
-    lock = home.lock()
-    try:
-        async with tower(home, key, serving) as up:
-            ready(up)
-            asked: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
-            ends: list[asyncio.Future[Any]] = [asked, up.failed]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            asked.cancel()
-            if up.failed.done():
-                raise up.failed.result()
-    finally:
-        lock.release()
-
-
-async def _listen(server: LinkServer, home: Home, key: SigningKey, wanted: str | None) -> Contact:
-    host, port = parse_endpoint(wanted or home.endpoint() or "127.0.0.1:0")
-    try:
-        bound = await server.start(host, port)
-    except OSError as error:
-        raise Refused(
-            "cannot_listen",
-            f"{format_endpoint(host, port)} cannot be listened on ({error.strerror or error}): choose another "
-            "--listen, or stop what is there",
-        ) from None
-    home.remember_endpoint(format_endpoint(host, bound))
-    return Contact(key.public, host, bound)
-
-
-def _note_end(failed: asyncio.Future[LocalError], task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("the lookout ended", exc_info=error)
-        _fail(failed, LocalError(f"the watchtower no longer watches: {_first(error)!r}"))
-
-
-def _fail(failed: asyncio.Future[LocalError], error: LocalError) -> None:
-    if not failed.done():
-        failed.set_result(error)
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Serve until SIGTERM or SIGINT. Raises as :func:`wallet.service.serve_until_stopped`."""
+    await serve_until_stopped(home, passphrase, lambda key: tower(home, key, serving), ready)

@@ -13,21 +13,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from layer1.client import LedgerClient
 from layer1.crypto import Hash, SigningKey
-from layer1.descriptors import raise_limit
-from layer1.errors import LocalError, Refused, WedgeError
+from layer1.errors import WedgeError
 from layer1.journal import Journal
 from layer1.ledger.records import Group
 from layer1.link_server import LinkServer
 from layer2.engaging import WitnessPolicy
-from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.contacts import Contact
 from wallet.home import Home
+from wallet.service import Failure, fail, listen_at, serve_until_stopped, watched
 from wallet.submitter import Submitter
 from wallet.witness.desk import WitnessDesk
 
@@ -46,7 +44,7 @@ class ServedWitness:
 
     contact: Contact
     desk: WitnessDesk
-    failed: asyncio.Future[LocalError]
+    failed: Failure
 
 
 class Lookout:
@@ -141,73 +139,20 @@ async def witness(
 
         desk = WitnessDesk(journal, key, genesis.chain_id, policy, look=look, clock=ledger.clock)
         stack.push_async_callback(desk.close)
-        failed: asyncio.Future[LocalError] = asyncio.get_running_loop().create_future()
+        failed: Failure = asyncio.get_running_loop().create_future()
         lookout = Lookout(desk, ledger)
-        desk.on_failure = lambda error: _fail(failed, error)
+        desk.on_failure = lambda error: fail(failed, error)
         desk.on_submission = submitter.bring
         desk.on_taken = lookout.want
         server = LinkServer(key, genesis.chain_id, lambda peer, _: desk.admits(peer), desk.attach, keeps=desk.keeps)
-        contact = await _listen(server, home, key, listen or config.listen)
+        contact = await listen_at(server, home, key, listen or config.listen)
         stack.push_async_callback(server.stop)
-        watching = asyncio.create_task(lookout.run())
-        watching.add_done_callback(lambda task: _note_end(failed, task))
-        stack.push_async_callback(_cancel, watching)
+        await stack.enter_async_context(watched(lookout.run(), failed, "the witness no longer follows layer 1"))
         yield ServedWitness(contact, desk, failed)
 
 
 async def serve_witness(
     home: Home, passphrase: str, listen: str | None, policy: WitnessPolicy, ready: Callable[[ServedWitness], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Raises:
-        Refused: ``home_busy``, ``cannot_listen``, ``wrong_passphrase``.
-        LocalError: It can no longer keep what it ACKs; start it again once the cause is mended.
-    """
-    raise_limit()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    key = home.keystore().unlock(passphrase).spending
-    lock = home.lock()
-    try:
-        async with witness(home, key, listen, policy) as up:
-            ready(up)
-            asked: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
-            ends: list[asyncio.Future[Any]] = [asked, up.failed]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            asked.cancel()
-            if up.failed.done():
-                raise up.failed.result()
-    finally:
-        lock.release()
-
-
-async def _listen(server: LinkServer, home: Home, key: SigningKey, wanted: str | None) -> Contact:
-    host, port = parse_endpoint(wanted or home.endpoint() or "127.0.0.1:0")
-    try:
-        bound = await server.start(host, port)
-    except OSError as error:
-        raise Refused(
-            "cannot_listen",
-            f"{format_endpoint(host, port)} cannot be listened on ({error.strerror or error}): choose another "
-            "--listen, or stop what is there",
-        ) from None
-    home.remember_endpoint(format_endpoint(host, bound))
-    return Contact(key.public, host, bound)
-
-
-def _note_end(failed: asyncio.Future[LocalError], task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("the lookout ended", exc_info=error)
-        _fail(failed, LocalError(f"the witness no longer follows layer 1: {error!r}"))
-
-
-def _fail(failed: asyncio.Future[LocalError], error: LocalError) -> None:
-    if not failed.done():
-        failed.set_result(error)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Serve until SIGTERM or SIGINT. Raises as :func:`wallet.service.serve_until_stopped`."""
+    await serve_until_stopped(home, passphrase, lambda key: witness(home, key, listen, policy), ready)
