@@ -64,6 +64,26 @@ def test_history_takes_each_event_once(reopen: Open) -> None:
     assert len(history.newest(10, "A")) == 2
 
 
+def test_it_is_read_on_from_any_place_and_summed_up_to_a_version(reopen: Open) -> None:
+    """What `/events`, webhooks and the books read."""
+    history = reopen()
+    assert history.last()[0] == 0
+    history.add("opening", "opened", -100, channel="a")
+    pay(history, 1, -5)
+    pay(history, 2, 7)
+    history.flush()
+    history = reopen()
+    found = history.after((0, 0), 10)
+    assert [view.amount for _, view in found] == [-100, -5, 7]
+    for number, (place, _) in enumerate(found, 1):
+        assert history.after(place, 10) == found[number:]
+    assert history.after(history.last(), 10) == []
+    sums = history.sums({"a": 1})["a"]
+    assert (sums.units["opened"], sums.units["paid"], sums.units["received"]) == (-100, -5, 0)
+    assert (sums.is_whole(0, 1), sums.is_whole(0, 2)) == (True, False)
+    assert history.sums({})["a"].units["received"] == 7
+
+
 def test_the_payments_of_a_version_are_told_apart_newest_first(reopen: Open) -> None:
     history = reopen()
     history.add("opening", "opened", -100, channel="a")
