@@ -225,7 +225,7 @@ def build_batch(
             continue
         applied[member] = number
         try:
-            after = apply_guarded(machine, machine_state, balances, member, payload, limits=limits)
+            after = apply_guarded(machine, machine_state, balances, member, payload, limits)
             if may is not None and after[1] is not machine_state:
                 may(machine_state, member, payload)
             if careful:
@@ -259,7 +259,7 @@ def apply_batch(place: Place, base: State, batch: Batch) -> Outcome:
             if not 0 <= member < len(applied) or not applied[member] < number <= MAX_NUMBER:
                 require(False, f"command {number} of member {member} is out of order, applied are {applied}")
             payload = command.payload
-            balances, machine_state = apply_guarded(machine, machine_state, balances, member, payload, limits=limits)
+            balances, machine_state = apply_guarded(machine, machine_state, balances, member, payload, limits)
             applied[member] = number
     except Refused as refusal:
         require(False, f"the batch has a command that does not apply: {refusal.message}")

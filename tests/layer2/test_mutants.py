@@ -174,7 +174,7 @@ def spend_anothers_balance(patch: pytest.MonkeyPatch) -> None:
 
 
 def trust_the_machine(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(t_machine, "apply_guarded", lambda m, s, balances, i, c, **_: m.apply(s, balances, i, c))
+    patch.setattr(t_machine, "apply_guarded", lambda m, s, balances, i, c, *_: m.apply(s, balances, i, c))
 
 
 def distrust_own_handwriting(patch: pytest.MonkeyPatch) -> None:
