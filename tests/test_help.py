@@ -41,8 +41,8 @@ VERBS = [
     *[(wallet_app, ("witness", verb)) for verb in ("serve", "list")],
     *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],
     *[(wallet_app, ("channel", verb)) for verb in ("top-up", "withdraw", "replace-key", "reopen")],
-    *[(wallet_app, ("invoice", verb)) for verb in ("decode",)],
-    *[(wallet_app, ("receipt", verb)) for verb in ("verify",)],
+    *[(wallet_app, ("invoice", verb)) for verb in ("create", "decode", "pay", "list", "settle", "cancel")],
+    *[(wallet_app, ("receipt", verb)) for verb in ("show", "verify")],
     *[(wallet_app, ("watchtower", verb)) for verb in ("serve", "add", "list", "remove", "prove", "check-proof")],
 ]
 

@@ -18,6 +18,7 @@ from wallet.entrusting import Entruster
 from wallet.headship import Headship, check_leads, check_may_lead, read_standing, take_office
 from wallet.history import History
 from wallet.home import Home
+from wallet.invoices.book import InvoiceBook
 from wallet.keystore import HotKeys, Keystore
 from wallet.life import Life
 from wallet.observer import WalletObserver
@@ -32,7 +33,9 @@ COMPACT_BYTES = 8 * 2**20
 """A journal that is longer is replaced by what is needed to go on, once the history has the rest."""
 
 
-async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: contextlib.AsyncExitStack) -> Parts:
+async def assemble(
+    home: Home, keys: HotKeys, keystore: Keystore, stack: contextlib.AsyncExitStack, invoices: InvoiceBook
+) -> Parts:
     """Restore everything that a home holds; `stack` takes it down in the reverse order. The home must be locked by us.
 
     Raises:
@@ -80,7 +83,7 @@ async def assemble(home: Home, keys: HotKeys, keystore: Keystore, stack: context
         margin_ms=margin_ms(genesis),
     )
     if headship is not None:
-        headship.begin(host, book, history, towers)
+        headship.begin(host, book, history, towers, invoices)
     _live_on(life, host, book, original=original)
     observer.on_flushed = lambda: compact_soon(host, history, observer)
     stack.callback(compact_soon, host, history, observer)

@@ -350,6 +350,14 @@ class Channel:
             await self._parts.signals.until(lambda: None if self.record.live else True, timeout_s=0.5)
         return self.view()
 
+    async def reach(self) -> None:
+        """Wait until the peer is in step.
+
+        Raises:
+            Refused: ``peer_unreachable``, ``witness_unreachable``, ``standby_away``, or why the channel is stopped.
+        """
+        await self._connect()
+
     async def _connect(self, *, closing: bool = False, changing: bool = False) -> None:
         """Wait until the peer is in step; a channel whose end is signed already may still be closed with it."""
         self._check_open()

@@ -55,6 +55,7 @@ EXITS: dict[str, Exit] = {
     "home_busy": Exit.BUSY,
     "pending": Exit.PENDING,
     "bad_invoice": Exit.USAGE,
+    "amount_needed": Exit.USAGE,
     "bad_keystore": Exit.FAULT,
     "bad_light_file": Exit.FAULT,
     "local_fault": Exit.FAULT,

@@ -18,6 +18,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from msgspec import structs
 
@@ -34,6 +35,8 @@ from wallet.book import ChannelBook, ChannelRecord
 from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.history import History
 from wallet.home import Home
+from wallet.invoices.book import InvoiceBook, Record
+from wallet.invoices.records import Issued, Payment
 from wallet.life import Life
 from wallet.requests import StandbyView
 from wallet.signals import Signals
@@ -245,6 +248,10 @@ async def check_nobody_leads(ledger: LedgerClient, key: SigningKey) -> None:
             raise fenced(shown.term)
 
 
+_FILES: Any = ChannelRecord | TowerList | Record
+"""What a standby keeps beside the journal."""
+
+
 @dataclass(frozen=True, slots=True)
 class HomeStore:
     """What the head hands over, and the standby keeps: the `layer2.chain_driver.Store` of a home."""
@@ -253,6 +260,7 @@ class HomeStore:
     book: ChannelBook
     history: History
     towers: TowerBook
+    invoices: InvoiceBook
 
     def end_turn(self) -> None:
         """See there."""
@@ -260,16 +268,20 @@ class HomeStore:
 
     def everything(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """See there."""
-        return [*(encode(record) for record in self.book), self.towers.file()], self.host.everything()
+        files = [encode(record) for record in self.book]
+        return [*files, self.towers.file(), *self.invoices.everything()], self.host.everything()
 
     def keep(self, files: Sequence[bytes], records: Sequence[bytes]) -> None:
         """See there. Files come first: a group's key is found by its file."""
         for file in files:
-            match decode(file, ChannelRecord | TowerList):  # type: ignore[arg-type]  # a union of structs
-                case TowerList() as told:
+            told: ChannelRecord | TowerList | Record = decode(file, _FILES)
+            match told:
+                case TowerList():
                     self.towers.follow(told)
-                case ChannelRecord() as record:
-                    self.book.put(record)
+                case ChannelRecord():
+                    self.book.put(told)
+                case Issued() | Payment():
+                    self.invoices.put(told)
         self.host.take(records)
 
     def swap(self, files: Sequence[bytes], records: Sequence[bytes]) -> None:
@@ -294,11 +306,13 @@ class Headship:
         self._linking: asyncio.Task[None] | None = None
         self.driver = HeadDriver(standing.role, self._write, self._fenced)
 
-    def begin(self, host: GroupHost, book: ChannelBook, history: History, towers: TowerBook) -> None:
-        """From now on each turn and each file goes to the standby, and so do the watchtowers that are used."""
+    def begin(
+        self, host: GroupHost, book: ChannelBook, history: History, towers: TowerBook, invoices: InvoiceBook
+    ) -> None:
+        """From now on each turn and each file goes to the standby: watchtowers that are used, and invoices, too."""
         self._host = host
-        self.driver.store = HomeStore(host, book, history, towers)
-        book.on_put = towers.on_change = self.driver.enter
+        self.driver.store = HomeStore(host, book, history, towers, invoices)
+        book.on_put = towers.on_change = invoices.on_put = self.driver.enter
 
     async def run(self) -> None:
         """Keep the link to the standby, and look at layer 1, until cancelled."""

@@ -7,6 +7,7 @@
     channels/       one file per channel: agreement, index of its key, peer  (`wallet.book`)
     ledger.light    what is believed of the ledger: replica sets, newest block  (`layer1.light`)
     towers.db       watchtowers that this wallet uses, and their receipts   (`wallet.towers`)
+    invoices.db     invoices of ours with their preimages, and those paid    (`wallet.invoices.book`)
     tower.db        of a watchtower: what it guards                          (`wallet.watchtower.store`)
     wallet.db       history; most of it is rebuilt from the journal          (`wallet.history`)
     history.waiting what the history's server, if it has one, has not yet    (`wallet.server_history`)
@@ -158,6 +159,11 @@ class Home:
     def towers_path(self) -> Path:
         """The watchtowers that this wallet uses, and what they signed."""
         return self.path / "towers.db"
+
+    @property
+    def invoices_path(self) -> Path:
+        """Invoices of ours with their preimages, and those that we pay."""
+        return self.path / "invoices.db"
 
     @property
     def light_path(self) -> Path:

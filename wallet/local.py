@@ -18,6 +18,7 @@ from layer1.ledger.transactions import Transaction, Transfer
 from wallet.channel import Channel
 from wallet.contacts import parse_contact
 from wallet.home import Home
+from wallet.invoices.commands import InvoiceCommands
 from wallet.requests import (
     AddWatchtower,
     AgreeToSettle,
@@ -98,6 +99,7 @@ class LocalCommands:
             ShowStandby: self._show_standby,
             DismissStandby: self._dismiss_standby,
             Promote: self._promote,
+            **InvoiceCommands(wallet).handlers,
         }
 
     async def run(self, request: Request[R], report: Report = no_report) -> R:

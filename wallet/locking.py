@@ -196,6 +196,10 @@ class Locking:
         """
         return self._ended.get((group_id, number))
 
+    def ends(self) -> Iterator[tuple[Hash, Ended]]:
+        """What :meth:`ended` knows, all of it, in order: for who has to catch up after a start."""
+        yield from ((group_id, ended) for (group_id, _), ended in self._ended.items())
+
     def incoming(self) -> Iterator[tuple[Hash, Lock, bytes]]:
         """Each committed offer of a peer that has not ended: channel, lock, and its packet."""
         for group_id, group in self._parts.host.groups.items():

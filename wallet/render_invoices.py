@@ -1,18 +1,19 @@
-"""Invoices and receipts, as people read them."""
+"""Invoices, payments and receipts, as people read them."""
 
 from __future__ import annotations
 
 from typing import assert_never
 
 from rich.console import Console
+from rich.table import Table
 
 from layer1.ledger.genesis import Currency
 from wallet.amounts import format_money
 from wallet.period import format_duration
-from wallet.requests import DecodedView, ReceiptView
+from wallet.requests import DecodedView, InvoicePaymentView, InvoicesView, InvoiceView, ReceiptView
 from wallet.texts import folded, plain
 
-OfInvoices = DecodedView | ReceiptView
+OfInvoices = InvoiceView | InvoicesView | InvoicePaymentView | DecodedView | ReceiptView
 SHOWN = 12
 """Characters of a payment hash in a table: enough to name it."""
 
@@ -20,12 +21,94 @@ SHOWN = 12
 def render(console: Console, view: OfInvoices, currency: Currency | None) -> None:
     """Print a view."""
     match view:
+        case InvoiceView():
+            _invoice(console, view, currency)
+        case InvoicesView():
+            _invoices(console, view, currency)
+        case InvoicePaymentView():
+            _payment(console, view, currency)
         case DecodedView():
             _decoded(console, view, currency)
         case ReceiptView():
             _receipt(console, view)
         case _:
             assert_never(view)
+
+
+def _invoice(console: Console, view: InvoiceView, currency: Currency | None) -> None:
+    what = f", {plain(view.description)}" if view.description else ""
+    name, asked = view.payment_hash[:SHOWN], _asked(view.amount, currency)
+    text = f"Invoice {name} over {asked}{what}: {_state(view, currency)}"
+    console.print(folded(text, console.width), soft_wrap=True, highlight=False, markup=False)
+    if view.state in ("open", "held"):
+        console.print()
+        console.print(view.invoice, soft_wrap=True, highlight=False, markup=False)
+
+
+def _state(view: InvoiceView, currency: Currency | None) -> str:
+    match view.state:
+        case "open":
+            left = "" if view.remaining_ms is None else f", expires in {format_duration(view.remaining_ms)}"
+            return f"open{left}"
+        case "held":
+            name = view.payment_hash[:SHOWN]
+            return (
+                f"{_money(view.held, currency)} are held: `wallet invoice settle {name}` takes them, "
+                f"`wallet invoice cancel {name}` gives them back"
+            )
+        case "claiming":
+            return f"{_money(view.held, currency)} are being claimed"
+        case "paid":
+            return f"paid, {_money(view.received, currency)}"
+        case other:
+            return other
+
+
+def _invoices(console: Console, view: InvoicesView, currency: Currency | None) -> None:
+    if not view.invoices and not view.payments:
+        console.print("No invoices yet: `wallet invoice create 2.50` makes one, `wallet invoice pay TEXT` pays one.")
+        return
+    if view.invoices:
+        table = Table("invoice", "amount", "state", "received", "description", box=None, pad_edge=False)
+        for each in view.invoices:
+            table.add_row(
+                each.payment_hash[:SHOWN],
+                _asked(each.amount, currency),
+                each.state,
+                _money(each.received, currency) if each.received else "",
+                plain(each.description),
+            )
+        console.print(table)
+    if view.payments:
+        if view.invoices:
+            console.print()
+        table = Table("paid by us", "amount", "state", "fee", "to", "description", box=None, pad_edge=False)
+        for payment in view.payments:
+            table.add_row(
+                payment.payment_hash[:SHOWN],
+                _money(payment.amount, currency),
+                payment.state,
+                _money(payment.fee, currency) if payment.fee else "",
+                payment.payee[:SHOWN] + "…",
+                plain(payment.description),
+            )
+        console.print(table)
+
+
+def _payment(console: Console, view: InvoicePaymentView, currency: Currency | None) -> None:
+    money, name = _money(view.amount, currency), view.payment_hash[:SHOWN]
+    if view.state == "paid":
+        earlier = " before: nothing was paid now" if view.repeated else ""
+        fee = f", fee {_money(view.fee, currency)}" if view.fee else ""
+        console.print(f"Paid {money}{fee} to {view.payee}{earlier}", soft_wrap=True)
+        console.print(f"The receipt: `wallet receipt show {name}`", soft_wrap=True)
+    else:
+        text = (
+            f"Pending: {money} are locked for {view.payee}, who has not taken them yet. They are paid, or come back "
+            f"after ledger clock {view.expiry_ms} ms by themselves. The same command again waits for it, and pays "
+            "nothing twice."
+        )
+        console.print(folded(text, console.width), soft_wrap=True, highlight=False, markup=False)
 
 
 def _decoded(console: Console, view: DecodedView, currency: Currency | None) -> None:

@@ -458,8 +458,69 @@ class DecodedView(View, frozen=True, kw_only=True):
     """Null where the invoice is of another chain than this home, or no home is there."""
 
 
+class InvoiceView(View, frozen=True, kw_only=True):
+    """An invoice of this wallet."""
+
+    invoice: str
+    payment_hash: str
+    state: str
+    """open, expired, held, claiming, paid, cancelled, or missed (its preimage may have left, and nothing was paid)."""
+    amount: int | None
+    received: int
+    """What was claimed."""
+    held: int
+    """In locks that its owner has not decided about, or that are being claimed."""
+    hold: bool
+    """Whether its owner decides: `wallet invoice settle` or `cancel`."""
+    description: str
+    created_ms: int
+    expires_ms: int
+    remaining_ms: int | None
+    """Until it expires, by the newest proven ledger clock."""
+    changed_ms: int
+    """This machine's clock at the last change, ms since 1970."""
+
+
+class InvoicePaymentView(View, frozen=True, kw_only=True):
+    """An invoice of somebody else that this wallet pays."""
+
+    invoice: str
+    payment_hash: str
+    state: Literal["pending", "paid", "failed"]
+    payee: str
+    amount: int
+    """What the payee gets."""
+    fee: int
+    """What forwarders keep."""
+    description: str
+    channel: str
+    """Ours, that the money leaves by."""
+    expiry_ms: int
+    """Ledger clock at which the lock is over: the money is paid, or comes back."""
+    preimage: str | None
+    """With the invoice the receipt: `wallet receipt show`."""
+    attempts: int
+    repeated: bool
+    """Whether it had been paid, or was under way, before this request: nothing was paid again."""
+    code: str | None
+    """Why it failed."""
+    message: str | None
+    changed_ms: int
+
+
+class InvoicesView(View, frozen=True, kw_only=True):
+    """`wallet invoice list`."""
+
+    invoices: tuple[InvoiceView, ...]
+    """Of this wallet, the newest first."""
+    payments: tuple[InvoicePaymentView, ...]
+    """Of others' invoices, the newest first."""
+    clock_ms: int | None
+    currency: CurrencyView
+
+
 class ReceiptView(View, frozen=True, kw_only=True):
-    """`wallet receipt verify`."""
+    """`wallet receipt show`, `wallet receipt verify`."""
 
     invoice: str
     preimage: str
@@ -802,3 +863,69 @@ class SetLabel(Request[LabelsView], frozen=True, kw_only=True):
     """Reference of an entry of the history, id of a channel, or an address."""
     text: Annotated[str, msgspec.Meta(max_length=200)]
     """Empty to remove it."""
+
+
+InvoiceText = Annotated[str, msgspec.Meta(max_length=4_200)]
+"""As `wallet.invoices.invoice.MAX_TEXT`."""
+HashText = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class CreateInvoice(Request[InvoiceView], frozen=True, kw_only=True):
+    """Make an invoice, to be paid by whoever gets its text."""
+
+    answer: ClassVar[Any] = InvoiceView
+    amount: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
+    """Null: the payer chooses."""
+    description: Text = ""
+    life_ms: Annotated[int, msgspec.Meta(ge=1, le=366 * 86_400_000)] = 3_600_000
+    """Until it expires."""
+    hold: bool = False
+    """Claim nothing before it is settled."""
+    hold_ms: Annotated[int, msgspec.Meta(ge=0, le=6 * 86_400_000)] = 0
+    """For how long at least what is held can be settled."""
+    payment_hash: HashText = ""
+    """With `hold`: of a preimage that is given when it is settled."""
+
+
+class ListInvoices(Request[InvoicesView], frozen=True, kw_only=True):
+    """The newest invoices of this wallet, and those of others that it pays."""
+
+    answer: ClassVar[Any] = InvoicesView
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+
+
+class PayInvoice(Request[InvoicePaymentView], frozen=True, kw_only=True):
+    """Pay an invoice, once: whoever asks again is told what became of it, and nothing is paid again."""
+
+    answer: ClassVar[Any] = InvoicePaymentView
+    invoice: InvoiceText
+    amount: Units | None = None
+    """If the invoice leaves it open."""
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 60_000
+    """For the payee; a payment that is pending then goes on."""
+
+
+class SettleInvoice(Request[InvoiceView], frozen=True, kw_only=True):
+    """Claim what is held for an invoice of this wallet."""
+
+    answer: ClassVar[Any] = InvoiceView
+    invoice: HashText
+    """Its payment hash, or the start of it."""
+    preimage: HashText = ""
+    """Where the invoice was made with a hash alone."""
+
+
+class CancelInvoice(Request[InvoiceView], frozen=True, kw_only=True):
+    """Take nothing for an invoice of this wallet any more; what is held for it goes back."""
+
+    answer: ClassVar[Any] = InvoiceView
+    invoice: HashText
+    """Its payment hash, or the start of it."""
+
+
+class ShowReceipt(Request[ReceiptView], frozen=True, kw_only=True):
+    """What proves a payment of this wallet."""
+
+    answer: ClassVar[Any] = ReceiptView
+    payment: HashText
+    """The payment hash, or the start of it."""

@@ -30,6 +30,7 @@ from wallet.book import ChannelBook
 from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.headship import HomeStore, Standing, appoint, new_name, read_standing, write_standing
 from wallet.home import Home
+from wallet.invoices.book import InvoiceBook
 from wallet.keystore import HotKeys
 from wallet.life import Life, keep_alive
 from wallet.observer import WalletObserver
@@ -126,8 +127,9 @@ class StandbyHome:
     def _restore(self, book: ChannelBook, stack: contextlib.AsyncExitStack) -> HomeStore:
         history = open_history(self._home)
         stack.callback(history.close)
-        towers = TowerBook(self._home.towers_path)
+        towers, invoices = TowerBook(self._home.towers_path), InvoiceBook(self._home.invoices_path)
         stack.callback(towers.close)
+        stack.callback(invoices.close)
         observer = WalletObserver(book, history, self.signals)
 
         def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
@@ -138,7 +140,7 @@ class StandbyHome:
         machines, chain_id = {"payments/2": Payments()}, self._genesis.chain_id
         host = GroupHost(journal, self._key, chain_id, machines=machines, observer=observer, group_key=group_key)
         observer.on_flushed = lambda: compact_soon(host, history, observer)
-        return HomeStore(host, book, history, towers)
+        return HomeStore(host, book, history, towers, invoices)
 
     async def listen(self, listen: str | None) -> str:
         """Take the head's link; what to give to the head as ``--standby``.

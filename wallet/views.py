@@ -26,12 +26,17 @@ def currency_view(currency: Currency) -> CurrencyView:
 
 def pending_units(group: Group) -> int:
     """What we sent and whose fate is not known: it may not be spent again."""
+    return sum(_amount(command) for command in open_commands(group))
+
+
+def open_commands(group: Group) -> list[Command]:
+    """Ours whose fate is not known."""
     commands: list[Command] = [*group.outbox]
     if group.place.is_primary:
         commands += group.queue
         open_here = (*group.tail, *([group.pending] if group.pending is not None else []))
         commands += [command for version in open_here for command in version.batch.commands]
-    return sum(_amount(command) for command in commands if command.member == group.place.index)
+    return [command for command in commands if command.member == group.place.index]
 
 
 def channel_view(

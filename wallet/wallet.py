@@ -44,6 +44,8 @@ from wallet.follower import Follower
 from wallet.headship import check_nobody_leads, single
 from wallet.history import Place, Sums, check_known
 from wallet.home import Config, Home
+from wallet.invoices.book import InvoiceBook
+from wallet.invoices.desk import InvoiceDesk
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.life import keep_alive
 from wallet.locking import Locking
@@ -76,7 +78,13 @@ class Created:
 
 
 class Wallet:
-    """An open wallet; made by :meth:`load`, used as ``async with``."""
+    """An open wallet; made by :meth:`load`, used as ``async with``.
+
+    Attributes:
+        invoices: Makes and pays invoices, while the wallet is open.
+    """
+
+    invoices: InvoiceDesk
 
     def __init__(self, home: Home, keys: HotKeys, keystore: Keystore) -> None:
         self._home = home
@@ -138,11 +146,16 @@ class Wallet:
         async with contextlib.AsyncExitStack() as stack:
             lock = self._home.lock()
             stack.callback(lock.release)
-            self._parts = await assemble(self._home, self._keys, self._keystore, stack)
+            invoices = InvoiceBook(self._home.invoices_path)
+            stack.callback(invoices.close)
+            self._parts = await assemble(self._home, self._keys, self._keystore, stack, invoices)
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
             self.locking = self._follower.locking = Locking(self._parts, self._home.locks_path)
             stack.push_async_callback(self.locking.close)
+            self.invoices = InvoiceDesk(self._parts, self._peers, self._follower, self.locking, invoices)
+            self.invoices.start()
+            stack.push_async_callback(self.invoices.close)
             self._parts.entruster.clock_ms = lambda: self._follower.clock_ms
             self._parts.towers.prune({record.group_id for record in self._parts.book.live()})
             self._parts.entruster.start()

@@ -41,6 +41,7 @@ from wallet.contacts import Contact, parse_contact
 from wallet.entrusting import _Guard
 from wallet.headship import Standing, name_standby, read_standing, resting, role_path
 from wallet.home import Config, Home
+from wallet.invoices.payee import Wanted
 from wallet.requests import Promote, ShowStandby, no_report
 from wallet.session import ask
 from wallet.standby import StandbyHome
@@ -324,6 +325,20 @@ async def test_a_standby_that_joins_later_is_told_of_the_watchtowers(hub: Hub, t
         pass
     assert [(tower.contact, tower.bounty) for tower in TowerBook(hub.second.towers_path)] == [(known, 2)]
     assert standby.view().paired
+
+
+async def test_invoices_and_their_preimages_are_with_the_standby_before_anybody_sees_them(hub: Hub) -> None:
+    """Those that were there when it joined, and those that came later."""
+    alice = await hub.head()
+    first = await alice.invoices.create(Wanted(5))
+    await alice.__aexit__()
+    async with paired(hub) as (alice, _, standby, _):
+        later = await alice.invoices.create(Wanted(7, hold=True))
+        await standby.promote()
+        await asyncio.wait_for(alice.failed(), 5)
+    async with Wallet.load(hub.second.path, PASSPHRASE) as second:
+        assert second.invoices.issued(9) == [later, first]
+        assert all(each.preimage for each in second.invoices.issued(9))
 
 
 async def test_a_copy_of_a_head_does_not_lead_while_its_standby_may_know_more(hub: Hub, tmp_path: Path) -> None:

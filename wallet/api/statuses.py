@@ -32,6 +32,8 @@ STATUSES = {code: _BY_EXIT[found] for code, found in EXITS.items() if found in _
     "too_many_keys": 503,
     "unknown_channel": 404,
     "unknown_entry": 404,
+    "unknown_invoice": 404,
+    "unknown_payment": 404,
     "unknown_token": 404,
     "unknown_watchtower": 404,
     "unknown_webhook": 404,

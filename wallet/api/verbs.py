@@ -13,7 +13,8 @@ from typing import Any
 
 from wallet import requests
 from wallet.api.tokens import Scope
-from wallet.requests import PaidView, Pay, Request, Send, SentView, View
+from wallet.invoices.invoice import parse_invoice
+from wallet.requests import InvoicePaymentView, PaidView, Pay, PayInvoice, Request, Send, SentView, View
 
 ADMIN: tuple[Scope, ...] = ("admin",)
 READ: tuple[Scope, ...] = ("read",)
@@ -93,10 +94,35 @@ def _end(action: str, request: type[Request[Any]], summary: str) -> Verb:
     return Verb(request, "POST", f"/channels/{{channel}}/{action}", ADMIN, summary, moves_money=True)
 
 
+def _invoice_units(asked: PayInvoice) -> int:
+    """The most that paying it may move.
+
+    Raises:
+        Refused: It is no invoice.
+    """
+    return max(asked.amount or 0, parse_invoice(asked.invoice).amount or 0)
+
+
+def _not_paid_now(asked: PayInvoice, answer: View) -> int:
+    assert isinstance(answer, InvoicePaymentView), "the answer to a payment"
+    return _invoice_units(asked) if answer.repeated else 0
+
+
+INVOICES = Spending(_invoice_units, _not_paid_now)
+
+
 VERBS: tuple[Verb, ...] = (
     Verb(requests.Show, "GET", "/wallet", READ, "Addresses and proven balances"),
     Verb(requests.ShowContact, "GET", "/contact", RECEIVE, "What to give to whoever wants to pay"),
     Verb(requests.Pay, "POST", "/payments", SPEND, "Pay through a channel", moves_money=True, spending=PAYING),
+    Verb(requests.ListInvoices, "GET", "/invoices", READ, "Invoices of this wallet, and those that it pays"),
+    Verb(requests.CreateInvoice, "POST", "/invoices", ("receive",), "Make an invoice", moves_money=True),
+    Verb(
+        requests.PayInvoice, "POST", "/invoices/pay", SPEND, "Pay an invoice, once", moves_money=True, spending=INVOICES
+    ),
+    Verb(requests.SettleInvoice, "POST", "/invoices/{invoice}/settle", ADMIN, "Claim what is held"),
+    Verb(requests.CancelInvoice, "POST", "/invoices/{invoice}/cancel", ADMIN, "Take nothing for it any more"),
+    Verb(requests.ShowReceipt, "GET", "/receipts/{payment}", READ, "What proves a payment"),
     Verb(requests.Send, "POST", "/transfers", SPEND, "Transfer on layer 1", moves_money=True, spending=SENDING),
     Verb(
         requests.SendSigned, "POST", "/transfers/signed", ADMIN, "Bring a transfer that was signed elsewhere",

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.sqlite import insert
 from layer1.codec import decode, encode
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError
+from wallet.invoices.invoice import PREFIX, parse_invoice
 from wallet.invoices.records import Issued, Payment
 
 MIN_PREFIX = 4
@@ -43,7 +44,6 @@ _payments = sa.Table(
     sa.Column("unfinished", sa.Boolean, nullable=False, index=True),
     sa.Column("record", sa.LargeBinary, nullable=False),
 )
-
 Record = Issued | Payment
 
 
@@ -130,6 +130,28 @@ class InvoiceBook:
             names = ", ".join(each.invoice.payment_hash.hex()[:16] for each in found)
             raise Refused("ambiguous_invoice", f"{text[:64]!r} is the start of {names}: give more characters")
         return found[0]
+
+    def find_payment(self, text: str) -> Payment:
+        """Our payment of an invoice, by its text, or by its payment hash or the start of that.
+
+        Raises:
+            Refused: ``unknown_payment`` or ``ambiguous_payment``; as `parse_invoice`.
+        """
+        name = text.strip().lower()
+        name = parse_invoice(name).payment_hash.hex() if name.startswith(PREFIX) else name
+        usable = len(name) >= MIN_PREFIX and set(name) <= set("0123456789abcdef")
+        found = list(self._read(_payments, Payment, _payments.c.hash.like(name + "%"), 2)) if usable else []
+        if not found:
+            raise Refused(
+                "unknown_payment",
+                f"this wallet has paid no invoice whose payment hash starts with {name[:64]!r} (at least {MIN_PREFIX} "
+                "characters): `wallet invoice list` shows all",
+            )
+        if len(found) > 1:
+            names = ", ".join(each.invoice.payment_hash.hex()[:16] for each in found)
+            raise Refused("ambiguous_payment", f"{name[:64]!r} is the start of {names}: give more characters")
+        only: Payment = found[0]
+        return only
 
     def close(self) -> None:
         """Close the file."""

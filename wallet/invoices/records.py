@@ -114,7 +114,7 @@ class Payment(Struct, tag="payment/1"):
     @property
     def fate(self) -> Fate:
         """Of the payment as a whole."""
-        if self.preimage:
+        if self.preimage or any(each.fate is Fate.PAID for each in self.attempts):
             return Fate.PAID
         return Fate.PENDING if self.unfinished else Fate.FAILED
 

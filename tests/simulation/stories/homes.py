@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from layer1.crypto import Hash, PublicKey
@@ -10,6 +10,7 @@ from layer2.promises import TowerReceipt
 from tests.simulation.disk import Disk
 from tests.simulation.groups.home import Home
 from wallet.headship import Standing
+from wallet.invoices.book import InvoiceBook
 from wallet.towers import KnownTower, TowerBook
 
 Receipts = dict[tuple[PublicKey, Hash], TowerReceipt]
@@ -50,6 +51,17 @@ class HomeTowers(TowerBook):
         """Put a receipt in place of the one before."""
         self._boundary()
         self._receipts[receipt.tower, receipt.group_id] = receipt
+
+
+class NoInvoices(InvoiceBook):
+    """None: stories are about channels."""
+
+    def __init__(self) -> None:
+        self.on_put = lambda _: None
+
+    def everything(self) -> Iterator[bytes]:
+        """Nothing for a standby."""
+        return iter(())
 
 
 def write_standing(home: MemberHome, standing: Standing) -> None:

@@ -29,7 +29,7 @@ from tests.simulation.groups.home import HomeBook, HomeHistory, read
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.groups.wallet import savings, wallet_keys
 from tests.simulation.kernel import World
-from tests.simulation.stories.homes import HomeTowers, MemberHome
+from tests.simulation.stories.homes import HomeTowers, MemberHome, NoInvoices
 from tests.simulation.stories.ledger import Ledger
 from tests.simulation.stories.links import End, Exchange, StoryLoop
 from tests.simulation.stories.process import StoryProcess
@@ -197,7 +197,7 @@ class MemberProcess(StoryProcess):
         successor = headship.driver if headship is not None else None
         host = self._host(loop, book, observer, successor)
         if headship is not None:
-            headship.begin(host, book, history, towers)
+            headship.begin(host, book, history, towers, NoInvoices())
         entruster = Entruster(self.keys.spending, host, towers, signals, observer.advise)
         entruster.on_receipt = observer.receipted
         if settled is not None:
@@ -277,7 +277,7 @@ class MemberProcess(StoryProcess):
         book, history, signals = HomeBook(self.home, loop, self.boundary), HomeHistory(self.home, loop), Signals()
         host = self._host(loop, book, WalletObserver(book, history, signals), None)
         towers = HomeTowers(self.towers, self.home.receipts, self.boundary)
-        store = HomeStore(host, book, history, towers)
+        store = HomeStore(host, book, history, towers, NoInvoices())
         self.standby = StandbyDriver(role, store, self._write_role, self._led)
         self.standby.failure.add_done_callback(self._standby_failed)
         loop.spawn(self._look_who_leads(self.standby), f"{self.name}: looking who leads")

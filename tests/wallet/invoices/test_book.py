@@ -52,6 +52,11 @@ def test_what_is_open_is_found_without_a_look_at_the_rest(tmp_path: Path) -> Non
     book.close()
 
 
+def test_a_lock_that_the_ledger_paid_out_is_paid_for_whether_or_not_its_preimage_was_seen() -> None:
+    paid = replace(PAYMENT, attempts=(replace(ATTEMPT, fate=Fate.FAILED), replace(ATTEMPT, fate=Fate.PAID)))
+    assert (paid.preimage, paid.fate, paid.unfinished) == (b"", Fate.PAID, False)
+
+
 def test_every_record_goes_to_whoever_follows_and_makes_another_book(tmp_path: Path) -> None:
     book, told = InvoiceBook(tmp_path / "one.db"), list[bytes]()
     book.on_put = told.append
