@@ -89,7 +89,7 @@ async def test_who_is_served_reveals_at_once_and_who_sleeps_when_he_wakes(on: St
 
 async def test_who_lost_the_body_pleads_and_who_hides_it_forfeits_its_bond(on: Stage) -> None:
     """ "A signer of the winning header that neither reveals nor pleads within a further period forfeits its bond"."""
-    channel, home = await on.opened(period_ms=PERIOD_MS), on.place.folder / "bob"
+    channel, home = await on.opened(period_ms=2 * PERIOD_MS), on.place.folder / "bob"
     await on.mallory.does("pay", channel=channel, amount=1_000)
     await on.place.serving["bob"].kill()
     shutil.copytree(home, home.with_name("yesterday"), ignore=shutil.ignore_patterns("control", "*.sock"))

@@ -269,6 +269,8 @@ async def test_a_member_that_withholds_its_final_leaves_nobody_alone_with_a_loss
     await on.mallory.does("withhold", say="FinalAccept")
     closing = asyncio.create_task(on.bob.run(CloseChannel(channel=channel)))
     await on.mallory.does("keeps", kind="FinalAccept")
+    closing.cancel()  # Bob's user waits no longer
+    await asyncio.gather(closing, return_exceptions=True)
     await on.force(channel)
     await on.bob_claims(channel)
     vain = {name: code for name, code in IN_VAIN.items() if name != "1 and 2 contradict"}
@@ -278,8 +280,6 @@ async def test_a_member_that_withholds_its_final_leaves_nobody_alone_with_a_loss
     end = await on.settled(channel)
     assert end.reason is Reason.FINAL
     assert end.honest == (DEPOSIT - 300 + BOND, DEPOSIT + 300 + BOND)
-    closing.cancel()
-    await asyncio.gather(closing, return_exceptions=True)
 
 
 async def test_an_initiator_that_withholds_its_signature_of_the_opening_has_no_option_for_long(on: Stage) -> None:
