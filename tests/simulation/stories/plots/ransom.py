@@ -6,9 +6,12 @@ the one who hides loses its bond, and gives in when there is nothing more to gai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from layer1.ledger.records import Forfeit, Status
 from layer1.ledger.transactions import CloseGroup, Report, Reveal, Wedge
 from layer2.events import Payload
+from layer2.messages import FinalProposal, Newest, decode_message
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.stories.member import MemberProcess
 from tests.simulation.stories.options import PLAIN
@@ -33,6 +36,10 @@ class Hiding(Role):
             elif group.ledger is None:
                 certificate, _ = self.known[group_id][max(self.known[group_id])]
                 self.host.bring(Wedge(certificate, None, self.claim(group_id, certificate)))
+
+    def outgoing(self, peer: int, data: bytes) -> Iterable[bytes]:
+        """Nobody gets a body from it in another way."""
+        return () if isinstance(decode_message(data), Newest | FinalProposal) else (data,)
 
     def brings(self, payload: Payload) -> bool:
         match payload:
