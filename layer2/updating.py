@@ -218,6 +218,8 @@ def receive_accept(group: Group, member: int, message: Accept, salt: bytes) -> S
 
 def receive_commit(group: Group, member: int, message: Commit) -> Step:
     """At a member: the certificate of what it signed (rule 3)."""
+    if member in group.bereft:
+        return group, []  # it lost data: what it completes of an older version tells us nothing
     require(member == 0 and not group.place.is_primary, f"member {member} sends a Commit: the primary does")
     certificate, effects = message.certificate, list[Effect]()
     if certificate != group.certificate:

@@ -8,6 +8,9 @@ payment. Whoever relies on one waits for its receipts itself (`wallet.channel`, 
 there is something to say, and kept while there is; with a tower that is relied on, always. Once per start everything is
 entrusted again: a tower that lost its disk has it back then.
 
+A tower that lags behind reports a header whose body nobody else may show (rule 12): so the bodies of the last versions
+that were brought are kept here, and after a start a tower is asked what it holds before it gets anything newer.
+
 A tower is asked as well: what it holds of a channel whose data this wallet lost, or may have lost, and before a first
 claim what it holds of that channel. What is newer there, the wallet had forgotten, and claims nothing.
 
@@ -25,6 +28,7 @@ from layer1.codec import encode
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, RemoteError, WedgeError
 from layer1.ledger.agreements import (
+    Body,
     Certificate,
     Delegation,
     GroupAgreement,
@@ -50,6 +54,8 @@ IDLE_S = 30.0
 """A link over which nothing is to be said is given back after this."""
 PATIENCE_S = 15.0
 """For an answer of a tower; then the link is made anew."""
+KEPT_BODIES = 4
+"""Of each channel: a tower that lags behind reports one of these, which it cannot read itself."""
 ASK_S = 3.0
 """How long a first claim waits for the towers to say what they hold."""
 FIRST_PAUSE_S = 0.2
@@ -89,6 +95,8 @@ class Entruster:
         self._asked: set[Hash] = set()
         """Channels that no tower need be asked about any more by this process."""
         self._asking: dict[Hash, asyncio.Task[None]] = {}
+        self._bodies: dict[Hash, dict[Hash, Body]] = {}
+        """By channel and header, the bodies that a tower may have reported the header of."""
         self.clock_ms: Callable[[], int | None] = lambda: None
         """Newest proven ledger clock."""
         self.settled: Callable[[], Awaitable[None]] = _at_once
@@ -120,9 +128,9 @@ class Entruster:
             if afresh:
                 guard.forget()
             for group_id, group in self._host.groups.items():
-                guard.want(group_id)
-                if group.lost or group.doubts:
+                if afresh or group.lost or group.doubts:
                     guard.ask(group_id)
+                guard.want(group_id)
 
     async def catch_up(self, patience_s: float) -> None:
         """Wait until all towers that answer have what they should have, or so long."""
@@ -130,6 +138,21 @@ class Entruster:
             guard.hurry()
         done = lambda: None if any(guard.is_under_way for guard in self._guards.values()) else True  # noqa: E731
         await self._signals.until(done, patience_s)
+
+    def body_of(self, header: GroupHeader) -> Body | None:
+        """The body behind a header that one of our towers had, if it is known here."""
+        return self._bodies.get(header.group_id, {}).get(header.hash)
+
+    def keep_body(self, header: GroupHeader, body: Body) -> None:
+        """A tower has this header, or soon will have."""
+        kept = self._bodies.setdefault(header.group_id, {})
+        kept[header.hash] = body
+        if len(kept) > KEPT_BODIES:
+            del kept[next(iter(kept))]
+
+    def drop_bodies(self, group_id: Hash) -> None:
+        """Layer 1 has closed the channel."""
+        self._bodies.pop(group_id, None)
 
     def has_asked(self, group_id: Hash) -> bool:
         """Whether a first claim need not wait for the towers: all have said what they hold, or did not when asked."""
@@ -164,6 +187,7 @@ class Entruster:
             RemoteError
         ):  # sealed by an earlier key, or not at all: the header counts all the same
             body = open_body(group.place.key, certificate.header, message.sealed)
+            self.keep_body(certificate.header, body)
         where = format_endpoint(tower.contact.host, tower.contact.port)
         self._host.remind(message.group_id, f"the watchtower at {where}", certificate, body)
 
@@ -358,6 +382,10 @@ class _Guard:
         while self.wanted and len(self.sent) < WINDOW:
             group_id = next(iter(self.wanted))
             del self.wanted[group_id]
+            if group_id in self._questions:  # first, for what it holds is replaced
+                del self._questions[group_id]
+                self._open[group_id] = None
+                messages.append(encode(Ask(group_id)))
             if group_id not in self.sent:  # else its receipt asks again
                 messages += self._entrusted(terms, group_id)
         return messages
@@ -373,6 +401,7 @@ class _Guard:
         blank = Delegation(group_id, certificate.header.epoch, me.index, terms.payout, promised, b"")
         delegation = sign_delegation(me.key, self._owner._chain_id, blank)
         sealed = seal_body(me.key, certificate.header, state.body)
+        self._owner.keep_body(certificate.header, state.body)
         self.sent[group_id] = certificate.header
         self._shown.add(group_id)
         return [encode(Entrust(certificate, sealed, delegation))]

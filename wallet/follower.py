@@ -22,7 +22,7 @@ from layer1.crypto import ZERO_HASH, Hash, format_address
 from layer1.errors import WedgeError
 from layer1.header import Header
 from layer1.ledger.records import Group, Status
-from layer1.ledger.transactions import Output
+from layer1.ledger.transactions import Output, Reveal
 from layer1.proof import Verified
 from layer1.reader import GROUPS_AT_ONCE
 from layer2.driver import Contact
@@ -201,6 +201,7 @@ class Follower:
         self._host.add(record.agreement, record.group_id, record.index, key, contacts, lost=lost, doubted=doubted)
 
     def _answer(self, record: ChannelRecord, group: Group, clock_ms: int) -> None:
+        self._reveal(group)
         claiming = group.status is not Status.WEDGED or self._may_claim(record.group_id)
         report = self._host.observe(group, clock_ms, claiming=claiming)
         if report is None:
@@ -210,6 +211,13 @@ class Follower:
             self._tell(record, f"the ledger shows version {group.version}: reported version {version}")
             self._enter(record, "reported", 0, f":{version}")
         self._submitter.bring(report).add_done_callback(self._brought)
+
+    def _reveal(self, group: Group) -> None:
+        """Rule 12: what a watchtower of ours reported without its body, and the group core may have no more."""
+        if group.status is Status.WEDGED and group.body is None:
+            body = self._entruster.body_of(group.certificate.header)
+            if body is not None:
+                self._submitter.bring(Reveal(group.group_id, body))
 
     def _may_claim(self, group_id: Hash) -> bool:
         """Not before our watchtowers were asked what they hold: a claim below that would be provably false."""
@@ -262,6 +270,7 @@ class Follower:
         moved = self._book.move(record, Stage.CLOSED, **end)
         if record.group_id in self._host.groups:
             self._host.forget(record.group_id)
+        self._entruster.drop_bodies(record.group_id)
         ours, theirs = (format_money(group.payouts[i], self._currency) for i in (record.index, 1 - record.index))
         self._tell(moved, f"closed ({reason}), paid out {ours} to us and {theirs} to the peer")
         return moved

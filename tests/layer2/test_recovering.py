@@ -24,7 +24,7 @@ from layer2.events import (
     Received,
     WedgeRequested,
 )
-from layer2.messages import Accept, Inquiry, LostData, Newest, Propose, Resume, Submit
+from layer2.messages import Accept, Commit, Inquiry, LostData, Newest, Propose, Resume, Submit
 from layer2.payments import pay
 from tests.layer2.harness import BOND, Party, Wire, key, trio_of
 from tests.layer2.test_disputes import Chain, old_copy, play, settle, submissions, watch, world
@@ -170,6 +170,22 @@ def test_f5_a_final_of_a_primary_that_forgot_what_is_in_flight_is_no_lie() -> No
     wire.run()
     assert not wire.errors and b.group.final is None
     assert [e.code for e in b.others if isinstance(e, Advice)] == ["they_lost_data", "close_declined"]
+
+
+def test_f5_a_commit_of_a_primary_that_lost_data_is_no_lie() -> None:
+    """Its old copy may hold what completes a version that all others have left behind."""
+    a, b, _c, wire = trio_of(3)
+    a.request(pay(1, 5))
+    wire.run()
+    first = b.group.certificate
+    a.request(pay(1, 6))
+    wire.run()
+    wire.cut()
+    a.forget()
+    wire.connect()
+    wire.run()
+    assert 0 in b.group.bereft and b.group.version == 2
+    assert b.step(Received(0, Commit(first), SALT)) == []
 
 
 def test_f5_a_primary_of_three_is_shown_its_own_signature_in_a_members_resume() -> None:

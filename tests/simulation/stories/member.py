@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.ledger.agreements import GroupAgreement
+from layer1.ledger.transactions import Output
 from layer2.chain import Following
 from layer2.chain import Role as ChainRole
 from layer2.chain_driver import GREETING, StandbyDriver
@@ -65,6 +66,26 @@ class _Observer(WalletObserver):
     def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
         self._process.accuse(group_id, peer, error)
         super().misbehaved(group_id, peer, error)
+
+
+class _Submitter(Submitter):
+    """The product's submitter, overheard; what a role does not bring stays here, whoever wants it brought."""
+
+    def __init__(self, process: MemberProcess, settled: Callable[[], Awaitable[None]] | None) -> None:
+        super().__init__(process.view, settled, payer=process.keys.spending)
+        self._process = process
+
+    def bring(self, payload: Payload) -> asyncio.Task[Output]:
+        process = self._process
+        process.boundary()
+        process.tell(lambda checkers: checkers.brought(process.index, payload))
+        if process.role is None or process.role.brings(payload):
+            return super().bring(payload)
+        return asyncio.create_task(_kept())
+
+
+async def _kept() -> Output:
+    return Output(b"", "kept", "it is not brought")
 
 
 @dataclass
@@ -125,7 +146,7 @@ class MemberProcess(StoryProcess):
         """Bring to layer 1, for a role."""
         if self.life is not None:
             with self.life.loop.running():
-                self.life.parts.submitter.bring(payload)
+                Submitter.bring(self.life.parts.submitter, payload)
 
     def tell(self, what: Callable[[GroupChecker], None]) -> None:
         """What an honest member does is judged; what checkers find ends the run, whoever tries to catch it."""
@@ -192,8 +213,8 @@ class MemberProcess(StoryProcess):
         if standing is not None:
             headship = Headship(self.home, standing, self.view, self.keys.spending, signals)  # type: ignore[arg-type]
         settled = headship.driver.settled if headship is not None else None
-        submitter = Submitter(self.view, settled, payer=self.keys.spending)
-        observer.on_submission = self._guarded(submitter)
+        submitter = _Submitter(self, settled)
+        observer.on_submission = submitter.bring_ours
         successor = headship.driver if headship is not None else None
         host = self._host(loop, book, observer, successor)
         if headship is not None:
@@ -254,15 +275,6 @@ class MemberProcess(StoryProcess):
                 host.doubt(group_id)
             host.end_turn()
             self.home.copied = False
-
-    def _guarded(self, submitter: Submitter) -> Callable[[Payload], object]:
-        def bring(payload: Payload) -> None:
-            self.boundary()
-            self.tell(lambda checkers: checkers.brought(self.index, payload))
-            if self.role is None or self.role.brings(payload):
-                submitter.bring_ours(payload)
-
-        return bring
 
     async def _guard(self, signals: Signals) -> None:
         """When the disk fails, or another home leads, somebody looks after it and starts the wallet again."""

@@ -64,12 +64,17 @@ class OneWord(GroupChecker):
                     self._changes.pop(name, None)
                 case EpochBegun(first=first):
                     self._begin(name, first)
-                case Lost():
+                case Lost() if not self._awaits_a_body(name[0]):
                     self._fail(name, "is honest, and believes that it lost data")
                 case Snapshot():
                     self._fail(name, "writes a snapshot into a running journal")
                 case _:
                     pass
+
+    def _awaits_a_body(self, group_id: Hash) -> bool:
+        """Rule 12: who came too late may have the body of an older version no more, and pleads for it."""
+        facts = self.facts.groups.get(group_id)
+        return facts is not None and facts.ledger.revealing is not None
 
     def _change(self, name: Name, record: ChangeSigned) -> None:
         """Rules 24 and 25: on the newest version that it signed, one at a time, and not after the end."""

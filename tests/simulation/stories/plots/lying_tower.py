@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from layer1.crypto import Hash
 from layer1.ledger.agreements import Delegation
 from layer1.ledger.records import Group, Reason, Status
-from layer1.ledger.transactions import Report
+from layer1.ledger.transactions import Report, Reveal
 from tests.simulation.stories.plots.asleep import Asleep
 from tests.simulation.stories.plots.stale_wedge import StaleAt
 from tests.simulation.stories.tower import TowerProcess
@@ -55,6 +55,14 @@ class StaleBeside(StaleAt):
     """It knows that the tower is its friend."""
 
     when = 1.01
+
+    def act(self) -> None:
+        """What its friend brought without a body it reveals: it wants its own money, too."""
+        super().act()
+        for group_id, states in self.known.items():
+            shown = self.host.ledger.state.group(group_id)
+            if shown is not None and shown.revealing is not None and shown.version in states:
+                self.host.bring(Reveal(group_id, states[shown.version][1]))
 
 
 class LyingTower(Asleep):
