@@ -75,11 +75,17 @@ from layer2.promises import BrokenPromise, TowerReceipt, check_proof
 from layer2.sealing import _NONCE, _cipher, _filled, open_body
 from tests.fuzz import generate
 from tests.layer1.replica.network import ALICE, BOB, GENESIS, KEYS, transfer
-from wallet import amounts, book, contacts, headship, keystore, period, server_history
+from tests.wallet.invoices import samples
+from wallet import amounts, book, contacts, headship, keystore, life, period, server_history
 from wallet.api import client as api_client
 from wallet.api import handlers as api_handlers
 from wallet.api.verbs import VERBS
 from wallet.home import Home
+from wallet.invoices import receipt
+from wallet.invoices.bech32m import encode_text
+from wallet.invoices.invoice import MAX_TEXT, PREFIX, Invoice, format_invoice, parse_invoice
+from wallet.invoices.records import Issued, Payment
+from wallet.onion import failure
 from wallet.requests import Show, WalletView
 from wallet.witness.desk import DeskRecord
 
@@ -671,7 +677,7 @@ def _layer2_and_wallet() -> list[Target]:
             _command,
             (Refused,),
             partial(generate.encoded, PaymentCommand),
-            ("layer2/payments.py: _KINDS.get(command[1:2], Pay)",),
+            ("layer2/payments.py: _KINDS.get(command[1:2], Pay)", "layer2/payments.py: Pay"),
         ),
         Target(
             "how many locks there were",
@@ -685,7 +691,7 @@ def _layer2_and_wallet() -> list[Target]:
             _file("book/ab", book._read),
             (LocalError,),
             partial(generate.encoded, book.ChannelRecord),
-            ("wallet/book.py: ChannelRecord", "wallet/headship.py: ChannelRecord"),
+            ("wallet/book.py: ChannelRecord", "wallet/headship.py: _FILES"),
         ),
         Target(
             "keystore",
@@ -733,10 +739,48 @@ def _layer2_and_wallet() -> list[Target]:
                 "wallet/api/client.py: msgspec.json.decode Progress",
             ),
         ),
+        Target(
+            "invoice",
+            lambda data: parse_invoice(encode_text(PREFIX, data[:MAX_TEXT])),
+            (Refused,),
+            _invoice,
+            ("wallet/invoices/invoice.py: Invoice",),
+        ),
+        _text("text of an invoice", parse_invoice, format_invoice(INVOICE), format_invoice(INVOICE).upper()),
+        Target(
+            "receipt of a payment",
+            receipt.read_receipt,
+            (Refused,),
+            lambda rng: rng.choice((RECEIPT, _json(receipt._File)(rng))),
+            ("wallet/invoices/receipt.py: msgspec.json.decode _File",),
+        ),
+        _codec("invoice that was issued", Issued, "wallet/invoices/book.py: kind"),
+        _codec("invoice that was paid", Payment),
+        Target("failure of a hop", failure._read, (), _failure, ("wallet/onion/failure.py: Failure",)),
+        Target(
+            "mark of a home",
+            _file("wallet/life", lambda path: life._read(path, life._Mark)),
+            (),
+            _json(life._Mark),
+            ("wallet/life.py: msgspec.json.decode kind",),
+        ),
         _text("contact", contacts.parse_contact, f"{ADDRESS}@127.0.0.1:80", f"{ADDRESS}@[::1]:80"),
         _text("amount", lambda text: amounts.parse_amount(text, GENESIS.currency), "12.50", "0.01", "1e3"),
         _text("duration", period.parse_duration, "1h", "90s", "2d"),
     ]
+
+
+INVOICE = samples.signed()
+RECEIPT = receipt.make_receipt(format_invoice(INVOICE), samples.PREIMAGE)
+
+
+def _invoice(rng: random.Random) -> bytes:
+    """Signed, or only of the right form."""
+    return encode(INVOICE) if rng.random() < 0.5 else generate.encoded(Invoice, rng)
+
+
+def _failure(rng: random.Random) -> bytes:
+    return (generate.encoded(failure.Failure, rng) + b"\x01").ljust(failure._TEXT_BYTES, b"\0")
 
 
 TARGETS = [*_proofs(), *_stored(), *_layer1(), *_layer2_and_wallet()]
