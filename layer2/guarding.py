@@ -10,6 +10,9 @@ below the expiry by the margin. Who does not know enough signs nothing: a primar
 tries again; a member keeps the proposal, *looks at layer 1 first*, and answers when it knows. An honest issuer of a
 `Claim` keeps twice the margin, and one of an `Expire` has the proof itself, so that nobody is kept waiting for long.
 
+No version ends a lock that it makes: whoever can keep an offer back, and have it claimed at once, chooses the time. And
+a primary asks for all members, so that nobody has it sign what another one must refuse.
+
 Source: docs/design/groups.md, rules 20 to 22 [F9]; decision 036.
 """
 
@@ -24,7 +27,7 @@ from layer1.errors import Refused, check
 from layer1.ledger.agreements import Lock
 from layer2.events import ClockSeen, Effect, PreimageSeen
 from layer2.messages import Batch, Command, require
-from layer2.payments import Claim, Expire, LockCommand, Locks, lock_news, read_lock_command
+from layer2.payments import Claim, Expire, LockCommand, Locks, Offer, lock_news, read_lock_command
 from layer2.state import State
 from layer2.value import Group
 
@@ -72,14 +75,22 @@ def check_own(group: Group, payloads: Iterable[bytes]) -> None:
 
 
 def check_others(group: Group, state: object, member: int, payload: bytes) -> None:
-    """At the primary, before it takes another member's command into a batch. Raises as :func:`check_own`."""
-    me, found = group.place.index, _named(state, payload)
-    if found is None or member == me:
+    """At the primary, before it takes a command into a batch: such as every member concerned is going to sign.
+
+    Of others' locks it wants half a margin more than their payer does, who reckons a moment later: what it signs cannot
+    be taken back. Its own commands are asked again, for they may have waited long for the version before.
+
+    Raises:
+        Refused: As :func:`check_own`, and ``lock_too_new``.
+    """
+    me, margin_ms, found = group.place.index, group.place.margin_ms, _named(state, payload)
+    if found is None:
         return
     lock, command = found
-    if isinstance(command, Claim) and lock.payer == me:
-        _check_claim(group, lock, group.place.margin_ms)
-    elif isinstance(command, Expire) and lock.payee == me:
+    check(_stands(group.state, lock), "lock_too_new", _new_text(lock))
+    if isinstance(command, Claim):
+        _check_claim(group, lock, margin_ms if lock.payer == me else margin_ms * 3 // 2)
+    elif isinstance(command, Expire):
         _check_expire(group, lock)
 
 
@@ -91,6 +102,7 @@ def is_in_doubt(group: Group, base: State, batch: Batch) -> bool:
     """
     me = group.place.index
     for lock, member, command in lock_news(base.machine_state, batch.commands):
+        require(isinstance(command, Offer) or _stands(base, lock), _new_text(lock))
         if member == me:
             continue
         try:
@@ -144,6 +156,19 @@ def _named(state: object, payload: bytes) -> tuple[Lock, LockCommand] | None:
     command = read_lock_command(payload)
     lock = state.get(command.lock) if command is not None and isinstance(state, Locks) else None
     return None if lock is None or command is None else (lock, command)
+
+
+def _stands(base: State, lock: Lock) -> bool:
+    """Whether the lock is in the state that a batch starts from: nobody ends what the same batch makes.
+
+    Whoever wants that has kept the offer back: its issuer, who sees no lock of its own, may have stopped looking at the
+    clock, and its payer upstream has taken the money back since.
+    """
+    return any(each.id == lock.id for each in base.body.locks)
+
+
+def _new_text(lock: Lock) -> str:
+    return f"lock {lock.id} would be made and ended by one version: a later one may end it"
 
 
 def _all_locks(group: Group) -> tuple[Lock, ...]:

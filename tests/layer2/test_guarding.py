@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from layer1.errors import Refused, RemoteError
 from layer1.ledger import records as ledger
-from layer1.ledger.agreements import locked_units
+from layer1.ledger.agreements import locked_units, sign_state
 from layer1.ledger.locks import pay_locks, preimage_hash
 from layer1.ledger.records import Registration
 from layer2 import closing, guarding, updating
@@ -24,12 +24,15 @@ from layer2.events import (
     Looked,
     LookNow,
     PreimageSeen,
+    Received,
     Submission,
     WedgeRequested,
 )
+from layer2.messages import Command, Propose
 from layer2.payments import Claim, Expire, claim, expire, lock_news, offer, pay, release
+from layer2.state import advance, build_batch, encode_batch
 from layer2.terms import change_amounts
-from tests.layer2.harness import Court, Party, Wire, pair
+from tests.layer2.harness import Court, Party, Wire, pair, trio_of
 
 SECRET = b"p" * 32
 HASH = preimage_hash(SECRET)
@@ -238,6 +241,57 @@ def an_unknown_clock_signs_nothing_late(payer: int) -> None:
     assert balances(one, two) == {(700, 1_300) if payer == 0 else (1_300, 700)}
 
 
+def nobody_keeps_an_offer_back(payer: int) -> None:
+    """Rule 22 [F9]: a peer lets an offer wait until its time is over, and takes it in the version that makes it.
+
+    Its issuer has no lock yet, so its host tells no clock: it would pay what it cannot be paid for upstream any more.
+    """
+    one, two, wire = pair()
+    see(1_000, one, two)
+    if payer == 0:
+        two.request(pay(0, 1))
+        wire.collect()
+        wire.deliver(1, 0)
+        one.request(offer(1, 300, HASH, EXPIRY))  # waits for the version in flight, and the claim behind it
+        two.request(claim(1, SECRET))
+        wire.run()
+        assert not wire.errors and len(one.group.locks) == 1 and len(two.rejected) == 1
+        return
+    two.request(offer(0, 300, HASH, EXPIRY))
+    kept, base = two.group.outbox, one.group.state
+    built = build_batch(one.group.place, base, (*kept, Command(0, 1, claim(1, SECRET), b"")))
+    encoded = encode_batch(built.batch)
+    state = advance(one.group.place, base, built.batch, encoded=encoded, salt=bytes(16), outcome=built.outcome)
+    signature = sign_state(one.group.place.key, state.header)
+    with pytest.raises(RemoteError, match="made and ended by one version"):
+        two.step(Received(0, Propose(state.header, encoded, bytes(16), signature, (), ()), bytes(16)))
+    assert two.group.pending is None and two.group.version == 0
+
+
+def a_primary_proposes_only_what_all_will_sign(payer: int) -> None:
+    """No third member has the primary sign what another one refuses: the group would stand, and it be blamed."""
+    members = trio_of(3)
+    one, two, three, wire = members
+    see(1_000, one, two, three)
+    asker, other = (three, two) if payer == 0 else (two, three)
+    asker.request(offer(other.index, 300, HASH, 0), expire(1))
+    wire.run()
+    assert len(one.group.committed.body.locks) == 1 and asker.rejected[2].code == "lock_too_new"
+    see(1_000, one, two, three)
+    asker.request(offer(other.index, 200, HASH, EXPIRY))
+    wire.run()
+    see(EXPIRY - 2 * M, other)  # as a liar's host would tell its core
+    see(EXPIRY - M, one, asker)
+    other.request(claim(2, SECRET))
+    wire.run()
+    assert list(other.rejected.values())[-1].code == "claim_too_late"
+    assert not wire.errors and {party.group.version for party in (one, two, three)} == {3}
+    see(EXPIRY + 1, one, two, three, looked_ms=EXPIRY + 1)
+    asker.request(expire(1), expire(2))
+    wire.run()
+    assert balances(one, two, three) == {(1_000, 1_000, 1_000)} and not wire.errors
+
+
 STORIES: list[Callable[[int], None]] = [
     a_claim_in_time_is_paid,
     a_preimage_is_known_before_anything_is_committed,
@@ -251,6 +305,8 @@ STORIES: list[Callable[[int], None]] = [
     no_epoch_ends_with_a_lock,
     a_close_that_crosses_an_offer_waits,
     an_unknown_clock_signs_nothing_late,
+    nobody_keeps_an_offer_back,
+    a_primary_proposes_only_what_all_will_sign,
 ]
 
 
@@ -501,6 +557,21 @@ def ends_with_locks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(closing, "send_close", mutant)
 
 
+def ends_what_it_makes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(guarding, "_stands", lambda *_: True)
+
+
+def asks_for_itself_alone(patch: pytest.MonkeyPatch) -> None:
+    original = guarding.check_others
+
+    def mutant(group: Any, state: Any, member: int, payload: bytes) -> None:
+        found = guarding._named(state, payload)
+        if found is None or group.place.index in (found[0].payer, found[0].payee):
+            original(group, state, member, payload)
+
+    patch.setattr(updating, "check_others", mutant)
+
+
 MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], None]]] = [
     (signs_claims_until_the_expiry, a_late_claim_needs_the_registry),
     (knows_no_registry, a_late_claim_needs_the_registry),
@@ -514,6 +585,8 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], None]]
     (trusts_an_unknown_clock, an_unknown_clock_signs_nothing_late),
     (hides_the_preimage, a_preimage_is_known_before_anything_is_committed),
     (ends_with_locks, no_epoch_ends_with_a_lock),
+    (ends_what_it_makes, nobody_keeps_an_offer_back),
+    (asks_for_itself_alone, a_primary_proposes_only_what_all_will_sign),
 ]
 
 
