@@ -25,7 +25,7 @@ from layer1.crypto import Kind, PublicKey, Signature, SigningKey, verify
 from layer1.ledger.agreements import GroupHeader
 from layer2.events import Committed, Effect, Rejected, Send
 from layer2.messages import Ack, Acked, Acks, require
-from layer2.payments import Offer, lock_news
+from layer2.payments import MACHINE, Offer, lock_news
 from layer2.state import Pending, State
 from layer2.value import Group
 
@@ -186,7 +186,7 @@ def _packets(group: Group, before: State, version: Pending) -> tuple[tuple[int, 
     body, me = version.state.body, group.place.index
     ours = {lock.id for lock in body.locks if lock.payee == me}
     found = dict(group.packets)
-    if ours - found.keys():
+    if ours - found.keys() and group.place.machine.name == MACHINE:
         for lock, _, command in lock_news(before.machine_state, version.batch.commands):
             if isinstance(command, Offer):
                 found[lock.id] = command.packet

@@ -27,7 +27,7 @@ from layer1.errors import Refused, check
 from layer1.ledger.agreements import Lock
 from layer2.events import ClockSeen, Effect, PreimageSeen
 from layer2.messages import Batch, Command, require
-from layer2.payments import Claim, Expire, LockCommand, Locks, Offer, lock_news, read_lock_command
+from layer2.payments import MACHINE, Claim, Expire, LockCommand, Locks, Offer, lock_news, read_lock_command
 from layer2.state import State
 from layer2.value import Group
 
@@ -101,6 +101,8 @@ def is_in_doubt(group: Group, base: State, batch: Batch) -> bool:
         RemoteError: No look will change it: the primary should have refused the command.
     """
     me = group.place.index
+    if group.place.machine.name != MACHINE:
+        return False  # its commands are no payments
     for lock, member, command in lock_news(base.machine_state, batch.commands):
         require(isinstance(command, Offer) or _stands(base, lock), _new_text(lock))
         if member == me:
