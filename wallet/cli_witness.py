@@ -25,6 +25,9 @@ def witness_serve(
     *,
     listen: Annotated[str | None, typer.Option(help="host:port; by default where it listened last.")] = None,
     most_groups: Annotated[int, typer.Option(min=1, help="Serve at most so many groups.")] = 10_000,
+    moved: Annotated[
+        bool, typer.Option("--moved", help="This home was moved here, and the old one is not used again; no backup.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
@@ -35,7 +38,7 @@ def witness_serve(
 
     A witness sees no balances. If it stops, the groups take no payments.
 
-    If it is lost for good, their members replace it, or close together.
+    If it is lost for good, their members replace it, or close together. A backup of it must not serve.
     """
     from layer2.engaging import WitnessPolicy  # noqa: PLC0415 - only when needed
     from wallet.witness.serving import ServedWitness, serve_witness  # noqa: PLC0415 - only when needed
@@ -55,7 +58,8 @@ def witness_serve(
         passphrase = read_passphrase(passphrase_file)
         logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
         logging.getLogger("wallet").setLevel(logging.INFO)
-        loop.run(serve_witness(found, passphrase, listen, WitnessPolicy(most_groups=most_groups), ready))
+        policy = WitnessPolicy(most_groups=most_groups)
+        loop.run(serve_witness(found, passphrase, listen, policy, ready, moved=moved))
     except WedgeError as error:
         out.fail(error)
 

@@ -30,7 +30,9 @@ ACCEPT = ("--accept-deposit-up-to", "5000", "--accept-bond-up-to", "500", "--min
 def liars_copy(home: Path, copy: Path) -> None:
     """A copy of a home that pretends to be the original: an honest one asks its peers before it claims anything."""
     shutil.copytree(home, copy)
-    Life(copy).renew()
+    for marked in (copy, copy / "witness"):
+        if marked.is_dir():
+            Life(marked).renew()
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 *Safety:* it holds the key of its links, which signs ACKs and CLAIMs, and no key of any group; the savings stay sealed.
 
-A witness lives in a home of its own, made like a wallet's; its spending key is its identity. It needs no money. It
+A witness lives in a home of its own, made like a wallet's; its spending key is its identity. It needs no money. From a
+copy of its home it does not serve: it would not know what it ACKed since, and two that run have one voice too many. It
 looks at each of its groups now and then, and at once when an event tells of it: nobody's deadline depends on it.
 
-Source: docs/design/groups.md, "Witnessed groups"; decision 033.
+Source: docs/design/groups.md, "Witnessed groups"; decisions 033 and 040.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from dataclasses import dataclass
 
 from layer1.client import LedgerClient
 from layer1.crypto import Hash, SigningKey
-from layer1.errors import WedgeError
+from layer1.errors import Refused, WedgeError
+from layer1.files import private_directory
 from layer1.journal import Journal
 from layer1.ledger.records import Group
 from layer1.link_server import LinkServer
 from layer2.engaging import WitnessPolicy
 from wallet.contacts import Contact
 from wallet.home import Home
+from wallet.life import Life, keep_alive
 from wallet.service import Failure, fail, listen_at, serve_until_stopped, watched
 from wallet.submitter import Submitter
 from wallet.witness.desk import WitnessDesk
@@ -116,22 +119,50 @@ class Lookout:
             await asyncio.sleep(PAUSE_S)
 
 
-@contextlib.asynccontextmanager
-async def witness(
-    home: Home, key: SigningKey, listen: str | None, policy: WitnessPolicy
-) -> AsyncIterator[ServedWitness]:
-    """A witness in a home that is locked by us.
+def live_on(home: Home, *, moved: bool) -> None:
+    """These files are the originals from now on; only whoever holds the home's lock may say so.
+
+    Args:
+        home: Of the witness.
+        moved: Its owner says that this copy is the newest there is, and the only one that is used.
 
     Raises:
-        Refused: ``cannot_listen``, ``no_ledger`` or ``bad_config``.
+        Refused: ``old_copy``; nothing is changed.
+        LocalError: The disk does not take it.
+    """
+    holds = home.path / "witness"
+    is_new = not any(holds.glob("segment-*"))
+    private_directory(holds)
+    life = Life(holds)  # not the wallet's mark, which any verb in a copy of the home would renew
+    original = life.is_original
+    if not (original or moved or is_new):
+        raise Refused(
+            "old_copy",
+            f"the files in {home.path} are a copy: from an old one a witness would break its word. If the home was "
+            "only moved, after the witness had stopped, and the other one is not used again, add --moved; if it comes "
+            "from a backup, it must not serve: the members replace it (`wallet channel replace-witness`)",
+        )
+    life.renew(copied=not original)
+
+
+@contextlib.asynccontextmanager
+async def witness(
+    home: Home, key: SigningKey, listen: str | None, policy: WitnessPolicy, *, moved: bool = False
+) -> AsyncIterator[ServedWitness]:
+    """A witness in a home that is locked by us; `moved` as for :func:`live_on`.
+
+    Raises:
+        Refused: ``cannot_listen``, ``no_ledger``, ``bad_config`` or ``old_copy``.
         LocalError: What it holds is damaged.
     """
+    live_on(home, moved=moved)
     genesis, config, light = home.genesis(), home.config(), home.light(keep=True)
     async with contextlib.AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
         submitter = Submitter(ledger)
         stack.push_async_callback(submitter.close)
-        journal = Journal.open(home.path / "witness")
+        holds = home.path / "witness"
+        journal = Journal.open(holds)
         stack.callback(journal.close)
 
         async def look(group_id: Hash) -> Group | None:
@@ -148,11 +179,18 @@ async def witness(
         contact = await listen_at(server, home, key, listen or config.listen)
         stack.push_async_callback(server.stop)
         await stack.enter_async_context(watched(lookout.run(), failed, "the witness no longer follows layer 1"))
+        await stack.enter_async_context(watched(keep_alive(holds), failed, "its home is no longer marked"))
         yield ServedWitness(contact, desk, failed)
 
 
 async def serve_witness(
-    home: Home, passphrase: str, listen: str | None, policy: WitnessPolicy, ready: Callable[[ServedWitness], None]
+    home: Home,
+    passphrase: str,
+    listen: str | None,
+    policy: WitnessPolicy,
+    ready: Callable[[ServedWitness], None],
+    *,
+    moved: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises as :func:`wallet.service.serve_until_stopped`."""
-    await serve_until_stopped(home, passphrase, lambda key: witness(home, key, listen, policy), ready)
+    """Serve until SIGTERM or SIGINT. Raises as :func:`wallet.service.serve_until_stopped` and :func:`witness`."""
+    await serve_until_stopped(home, passphrase, lambda key: witness(home, key, listen, policy, moved=moved), ready)
