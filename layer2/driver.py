@@ -148,6 +148,8 @@ class GroupHost:
         self._margin_ms = margin_ms
         self._clock: tuple[int, float] | None = None
         """Newest proven ledger clock, and when it was noted, by the loop's time."""
+        self.proven_ms = 0
+        """The newest proven ledger clock; 0 before the first."""
         self._records: list[bytes] = []
         """Appended in this turn, for the successor."""
         self._groups: dict[Hash, Group] = {}
@@ -450,11 +452,15 @@ class GroupHost:
 
     def note_clock(self, clock_ms: int) -> None:
         """Tell the newest proven ledger clock, at every look: what is left of a lock is reckoned from it (rule 22)."""
+        self.proven_ms = max(self.proven_ms, clock_ms)
         if self._clock is None or clock_ms >= self.clock_ms(0):
             self._clock = clock_ms, asyncio.get_running_loop().time()
 
     def clock_ms(self, unknown: int = 0) -> int:
-        """The ledger clock as of now: the newest proven one, and what has passed since; `unknown` before the first."""
+        """The ledger clock as of now: the newest proven one, and what has passed since; `unknown` before the first.
+
+        It may be ahead, never behind by more than the proof was old: a ledger that stood still does not make up for it.
+        """
         if self._clock is None:
             return unknown
         noted, since_s = self._clock

@@ -81,7 +81,7 @@ def duty(lock: Lock, me: int, clock_ms: int, margin: int, *, preimage: bool, reg
     Args:
         lock: Pending in the newest state.
         me: Our place.
-        clock_ms: The ledger clock.
+        clock_ms: The ledger clock, as it was last proven.
         margin: M of rule 22.
         preimage: Whether it is ours to claim: we are its payee, and were told the preimage.
         registered_ms: Ledger clock of the registration, None if layer 1 shows none.
@@ -294,7 +294,7 @@ class Locking:
         for each in shown.locks:
             lock, key = each.lock, (group_id, each.lock.id)
             if each.paid_to is None:
-                if key in self._claims and self._clock() <= each.until_ms:
+                if key in self._claims and self._parts.host.proven_ms <= each.until_ms:
                     self._register(lock, self._claims[key])
             elif key not in self._paid:
                 self._paid.add(key)
@@ -323,7 +323,8 @@ class Locking:
         me, preimage = self._place(group_id), self._claims.get((group_id, lock.id))
         known = self._registered.get(lock.hash)
         registered = None if known is None else known.clock_ms
-        asked = duty(lock, me, self._clock(), self.margin_ms, preimage=preimage is not None, registered_ms=registered)
+        clock_ms = self._parts.host.proven_ms  # while the ledger stands still no time of a lock goes by
+        asked = duty(lock, me, clock_ms, self.margin_ms, preimage=preimage is not None, registered_ms=registered)
         match asked:
             case Duty.CLAIM if preimage is not None:
                 self._try(group_id, lock, claim(lock.id, preimage))

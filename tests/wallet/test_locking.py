@@ -176,6 +176,34 @@ async def test_a_preimage_is_registered_when_the_payer_is_away(world: World) -> 
     assert peer.ends[-1].how == "paid" and peer.ends[-1].preimage == SECRET
 
 
+def stand_still(wallet: Wallet, ms: int) -> None:
+    """What the wallet reckons after an outage of the ledger, whose clock makes up for none of it."""
+    host = wallet.locking._parts.host
+    assert host._clock is not None
+    host._clock = (host._clock[0] + ms, host._clock[1])
+
+
+async def test_no_lock_is_lost_by_a_ledger_that_stood_still(world: World) -> None:
+    """Its clock goes on from where it was: what could be registered before can be after, and nothing is over."""
+    alice, bob, channel, expiry = await ready(world)
+    peer = Peer(bob)
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    for wallet in (alice, bob):
+        stand_still(wallet, 20 * alice.locking.margin_ms)
+    for _ in range(3):
+        world.chain.block(after_ms=20)
+        for wallet in (alice, bob):
+            await wallet.channels()
+    assert {channel.view().state, theirs.view().state} == {"open"}, "the payer wedges before the time is over"
+    await theirs.claim(lock.id, SECRET)
+    pass_time(world, expiry - 3 * bob.locking.margin_ms)
+    await until(world, (alice, bob), paying.done)
+    registered = world.chain.state.registration(HASH)
+    assert registered is not None and registered.clock_ms <= expiry
+    assert paying.result().how == "claimed" and channel.view().state == "open"
+
+
 async def test_a_small_lock_is_no_reason_to_wedge(world: World) -> None:
     alice, bob, channel, expiry = await ready(world)
     peer = Peer(bob)
