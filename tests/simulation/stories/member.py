@@ -16,7 +16,7 @@ from typing import Any
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import LocalError, Refused, RemoteError, WedgeError
 from layer1.ledger.agreements import GroupAgreement
-from layer1.ledger.transactions import Output
+from layer1.ledger.transactions import Output, Transaction
 from layer2.chain import Following
 from layer2.chain import Role as ChainRole
 from layer2.chain_driver import GREETING, StandbyDriver
@@ -78,10 +78,14 @@ class _Submitter(Submitter):
     def bring(self, payload: Payload) -> asyncio.Task[Output]:
         process = self._process
         process.boundary()
-        process.tell(lambda checkers: checkers.brought(process.index, payload))
         if process.role is None or process.role.brings(payload):
             return super().bring(payload)
         return asyncio.create_task(_kept())
+
+    def _wrap(self, payload: Payload, until_ms: int) -> Transaction:
+        """It leaves now: a standby has what it follows from."""
+        self._process.tell(lambda checkers: checkers.brought(self._process.index, payload))
+        return super()._wrap(payload, until_ms)
 
 
 async def _kept() -> Output:
