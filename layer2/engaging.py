@@ -26,6 +26,8 @@ class Promised(Struct, tag=34):
     open_before_ms: int
     """Ledger clock behind which it can be forgotten."""
     requester: PublicKey
+    members: tuple[PublicKey, ...] = ()
+    """By their wallets' keys: who may ask for the group."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from layer1.client import LedgerUnreachable
 from layer1.codec import encode
 from layer1.crypto import PublicKey
 from layer1.errors import LocalError, RemoteError
@@ -308,10 +309,11 @@ async def test_a_wallet_that_names_groups_without_end_takes_no_others_place(
     """What is looked for is bounded in all, so it is bounded for each: else one stranger makes all others wait."""
     monkeypatch.setattr(desk_module, "MOST_AWAITED", 100)
     monkeypatch.setattr(desk_module, "LOOK_PAUSE_S", 60)
-    place.desk._promises[TERMS.hash] = Promised(TERMS.hash, 10**9, MEMBERS[0])  # so that groups are looked for
-    stranger = FakeLink(key("stranger").public, *(Inquiry(bytes([n]) * 32) for n in range(200)))
+    greedy, modest = key("greedy").public, key("modest").public
+    place.desk._promises.put(Promised(TERMS.hash, 10**9, greedy, (greedy, modest)))  # so that groups are looked for
+    stranger = FakeLink(greedy, *(Inquiry(bytes([n]) * 32) for n in range(200)))
     await place.desk.attach(stranger)
-    other = FakeLink(key("another").public, Inquiry(bytes([201]) * 32))
+    other = FakeLink(modest, Inquiry(bytes([201]) * 32))
     await place.desk.attach(other)
     assert [each.code for each in stranger.heard] == ["busy"] * (200 - desk_module.MOST_AWAITED_EACH)
     assert other.heard == []
@@ -324,3 +326,53 @@ async def test_only_groups_that_are_held_wait_to_be_looked_at(place: Place) -> N
     for number in range(100):
         lookout.want(number.to_bytes(32, "big"))
     assert not lookout._wanted
+
+
+async def test_strangers_have_nothing_looked_for_however_many_names_they_have(place: Place) -> None:
+    """Else a few dozen of them take the places of those who wait, and a replica's time."""
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    for number in range(50):
+        (answer,) = await place.say(key(f"stranger {number}").public, Inquiry(bytes([number + 1]) * 32))
+        assert isinstance(answer, Error) and answer.code == "unknown_group"
+    assert place.ledger.looks == 0
+    group = place.open()
+    await place.say(MEMBERS[1], Inquiry(group.group_id))  # who did not ask for the promise, but is named in it
+    assert group.group_id in place.desk.holdings
+
+
+@pytest.mark.parametrize("how", ["at once", "after a restart", "after a compaction"])
+async def test_a_former_member_that_has_not_heard_of_the_end_is_not_cut_off(place: Place, how: str) -> None:
+    """Its other groups need this link; a stranger that names the same group is cut off."""
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    group = place.open()
+    await place.say(MEMBERS[0], Inquiry(group.group_id))
+    closed = place.ledger.groups[group.group_id] = replace(group, status=Status.CLOSED)
+    place.desk.observe(closed)
+    if how == "after a compaction":
+        place.desk.compact()
+    if how != "at once":
+        await asyncio.sleep(0)
+        place.restart()
+    stranger = key("stranger").public
+    for peer, stays in ((MEMBERS[1], True), (stranger, False)):
+        link = FakeLink(peer, *[Inquiry(group.group_id)] * 200)
+        await place.desk.attach(link)
+        assert (place.desk.admits(peer), link.was_cut) == (stays, not stays)
+        assert {answer.code for answer in link.heard} == {"unknown_group"}
+
+
+async def test_members_are_not_blamed_when_layer_1_cannot_be_asked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage of the ledger would else cut the witness's honest members off, one by one."""
+
+    async def fail(group_id: bytes) -> Group | None:
+        raise LedgerUnreachable("no replica answers")
+
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    group = place.open()
+    monkeypatch.setattr(place.desk, "_look", fail)
+    for _ in range(50):
+        (answer,) = await place.say(MEMBERS[0], Inquiry(group.group_id))
+        assert "cannot be asked" in answer.message
+    assert place.desk.admits(MEMBERS[0])

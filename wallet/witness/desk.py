@@ -32,6 +32,7 @@ from layer2.events import Effect, Finished, LedgerSeen, Persist, Received, Send,
 from layer2.hosting import Channel
 from layer2.messages import Decline, Error, GroupMessage, Hold, Inquiry, WitnessPromise, WitnessRequest, decode_message
 from layer2.witness import Holding, HoldingRecord, HoldingSnapshot, Kept, Taken, WitnessClaimed
+from wallet.witness.known import FormerGroups, Promises
 
 LOOK_TIMES = 20
 """A group that a member knows is looked for so often: this witness's replica may be behind."""
@@ -52,6 +53,8 @@ class Dropped(Struct, tag=35):
     """Layer 1 closed this group, or it goes on without this witness."""
 
     group_id: Hash
+    members: tuple[PublicKey, ...] = ()
+    """By their wallets' keys."""
 
 
 DeskRecord = Taken | Kept | WitnessClaimed | HoldingSnapshot | Promised | Dropped
@@ -92,7 +95,8 @@ class WitnessDesk:
         self._look, self._clock = look, clock
         self._conduct: Conduct[PublicKey] = Conduct()
         self._holdings: dict[Hash, Holding] = {}
-        self._promises: dict[Hash, Promised] = {}
+        self._promises = Promises()
+        self._former = FormerGroups()
         self._links: dict[PublicKey, Channel] = {}
         self._due: list[tuple[Hash, Effect, Channel | None]] = []
         """Of this turn: behind the barrier."""
@@ -190,14 +194,14 @@ class WitnessDesk:
 
     def _await(self, link: Channel, message: Hold | Inquiry) -> None:
         """Look for the group, or for its next epoch, on layer 1; once for all who speak of it."""
-        group_id = message.group_id
-        awaited = [each.peer for waiting in self._awaited.values() for each, _ in waiting]
-        if len(awaited) >= MOST_AWAITED or awaited.count(link.peer) >= MOST_AWAITED_EACH:
-            self._say(link, Error(group_id, "busy", "too many groups are being looked for: come again"))
-            return
-        if group_id not in self._holdings and not self._promises:
+        group_id, peer = message.group_id, link.peer
+        if group_id not in self._holdings and not self._promises.count(peer):
             self._say(link, Error(group_id, "unknown_group", "this witness did not promise to serve this group"))
-            self._charge(link, "it names a group that was not promised")
+            self._blame(link, group_id, "it names a group that was not promised")
+            return
+        awaited = [each.peer for waiting in self._awaited.values() for each, _ in waiting]
+        if len(awaited) >= MOST_AWAITED or awaited.count(peer) >= MOST_AWAITED_EACH:
+            self._say(link, Error(group_id, "busy", "too many groups are being looked for: come again"))
             return
         waiting = self._awaited.setdefault(group_id, [])
         waiting[:] = [each for each in waiting if each[0] is not link]  # its newest word is enough
@@ -208,7 +212,7 @@ class WitnessDesk:
             task.add_done_callback(self._tasks.discard)
 
     async def _find(self, group_id: Hash) -> None:
-        why = "layer 1 does not show such a group, or not yet"
+        why, asked = "layer 1 does not show such a group, or not yet", True
         for attempt in range(LOOK_TIMES):
             if attempt:
                 await asyncio.sleep(LOOK_PAUSE_S)
@@ -222,13 +226,14 @@ class WitnessDesk:
                 why = error.message
                 break
             except WedgeError as error:  # of whatever kind: who waits must be answered, or nobody looks for it again
-                why = f"layer 1 cannot be asked: {error}"
+                why, asked = f"layer 1 cannot be asked: {error}", False
         for link, message in self._awaited.pop(group_id, []):
             if group_id in self._holdings:
                 self._answer(link, message)
             else:
                 self._say(link, Error(group_id, "unknown_group", why[:500]))
-                self._charge(link, why)
+                if asked:  # else it is nobody's fault here
+                    self._blame(link, group_id, why)
 
     def _answer(self, link: Channel, message: GroupMessage) -> None:
         """What was said before the group was found; of a later epoch still, it is said again."""
@@ -243,7 +248,7 @@ class WitnessDesk:
             self.observe(shown)
             return
         check(shown.status is not Status.CLOSED, "group_closed", "layer 1 has paid this group out")
-        promised = self._promises.pop(shown.agreement.hash, None)
+        promised = self._promises.pop(shown.agreement.hash)
         check(promised is not None, "not_promised", "this witness did not promise to serve this group")
         holding, effects = core.take(self._key, shown)
         self._holdings[shown.group_id] = holding
@@ -262,22 +267,27 @@ class WitnessDesk:
             code = error.code if isinstance(error, Refused) else "unavailable"
             self._say(link, Decline(agreement.salt[:16], code, str(error)[:500]))
             return
-        promised = Promised(agreement.hash, agreement.open_before_ms, link.peer)
-        self._promises[agreement.hash] = promised
+        members = tuple(member.funding for member in agreement.members)
+        promised = Promised(agreement.hash, agreement.open_before_ms, link.peer, members)
+        self._promises.put(promised)
         self._append(encode(promised))
         self._promised.append((link, WitnessPromise(agreement.hash, sign_promise(self._key, agreement))))
         self._schedule()
 
     def _check_room(self, peer: PublicKey, agreement: GroupAgreement, clock_ms: int) -> None:
-        for name in [name for name, each in self._promises.items() if each.open_before_ms + KEPT_MS <= clock_ms]:
-            del self._promises[name]
+        self._promises.forget_opened_before(clock_ms - KEPT_MS)
         if agreement.hash in self._promises:
             return
-        awaited = [each for each in self._promises.values() if each.open_before_ms > clock_ms]
+        awaited = [each for each in self._promises if each.open_before_ms > clock_ms]
         held, most = len(self._holdings) + len(awaited), self._policy.most_groups
         check(held < most, "full", f"this witness serves {held} groups and takes {most} at most")
         own = sum(each.requester == peer for each in awaited)
         check(own < self._policy.most_promises_each, "busy", f"{own} of your openings wait for the ledger: wait too")
+
+    def _blame(self, link: Channel, group_id: Hash, why: str) -> None:
+        """Charge who names a group that it is no member of; one that was may not know yet that it has ended."""
+        if not self._former.had(group_id, link.peer):
+            self._charge(link, why)
 
     def _charge(self, link: Channel, why: str) -> None:
         if pause_s := self._conduct.charge(link.peer, asyncio.get_running_loop().time()):
@@ -342,8 +352,10 @@ class WitnessDesk:
                 raise AssertionError(f"a witness does not {effect}")
 
     def _drop(self, group_id: Hash) -> None:
-        if self._holdings.pop(group_id, None) is not None:
-            self._append(encode(Dropped(group_id)))
+        if (holding := self._holdings.pop(group_id, None)) is not None:
+            members = tuple(member.funding for member in holding.agreement.members)
+            self._former.add(group_id, members)
+            self._append(encode(Dropped(group_id, members)))
             self._schedule()
             _log.info("group %s is closed, or goes on without us", group_id.hex()[:12])
 
@@ -366,9 +378,10 @@ class WitnessDesk:
                 raise LocalError(f"a record in the journal of the witness does not decode: {error}") from error
             match record:
                 case Promised():
-                    self._promises[record.agreement_hash] = record
-                case Dropped(group_id):
+                    self._promises.put(record)
+                case Dropped(group_id, members):
                     self._holdings.pop(group_id, None)
+                    self._former.add(group_id, members)
                 case _:
                     self._replay(record)
 
@@ -376,10 +389,13 @@ class WitnessDesk:
         known = self._holdings.get(record.group_id)
         holding = self._holdings[record.group_id] = core.replay(self._key, known, record)
         if known is None:
-            self._promises.pop(holding.agreement.hash, None)
+            self._promises.pop(holding.agreement.hash)
 
     def _snapshots(self) -> Iterator[bytes]:
         for holding in self._holdings.values():
             yield core.snapshot(holding)
-        for promised in self._promises.values():
+        for promised in self._promises:
             yield encode(promised)
+        for group_id, members in self._former:
+            if group_id not in self._holdings:  # it came back, with another promise
+                yield encode(Dropped(group_id, members))
