@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import aiohttp
 
@@ -63,6 +63,8 @@ class Deliverer:
         self._jitter = jitter
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        """By webhook: each at its own pace, so that one that answers slowly keeps nothing from another."""
 
     async def __aenter__(self) -> Deliverer:
         """Begin where the history was left, or behind what stands in it now."""
@@ -72,9 +74,8 @@ class Deliverer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancel(self._tasks)
+        await _cancel([*self._sending.values()])
 
     async def collect(self) -> bool:
         """Take over what is new in the history; whether there may be more."""
@@ -122,10 +123,38 @@ class Deliverer:
 
     async def _send_all(self) -> None:
         self._wake.clear()
-        while await self.deliver(now_ms()):
-            pass
-        next_ms = self._book.next_due_ms()
-        pause_s = IDLE_S if next_ms is None else min(max((next_ms - now_ms()) / 1000, 0.0), IDLE_S)
+        pause_s = IDLE_S
+        for webhook in self._book:
+            next_ms = None if webhook.id in self._sending else self._book.next_due_ms(webhook)
+            if next_ms is None:
+                continue
+            if next_ms <= now_ms():
+                self._start(webhook)
+            else:
+                pause_s = min(pause_s, (next_ms - now_ms()) / 1000)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._wake.wait()
+
+    def _start(self, webhook: Webhook) -> None:
+        """Send what is due to one of them, in the background."""
+
+        def ended(_: object) -> None:
+            self._sending.pop(webhook.id, None)
+            self._wake.set()
+
+        task = self._sending[webhook.id] = asyncio.create_task(self._drain(webhook))
+        task.add_done_callback(ended)
+
+    async def _drain(self, webhook: Webhook) -> None:
+        try:
+            while await self._deliver_to(webhook, now_ms()):
+                pass
+        except Exception:  # noqa: BLE001 - what was not sent is still due
+            _log.exception("webhook %s: a fault of this program", webhook.id)
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from layer1.errors import LocalError, Refused, WedgeError
+from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.httpd.rates import RateLimit, Rates
 from wallet.api.keys import Answer, KeyBook
 from wallet.api.statuses import is_certain, problem_of
@@ -28,7 +29,9 @@ from wallet.history import now_ms
 from wallet.requests import Commands, Progress, Request
 
 MAX_WORKS = 512
-"""Requests that are being carried out at once, of all clients."""
+"""Requests that are being carried out at once, of all tokens; of the owner besides, as many."""
+MAX_OF_A_TOKEN = 128
+"""So that no token takes the room of others."""
 PER_TOKEN = RateLimit(requests_per_s=100, burst=500, exempt=())
 FAILURES = RateLimit(requests_per_s=5, burst=50, exempt=())
 """Wrong tokens of one address."""
@@ -49,6 +52,11 @@ class Caller:
     def name(self) -> str:
         """Whose idempotency keys are its keys."""
         return OWNER if self.token is None else self.token.id
+
+    @property
+    def limited(self) -> Token | None:
+        """The token whose limits count; None for the owner and for admins, who have none."""
+        return self.token if self.token is not None and self.token.limited else None
 
     def may(self, scopes: tuple[str, ...]) -> bool:
         """Whether one of these scopes is its."""
@@ -74,6 +82,8 @@ class Desk:
         self.rates = Rates(PER_TOKEN)
         self.failures = Rates(FAILURES)
         self._works: set[asyncio.Task[Answer]] = set()
+        self._begun: Counter[str] = Counter()
+        """How many of them, by whose they are."""
         self._by_key: dict[tuple[str, str], Work] = {}
 
     async def stop(self) -> None:
@@ -98,14 +108,27 @@ class Desk:
         running = None if key is None else self._by_key.get((caller.name, key))
         if running is not None and running.digest == digest:
             return running
-        if len(self._works) >= MAX_WORKS:
-            raise Refused("busy", f"{len(self._works)} requests are in work, at most {MAX_WORKS} are; try again soon")
+        self._check_room(caller)
         if key is not None:
             units = None if verb.spending is None else verb.spending.most(asked)
-            known = self._keys.begin(caller.name, key, digest, now_ms(), token=caller.token, units=units)
+            known = self._keys.begin(caller.name, key, digest, now_ms(), token=caller.limited, units=units)
             if known is not None:
                 return known
         return self._begin(verb, asked, caller, key, digest)
+
+    def _check_room(self, caller: Caller) -> None:
+        most = MAX_WORKS if caller.token is None else MAX_OF_A_TOKEN
+        checked = [(self._begun[caller.name], most)]
+        if caller.token is not None:
+            checked.append((len(self._works) - self._begun[OWNER], MAX_WORKS))
+        for count, limit in checked:
+            check(count < limit, "busy", f"{count} requests are in work, at most {limit} are; try again soon")
+
+    def _ended(self, task: asyncio.Task[Answer], name: str) -> None:
+        self._works.discard(task)
+        self._begun[name] -= 1
+        if not self._begun[name]:
+            del self._begun[name]
 
     def _begin(self, verb: Verb, asked: Request[Any], caller: Caller, key: str | None, digest: bytes) -> Work:
         listeners: set[Callable[[Progress], None]] = set()
@@ -117,7 +140,8 @@ class Desk:
         task = asyncio.ensure_future(self._run(verb, asked, caller, key, report))
         work = Work(task, digest, listeners)
         self._works.add(task)
-        task.add_done_callback(self._works.discard)
+        self._begun[caller.name] += 1
+        task.add_done_callback(lambda done: self._ended(done, caller.name))
         if key is not None:
             name = (caller.name, key)
             self._by_key[name] = work

@@ -11,7 +11,7 @@ is also the only one that may do without TLS, and only there.
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv6Network, ip_network
+from ipaddress import ip_network
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -28,6 +28,15 @@ TRANSLATED = (
     ip_network("2001::/32"),
 )
 """IPv6 networks whose addresses stand for others (NAT64, 6to4, Teredo)."""
+
+NEVER = (
+    ip_network("::/96"),
+    ip_network("::ffff:0:0:0/96"),
+    ip_network("fec0::/10"),
+    ip_network("fd00:ec2::/64"),
+    ip_network("192.0.0.0/24"),
+)
+"""What stands for IPv4 addresses (IPv4-compatible, SIIT), what is site-local (RFC 3879), and metadata of clouds."""
 
 
 def check_url(text: str, *, private: bool) -> URL:
@@ -64,11 +73,11 @@ def check_address(address: Address, *, private: bool, encrypted: bool) -> None:
     Raises:
         Refused: ``bad_webhook``.
     """
-    if address.is_global and not address.is_multicast and not _is_translated(address):
+    if address.is_global and not address.is_multicast and not _is_never(address):
         check(encrypted, "bad_webhook", f"{address} is on the public Internet: use https")
         return
     near = address.is_loopback or (address.is_private and not (address.is_link_local or address.is_reserved))
-    allowed = near and not address.is_unspecified and not address.is_multicast and not _is_translated(address)
+    allowed = near and not address.is_unspecified and not address.is_multicast and not _is_never(address)
     check(allowed, "bad_webhook", f"{address} is no address that webhooks are sent to")
     check(private, "bad_webhook", f"{address} is of a private network or this machine: register the webhook as private")
 
@@ -105,5 +114,5 @@ class GuardedResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def _is_translated(address: Address) -> bool:
-    return any(isinstance(network, IPv6Network) and address in network for network in TRANSLATED)
+def _is_never(address: Address) -> bool:
+    return not address.is_loopback and any(address in network for network in (*TRANSLATED, *NEVER))

@@ -12,10 +12,12 @@ Source: IETF draft-ietf-httpapi-idempotency-key-header-07.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from layer1.errors import Refused
+from layer1.errors import Refused, check
 from wallet.api.store import Store, keys_table
 from wallet.api.tokens import Token, reserve, settle
 
@@ -24,7 +26,7 @@ MAX_KEY = 128
 KEPT_MS = 30 * 24 * 3_600_000
 """How long an answer is kept. After that the key is as if it had never been used: do not repeat such old requests."""
 MAX_KEPT = 1_000_000
-"""So that nobody fills the disk with them; about half a gigabyte."""
+"""Of each token, so that nobody fills the disk with them, and none takes the room of others; about half a gigabyte."""
 
 Answer = tuple[int, bytes]
 """HTTP status and body."""
@@ -50,8 +52,7 @@ class KeyBook:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        with store.engine.connect() as connection:
-            self._kept: int = connection.execute(sa.select(sa.func.count()).select_from(keys_table)).scalar_one()
+        self._kept = self._counted()
 
     def begin(
         self,
@@ -79,19 +80,19 @@ class KeyBook:
             LocalError: The disk does not take it. Nothing may be done then.
         """
         try:
-            self._make_room(time_ms)
+            self._make_room(owner, time_ms)
             with self._store.engine.begin() as connection:
                 row = connection.execute(_row(owner, key)).one_or_none()
                 if row is not None:
                     return _known(row, digest)
-                if self._kept >= MAX_KEPT:
-                    raise Refused("too_many_keys", f"{self._kept} requests of 30 days are kept, at most {MAX_KEPT} are")
+                kept = self._kept[owner]
+                check(kept < MAX_KEPT, "too_many_keys", f"{kept} requests of 30 days are kept, at most {MAX_KEPT} are")
                 spend = None if token is None or units is None else reserve(connection, token, units, time_ms)
                 values = {"owner": owner, "key": key, "time_ms": time_ms, "digest": digest, "spend": spend}
                 connection.execute(sa.insert(keys_table), values)
         except SQLAlchemyError as error:
             raise self._store.damaged(error) from None
-        self._kept += 1
+        self._kept[owner] += 1
         return None
 
     def finish(self, owner: str, key: str, answer: Answer, unmoved: int = 0) -> None:
@@ -110,14 +111,21 @@ class KeyBook:
         except SQLAlchemyError as error:
             raise self._store.damaged(error) from None
 
-    def _make_room(self, time_ms: int) -> None:
-        """Forget what is too old, now and then."""
-        if self._kept % 1_000 and self._kept < MAX_KEPT:
+    def _make_room(self, owner: str, time_ms: int) -> None:
+        """Forget what is too old, now and then; never what was begun and has no answer: it may have been paid."""
+        kept = self._kept[owner]
+        if kept % 1_000 and kept < MAX_KEPT:
             return
         with self._store.engine.begin() as connection:
-            old = sa.delete(keys_table).where(keys_table.c.time_ms < time_ms - KEPT_MS)
-            dropped = connection.execute(old).rowcount
-        self._kept -= dropped
+            old = keys_table.c.time_ms < time_ms - KEPT_MS, keys_table.c.status.is_not(None)
+            dropped = connection.execute(sa.delete(keys_table).where(*old)).rowcount
+        if dropped:
+            self._kept = self._counted()
+
+    def _counted(self) -> Counter[str]:
+        query = sa.select(keys_table.c.owner, sa.func.count()).group_by(keys_table.c.owner)
+        with self._store.engine.connect() as connection:
+            return Counter({row[0]: row[1] for row in connection.execute(query)})
 
 
 def _row(owner: str, key: str) -> sa.Select[tuple[object, ...]]:

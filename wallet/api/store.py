@@ -38,6 +38,7 @@ spends_table = sa.Table(
     sa.Column("time_ms", sa.BigInteger, nullable=False),
     sa.Column("units", sa.BigInteger, nullable=False),
     sa.Index("spends_by_token", "token", "time_ms"),
+    sqlite_autoincrement=True,  # never one id twice: who ends a reservation that is gone must not end another's
 )
 keys_table = sa.Table(
     "keys",
@@ -73,6 +74,7 @@ deliveries_table = sa.Table(
     sa.Column("due_ms", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("webhook", "event"),
     sa.Index("deliveries_by_time", "due_ms"),
+    sqlite_autoincrement=True,  # an acknowledgement that comes after its webhook was removed is of no other message
 )
 marks_table = sa.Table(
     "marks",

@@ -51,6 +51,11 @@ class Token:
     """Most units within any `period_ms`."""
     period_ms: int | None = None
 
+    @property
+    def limited(self) -> bool:
+        """Whether its limits count: an admin has none."""
+        return "admin" not in self.scopes
+
     def may(self, scopes: tuple[str, ...]) -> bool:
         """Whether it has one of these scopes; an admin has all."""
         return "admin" in self.scopes or not self.scopes.isdisjoint(scopes)
@@ -236,7 +241,7 @@ def _check_terms(
 
 
 def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()  # a header may hold any bytes
 
 
 def _token(row: sa.RowMapping) -> Token:

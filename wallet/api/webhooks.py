@@ -212,10 +212,11 @@ class WebhookBook:
         with self._store.engine.connect() as connection:
             return [Delivery(*row) for row in connection.execute(query.order_by(columns.id).limit(most))]
 
-    def next_due_ms(self) -> int | None:
-        """When the next message is due; None if none waits."""
+    def next_due_ms(self, webhook: Webhook) -> int | None:
+        """When the next message to it is due; None if none waits."""
+        query = sa.select(sa.func.min(deliveries_table.c.due_ms)).where(deliveries_table.c.webhook == webhook.id)
         with self._store.engine.connect() as connection:
-            found: int | None = connection.execute(sa.select(sa.func.min(deliveries_table.c.due_ms))).scalar_one()
+            found: int | None = connection.execute(query).scalar_one()
             return found
 
     def acknowledged(self, delivery: Delivery) -> None:

@@ -32,6 +32,8 @@ def decode_text(prefix: str, text: str) -> bytes:
     Raises:
         RemoteError: Another prefix, another alphabet, a wrong checksum, or bits left over.
     """
+    if not text.isascii():
+        raise RemoteError("it has characters that are none of its alphabet")  # some of them have capitals that are
     if text not in (text.lower(), text.upper()):
         raise RemoteError("it has capitals and small letters: write all of it in one")
     text = text.lower()

@@ -15,8 +15,10 @@ from layer1.errors import LocalError, Refused
 from layer2.hosting import Pending
 from tests.wallet.api.conftest import Desk, paid
 from wallet.api import tokens as api_tokens
+from wallet.api.desk import Caller, Work
 from wallet.api.keys import KEPT_MS, KeyBook
 from wallet.api.store import Store, tables
+from wallet.api.verbs import verb_of
 from wallet.requests import MadeTokenView, Pay, Send
 
 
@@ -213,6 +215,71 @@ async def test_of_a_series_the_refused_part_is_given_back(desk: Desk) -> None:
     assert await spent(desk, token) == 70
 
 
+async def test_an_admin_pays_without_a_limit(desk: Desk) -> None:
+    token = desk.token("admin")
+    assert (await desk.pay(token, "k1", amount=10**9))[0] == 200
+    status, _ = await desk.ask("POST", "/transfers", token, {"recipient": "x", "amount": 10**9}, "k2")
+    assert status == 200
+
+
+async def test_a_reservation_of_a_revoked_token_gives_nothing_back_to_another(desk: Desk) -> None:
+    first = desk.token("spend", limit=100, period_limit=100, period_ms=60_000)
+    desk.wallet.answers[Pay] = failing(Refused("peer_unreachable", "it is away"))
+    refused = await desk.begin(first, "k1")
+    held = desk.wallet.hold
+    assert held is not None
+    desk.office.tokens.revoke(first.split("_")[2])
+    second = desk.token("spend", limit=100, period_limit=100, period_ms=60_000)
+    desk.wallet.answers[Pay] = lambda asked: paid(asked, 1)
+    desk.wallet.hold = None
+    assert (await desk.pay(second, "k2", amount=10))[0] == 200
+    desk.wallet.answers[Pay] = failing(Refused("peer_unreachable", "it is away"))
+    held.set()
+    assert (await refused)[0] == 503
+    assert await spent(desk, second) == 10
+
+
+async def test_no_token_takes_the_room_of_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wallet.api.desk.MAX_OF_A_TOKEN", 2)
+    monkeypatch.setattr("wallet.api.desk.MAX_WORKS", 3)
+    one, two = desk.token("spend", limit=1_000), desk.token("spend", limit=1_000)
+    held = [await desk.begin(one, "a"), await desk.begin(one, "b")]
+    assert (await desk.pay(one, "c"))[1]["code"] == "busy"
+    held.append(await desk.begin(two, "a"))
+    assert (await desk.pay(two, "b"))[1]["code"] == "busy"
+    owner = Pay(target="abcd", amount=1)
+    work = desk.server._desk.carry_out(verb_of(owner), owner, Caller(None), "a")
+    assert isinstance(work, Work)
+    for each in held:
+        each.cancel()
+
+
+def test_the_keys_of_one_token_are_bounded_and_leave_room_for_others(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wallet.api.keys.MAX_KEPT", 2)
+    store = Store(tmp_path / "api.db")
+    book = KeyBook(store)
+    for key in ("a", "b"):
+        assert book.begin("one", key, b"d", 1) is None
+    for each in (book, KeyBook(store)):
+        with pytest.raises(Refused, match="at most 2"):
+            each.begin("one", "c", b"d", 1)
+    assert book.begin("owner", "c", b"d", 1) is None
+    store.close()
+
+
+def test_what_may_have_been_paid_is_never_forgotten(tmp_path: Any) -> None:
+    store = Store(tmp_path / "api.db")
+    KeyBook(store).begin("one", "killed", b"d", 0)
+    book = KeyBook(store)
+    assert book.begin("owner", "makes room", b"d", 2 * KEPT_MS) is None
+    with pytest.raises(Refused) as refused:
+        book.begin("one", "killed", b"d", 2 * KEPT_MS)
+    assert refused.value.code == "pending"
+    store.close()
+
+
 async def test_a_period_passes_and_a_clock_set_back_gives_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     token, now = desk.token("spend", limit=100, period_limit=20, period_ms=60_000), [1_000_000]
     monkeypatch.setattr("wallet.api.desk.now_ms", lambda: now[0])
@@ -244,7 +311,7 @@ def test_old_keys_are_forgotten_and_new_ones_are_not(tmp_path: Any) -> None:
         assert book.begin("owner", key, b"d", time_ms) is None
         book.finish("owner", key, (200, b"{}"))
     again = KeyBook(store)
-    again._kept = 1_000
+    again._kept["owner"] = 1_000
     assert again.begin("owner", "newer", b"d", KEPT_MS + 1) is None
     assert again.begin("owner", "new", b"d", KEPT_MS + 1) == (200, b"{}")
     assert again.begin("owner", "old", b"d", KEPT_MS + 1) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 
@@ -124,6 +125,17 @@ async def test_a_token_that_is_altered_cut_or_revoked_is_none(desk: Desk) -> Non
         assert (await desk.ask("GET", "/history", wrong))[0] == 401, wrong
     desk.office.tokens.revoke(good.split("_")[2])
     assert (await desk.ask("GET", "/history", good))[0] == 401
+
+
+async def test_bytes_that_are_no_text_are_no_token(desk: Desk) -> None:
+    """They reach us as lone surrogates, which have no UTF-8."""
+    host, port = desk.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    lines = [b"GET /contact HTTP/1.1", b"Host: localhost", b"Authorization: Bearer wedge_token_0_\xff"]
+    writer.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_tokens_are_not_guessed_at_will(desk: Desk) -> None:

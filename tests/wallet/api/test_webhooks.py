@@ -22,8 +22,8 @@ from tests.wallet.api.conftest import Desk
 from wallet.api import webhooks
 from wallet.api.delivering import Deliverer
 from wallet.api.destinations import GuardedResolver, check_address, check_url
-from wallet.api.webhooks import MAX_ATTEMPTS, pause_ms
-from wallet.requests import AddWebhook, ListWebhooks, TryWebhook
+from wallet.api.webhooks import MAX_ATTEMPTS, Webhook, pause_ms
+from wallet.requests import AddWebhook, ListWebhooks, RemoveWebhook, TryWebhook
 
 
 @dataclass
@@ -181,6 +181,46 @@ async def test_one_receiver_that_is_away_keeps_nothing_from_another(
     assert receiver.ids() == ["r1"]
 
 
+async def test_a_receiver_that_never_answers_keeps_nothing_from_another(
+    desk: Desk, receiver: Receiver, deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are under way to one of them at once."""
+    await desk.office.run(AddWebhook(url="http://127.0.0.1:9/silent", private=True))
+    await add(desk, receiver)
+    told, all_told, silent = [], asyncio.Event(), asyncio.Event()
+
+    async def send(webhook: Webhook, event: str, body: bytes) -> None:
+        if webhook.url.endswith("/silent"):
+            await silent.wait()
+        told.append(event)
+        if len(told) == 20:
+            all_told.set()
+
+    monkeypatch.setattr("wallet.api.delivering.send", send)
+    async with deliverer:
+        for _ in range(20):
+            desk.wallet.happen("received")
+        async with asyncio.timeout(5):
+            await all_told.wait()
+    assert told == [f"r{number}" for number in range(1, 21)]
+
+
+async def test_an_acknowledgement_after_the_end_of_its_webhook_is_of_no_other_message(
+    desk: Desk, receiver: Receiver, deliverer: Deliverer
+) -> None:
+    await add(desk, receiver)
+    book, first = desk.office.webhooks, next(iter(desk.office.webhooks))
+    desk.wallet.happen("received")
+    await deliverer.collect()
+    (late,) = book.due(first, 1, 10)
+    await desk.office.run(RemoveWebhook(webhook=first.id))
+    await add(desk, receiver)
+    desk.wallet.happen("received")
+    await deliverer.collect()
+    book.acknowledged(late)
+    assert [delivery.event for delivery in book.due(next(iter(book)), 1, 10)] == ["r2"]
+
+
 async def test_served_it_reads_and_sends_by_itself(desk: Desk, receiver: Receiver) -> None:
     """Registered while nobody served it, a webhook begins behind what stands in the history."""
     desk.wallet.happen("received")
@@ -216,6 +256,7 @@ async def test_the_secret_is_shown_once(desk: Desk, receiver: Receiver, caplog: 
 
 NEVER = [
     "169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255", "240.0.0.1",
+    "fec0::1", "::7f00:1", "::ffff:0:127.0.0.1", "fd00:ec2::254", "192.0.0.192",
     "64:ff9b::7f00:1", "2002:7f00:1::", "::ffff:169.254.169.254", "2001:0:1::1",
 ]  # fmt: skip
 NEAR = ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "fd00::1", "::ffff:127.0.0.1"]

@@ -264,7 +264,8 @@ def test_a_later_version_is_told_from_nonsense() -> None:
         ("wedgeinv1b", "character 10, 'b', is none"),
         ("wedgeinv1Q", "capitals and small letters"),
         ("wedgeinv1 q", "character 10, ' ', is none"),
-        ("wedgeinv1\N{LATIN SMALL LETTER DOTLESS I}q", "is none of its alphabet"),
+        ("wedgeinv1\N{LATIN SMALL LETTER DOTLESS I}q", "are none of its alphabet"),
+        ("WEDGEINV1\N{KELVIN SIGN}Q", "are none of its alphabet"),
         ("x" * 4_201, "at most 4200 characters, this text 4201"),
     ],
 )
