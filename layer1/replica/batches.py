@@ -20,7 +20,8 @@ from layer1.errors import RemoteError
 from layer1.ledger.genesis import Parameters
 from layer1.ledger.transactions import Transaction
 from layer1.replica.lanes import Lane, PeerShares
-from layer1.replica.mempool import is_dispute, is_registration
+from layer1.replica.mempool import is_dispute, room_of
+from layer1.replica.shares import Room
 from layer1.replica.weight import BUILD_WEIGHT, block_weight, bound, heaviest, total_weight, weight
 
 MAX_NUMBER = 2**62
@@ -53,14 +54,19 @@ class Held:
     """See :mod:`layer1.replica.weight`."""
     wanted: bool = False
     """A proposal made us fetch it: it takes nothing of anybody's share."""
-    is_dispute: bool = field(init=False)
-    """Whether everything in it has a deadline to meet; such batches go first."""
+    room: Room = field(init=False)
+    """Of everything in it, if that is of one kind: disputes go first, preimages then."""
     last_valid_ms: int = field(init=False)
     """Ledger clock after which nothing of it can execute."""
 
+    @property
+    def is_dispute(self) -> bool:
+        """Whether everything in it has a deadline to meet."""
+        return self.room is Room.DISPUTES
+
     def __post_init__(self) -> None:
         self.weight = total_weight(self.transactions)
-        self.is_dispute = all(map(is_dispute, self.transactions))
+        self.room = room_of(self.transactions)
         self.last_valid_ms = max(transaction.valid_until_ms for transaction in self.transactions)
 
 
@@ -127,8 +133,7 @@ class BatchStore:
             self._note_bad(digest, str(error))
             raise
         if not wanted:
-            dispute = all(map(is_dispute, batch.transactions))
-            self._shares.check_kind((source, batch.replica != source, dispute), len(encoded))
+            self._shares.check_kind((source, batch.replica != source, room_of(batch.transactions)), len(encoded))
         ids = tuple(transaction.id for transaction in batch.transactions)
         held = Held(digest, encoded, batch.transactions, ids, batch.replica, source, now_ms, wanted=wanted)
         self._insert(held)
@@ -187,9 +192,7 @@ class BatchStore:
         return dispute, min(others, key=lambda held: held.arrived_ms, default=None)
 
     def _lane_of(self, held: Held) -> Lane[Held]:
-        if held.is_dispute:
-            return self._disputes
-        return self._preimages if all(map(is_registration, held.transactions)) else self._ordinary
+        return {Room.DISPUTES: self._disputes, Room.PREIMAGES: self._preimages}.get(held.room, self._ordinary)
 
     def durable(self) -> Iterator[Held]:
         """Those that are in the journal."""

@@ -74,7 +74,7 @@ from layer1.replica.records import (
 )
 from layer1.replica.rejoin import REJOINING, standing
 from layer1.replica.restart import Replay
-from layer1.replica.shares import PoolLimits
+from layer1.replica.shares import PoolLimits, Room
 from layer1.replica.snapshots import FromSnapshot, Snapshots
 from layer1.replica.work import WorkWatch
 from layer1.statemachine import StateMachine
@@ -349,7 +349,7 @@ class ReplicaCore:
         entries = self.pool.take(unknown, state, event.source, now.monotonic_ms)
         if entries:
             job = self._verify(entries, tuple(entry.transaction for entry in entries))
-            if all(entry.is_dispute for entry in entries):
+            if all(entry.room is Room.DISPUTES for entry in entries):
                 self._effects.append(events.Hurry(job))
 
     def _verify(self, what: Held | list[Entry], transactions: tuple[Transaction, ...]) -> int:

@@ -24,6 +24,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from layer1.crypto import Hash
 from layer1.errors import Untimely
+from layer1.replica.shares import Room
 
 RELAYED = -1
 """Stands for a source: of what peers pass on."""
@@ -37,12 +38,12 @@ class Waiting(Protocol):
     packer: int
     source: int
     weight: int
-    is_dispute: bool
+    room: Room
 
 
 B = TypeVar("B", bound=Waiting)
-Kind = tuple[int, bool, bool]
-"""From which peer, whether relayed, and whether of disputes."""
+Kind = tuple[int, bool, Room]
+"""From which peer, whether relayed, and of what."""
 
 
 class Share(NamedTuple):
@@ -54,9 +55,9 @@ class Share(NamedTuple):
 
 
 MAX_HELD = Share(2_000, 64 * 2**20)
-"""That a peer may have waiting here of its own, but disputes."""
+"""That a peer may have waiting here of its own, but disputes and preimages."""
 MAX_HELD_BESIDES = Share(500, 16 * 2**20)
-"""The same of disputes; of what it relays; of disputes that it relays."""
+"""The same of disputes; of preimages; of what it relays, of each of the three."""
 
 
 class PeerShares:
@@ -72,7 +73,7 @@ class PeerShares:
         Raises:
             Untimely: They are full. That is seen before anything is decoded.
         """
-        kinds = [(source, relayed, dispute) for relayed in (False, True) for dispute in (False, True)]
+        kinds = [(source, relayed, room) for relayed in (False, True) for room in Room]
         if all(self._refusal(kind, size) for kind in kinds):
             raise Untimely(self._refusal(kinds[0], size))
 
@@ -97,8 +98,8 @@ class PeerShares:
 
     def _refusal(self, kind: Kind, size: int) -> str:
         """Why not; empty if there is room."""
-        source, relayed, dispute = kind
-        most = MAX_HELD_BESIDES if relayed or dispute else MAX_HELD
+        source, relayed, room = kind
+        most = MAX_HELD_BESIDES if relayed or room is not Room.TRANSACTIONS else MAX_HELD
         count, total = self._count[kind] + 1, self._bytes[kind] + size
         if count <= most.batches and total <= most.bytes:
             return ""
@@ -154,7 +155,7 @@ class Lane(Generic[B]):
 
 
 def _kind(batch: Waiting) -> Kind:
-    return batch.source, batch.packer != batch.source, batch.is_dispute
+    return batch.source, batch.packer != batch.source, batch.room
 
 
 def _queue(batch: Waiting) -> int:

@@ -31,7 +31,7 @@ from layer1.ledger.transactions import (
     Wedge,
     signers,
 )
-from layer1.replica.shares import PoolLimits, Shares
+from layer1.replica.shares import PoolLimits, Room, Shares
 from layer1.replica.weight import block_weight, bound, weight
 
 
@@ -49,7 +49,7 @@ class Entry:
     """Who brought it, by network address; empty if unknown."""
     arrived_ms: int
     """Monotonic."""
-    is_dispute: bool
+    room: Room
 
     @property
     def name(self) -> Name:
@@ -111,9 +111,7 @@ class Mempool:
         return self._disputes, self._preimages, self._ready
 
     def _lane_of(self, entry: Entry) -> dict[Hash, Entry]:
-        if entry.is_dispute:
-            return self._disputes
-        return self._preimages if is_registration(entry.transaction) else self._ready
+        return {Room.DISPUTES: self._disputes, Room.PREIMAGES: self._preimages}.get(entry.room, self._ready)
 
     @property
     def disputes(self) -> int:
@@ -147,8 +145,8 @@ class Mempool:
             size = len(encode(transaction))
             admit(state, transaction, size)
             _check_weight(transaction, bound(transaction, state.parameters))
-            payers, lane = signers(transaction.payload), is_dispute(transaction)
-            entry = Entry(name, transaction, size, payers, source, now_ms, lane)
+            payers = signers(transaction.payload)
+            entry = Entry(name, transaction, size, payers, source, now_ms, room_of([transaction]))
             fresh[entry.name] = entry
         self._shares.check(list(fresh.values()))
         for entry in fresh.values():
@@ -291,6 +289,14 @@ def is_dispute(transaction: Transaction) -> bool:
 def is_registration(transaction: Transaction) -> bool:
     """Whether it brings preimages: a burst of them, and all else, do not wait for each other (groups.md, rule 21)."""
     return isinstance(transaction.payload, RegisterPreimages)
+
+
+def room_of(transactions: Sequence[Transaction]) -> Room:
+    """In which room they are counted, all together."""
+    for room, belongs in ((Room.DISPUTES, is_dispute), (Room.PREIMAGES, is_registration)):
+        if all(map(belongs, transactions)):
+            return room
+    return Room.TRANSACTIONS
 
 
 def _check_weight(transaction: Transaction, most: int) -> None:

@@ -2,11 +2,11 @@
 
 Safety: nobody's share is used up by what somebody else wrote or brought.
 
-Disputes and all else have rooms of their own, in count and in bytes: no flood of the one keeps out the other. Within
-them there are shares. A transaction counts for its *senders*, the accounts that sign it, only once their signatures
-are verified: before that it may be in the name of anybody, and a victim would be locked out by forgeries. From the
-start it counts for its *source*, the network address that it came from, which nobody can feign over TCP. A connection
-is no source: one client opens hundreds.
+Disputes, preimages and all else have rooms of their own, in count and in bytes: no flood of the one keeps out the
+other, for who is late with one of the first two loses money. Within them there are shares. A transaction counts for its
+*senders*, the accounts that sign it, only once their signatures are verified: before that it may be in the name of
+anybody, and a victim would be locked out by forgeries. From the start it counts for its *source*, the network address
+that it came from, which nobody can feign over TCP. A connection is no source: one client opens hundreds.
 
 Source: docs/design/consensus.md, "Mempool and batches"; decision 020.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from layer1.block import BATCH_FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_TRANSACTIONS
@@ -41,6 +42,12 @@ class PoolLimits:
     """Of `bytes`, for disputes alone: 800 for each of them."""
     disputes_per_source: int = 2_500
     """Disputes from one network address; nobody's account signs them."""
+    preimages: int = 5_000
+    """Transactions that register preimages, beside `transactions`: a flood of transfers cannot make them late."""
+    preimages_bytes: int = 4 * 2**20
+    """Of their encodings, beside `bytes`."""
+    preimages_per_source: int = 1_250
+    """Such transactions from one network address."""
     batch_transactions: int = 400
     """In one batch, or signatures in it: large enough to pay for its hash and frames, verified in 30 ms."""
     dispute_batch: int = 100
@@ -72,6 +79,14 @@ class PoolLimits:
                 )
 
 
+class Room(Enum):
+    """What is counted by itself."""
+
+    TRANSACTIONS = "transactions"
+    DISPUTES = "disputes"
+    PREIMAGES = "registrations"
+
+
 class Taken(Protocol):
     """What is counted of an entry of the pool."""
 
@@ -88,8 +103,8 @@ class Taken(Protocol):
         """Network address that it came from; empty if unknown, for which there is no share."""
 
     @property
-    def is_dispute(self) -> bool:
-        """Whether it is in the lane of disputes."""
+    def room(self) -> Room:
+        """In which it is."""
 
 
 class Shares:
@@ -98,19 +113,25 @@ class Shares:
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
         self._rooms = {
-            False: (limits.transactions - limits.reserved, limits.bytes - limits.reserved_bytes),
-            True: (limits.reserved, limits.reserved_bytes),
+            Room.TRANSACTIONS: (limits.transactions - limits.reserved, limits.bytes - limits.reserved_bytes),
+            Room.DISPUTES: (limits.reserved, limits.reserved_bytes),
+            Room.PREIMAGES: (limits.preimages, limits.preimages_bytes),
         }
-        """Most transactions and bytes, by whether they are disputes."""
-        self._count: Counter[bool] = Counter()
-        self._bytes: Counter[bool] = Counter()
-        self._sources: Counter[tuple[str, bool]] = Counter()
+        """Most transactions and bytes."""
+        self._per_source = {
+            Room.TRANSACTIONS: limits.per_source,
+            Room.DISPUTES: limits.disputes_per_source,
+            Room.PREIMAGES: limits.preimages_per_source,
+        }
+        self._count: Counter[Room] = Counter()
+        self._bytes: Counter[Room] = Counter()
+        self._sources: Counter[tuple[str, Room]] = Counter()
         self._senders: Counter[PublicKey] = Counter()
 
     @property
     def disputes(self) -> int:
         """How many are here."""
-        return self._count[True]
+        return self._count[Room.DISPUTES]
 
     @property
     def size_bytes(self) -> int:
@@ -123,11 +144,11 @@ class Shares:
         Raises:
             Refused: ``pool_full`` or ``share_full``.
         """
-        for lane in (False, True):
-            of_lane = [entry for entry in entries if entry.is_dispute is lane]
-            if of_lane:
-                self._check_room(of_lane, lane)
-                self._check_sources(of_lane, lane)
+        for room in Room:
+            inside = [entry for entry in entries if entry.room is room]
+            if inside:
+                self._check_room(inside, room)
+                self._check_sources(inside, room)
         for sender, added in Counter(sender for entry in entries for sender in set(entry.senders)).items():
             self._check_sender(sender, added)
 
@@ -142,10 +163,10 @@ class Shares:
 
     def take(self, entry: Taken) -> None:
         """It is in the pool."""
-        self._count[entry.is_dispute] += 1
-        self._bytes[entry.is_dispute] += entry.size
+        self._count[entry.room] += 1
+        self._bytes[entry.room] += entry.size
         if entry.source:
-            self._sources[entry.source, entry.is_dispute] += 1
+            self._sources[entry.source, entry.room] += 1
 
     def sign(self, entry: Taken) -> None:
         """Its signatures are verified: it counts for the accounts that made them."""
@@ -153,24 +174,24 @@ class Shares:
 
     def leave(self, entry: Taken, *, signed: bool = False) -> None:
         """It has left the pool, and if it was `signed` for before, its accounts have room for another."""
-        self._count[entry.is_dispute] -= 1
-        self._bytes[entry.is_dispute] -= entry.size
+        self._count[entry.room] -= 1
+        self._bytes[entry.room] -= entry.size
         if entry.source:
-            _release(self._sources, (entry.source, entry.is_dispute))
+            _release(self._sources, (entry.source, entry.room))
         for sender in set(entry.senders) if signed else ():
             _release(self._senders, sender)
 
-    def _check_room(self, entries: Sequence[Taken], lane: bool) -> None:
-        what, (most, most_bytes) = "disputes" if lane else "transactions", self._rooms[lane]
-        count = self._count[lane] + len(entries)
-        size = self._bytes[lane] + sum(entry.size for entry in entries)
+    def _check_room(self, entries: Sequence[Taken], room: Room) -> None:
+        what, (most, most_bytes) = room.value, self._rooms[room]
+        count = self._count[room] + len(entries)
+        size = self._bytes[room] + sum(entry.size for entry in entries)
         check(count <= most, "pool_full", f"{count} {what} would wait here, at most {most} may; {RETRY}")
         check(size <= most_bytes, "pool_full", f"{size} bytes of {what} would wait here, at most {most_bytes}; {RETRY}")
 
-    def _check_sources(self, entries: Sequence[Taken], lane: bool) -> None:
-        most = self._limits.disputes_per_source if lane else self._limits.per_source
+    def _check_sources(self, entries: Sequence[Taken], room: Room) -> None:
+        most = self._per_source[room]
         for source, added in Counter(entry.source for entry in entries if entry.source).items():
-            _check_share("address " + source, self._sources[source, lane] + added, most)
+            _check_share("address " + source, self._sources[source, room] + added, most)
 
     def _check_sender(self, sender: PublicKey, added: int) -> None:
         _check_share("account " + sender.hex(), self._senders[sender] + added, self._limits.per_sender)

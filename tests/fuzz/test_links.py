@@ -35,6 +35,7 @@ from layer1.replica.messages import (
     Greeting,
     LinkMessage,
 )
+from layer1.replica.shares import Room
 from tests.fuzz import generate
 from tests.fuzz.mutate import mutated
 from tests.layer1.replica.network import BOB
@@ -259,7 +260,7 @@ async def test_too_many_good_batches_are_no_fault_and_wait_for_nothing(
             await link.send(encode(BatchData(encode(Batch(LIAR, (transfer(siege.victim, 10**6 + number),))))))
         await siege.pay()
         assert siege.victim._peers.cut_off == {}
-        assert siege.victim.core.batches._shares._count[LIAR, False, False] <= 5
+        assert siege.victim.core.batches._shares._count[LIAR, False, Room.TRANSACTIONS] <= 5
         await link.close()
         await listening
 

@@ -78,13 +78,15 @@ def report(number: int) -> Transaction:
 
 
 def test_nobody_uses_up_the_share_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who packed a batch is its own word; what a peer relays, and its disputes, take nothing of its own share."""
+    """Who packed a batch is its own word; what a peer relays, its disputes and its preimages take nothing of its own
+    share."""
     monkeypatch.setattr(lanes, "MAX_HELD", Share(1, 10**6))
     monkeypatch.setattr(lanes, "MAX_HELD_BESIDES", Share(1, 10**6))
     batches = store()
-    for each in (batch(replica=3), batch(), batch(report(1)), batch(report(2), replica=0)):
+    of_preimages = [batch(preimages(number)) for number in (1, 2)]
+    for each in (batch(replica=3), batch(), batch(report(1)), batch(report(2), replica=0), of_preimages[0]):
         assert batches.add(each, 1, 0, wanted=False) is not None
-    for each in (batch(replica=0), batch(), batch(report(3)), batch(report(4), replica=3)):
+    for each in (batch(replica=0), batch(), batch(report(3)), batch(report(4), replica=3), of_preimages[1]):
         with pytest.raises(Untimely, match="replica 1 would have 2 batches"):
             batches.add(each, 1, 0, wanted=False)
     assert batches.add(batch(replica=3), 3, 0, wanted=False) is not None, "replica 1 relayed another of it"

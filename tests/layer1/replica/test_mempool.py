@@ -166,6 +166,37 @@ def test_disputes_have_a_share_per_address_of_their_own() -> None:
         fill(pool, [another], source="two")
 
 
+def registration(number: int) -> Transaction:
+    bare = RegisterPreimages(ALICE.public, (number.to_bytes(32, "big"),))
+    return signed(Transaction(bare, 500_000, number.to_bytes(16, "big")), ALICE)
+
+
+def test_preimages_have_a_room_of_their_own() -> None:
+    """Rule 21: whoever floods with transfers makes no preimage late, nor does a burst of them keep out all else."""
+    size = len(encode(registration(0)))
+    limits = PoolLimits(
+        transactions=2, reserved=1, per_source=1, preimages=2, preimages_bytes=3 * size - 1, preimages_per_source=1
+    )
+    pool = Mempool(limits)
+    fill(pool, [transfer()], source="one")
+    fill(pool, [registration(1)], source="one")
+    with pytest.raises(Refused, match="address one would have 2") as caught:
+        fill(pool, [registration(2)], source="one")
+    assert caught.value.code == "share_full"
+    fill(pool, [registration(2)], source="two")
+    with pytest.raises(Refused, match="3 registrations would wait here, at most 2 may"):
+        fill(pool, [registration(3)], source="three")
+    with pytest.raises(Refused, match="2 transactions would wait here"):
+        fill(pool, [transfer()], source="two")
+    fill(pool, [close(1)], source="two")
+    pool.remove([entry.id for entry in pool.pack(0) + pool.pack(0) + pool.pack(0)])
+    assert not len(pool) and pool.size_bytes == 0
+    small = Mempool(PoolLimits(preimages_bytes=size))
+    fill(small, [registration(1)])
+    with pytest.raises(Refused, match="bytes of registrations"):
+        fill(small, [registration(2)])
+
+
 def test_forgeries_take_nothing_of_a_victims_share() -> None:
     """Anybody may name any account as sender: it counts when it has signed."""
     pool = Mempool(PoolLimits(per_sender=2))
