@@ -61,6 +61,8 @@ PART_BYTES = 2**20
 FIRST_PAUSE_S = 0.1
 """Before the standby is dialed again; doubles with each failure."""
 LAST_PAUSE_S = 5.0
+MOST_WAITING = 32_768
+"""Effects that wait for the standby before no peer is listened to: many times what a busy head has under way, 30 MB."""
 MESSAGES_PER_TURN = 64
 """That a standby takes in before it confirms, and lets others have their turn."""
 _log = logging.getLogger(__name__)
@@ -113,7 +115,11 @@ class HeadDriver:
         self._fenced = fenced
         self._files: list[bytes] = []
         self._flushing: asyncio.Handle | None = None
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[int, int, Callable[[], None]]] = deque()
+        """Of each turn: its position, how many effects wait, and what performs them."""
+        self._waiting_effects = 0
+        self._drained = asyncio.Event()
+        """Set whenever turns no longer wait."""
         self._futures: set[asyncio.Future[None]] = set()
         self._link: Link | None = None
         self._backlog: deque[bytes] = deque()
@@ -130,16 +136,28 @@ class HeadDriver:
         """Turns whose effects wait for the standby."""
         return len(self._waiting)
 
-    def follow(self, records: tuple[bytes, ...], perform: Callable[[], None]) -> None:
+    @property
+    def is_full(self) -> bool:
+        """See :class:`~layer2.hosting.Successor`: peers that repeat themselves must not fill the memory."""
+        return self._waiting_effects >= MOST_WAITING
+
+    async def room(self) -> None:
+        """See :class:`~layer2.hosting.Successor`."""
+        while self.is_full:
+            self._drained.clear()
+            await self._drained.wait()
+
+    def follow(self, records: tuple[bytes, ...], perform: Callable[[], None], effects: int = 1) -> None:
         """See :class:`~layer2.hosting.Successor`. A turn too long for a message is several; the last one performs."""
         files, self._files = tuple(self._files), []
         *first, last = [*_parts(files, records)] or [Part((), ())]
         for part in first:
-            self._follow(part, lambda: None)
-        self._follow(last, perform)
+            self._follow(part, 1, lambda: None)
+        self._follow(last, max(effects, 1), perform)
 
-    def _follow(self, part: Part, perform: Callable[[], None]) -> None:
-        self._waiting.append((self.core.position + 1, perform))
+    def _follow(self, part: Part, effects: int, perform: Callable[[], None]) -> None:
+        self._waiting.append((self.core.position + 1, effects, perform))
+        self._waiting_effects += effects
         self._do(Turn(part.files, part.records))
 
     def enter(self, file: bytes) -> None:
@@ -234,7 +252,10 @@ class HeadDriver:
                 self._send(encode(message))
             case Perform(position):
                 while self._waiting and self._waiting[0][0] <= position:
-                    self._waiting.popleft()[1]()
+                    _, effects, perform = self._waiting.popleft()
+                    self._waiting_effects -= effects
+                    perform()
+                self._drained.set()
             case HandOver(position):
                 assert self.store is not None, "a home has a store before it has a link"
                 files, records = self.store.everything()
@@ -274,6 +295,8 @@ class HeadDriver:
 
     def _be_fenced(self, term: int) -> None:
         self._waiting.clear()
+        self._waiting_effects = 0
+        self._drained.set()
         for future in self._futures:
             if not future.done():
                 future.set_exception(fenced(term))

@@ -544,6 +544,9 @@ class GroupHost:
     async def attach(self, link: Channel) -> None:
         """Serve an authenticated link, inbound or outbound, until it closes; a newer one of the same peer ends it."""
         peer = link.peer
+        if self._successor is not None and self._successor.is_full:  # each link begins with a turn: a peer dials again
+            await link.close("the standby is away")
+            return
         old = self._links.get(peer)
         self._links[peer] = link
         self._changed.set()
@@ -605,6 +608,8 @@ class GroupHost:
             if self._links.get(link.peer) is not link:
                 return  # replaced: what was said on it belongs to a session that is over
             self._hear(link, data)
+            if self._successor is not None:
+                await self._successor.room()
             heard += 1
             if heard % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -735,7 +740,7 @@ class GroupHost:
         if self._successor is None:
             self._perform(effects)
         elif effects or records:
-            self._successor.follow(tuple(records), partial(self._perform, effects))
+            self._successor.follow(tuple(records), partial(self._perform, effects), len(effects))
 
     def _perform(self, effects: Sequence[_Due]) -> None:
         """Send what is to be sent, and tell the rest when the links have written it."""

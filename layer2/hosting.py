@@ -133,8 +133,20 @@ class Successor(Protocol):
         """Whether what is done now can leave without waiting for somebody who is not there."""
         ...
 
-    def follow(self, records: tuple[bytes, ...], perform: Callable[[], None]) -> None:
-        """Take what a turn appended, durably here; `perform` is called when it may show what follows, in order."""
+    @property
+    def is_full(self) -> bool:
+        """Whether as many effects wait as may: what else comes from peers has to wait outside."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until that is no longer so."""
+        ...
+
+    def follow(self, records: tuple[bytes, ...], perform: Callable[[], None], effects: int = 1) -> None:
+        """Take what a turn appended, durably here; `perform` is called when it may show what follows, in order.
+
+        `effects` is how many that are: they take memory until then.
+        """
         ...
 
 

@@ -19,9 +19,11 @@ from layer1.ledger.agreements import GroupAgreement, group_id
 from layer1.ledger.transactions import CloseGroup, Wedge
 from layer1.link import LinkClosed
 from layer1.link_server import LinkServer
-from layer2 import events
+from layer2 import chain_driver, events
+from layer2.chain import Leading
 from layer2.driver import Contact, GroupHost, Observer, Pending
-from layer2.messages import Decline, Error, Message, OpeningMessage, Resume, decode_message
+from layer2.hosting import Successor
+from layer2.messages import Decline, Error, Inquiry, Message, OpeningMessage, Resume, Standing, decode_message
 from layer2.payments import Payments, pay
 from layer2.records import HostRecord
 from tests.layer2.harness import CHAIN, agreement, key
@@ -125,7 +127,7 @@ class Side:
         self.log = Log()
         self.start()
 
-    def start(self) -> None:
+    def start(self, successor: Successor | None = None) -> None:
         self.journal = Journal.open(self.path)
         self.host = GroupHost(
             self.journal,
@@ -134,6 +136,7 @@ class Side:
             machines={"payments/2": Payments()},
             observer=self.log,
             group_key=lambda terms, index: key(f"group {index}"),
+            successor=successor,
         )
 
     def add(self, terms: GroupAgreement = TERMS, name: Hash = GROUP, address: str = "", port: int = 0) -> None:
@@ -486,3 +489,32 @@ def test_every_record_of_a_host_decodes() -> None:
     """One union holds them all: no tag is used twice."""
     with pytest.raises(RemoteError):
         decode(b"\x91\x63", HostRecord)  # type: ignore[arg-type]
+
+
+async def test_while_the_standby_is_away_peers_that_repeat_themselves_fill_no_memory(
+    sides: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer waits for it (decision 031), each link begins with one; when it is over, everybody is answered."""
+    monkeypatch.setattr(chain_driver, "MOST_WAITING", 10)
+    name = b"h" * 32
+    chain = chain_driver.HeadDriver(Leading(name, 1, b"s" * 32), lambda role: None, lambda term: None)
+    sides.a.journal.close()
+    sides.a.start(chain)
+    here, there = await sides.connect()
+    while here.arrived:
+        await settled()
+    for _ in range(500):
+        there.send_nowait(encode(Inquiry(GROUP)))
+        await asyncio.sleep(0)
+    await settled()
+    assert chain.is_full and chain.waiting <= 12 and len(here.arrived) > 480
+    again, _ = pipe(sides.a.link_key.public, sides.b.link_key.public)
+    await sides.a.host.attach(again)
+    assert again.ended and chain.waiting <= 12, "a new link is refused"
+    heard: list[Message] = []
+    monkeypatch.setattr(here, "send_nowait", lambda data: heard.append(decode_message(data)))
+    chain.shown(2, name)  # it goes on alone: nobody has to be waited for
+    while here.arrived:
+        await settled()
+    await settled()
+    assert sum(isinstance(message, Standing) for message in heard) >= 500 and chain.waiting == 0
