@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from layer1.crypto import PUBLIC_KEY_BYTES, Hash, PublicKey
+from msgspec.structs import replace
+
+from layer1.codec import encode
+from layer1.crypto import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Hash, PublicKey
 from layer1.errors import check
 from layer1.ledger.agreements import (
     Body,
     Certificate,
     GroupAgreement,
     Member,
+    Payment,
+    Successor,
     group_id,
     initial_body,
     initial_certificate,
@@ -28,9 +33,13 @@ from layer1.ledger.genesis import MAX_MONEY, REPORT_ROOM_BYTES, SALT_BYTES, Para
 from layer1.ledger.locks import LOCK_BYTES
 from layer1.ledger.records import Group, Status
 from layer1.ledger.settlement import short
+from layer1.ledger.transactions import ChangeGroup, Transaction
 
 MAX_CONTACT_CHARS = 128
 """In a contact: 31 places with such ones fit into an opening."""
+
+STATE_LENGTH_BYTES = 3
+"""By which the length of a long machine state takes more bytes than that of an empty one."""
 
 
 def open_group(
@@ -86,6 +95,23 @@ def funding(agreement: GroupAgreement) -> Mapping[PublicKey, int]:
     for member in agreement.members:
         needed[member.funding] = needed.get(member.funding, 0) + member.deposit + member.bond
     return needed
+
+
+def change_bytes(agreement: GroupAgreement) -> int:
+    """What the largest transaction takes that changes such a group, beside the machine's state (rules 24 and 25).
+
+    In it all members sign, all keys are new, all pay in, and everybody is paid out; amounts are as long as they get.
+    """
+    count, key, signature = len(agreement.members), bytes(PUBLIC_KEY_BYTES), bytes(SIGNATURE_BYTES)
+    payments = (Payment(key, MAX_MONEY),) * count
+    rich = tuple(replace(member, deposit=MAX_MONEY, bond=MAX_MONEY) for member in agreement.members)
+    later = replace(agreement, members=rich, open_before_ms=MAX_MONEY)
+    wanted = Successor(
+        agreement.chain_id, bytes(32), MAX_MONEY, bytes(32), MAX_MONEY, later, b"", payments, payments + payments
+    )
+    change = ChangeGroup(wanted, (signature,) * count, (signature,) * count)
+    transaction = Transaction(change, MAX_MONEY, bytes(SALT_BYTES), (signature,) * count)
+    return len(encode(transaction)) + STATE_LENGTH_BYTES
 
 
 def _check_members(members: tuple[Member, ...], most: int) -> None:
@@ -148,7 +174,14 @@ def _check_form(agreement: GroupAgreement, parameters: Parameters) -> None:
         check(fits, "bad_agreement", f"a contact of {chars} characters; host:port, {MAX_CONTACT_CHARS} at most")
     batch, size = limits.max_batch, limits.max_state_bytes
     check(1 <= batch <= MAX_MONEY, "bad_agreement", f"max_batch is {batch}; it must be from 1 to {MAX_MONEY}")
-    room = parameters.max_transaction_bytes - REPORT_ROOM_BYTES
+    most_bytes, change = parameters.max_transaction_bytes, change_bytes(agreement)
+    check(
+        size + change <= most_bytes,
+        "bad_agreement",
+        f"a change of this group takes up to {change} bytes beside max_state_bytes {size}; a transaction has "
+        f"{most_bytes} at most: agree on smaller states, or shorter contacts",
+    )
+    room = most_bytes - REPORT_ROOM_BYTES
     check(
         0 <= size <= room,
         "bad_agreement",

@@ -509,7 +509,7 @@ async def test_while_the_standby_is_away_peers_that_repeat_themselves_fill_no_me
     await settled()
     assert chain.is_full and chain.waiting <= 12 and len(here.arrived) > 480
     again, _ = pipe(sides.a.link_key.public, sides.b.link_key.public)
-    await sides.a.host.attach(again)
+    await asyncio.wait_for(sides.a.host.attach(again), 5)
     assert again.ended and chain.waiting <= 12, "a new link is refused"
     heard: list[Message] = []
     monkeypatch.setattr(here, "send_nowait", lambda data: heard.append(decode_message(data)))

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from layer1.codec import encode
 from layer1.crypto import Kind
-from layer1.errors import LocalError, check
+from layer1.errors import LocalError, Refused, check
 from layer1.ledger import changing, draft, store
-from layer1.ledger.agreements import Payment, change_kind, sign_successor
+from layer1.ledger.agreements import GroupAgreement, Payment, Successor, change_kind, sign_successor
 from layer1.ledger.events import GroupChanged
-from layer1.ledger.opening import fresh
+from layer1.ledger.genesis import MAX_MONEY, Parameters
+from layer1.ledger.opening import fresh, open_group
 from layer1.ledger.records import Status
 from layer1.ledger.state import State
-from layer1.ledger.transactions import ChangeGroup, OpenGroup
+from layer1.ledger.transactions import ChangeGroup, OpenGroup, Transaction
 from tests.layer1.ledger.changes import (
     moved_on,
     pays,
@@ -591,3 +593,38 @@ def test_a_broken_ledger_is_noticed(mutate: Callable[[pytest.MonkeyPatch], None]
         mutate(patch)
         with pytest.raises((AssertionError, LocalError)):
             story()
+
+
+def largest_change(agreement: GroupAgreement) -> Transaction:
+    """All keys are new, all pay in, everybody is paid out, the state is as long as was agreed."""
+    count, most = len(agreement.members), MAX_MONEY
+    members = tuple(structs.replace(member, deposit=most, bond=most) for member in agreement.members)
+    payments = tuple(Payment(bytes([i]) * 32, most) for i in range(2 * count))
+    after = structs.replace(agreement, members=members, open_before_ms=most)
+    state = bytes(agreement.limits.max_state_bytes)
+    wanted = Successor(bytes(32), bytes(32), most, bytes(32), most, after, state, payments[:count], payments)
+    signatures = (bytes(64),) * count
+    return Transaction(ChangeGroup(wanted, signatures, signatures), most, bytes(16), signatures)
+
+
+@pytest.mark.parametrize(("size", "contact"), [(16, "h" * 128), (16, "h:1"), (8, "h" * 128)])
+def test_a_group_whose_largest_change_fits_into_no_transaction_is_not_opened(size: int, contact: str) -> None:
+    """Its members could else neither top up nor replace anybody once the state has grown; they are told at once."""
+    world, parameters = World(), Parameters()
+    people = [key(f"member {i}") for i in range(size)]
+    right = make_party(world.chain_id, people, witnessed=True).agreement
+    members = tuple(structs.replace(member, contact=contact) for member in right.members)
+    witnesses = tuple(structs.replace(witness, contact=contact) for witness in right.witnesses)
+
+    def agreed(state_bytes: int) -> GroupAgreement:
+        limits = structs.replace(right.limits, max_state_bytes=state_bytes, max_locks=0)
+        return structs.replace(right, members=members, witnesses=witnesses, limits=limits)
+
+    most = parameters.max_transaction_bytes
+    fits = 4_096 + most - len(encode(largest_change(agreed(4_096)))) - 2  # a longer state's length
+    assert fits >= 4_096, "what is agreed on by default fits"
+    open_group(agreed(fits), bytes(32), world.chain_id, parameters, 1)
+    assert len(encode(largest_change(agreed(fits)))) <= most
+    with pytest.raises(Refused, match=f"max_state_bytes {fits + 8}; a transaction has {most} at most") as refusal:
+        open_group(agreed(fits + 8), bytes(32), world.chain_id, parameters, 1)
+    assert refusal.value.code == "bad_agreement"
