@@ -59,7 +59,7 @@ from layer2.records import ChangeDropped, ChangeSigned, EpochBegun, Lost
 from layer2.recovering import first_to_witness, first_word
 from layer2.state import state_of
 from layer2.terms import Terms, check_window, successor_of
-from layer2.updating import Step, adopt, propose, receive_propose
+from layer2.updating import Step, adopt, answer_late, propose
 from layer2.value import Group, Wish
 
 ChangeMessage = ChangeWish | ChangeDecline | ChangeProposal | ChangeAccept | ChangeReady
@@ -296,7 +296,7 @@ def lapse(group: Group, salt: bytes) -> Step:
     effects: list[Effect] = [Persist(encode(ChangeDropped(group.group_id))), ChangeEnded("expired", text)]
     held, group = group.held, replace(group, change=None, asked=None, held=None)
     if held is not None and salt:
-        group, more = receive_propose(group, 0, held)
+        group, more = answer_late(group, held)
         return group, effects + more
     group, more = propose(group, salt) if salt else (group, [])
     return group, effects + more

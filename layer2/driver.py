@@ -37,6 +37,7 @@ from layer2.closing import final_payload
 from layer2.contacts import Contacts
 from layer2.events import (
     Advice,
+    Blamed,
     ChangeAsked,
     ChangeEnded,
     ChangeRefused,
@@ -103,7 +104,7 @@ MESSAGES_PER_TURN = 64
 
 _Due = tuple[Hash, Effect, Channel | None]
 """Of which group, what, and by which link if it is a message."""
-_Change = ChangeAsked | ChangeEnded | EpochBegan | LookNow
+_Change = Blamed | ChangeAsked | ChangeEnded | EpochBegan | LookNow
 _News = Persist | Committed | PreimageSeen | Rejected | Submission | Advice | Frozen | Finished | _Change
 
 
@@ -480,11 +481,7 @@ class GroupHost:
         self._see(group_id, tuple(looked))
 
     def _see(self, group_id: Hash, looked: tuple[Looked, ...] = ()) -> None:
-        try:
-            self._step(group_id, ClockSeen(self.clock_ms(), looked))
-        except RemoteError as error:  # of a proposal that was kept until layer 1 was looked at
-            contact = self._contacts.of(group_id)[0]
-            self._observer.misbehaved(group_id, b"" if contact is None else contact.key, error)
+        self._step(group_id, ClockSeen(self.clock_ms(), looked))
 
     def send_opening(self, peer: PublicKey, message: OpeningMessage) -> bool:
         """Send to a connected wallet; False if there is no link to it."""
@@ -826,7 +823,7 @@ class GroupHost:
                 self._observer.frozen(group_id, reason)
             case Finished():
                 self._observer.finished(group_id, effect)
-            case ChangeAsked() | ChangeEnded() | EpochBegan() | LookNow():
+            case Blamed() | ChangeAsked() | ChangeEnded() | EpochBegan() | LookNow():
                 self._tell_of_change(group_id, effect)
             case Persist():
                 raise AssertionError("records are appended when the group is stepped")
@@ -845,6 +842,9 @@ class GroupHost:
                 self._observer.epoch_began(group_id, effect)
             case LookNow():
                 self._observer.look_now(group_id)
+            case Blamed(member, error):
+                contact = self._contacts.of(group_id)[member]
+                self._observer.misbehaved(group_id, b"" if contact is None else contact.key, error)
             case _ as never:
                 assert_never(never)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layer1.crypto import Hash, Signature
+from layer1.errors import RemoteError
 from layer1.ledger import records, transactions
 from layer1.ledger.agreements import Body, Certificate, GroupAgreement, Lock, Payment
 from layer2.messages import Batch, GroupMessage
@@ -305,6 +306,14 @@ class LookNow:
 
 
 @dataclass(frozen=True, slots=True)
+class Blamed:
+    """A member broke the protocol by what it sent a while ago: only what layer 1 shows now tells."""
+
+    member: int
+    error: RemoteError
+
+
+@dataclass(frozen=True, slots=True)
 class Frozen:
     """The disk did not confirm; the group signs and sends nothing until it is restored from the journal (rule 6)."""
 
@@ -338,4 +347,5 @@ Effect = (
     | ChangeEnded
     | EpochBegan
     | LookNow
+    | Blamed
 )

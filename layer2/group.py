@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from layer1.codec import decode, encode
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import LocalError, RemoteError
-from layer1.ledger.agreements import Certificate, DoubleSignature, GroupAgreement
+from layer1.ledger.agreements import Certificate, GroupAgreement
 from layer2 import changing, closing, reconnecting, recovering, standing, updating, watcher, witnesses
 from layer2.committing import certified, commit_before
 from layer2.events import (
@@ -171,8 +171,7 @@ def step(group: Group, event: Event) -> Step:
 
 def remember(group: Group, error: RemoteError) -> Group:
     """Keep the proof of a double signature that an error of :func:`step` carries: layer 1 may want it (rule 15)."""
-    proof = next((each for each in error.evidence if isinstance(each, DoubleSignature)), None)
-    return group if proof is None else replace(group, double=proof)
+    return updating.keep_proof(group, error)
 
 
 def restore(group: Group, records: Iterable[bytes]) -> tuple[Group, list[Committed]]:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from layer1.codec import encode
 from layer1.crypto import Signature
-from layer1.errors import check
+from layer1.errors import RemoteError, check
 from layer1.ledger.agreements import Certificate, DoubleSignature, GroupHeader, sign_state, verify_state
 from layer2.committing import (
     acknowledge,
@@ -33,7 +33,7 @@ from layer2.committing import (
     relay,
     settle_tail,
 )
-from layer2.events import Advice, Effect, LookNow, Persist, Rejected, Send
+from layer2.events import Advice, Blamed, Effect, LookNow, Persist, Rejected, Send
 from layer2.guarding import UNSURE, check_others, check_own, is_in_doubt, locks_text, shown_preimages
 from layer2.holding import send_hold
 from layer2.messages import (
@@ -114,8 +114,25 @@ def look_again(group: Group) -> Step:
     doubted, group = group.doubted, replace(group, doubted=None)
     if doubted is None or group.stopped is not None:
         return group, []
-    group, effects = receive_propose(group, 0, doubted)
+    group, effects = answer_late(group, doubted)
     return group, [effect for effect in effects if group.doubted is None or not isinstance(effect, LookNow)]
+
+
+def answer_late(group: Group, message: Propose) -> Step:
+    """Answer a proposal that waited. If it is wrong its sender is blamed, and what was learned meanwhile stays known.
+
+    A step that failed as a whole would fail at each look, and leave this member with the clock of before.
+    """
+    try:
+        return receive_propose(group, 0, message)
+    except RemoteError as error:
+        return keep_proof(group, error), [Blamed(0, error)]
+
+
+def keep_proof(group: Group, error: RemoteError) -> Group:
+    """Keep the proof of a double signature that an error carries: layer 1 may want it (rule 15)."""
+    proof = next((each for each in error.evidence if isinstance(each, DoubleSignature)), None)
+    return group if proof is None else replace(group, double=proof)
 
 
 def propose(group: Group, salt: bytes) -> Step:
@@ -176,13 +193,12 @@ def receive_propose(group: Group, member: int, message: Propose) -> Step:
         effects += shown_preimages(group, batch.commands)
         if is_in_doubt(group, base, batch):
             return replace(group, doubted=message), [*effects, LookNow()]
-        group = replace(group, doubted=None)
     if group.closing and state.body.locks:  # rule 7: they are resolved first, and that takes commands
         group = replace(group, closing=False)
         effects.append(Advice("locks_pending", locks_text(state.body.locks)))
     signature = sign_state(place.key, header)
     signatures = tuple({0: message.signature, place.index: signature}.get(i) for i in range(place.size))
-    group = replace(group, pending=Pending(state, message, batch, signatures))
+    group = replace(group, pending=Pending(state, message, batch, signatures), doubted=None)
     effects.append(Persist(encode(Signed(message, signature))))
     effects.append(Send(0, Accept(place.group_id, header.version, signature)))
     if None not in signatures:
@@ -195,7 +211,7 @@ def receive_held_back(group: Group) -> Step:
     """What the primary proposed while this member could not sign yet."""
     if group.held is None or group.doubts or group.change is not None:
         return group, []
-    return receive_propose(replace(group, held=None), 0, group.held)
+    return answer_late(replace(group, held=None), group.held)
 
 
 def receive_accept(group: Group, member: int, message: Accept, salt: bytes) -> Step:

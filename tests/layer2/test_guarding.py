@@ -17,6 +17,7 @@ from layer1.ledger.records import Registration
 from layer2 import closing, guarding, updating
 from layer2.events import (
     Advice,
+    Blamed,
     ChangeWanted,
     ClockSeen,
     CloseRequested,
@@ -292,6 +293,39 @@ def a_primary_proposes_only_what_all_will_sign(payer: int) -> None:
     assert balances(one, two, three) == {(1_000, 1_000, 1_000)} and not wire.errors
 
 
+def proposed(party: Party, number: int, command: bytes) -> Propose:
+    """What a primary may sign as well, if it does not mind to sign twice at one version."""
+    place, base = party.group.place, party.group.state
+    built = build_batch(place, base, (Command(0, number, command, b""),))
+    encoded, salt = encode_batch(built.batch), bytes([number] * 16)
+    state = advance(place, base, built.batch, encoded=encoded, salt=salt, outcome=built.outcome)
+    return Propose(state.header, encoded, salt, sign_state(place.key, state.header), party.group.signatures, ())
+
+
+def nobody_stops_the_clock_of_another(payer: int) -> None:
+    """Rule 22 [F9]: a proposal that is in doubt, and wrong, keeps no member from learning how late it is.
+
+    The primary has one kept, signs another, and claims a lock when its time is over.
+    """
+    one, two, wire = locked(0)
+    two.request(offer(0, 500, preimage_hash(b"q" * 32), EXPIRY + 10 * M))
+    wire.run()
+    number = one.group.state.body.applied[0] + 1
+    see(EXPIRY + 1, one, two)
+    two.step(Received(0, proposed(one, number, expire(1)), bytes(16)))
+    assert two.group.doubted is not None
+    if payer == 0:
+        one.request(pay(1, 1))
+        wire.run()
+        assert two.group.version == one.group.version and two.group.doubted is None
+    late_ms = EXPIRY + 20 * M
+    see(late_ms, two, looked_ms=late_ms, registered_ms=EXPIRY)
+    blamed = [effect for effect in two.others if isinstance(effect, Blamed)]
+    assert two.group.clock_ms == late_ms and two.group.looked and len(blamed) == payer
+    two.step(Received(0, proposed(one, number + 1, claim(2, b"q" * 32)), bytes(16)))
+    assert len(two.group.locks) == 2 and two.group.pending is None, "signed, when nobody pays for it any more"
+
+
 STORIES: list[Callable[[int], None]] = [
     a_claim_in_time_is_paid,
     a_preimage_is_known_before_anything_is_committed,
@@ -307,6 +341,7 @@ STORIES: list[Callable[[int], None]] = [
     an_unknown_clock_signs_nothing_late,
     nobody_keeps_an_offer_back,
     a_primary_proposes_only_what_all_will_sign,
+    nobody_stops_the_clock_of_another,
 ]
 
 
@@ -354,10 +389,9 @@ class Town:
                 looked.append(Looked(hashed, self.clock + 10**6, registered))
             else:
                 looked.append(Looked(hashed, self.clock, registered))
-        try:
-            party.step(ClockSeen(self.clock, tuple(looked)))
-        except RemoteError:
-            assert self.liar is not None, "an honest member is blamed"
+        effects = party.step(ClockSeen(self.clock, tuple(looked)))
+        honest = self.liar is None and any(isinstance(effect, Blamed) for effect in effects)
+        assert not honest, "an honest member is blamed"
 
     def act(self) -> None:
         dice, index = self.dice, self.dice.randrange(2)
@@ -572,6 +606,10 @@ def asks_for_itself_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(updating, "check_others", mutant)
 
 
+def fails_at_each_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(updating, "answer_late", lambda group, message: updating.receive_propose(group, 0, message))
+
+
 MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], None]]] = [
     (signs_claims_until_the_expiry, a_late_claim_needs_the_registry),
     (knows_no_registry, a_late_claim_needs_the_registry),
@@ -586,6 +624,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[int], None]]
     (hides_the_preimage, a_preimage_is_known_before_anything_is_committed),
     (ends_with_locks, no_epoch_ends_with_a_lock),
     (ends_what_it_makes, nobody_keeps_an_offer_back),
+    (fails_at_each_look, nobody_stops_the_clock_of_another),
     (asks_for_itself_alone, a_primary_proposes_only_what_all_will_sign),
 ]
 

@@ -62,7 +62,7 @@ def proposes_beside_a_change(patch: pytest.MonkeyPatch) -> None:
 
     for module in (updating, changing):
         patch.setattr(module, "propose", partial(mutant, original=propose))
-        patch.setattr(module, "receive_propose", partial(mutant, original=receive))
+    patch.setattr(updating, "receive_propose", partial(mutant, original=receive))
 
 
 def forgets_its_change(patch: pytest.MonkeyPatch) -> None:
