@@ -178,7 +178,7 @@ class Story:
         good = self.honest_seats
         keys = {wallet_keys(i).spending.public: i for i in everybody}
         facts = self.facts = Facts(self.genesis, (), self.ledger, keys, good)  # type: ignore[arg-type]  # has a state
-        self.closes = Closes(facts, self.limit_ms)
+        self.closes = Closes(facts, self.limit_ms, hostages=PLOTS[options.plot].limit)
         accounts = {i: (wallet_keys(i).spending.public, savings(i)) for i in good}
         chained = () if options.standby is None else (options.standby,)
         final = [] if PLOTS[options.plot].limit else [FinalState(facts), Payments(facts)]

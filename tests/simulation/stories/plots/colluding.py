@@ -1,7 +1,8 @@
 """Two of three collude, a member and the witness: the stated limit of a witnessed group.
 
 They settle on a version that the honest member has left behind. What it called committed may be lost, and this is
-shown, not judged; its bond, and the sums, are as always.
+shown, not judged; its bond, and the sums, are as always. Nor need they show the body of that version: then the money
+waits for them (rule 12).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Colluding(LyingWitness):
 
     def check(self) -> None:
         for facts in self.story.facts.groups.values():
-            assert facts.ledger.status is Status.CLOSED, "Closes: two of three have claimed"
+            hostage = facts.ledger.revealing is not None
+            assert hostage or facts.ledger.status is Status.CLOSED, "Closes: two of three have claimed"
+            self.story.world.stats["shown: bodies that two of three keep to themselves"] += hostage
             for member in facts.honest.values():
                 lost = facts.settled_version is not None and facts.settled_version < member.committed
                 self.story.world.stats["shown: committed states lost to two of three"] += lost
