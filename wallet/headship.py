@@ -80,8 +80,15 @@ def read_standing(home: Home) -> Standing | None:
 
 
 def write_standing(home: Home, standing: Standing) -> None:
-    """Durable on return."""
-    write_durably(role_path(home), encode(standing))
+    """Durable on return.
+
+    Raises:
+        LocalError: The disk does not take it; what stood there stands.
+    """
+    try:
+        write_durably(role_path(home), encode(standing))
+    except OSError as error:
+        raise LocalError(f"{role_path(home)} cannot be written: {error}; look after the disk, start again") from None
 
 
 def role_path(home: Home) -> Path:
@@ -373,7 +380,7 @@ class Headship:
 
     def _fenced(self, term: int) -> None:
         error = fenced(term)
-        with contextlib.suppress(OSError):  # it is for `wallet standby show` alone
+        with contextlib.suppress(LocalError):  # it is for `wallet standby show` alone
             self._standing = structs.replace(self._standing, fenced=term)
             write_standing(self._home, self._standing)
         self._signals.fail(error)

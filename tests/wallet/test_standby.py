@@ -26,6 +26,7 @@ from layer2.chain import (
     Leading,
     Linked,
     Pairing,
+    Role,
     Welcome,
     Whole,
     decode_chain_message,
@@ -39,7 +40,7 @@ from wallet import session
 from wallet.channel import Channel
 from wallet.contacts import Contact, parse_contact
 from wallet.entrusting import _Guard
-from wallet.headship import Standing, name_standby, read_standing, resting, role_path
+from wallet.headship import Standing, name_standby, read_standing, resting, role_path, write_standing
 from wallet.home import Config, Home
 from wallet.invoices.payee import Wanted
 from wallet.requests import Promote, ShowStandby, no_report
@@ -553,3 +554,17 @@ async def test_a_turn_longer_than_a_message_goes_in_several_and_is_performed_aft
     assert not performed
     driver._do(Heard(Confirmed(len(batches))))
     assert performed == [1]
+
+
+async def test_a_standby_whose_disk_does_not_take_that_it_is_paired_ends_and_says_why(tmp_path: Path) -> None:
+    """Not that a task died of an OSError and the home seems to follow on."""
+    store, name, run, home = Careless(), b"s" * 32, b"r" * 16, Home(tmp_path)
+    (tmp_path / "role").mkdir()  # so that nothing can be put in its place
+
+    def write(role: Role) -> None:
+        write_standing(home, Standing(role))
+
+    driver = StandbyDriver(Following(name), store, write, lambda term: None)
+    await driver.attach(Wire(Hello(b"h" * 32, 1, run, 0), Whole(0), Pairing(1)))  # type: ignore[arg-type]
+    with pytest.raises(LocalError, match="role cannot be written"):
+        driver.failure.result()
