@@ -186,6 +186,15 @@ class Journal:
         """Bytes in use by what is durable, headers included and reserved space not: when to compact."""
         return sum(segment.end for segment in self._segments)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """How far what is durable goes: number of the last segment, and the offset in it.
+
+        It only rises, also by compactions: a journal that is found below where it was is an old copy.
+        """
+        last = self._segments[-1]
+        return last.number, last.end
+
     def replay(self) -> Iterator[bytes]:
         """All records found at opening, oldest first. Usable once, before anything is compacted."""
         self._check_usable()

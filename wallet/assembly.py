@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from msgspec import structs
@@ -20,7 +21,7 @@ from wallet.history import History
 from wallet.home import Home
 from wallet.invoices.book import InvoiceBook
 from wallet.keystore import HotKeys, Keystore
-from wallet.life import Life
+from wallet.life import Life, keep_alive
 from wallet.observer import WalletObserver
 from wallet.parts import Parts
 from wallet.period import margin_ms
@@ -56,7 +57,9 @@ async def assemble(
     ledger = await stack.enter_async_context(LedgerClient(config.ledger_urls, genesis, ca=config.ca, light=light))
     standing, headship = read_standing(home), None
     life = Life(home.path)
-    original = life.is_original
+    journal = Journal.open(home.journal_path)
+    stack.callback(journal.close)
+    original = life.is_original and life.knows(journal.place)
     check_leads(standing)
     check_may_lead(standing, original=original)
     if standing is not None:
@@ -69,8 +72,6 @@ async def assemble(
     def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
         return book.key_of(keys, agreement, seat)
 
-    journal = Journal.open(home.journal_path)
-    stack.callback(journal.close)
     machines = {"payments/2": Payments()}
     host = GroupHost(
         journal,
@@ -84,7 +85,10 @@ async def assemble(
     )
     if headship is not None:
         headship.begin(host, book, history, towers, invoices)
-    _live_on(life, host, book, original=original)
+    _live_on(life, host, book, journal, original=original)
+    stack.callback(_remember, life, journal)
+    living = asyncio.create_task(keep_alive(home.path, lambda: journal.place))
+    stack.push_async_callback(_cancel, living)
     observer.on_flushed = lambda: compact_soon(host, history, observer)
     stack.callback(compact_soon, host, history, observer)
     entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
@@ -110,7 +114,7 @@ async def assemble(
     )
 
 
-def _live_on(life: Life, host: GroupHost, book: ChannelBook, *, original: bool) -> None:
+def _live_on(life: Life, host: GroupHost, book: ChannelBook, journal: Journal, *, original: bool) -> None:
     """Doubt what a copy has, durably; from then on these files are the originals.
 
     Raises:
@@ -123,7 +127,18 @@ def _live_on(life: Life, host: GroupHost, book: ChannelBook, *, original: bool) 
             else:
                 book.put(structs.replace(record, copied=True))
         host.end_turn()
-    life.renew(copied=not original)
+    life.renew(copied=not original, journal=journal.place)
+
+
+def _remember(life: Life, journal: Journal) -> None:
+    """How far the journal went, at the end."""
+    with contextlib.suppress(LocalError):  # what was remembered before still fits
+        life.renew(journal=journal.place)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def compact_soon(host: GroupHost, history: History, observer: WalletObserver) -> None:

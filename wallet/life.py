@@ -7,7 +7,7 @@ A file system gives each file its inode number, and stamps each change of it (ct
 mark, ``life``, holds random bytes, and ``life.seen`` says which inode and ctime that file had when this home wrote it.
 What cp, rsync, tar or a backup program makes of the two never fits, neither elsewhere nor put back in place. Both are
 written anew at each start and every ten minutes, so that a part of a home that is put back is noticed as well, if it is
-older than that.
+older than that. ``life.seen`` also says how far the journal was then: one that was put back alone ends before that.
 
 What no file can tell is that the whole file system went back: a snapshot of a disk or of a virtual machine. Whoever has
 a second one, which is not part of the snapshots, names a directory there in ``WALLET_LIFE_DIRECTORY``: the newest mark
@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,8 @@ RENEWED_EVERY_S = 600.0
 """How often a wallet that is open writes its mark anew."""
 TOKEN_BYTES = 16
 T = TypeVar("T")
+Place = tuple[int, int]
+"""How far a journal goes: `layer1.journal.Journal.place`."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +63,8 @@ class _Seen(msgspec.Struct, frozen=True):
     """The content of ``life.seen``: one stamp, or two while the mark is being replaced."""
 
     stamps: tuple[_Stamp, ...]
+    journal: Place | None = None
+    """How far the journal was then, at least; None if that is not told."""
 
 
 class Life:
@@ -79,11 +84,17 @@ class Life:
         known = None if outside is None else _read(outside, tuple[str, ...])
         return known is None or mark.token in known
 
-    def renew(self, *, copied: bool = False) -> None:
+    def knows(self, journal: Place) -> bool:
+        """Whether a journal that ends there goes as far as this home has seen it: else it is an old copy."""
+        seen = _read(self._seen_path, _Seen)
+        return seen is None or seen.journal is None or journal >= seen.journal
+
+    def renew(self, *, copied: bool = False, journal: Place | None = None) -> None:
         """Write the mark anew: from now on the files of this home are the originals. Durable on return.
 
         Args:
             copied: They were not until now: get a new name too, for the original may live on.
+            journal: How far the journal is, durably; None for a home without one.
 
         Raises:
             LocalError: The disk does not take it.
@@ -91,24 +102,24 @@ class Life:
         old = None if copied else _read(self._path, _Mark)
         mark = _Mark(os.urandom(TOKEN_BYTES).hex() if old is None else old.name, os.urandom(TOKEN_BYTES).hex())
         try:
-            self._replace(old, mark)
+            self._replace(old, mark, journal)
         except OSError as error:
             raise LocalError(f"{self._path} cannot be written: {error}; look after the disk") from None
 
-    def _replace(self, old: _Mark | None, mark: _Mark) -> None:
+    def _replace(self, old: _Mark | None, mark: _Mark, journal: Place | None) -> None:
         """A crash between any two steps leaves a mark that fits: the old one, or the new one."""
         temporary = self._path.with_name(".life.next")
         temporary.unlink(missing_ok=True)
         write_durably(temporary, msgspec.json.encode(mark))
         stamps = () if old is None else (_stamp(old, self._path),)
         coming = _Stamp(mark.token, temporary.stat().st_ino, None)
-        write_durably(self._seen_path, msgspec.json.encode(_Seen((*stamps, coming))))
+        write_durably(self._seen_path, msgspec.json.encode(_Seen((*stamps, coming), journal)))
         if (outside := self._outside(mark.name)) is not None:
             private_directory(outside.parent)
             write_durably(outside, msgspec.json.encode([mark.token, *([] if old is None else [old.token])]))
         temporary.replace(self._path)
         sync_directory(self._path.parent)
-        write_durably(self._seen_path, msgspec.json.encode(_Seen((_stamp(mark, self._path),))))
+        write_durably(self._seen_path, msgspec.json.encode(_Seen((_stamp(mark, self._path),), journal)))
 
     def _fits(self, mark: _Mark, stamp: _Stamp) -> bool:
         now = self._path.stat()
@@ -119,12 +130,12 @@ class Life:
         return Path(directory).expanduser() / name if directory else None
 
 
-async def keep_alive(home: Path) -> None:
+async def keep_alive(home: Path, journal: Callable[[], Place | None] = lambda: None) -> None:
     """Renew the mark of a home that is open, until cancelled; a mark that cannot be renewed goes on fitting."""
     while True:
         await asyncio.sleep(RENEWED_EVERY_S)
         try:
-            Life(home).renew()
+            Life(home).renew(journal=journal())
         except LocalError as error:
             _log.warning("%s", error)
 

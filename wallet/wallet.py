@@ -47,7 +47,6 @@ from wallet.home import Config, Home
 from wallet.invoices.book import InvoiceBook
 from wallet.invoices.desk import InvoiceDesk
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
-from wallet.life import keep_alive
 from wallet.locking import Locking
 from wallet.openings import Openings
 from wallet.peers import Peers
@@ -171,8 +170,6 @@ class Wallet:
                 leading = asyncio.create_task(self._parts.headship.run())
                 leading.add_done_callback(self._note_end)
                 stack.push_async_callback(_cancel, leading)
-            living = asyncio.create_task(keep_alive(self._home.path))
-            stack.push_async_callback(_cancel, living)
             follow = asyncio.create_task(self._follower.run())
             follow.add_done_callback(self._note_end)
             stack.push_async_callback(_cancel, follow)

@@ -23,26 +23,27 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "CONNECT_S", 0.3)
 
 
-async def yesterday(world: World, alice: Wallet, channel: str, tmp_path: Path) -> Path:
-    """Her home of before a payment, put in place of the one of after it; she is closed."""
+async def yesterday(world: World, alice: Wallet, channel: str, tmp_path: Path, part: str = ".") -> Path:
+    """Her home of before a payment, or a part of it, put in place of the one of after it; she is closed."""
     home = world.homes["alice"].home
     await alice.__aexit__()
     shutil.copytree(home, tmp_path / "yesterday")
     later = await world.load("alice")
     await later.channel(channel).pay(1_000)
     await later.__aexit__()
-    shutil.rmtree(home)
-    shutil.copytree(tmp_path / "yesterday", home)
+    shutil.rmtree(home / part)
+    shutil.copytree(tmp_path / "yesterday" / part, home / part)
     return home
 
 
+@pytest.mark.parametrize("part", [".", "journal"])
 async def test_closing_by_force_from_an_old_copy_costs_no_bond_though_the_peer_is_away(
-    world: World, tmp_path: Path
+    world: World, tmp_path: Path, part: str
 ) -> None:
     """It pleads instead of claiming; the peer comes back, and the newest state is paid out."""
     alice, bob, channel = await opened(world)
     name = channel.id.hex()
-    await yesterday(world, alice, name, tmp_path)
+    await yesterday(world, alice, name, tmp_path, part)
     await bob.__aexit__()
     old = await world.load("alice")
     view = old.channel(name).view()

@@ -135,6 +135,14 @@ def test_a_crash_at_any_step_of_renewing_makes_no_copy(home: Path, step: int, mo
     assert Life(home).is_original
 
 
+def test_a_journal_that_was_put_back_alone_is_an_old_copy(home: Path) -> None:
+    """The mark is the home's own; the journal ends before where it was seen."""
+    assert Life(home).knows((1, 0)), "nothing is known of it"
+    Life(home).renew(journal=(2, 9_000))
+    found = {place: Life(home).knows(place) for place in ((1, 99_000), (2, 8_999), (2, 9_000), (2, 9_001), (3, 4_096))}
+    assert list(found.values()) == [False, False, True, True, True]
+
+
 def test_a_copy_gets_a_name_of_its_own(home: Path) -> None:
     """The original may live on; what is kept outside for it must not be the copy's."""
     copy = _copy(home)
