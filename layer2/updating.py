@@ -279,7 +279,8 @@ def certify(group: Group, salt: bytes, *, answered: bool = False) -> Step:
         return group, effects if answered else effects + acknowledge(group)
     after, more = propose(group, salt) if salt else (group, [])
     if group.place.primary_relays and after.pending is None:
-        effects.extend(Send(member, Commit(group.certificate)) for member in group.others)
+        told = (member for member in group.others if member not in group.doubts)  # else our Resume will say so
+        effects.extend(Send(member, Commit(group.certificate)) for member in told)
         effects += relay(group) if waited else []
     return after, effects + more
 

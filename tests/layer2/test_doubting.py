@@ -212,6 +212,24 @@ def test_a_primary_of_three_asks_every_member() -> None:
     assert not b.group.lost and not c.group.lost
 
 
+def test_a_primary_in_doubt_says_nothing_to_a_member_before_its_resume() -> None:
+    """What the first one completes, the other hears by that Resume, once it has shown where it stands itself."""
+    a, b, c, wire = trio_of(3)
+    a.request(pay(1, 5))
+    wire.run(until=lambda: c.group.version == 1)
+    wire.cut()
+    a.roll_back(len(a.disk.records) - 1)
+    assert (a.group.version, a.group.highest.version) == (0, 1)
+    a.step(Doubts())
+    wire.connect()
+    while wire.deliver(2, 0):
+        pass
+    assert a.group.version == 1 and a.group.doubts == {1}
+    assert {type(message) for message in said(wire, 0, 1)} == {Doubt}
+    wire.run()
+    assert [party.group.version for party in (a, b, c)] == [1, 1, 1] and not wire.errors
+
+
 # --------------------------------------------------------------------------------------------------- others' word
 
 

@@ -17,6 +17,7 @@ FOUND = {
     233: "a new link began with a ChangeDecline and not with a Resume, and an honest primary was accused",
     828: "a primary that lost its data was accused of a FINAL while a version was in flight that it cannot know of",
     911: "a member was accused of an ACK of an epoch whose end the primary had seen first",
+    6047: "a primary in doubt sent a Commit to a member that had not heard its Resume",
     1718: "two of three chose a header whose body they alone had, and were forgiven only what is shown",
 }
 """Seeds that found a fault, which was mended; unit tests have them, too."""
