@@ -28,6 +28,15 @@ class Promised(Struct, tag=34):
     requester: PublicKey
     members: tuple[PublicKey, ...] = ()
     """By their wallets' keys: who may ask for the group."""
+    keys: tuple[PublicKey, ...] = ()
+    """Which they sign the group with, in the same order: by both the group is known after a change of its terms."""
+
+    @classmethod
+    def of(cls, agreement: GroupAgreement, requester: PublicKey) -> Promised:
+        """To serve this agreement's group."""
+        members = tuple(member.funding for member in agreement.members)
+        keys = tuple(member.key for member in agreement.members)
+        return cls(agreement.hash, agreement.open_before_ms, requester, members, keys)
 
 
 @dataclass(frozen=True, slots=True)

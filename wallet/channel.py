@@ -311,6 +311,7 @@ class Channel:
         shown = await self._follower.look(self.record)
         if shown.live and (plead or self.view().deadline_ms is None):
             await self._learn(report)
+        if self.record.live and (plead or self.view().deadline_ms is None):  # the peer may have ended it meanwhile
             payload = self._parts.host.plead(self.id) if plead else self._parts.host.wedge(self.id)
             report(Progress("bringing the newest state to the ledger"))
             await self._bring(payload)
@@ -330,8 +331,11 @@ class Channel:
         if group.doubts:
             report(Progress("asking the peer what it holds: the files of this wallet are a copy"))
             self._peers.keep()
-            heard = lambda: None if self._parts.host.groups[self.id].doubts else True  # noqa: E731
-            await self._parts.signals.until(heard, CONNECT_S)
+            await self._parts.signals.until(self._doubts_nothing, CONNECT_S)
+
+    def _doubts_nothing(self) -> bool | None:
+        group = self._parts.host.groups.get(self.id)
+        return True if group is None or not group.doubts else None  # it may be closed, and forgotten, meanwhile
 
     def _claimed_by_two(self) -> bool | None:
         self._follower.nudge()

@@ -15,10 +15,12 @@ SEEDS = range(6 * len(PLOTS))
 FOUND = {
     109: "a primary was accused of a FINAL by one that had claimed while a version was in flight",
     233: "a new link began with a ChangeDecline and not with a Resume, and an honest primary was accused",
+    641: "an owner looked at a group that its wallet had closed and forgotten while it asked around",
     828: "a primary that lost its data was accused of a FINAL while a version was in flight that it cannot know of",
     911: "a member was accused of an ACK of an epoch whose end the primary had seen first",
-    6047: "a primary in doubt sent a Commit to a member that had not heard its Resume",
+    1390: "a witness that heard of a group after a change of amounts knew its promise no more, and never claimed",
     1718: "two of three chose a header whose body they alone had, and were forgiven only what is shown",
+    6047: "a primary in doubt sent a Commit to a member that had not heard its Resume",
 }
 """Seeds that found a fault, which was mended; unit tests have them, too."""
 

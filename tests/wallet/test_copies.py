@@ -59,6 +59,19 @@ async def test_closing_by_force_from_an_old_copy_costs_no_bond_though_the_peer_i
     assert (closed.forfeited, closed.peer_forfeited, closed.paid_out) == (False, False, 8_750 + 1_000)
 
 
+async def test_nothing_is_doubted_of_a_channel_that_closed_and_was_forgotten_meanwhile(
+    world: World, tmp_path: Path
+) -> None:
+    """`close --force` from a copy waits for the peer's word while the watcher goes on."""
+    alice, bob, channel = await opened(world)
+    await yesterday(world, alice, channel.id.hex(), tmp_path)
+    await bob.__aexit__()
+    old = (await world.load("alice")).channel(channel.id.hex())
+    assert old._doubts_nothing() is None
+    del old._parts.host._groups[channel.id]  # as the watcher does when layer 1 shows it closed
+    assert old._doubts_nothing() is True
+
+
 async def test_a_home_that_was_moved_pays_on_when_its_peer_has_answered(world: World) -> None:
     alice, _, channel = await opened(world)
     home, name = world.homes["alice"].home, channel.id.hex()

@@ -16,9 +16,9 @@ from layer1.codec import encode
 from layer1.crypto import PublicKey
 from layer1.errors import LocalError, RemoteError
 from layer1.journal import Journal
-from layer1.ledger.agreements import GroupAgreement, Witness, sign_claim
+from layer1.ledger.agreements import GroupAgreement, Witness, initial_body, initial_certificate, sign_claim
 from layer1.ledger.genesis import Parameters
-from layer1.ledger.opening import open_group
+from layer1.ledger.opening import fresh, open_group
 from layer1.ledger.records import Group, Status
 from layer1.ledger.transactions import Wedge
 from layer1.link import LinkClosed
@@ -177,6 +177,44 @@ async def test_a_group_that_was_not_promised_is_not_taken(place: Place) -> None:
     place.open()
     (answer,) = await place.say(MEMBERS[0], holds(0)[0])
     assert isinstance(answer, Error) and answer.code == "unknown_group" and not place.desk.holdings
+
+
+def changed(group: Group, terms: GroupAgreement) -> Group:
+    """What layer 1 shows in the next epoch."""
+    first = initial_certificate(terms, group.group_id, group.epoch + 1, bytes(32), b"")
+    return fresh(terms, group.opened_clock_ms, first, initial_body(terms, b""))
+
+
+@pytest.mark.parametrize(
+    ("how", "served"),
+    [("amounts", True), ("another witness", False), ("a strange key", False), ("a strange wallet", False)],
+)
+async def test_a_group_that_was_changed_before_its_witness_heard_of_it_is_served(
+    place: Place, how: str, served: bool
+) -> None:
+    """Members alone change a group; without the witness one of them could then hold back all money for a ransom."""
+    first, second = TERMS.members
+    terms = {
+        "amounts": replace(TERMS, members=(replace(first, deposit=first.deposit + 1), second), salt=b"2" * 16),
+        "another witness": replace(TERMS, witnesses=(Witness(key("other").public),)),
+        "a strange key": replace(TERMS, members=(first, replace(second, key=key("other").public))),
+        "a strange wallet": replace(TERMS, members=(first, replace(second, funding=key("other").public))),
+    }[how]
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    group = place.open()
+    place.ledger.groups[group.group_id] = changed(group, terms)
+    (answer,) = await place.say(MEMBERS[0], Inquiry(group.group_id))
+    assert isinstance(answer, Held) is served is (group.group_id in place.desk.holdings)
+    for _ in ("live", "restored"):
+        assert (TERMS.hash in place.desk._promises) is not served  # one promise, one group
+        place.restart()
+
+
+async def test_a_promise_is_for_no_other_opening_of_the_same_members(place: Place) -> None:
+    await place.say(MEMBERS[0], WitnessRequest(TERMS))
+    group = place.open(replace(TERMS, salt=b"2" * 16))
+    (answer,) = await place.say(MEMBERS[0], Inquiry(group.group_id))
+    assert isinstance(answer, Error) and TERMS.hash in place.desk._promises
 
 
 async def test_a_group_that_was_opened_in_time_is_served_however_late_its_members_come(

@@ -248,7 +248,8 @@ class WitnessDesk:
             self.observe(shown)
             return
         check(shown.status is not Status.CLOSED, "group_closed", "layer 1 has paid this group out")
-        promised = self._promises.pop(shown.agreement.hash)
+        named = any(witness.key == self._key.public for witness in shown.agreement.witnesses)
+        promised = self._promises.redeem(shown.agreement, shown.epoch) if named else None
         check(promised is not None, "not_promised", "this witness did not promise to serve this group")
         holding, effects = core.take(self._key, shown)
         self._holdings[shown.group_id] = holding
@@ -267,8 +268,7 @@ class WitnessDesk:
             code = error.code if isinstance(error, Refused) else "unavailable"
             self._say(link, Decline(agreement.salt[:16], code, str(error)[:500]))
             return
-        members = tuple(member.funding for member in agreement.members)
-        promised = Promised(agreement.hash, agreement.open_before_ms, link.peer, members)
+        promised = Promised.of(agreement, link.peer)
         self._promises.put(promised)
         self._append(encode(promised))
         self._promised.append((link, WitnessPromise(agreement.hash, sign_promise(self._key, agreement))))
@@ -389,7 +389,7 @@ class WitnessDesk:
         known = self._holdings.get(record.group_id)
         holding = self._holdings[record.group_id] = core.replay(self._key, known, record)
         if known is None:
-            self._promises.pop(holding.agreement.hash)
+            self._promises.redeem(holding.agreement, holding.taken.origin.epoch)
 
     def _snapshots(self) -> Iterator[bytes]:
         for holding in self._holdings.values():

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 
 from layer1.crypto import Hash, PublicKey
+from layer1.ledger.agreements import GroupAgreement
 from layer2.engaging import Promised
 
 MOST_FORMER = 10_000
@@ -46,6 +47,20 @@ class Promises:
                 if not self._named[party]:
                     del self._named[party]
         return promised
+
+    def redeem(self, agreement: GroupAgreement, epoch: int) -> Promised | None:
+        """Forget the one that a group on layer 1 was opened under; None if there is none.
+
+        Members may change a group before its witness hears of it: it was away, and they need none for that. Then the
+        agreement is another one, but all seats are still known by their wallet and key. Nobody can feign that:
+        whoever opens a group signs with the key of its wallet, and whoever joins one later, with its key in the group.
+        """
+        exact = self.pop(agreement.hash)
+        if exact is not None or epoch == 0:
+            return exact
+        seats = {(member.funding, member.key) for member in agreement.members}
+        found = next((each for each in self if seats == set(zip(each.members, each.keys, strict=False))), None)
+        return None if found is None else self.pop(found.agreement_hash)
 
     def forget_opened_before(self, clock_ms: int) -> None:
         """Drop those whose opening had to come before `clock_ms`, ledger clock, or then."""

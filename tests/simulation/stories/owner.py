@@ -147,11 +147,18 @@ class Owner:
         if life.parts.host.groups[group_id].has_spoken:
             return
         await life.parts.entruster.ask(group_id)
-        heard = lambda: True if not life.parts.host.groups[group_id].doubts else None  # noqa: E731
+
+        def heard() -> bool | None:
+            group = life.parts.host.groups.get(group_id)
+            return True if group is None or not group.doubts else None  # it may be closed, and forgotten, meanwhile
+
         await life.parts.signals.until(heard, PATIENCE_S)
 
     def _end_by_force(self, life: Life, group_id: Hash) -> None:
-        group, host = life.parts.host.groups[group_id], life.parts.host
+        host = life.parts.host
+        group = host.groups.get(group_id)
+        if group is None:  # closed while towers and members were asked
+            return
         if not group.has_spoken and group.ledger is None:
             life.parts.submitter.bring_ours(host.wedge(group_id))
         elif group.lost and group.ledger is not None and self._random.random() < 0.3:

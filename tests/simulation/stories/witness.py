@@ -31,7 +31,7 @@ class WitnessProcess(StoryProcess):
 
     def promise(self, agreement: GroupAgreement, requester: PublicKey) -> None:
         """What it said when the group was made, and the journal has."""
-        self.home.disk.records.append(encode(Promised(agreement.hash, agreement.open_before_ms, requester)))
+        self.home.disk.records.append(encode(Promised.of(agreement, requester)))
 
     def begin(self, loop: StoryLoop) -> None:
         """As `wallet.witness.serving.witness`."""
