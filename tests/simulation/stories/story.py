@@ -33,7 +33,7 @@ from tests.simulation.checkers.groups.bonds import Bonds
 from tests.simulation.checkers.groups.books import Books
 from tests.simulation.checkers.groups.bounties import Bounties
 from tests.simulation.checkers.groups.closes import Closes
-from tests.simulation.checkers.groups.facts import Facts
+from tests.simulation.checkers.groups.facts import Facts, ordinal
 from tests.simulation.checkers.groups.final_state import FinalState
 from tests.simulation.checkers.groups.one_head import OneHead
 from tests.simulation.checkers.groups.one_word import OneWord
@@ -232,6 +232,11 @@ class Story:
         """What the second home holds is what the wallet signed, in place of what the first one alone wrote down."""
         records: list[HostRecord] = [read(data) for data in process.home.disk.records]
         self.facts.note_records(process.index, records)
+        for group_id, group in life.parts.host.groups.items():
+            member = self.facts.member(process.index, group_id)
+            if member is not None:
+                newest = ordinal(group.highest)
+                member.signed = {version: header for version, header in member.signed.items() if version <= newest}
 
     def corrupt(self, member: MemberProcess, role: type[Role]) -> None:
         """It is dishonest, and acts now and then, in both phases."""
