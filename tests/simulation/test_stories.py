@@ -19,9 +19,8 @@ FOUND = {
     828: "a primary that lost its data was accused of a FINAL while a version was in flight that it cannot know of",
     911: "a member was accused of an ACK of an epoch whose end the primary had seen first",
     1390: "a witness that heard of a group after a change of amounts knew its promise no more, and never claimed",
-    6047: "a primary in doubt sent a Commit to a member that had not heard its Resume",
-    3612: "what an old head alone had written down was taken for what the wallet signed",
     1718: "two of three chose a header whose body they alone had, and were forgiven only what is shown",
+    3612: "what an old head alone had written down was taken for what the wallet signed",
     6047: "a primary in doubt sent a Commit to a member that had not heard its Resume",
 }
 """Seeds that found a fault, which was mended; unit tests have them, too."""
