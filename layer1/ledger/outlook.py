@@ -26,9 +26,11 @@ def _closed(group: Group) -> str:
     if not group.pending:
         return f"{text}everybody is paid"
     units, last_ms = sum(each.lock.amount for each in group.pending), max(each.until_ms for each in group.pending)
+    count = len(group.pending)
+    pend = "1 lock pends" if count == 1 else f"{count} locks pend, each"
     return (
-        f"{text}all but {units} units are paid: {len(group.pending)} locks pend, each until its preimage is registered "
-        f"or its time is over, the last at clock {last_ms}"
+        f"{text}all but {units} units are paid: {pend} until its preimage is registered or its time is over, "
+        f"{'' if count == 1 else 'the last '}at clock {last_ms}"
     )
 
 

@@ -85,7 +85,7 @@ def a_lock_pends_until_its_preimage_is_registered() -> None:
     settled(world, party, lock(1, 300, world.state.clock + 1_000))
     group = world.group(party)
     assert paid(world) == (700, 1_000) and group.locked_units == 300 and len(group.pending) == 1
-    assert "1 locks pend" in what_comes_next(group)
+    assert "1 lock pends" in what_comes_next(group)
     assert register(world) == "ok" and any(isinstance(event, PreimageRegistered) for event in world.last.events)
     assert world.state.next_deadline() == world.state.clock, "nobody has to ask for it"
     world.block()

@@ -17,7 +17,7 @@ from layer1.codec import decode, encode
 from layer1.consensus.evidence import EvidenceKind
 from layer1.errors import Refused
 from layer1.ledger.admission import verify_transaction
-from layer1.ledger.agreements import Concur
+from layer1.ledger.agreements import Concur, Lock
 from layer1.ledger.execute import execute
 from layer1.ledger.replicas import ChangeReplicas, SetChange, sign_change
 from layer1.ledger.transactions import (
@@ -25,6 +25,7 @@ from layer1.ledger.transactions import (
     ChangeGroup,
     OpenGroup,
     Payload,
+    RegisterPreimages,
     Reveal,
     Transaction,
     Transfer,
@@ -129,6 +130,13 @@ def wedge_with_proof(world: World, party: Party) -> Payload:
     return structs.replace(party.wedge(0, party.state(5, 300, 1_700), highest=six), double=party.double(1))
 
 
+def wedge_with_locks(world: World, party: Party) -> Payload:
+    locks = (Lock(1, 0, 1, 100, bytes(32), 900_000), Lock(2, 1, 0, 50, bytes(32), 900_000))
+    body = structs.replace(party.body(5, (250, 1_600)), locks=locks)
+    six = party.header(6, party.body(6, (0, 2_000)))
+    return party.wedge(0, (party.certify(party.header(5, body)), body), highest=six)
+
+
 def wedge_without_body(world: World, party: Party) -> Payload:
     six = party.header(6, party.body(6, (0, 2_000)))
     return party.wedge(0, party.hidden(5, 300, 1_700), highest=six)
@@ -217,6 +225,9 @@ BODY = dict.fromkeys(
     ),
     "bad_body",
 )
+LOCK = dict.fromkeys(
+    (f"body.locks.0.{name}" for name in ("id", "payer", "payee", "amount", "hash", "expiry_ms")), "bad_body"
+)
 PLEA = {
     "plea.group_id": "unknown_group",
     "plea.epoch": "bad_plea",
@@ -280,6 +291,22 @@ TABLE: list[tuple[Start, Mapping[str, str]]] = [
             "claim.member": "bad_signature",
             "claim.version": "bad_claim",
             "claim.highest.version": "bad_signature",
+            "claim.signature": "bad_signature",
+        },
+    ),
+    (
+        wedge_with_locks,
+        {
+            **CERTIFICATE,
+            **BODY,
+            **LOCK,
+            **header("claim.highest", "bad_claim", "bad_signature", "bad_signature"),
+            "certificate.header.version": "bad_claim",
+            "claim.group_id": "unknown_group",
+            "claim.epoch": "bad_claim",
+            "claim.member": "bad_signature",
+            "claim.version": "bad_claim",
+            "claim.highest.version": "bad_claim",
             "claim.signature": "bad_signature",
         },
     ),
@@ -510,6 +537,10 @@ def transfer(world: World, party: Party) -> Payload:
     return Transfer(ALICE.public, BOB.public, 1)
 
 
+def preimages(world: World, party: Party) -> Payload:
+    return RegisterPreimages(ALICE.public, (bytes(32),))
+
+
 def extremes(value: Any, path: Path) -> Iterator[Any]:
     """Values that decode, at the bounds of what the encoding can carry."""
     if not path:
@@ -529,7 +560,9 @@ def extremes(value: Any, path: Path) -> Iterator[Any]:
         yield from (structs.replace(value, **{head: e}) for e in extremes(getattr(value, head), tuple(rest)))
 
 
-@pytest.mark.parametrize("start", [transfer, opening, *(start for start, _ in TABLE)], ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "start", [transfer, opening, preimages, *(start for start, _ in TABLE)], ids=lambda s: s.__name__
+)
 def test_no_value_stops_the_ledger(start: Start) -> None:
     """A transaction that made every replica raise would halt the chain: whatever decodes is answered or passed over.
 
