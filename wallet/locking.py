@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from pathlib import Path
 
+from layer1.client import LedgerUnreachable
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.files import private_directory, write_durably
@@ -48,6 +49,7 @@ from layer2.events import Committed, Looked, PreimageSeen
 from layer2.guarding import hashes
 from layer2.payments import Offer, claim, expire, offer, release
 from layer2.value import Group
+from wallet.exits import as_refusal
 from wallet.lock_news import Ended, ended_by, news_of
 from wallet.parts import Parts
 from wallet.period import margin_ms
@@ -167,10 +169,10 @@ class Locking:
 
     async def begin(self, group_id: Hash, amount: int, hashed: Hash, expiry_ms: int, packet: bytes = b"") -> Lock:
         """The first half of :meth:`offer`: on return the lock is committed. Raises as it does."""
-        clock, least, most = self._clock(), 4 * self.margin_ms, self._parts.genesis.parameters.max_lock_ms
-        left_ms = expiry_ms - clock
+        least, most = 4 * self.margin_ms, self._parts.genesis.parameters.max_lock_ms
+        left_ms = expiry_ms - await self._known_clock()
         text = f"the lock would expire in {left_ms} ms; from {least} to {most} ms may be"
-        check(clock > 0 and least <= left_ms <= most, "bad_expiry", text)
+        check(least <= left_ms <= most, "bad_expiry", text)
         command = offer(1 - self._place(group_id), amount, hashed, expiry_ms, packet)
         receipt = await self._parts.host.submit(group_id, command)
         return self._numbers.pop((group_id, receipt.number))
@@ -410,6 +412,19 @@ class Locking:
         wanted = {hashed for group in self._parts.host.groups.values() for hashed in hashes(group)}
         for hashed in [each for each in self._registered if each not in wanted]:
             del self._registered[hashed]
+
+    async def _known_clock(self) -> int:
+        """As :meth:`_clock`; a wallet that has just been opened asks for it.
+
+        Raises:
+            Refused: ``ledger_unreachable``.
+        """
+        if not self._clock():
+            try:
+                self._parts.host.note_clock(await self._parts.ledger.clock())
+            except LedgerUnreachable as error:
+                raise as_refusal(error) from None
+        return self._clock()
 
     def _clock(self) -> int:
         return self._parts.host.clock_ms()

@@ -81,8 +81,7 @@ async def test_yesterdays_copy_put_back_loses_nothing(tmp_path: Path, net: Devne
         shutil.copytree(tmp_path / "yesterday", tmp_path / "alice")
         refused = await place.wallet("alice", "pay", channel, "1", code=1)
         assert refused["error"]["code"] == "lost_data"
-        view = await place.channel("alice", channel)
-        assert (view["state"], view["version"] > 1) == ("stopped", True)
+        assert (await place.channel("alice", channel))["state"] == "stopped"  # of which version, bob will show
         disputed = await place.wallet("alice", "channel", "close", channel, "--force")
         assert disputed["state"] == "disputed"
         closed = await place.wallet("alice", "channel", "close", channel, "--force", "--wait")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from layer1.client import LedgerUnreachable
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused
 from layer1.ledger.agreements import Lock
@@ -141,6 +142,25 @@ async def test_an_offer_that_leaves_no_time_is_refused(world: World) -> None:
     for wrong in (clock + 3 * alice.locking.margin_ms, clock + most + 60_000, 0):
         with pytest.raises(Refused, match="the lock would expire in"):
             await channel.offer(10, HASH, wrong)
+
+
+async def test_a_wallet_that_was_just_opened_asks_for_the_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its watcher may not have had an answer yet: what is left of a lock was reckoned from clock 0, and refused."""
+    alice, bob, channel, expiry = await ready(world)
+    parts, peer = alice.locking._parts, Peer(bob)
+    parts.host._clock = None
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    await theirs.release(lock.id, b"")
+    assert (await asyncio.wait_for(paying, 10)).how == "released"
+
+    async def silent() -> int:
+        raise LedgerUnreachable("nobody answers")
+
+    parts.host._clock = None
+    monkeypatch.setattr(parts.ledger, "clock", silent)
+    with pytest.raises(Refused, match="out of reach"):
+        await channel.offer(1_000, HASH, expiry)
 
 
 async def test_a_lock_expires_by_itself(world: World) -> None:
