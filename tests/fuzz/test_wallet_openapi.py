@@ -17,9 +17,11 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from layer1.httpd.rates import RateLimit
 from layer1.httpd.routes import Route
 from layer1.httpd.service import SERVICE
 from tests.wallet.api.conftest import Scripted
+from wallet.api import desk
 from wallet.api.document import document
 from wallet.api.office import Office
 from wallet.api.server import ROUTES, Listening, WalletServer
@@ -78,8 +80,13 @@ class Serving(threading.Thread):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with Serving(tmp_path_factory.mktemp("served")) as serving:
-        yield serving
+    """Without limits of requests per second, which are tested elsewhere: a fast run would meet them."""
+    plenty = RateLimit(requests_per_s=1_000_000, burst=1_000_000, exempt=())
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("PER_TOKEN", "FAILURES"):
+            patched.setattr(desk, name, plenty)
+        with Serving(tmp_path_factory.mktemp("served")) as serving:
+            yield serving
 
 
 schemathesis.openapi.format("wallet-event", st.integers(0, 4).map(str) | st.just("3-1"))
