@@ -28,10 +28,12 @@ from sqlalchemy.dialects.sqlite import insert
 from layer1.codec import decode, encode
 from layer1.crypto import PublicKey, format_address
 from layer1.errors import LocalError, check
+from layer1.storage.database import cause
 from layer2.messages import Command
 from layer2.payments import Pay, read_command
 from wallet.contacts import Contact, format_endpoint
 from wallet.requests import EntryView
+from wallet.sqlite import open_file
 
 tables = sa.MetaData()
 entries_table = sa.Table(
@@ -110,16 +112,8 @@ class History:
         self._queue: list[Entry] = []
         self._queueing = threading.Lock()
         """Held to look at or change what waits: who asks may be in another thread than who enters."""
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _configure)
-        try:
-            with self._engine.begin() as connection:
-                prepare(connection)
-        except sa.exc.SQLAlchemyError as error:
-            self._engine.dispose()
-            raise LocalError(
-                f"{path} cannot be opened ({_cause(error)}): move it away and start again, most of it is made anew"
-            ) from None
+        remedy = "move it away and start again, most of it is made anew"
+        self._engine = open_file(path, prepare, synced=False, remedy=remedy)
 
     def add(
         self,
@@ -172,7 +166,7 @@ class History:
         except sa.exc.SQLAlchemyError as error:
             with self._queueing:
                 self._queue = rows + self._queue
-            raise LocalError(f"the history cannot be written to {self._path}: {_cause(error)}") from None
+            raise LocalError(f"the history cannot be written to {self._path}: {cause(error)}") from None
 
     def keep(self) -> None:
         """Let nothing that was added be lost with this process: what comes next relies on it.
@@ -405,14 +399,3 @@ def _entry(
         "member": member,
         "commands": commands,
     }
-
-
-def _configure(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
-
-
-def _cause(error: sa.exc.SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -21,8 +21,10 @@ from sqlalchemy.dialects.sqlite import insert
 from layer1.codec import Struct, decode, encode
 from layer1.crypto import Hash, PublicKey, format_address, parse_address
 from layer1.errors import LocalError, Refused, RemoteError
+from layer1.storage.database import cause
 from layer2.promises import TowerReceipt
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
+from wallet.sqlite import open_file
 
 MAX_TOWERS = 8
 """Each gets each channel's newest version: more of them would cost more than they add."""
@@ -91,13 +93,12 @@ class TowerBook:
             LocalError: It cannot be opened.
         """
         self._path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _configure)
+        remedy = "move it away, start again, and add your watchtowers again"
+        self._engine = open_file(path, tables.create_all, synced=False, remedy=remedy)
         self._receipts: dict[tuple[PublicKey, Hash], TowerReceipt] = {}
         self.on_change: Callable[[bytes], None] = lambda _: None
         """Told all towers, as `layer1.codec.encode` writes a :class:`TowerList`, when they have changed."""
         try:
-            tables.create_all(self._engine)
             with self._engine.connect() as connection:
                 self._towers = {tower.address: tower for tower in map(_tower, connection.execute(_ALL))}
                 for (data,) in connection.execute(sa.select(receipts_table.c.receipt)):
@@ -105,9 +106,8 @@ class TowerBook:
                     self._receipts[receipt.tower, receipt.group_id] = receipt
         except (sa.exc.SQLAlchemyError, RemoteError, Refused) as error:
             self._engine.dispose()
-            raise LocalError(
-                f"{path} cannot be read ({_cause(error)}): move it away, start again, and add your watchtowers again"
-            ) from None
+            why = cause(error) if isinstance(error, sa.exc.SQLAlchemyError) else str(error)
+            raise LocalError(f"{path} cannot be read ({why}): {remedy}") from None
 
     def __iter__(self) -> Iterator[KnownTower]:
         return iter(self._towers.values())
@@ -217,7 +217,7 @@ class TowerBook:
             with self._engine.begin() as connection:
                 connection.execute(statement)
         except sa.exc.SQLAlchemyError as error:
-            raise LocalError(f"{self._path} cannot be written: {_cause(error)}; look after the disk") from None
+            raise LocalError(f"{self._path} cannot be written: {cause(error)}; look after the disk") from None
 
 
 _ALL = sa.select(towers_table.c.address, towers_table.c.endpoint, towers_table.c.bounty, towers_table.c.rely)
@@ -226,14 +226,3 @@ _ALL = sa.select(towers_table.c.address, towers_table.c.endpoint, towers_table.c
 def _tower(row: Any) -> KnownTower:
     host, port = parse_endpoint(row.endpoint)
     return KnownTower(Contact(parse_address(row.address), host, port), row.bounty, row.rely)
-
-
-def _configure(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -8,13 +8,15 @@ The file belongs to this home, as the socket does: a standby has a file of its o
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from layer1.errors import LocalError
+from layer1.storage.database import cause
+from wallet.sqlite import open_file
+
+REMEDY = "look after the disk; no money is in this file"
 
 tables = sa.MetaData()
 tokens_table = sa.Table(
@@ -100,26 +102,12 @@ class Store:
             LocalError: It cannot be opened.
         """
         self._path = path
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self.engine = sa.create_engine(f"sqlite:///{path}")
-            sa.event.listen(self.engine, "connect", _configure)
-            tables.create_all(self.engine)
-        except (OSError, sa.exc.SQLAlchemyError) as error:
-            raise self.damaged(error) from None
+        self.engine = open_file(path, tables.create_all, synced=True, remedy=REMEDY)
 
-    def damaged(self, error: Exception) -> LocalError:
+    def damaged(self, error: sa.exc.SQLAlchemyError) -> LocalError:
         """What to tell when the file does not do what it should."""
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        return LocalError(f"{self._path} cannot be used ({cause}): look after the disk; no money is in this file")
+        return LocalError(f"{self._path} cannot be used ({cause(error)}): {REMEDY}")
 
     def close(self) -> None:
         """Close it."""
         self.engine.dispose()
-
-
-def _configure(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()

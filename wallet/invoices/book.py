@@ -21,29 +21,30 @@ from sqlalchemy.dialects.sqlite import insert
 from layer1.codec import decode, encode
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError
+from layer1.storage.database import cause
 from wallet.invoices.invoice import PREFIX, parse_invoice
 from wallet.invoices.records import Issued, Payment
+from wallet.sqlite import open_file
 
 MIN_PREFIX = 4
 """Characters of a payment hash that a person may give instead of all 64."""
 
 tables = sa.MetaData()
-_issued = sa.Table(
-    "invoices",
-    tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("hash", sa.String, unique=True, nullable=False),
-    sa.Column("unfinished", sa.Boolean, nullable=False, index=True),
-    sa.Column("record", sa.LargeBinary, nullable=False),
-)
-_payments = sa.Table(
-    "payments",
-    tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("hash", sa.String, unique=True, nullable=False),
-    sa.Column("unfinished", sa.Boolean, nullable=False, index=True),
-    sa.Column("record", sa.LargeBinary, nullable=False),
-)
+
+
+def _table(name: str) -> sa.Table:
+    """Records of one kind, found by payment hash, by whether they are unfinished, and in the order of their making."""
+    return sa.Table(
+        name,
+        tables,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("hash", sa.String, unique=True, nullable=False),
+        sa.Column("unfinished", sa.Boolean, nullable=False, index=True),
+        sa.Column("record", sa.LargeBinary, nullable=False),
+    )
+
+
+_issued, _payments = _table("invoices"), _table("payments")
 Record = Issued | Payment
 
 
@@ -59,15 +60,8 @@ class InvoiceBook:
         self._path = path
         self.on_put: Callable[[bytes], None] = lambda _: None
         """Told each record that is written, once it is durable."""
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _configure)
-        try:
-            tables.create_all(self._engine)
-        except sa.exc.SQLAlchemyError as error:
-            self._engine.dispose()
-            raise LocalError(
-                f"{path} cannot be opened ({_cause(error)}): it has the preimages of your invoices; put it back whole"
-            ) from None
+        remedy = "it has the preimages of your invoices; put it back whole"
+        self._engine = open_file(path, tables.create_all, synced=True, remedy=remedy)
 
     def put(self, record: Record) -> None:
         """Enter or replace a record; durable on return.
@@ -83,7 +77,7 @@ class InvoiceBook:
                 row = insert(table).values(values)
                 connection.execute(row.on_conflict_do_update(index_elements=["hash"], set_=values))
         except sa.exc.SQLAlchemyError as error:
-            raise LocalError(f"{self._path} cannot be written: {_cause(error)}; look after the disk") from None
+            raise LocalError(f"{self._path} cannot be written: {cause(error)}; look after the disk") from None
         self.on_put(data)
 
     def issued(self, payment_hash: Hash) -> Issued | None:
@@ -164,7 +158,8 @@ class InvoiceBook:
                 rows = connection.execute(statement).scalars().all()
             yield from (decode(data, kind) for data in rows)
         except (sa.exc.SQLAlchemyError, RemoteError) as error:
-            raise LocalError(f"{self._path} cannot be read ({_cause(error)}): put it back whole") from None
+            why = cause(error) if isinstance(error, sa.exc.SQLAlchemyError) else str(error)
+            raise LocalError(f"{self._path} cannot be read ({why}): put it back whole") from None
 
 
 def _prefix(text: str) -> str:
@@ -180,14 +175,3 @@ def _unknown(text: str) -> Refused:
         f"no invoice of this wallet has a payment hash that starts with {text[:64]!r} (at least {MIN_PREFIX} "
         "characters): `wallet invoice list` shows all",
     )
-
-
-def _configure(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]

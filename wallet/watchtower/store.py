@@ -22,7 +22,9 @@ from sqlalchemy.dialects.sqlite import insert
 from layer1.codec import decode, encode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError, RemoteError
+from layer1.storage.database import cause
 from layer2.tower import Guarded, Load
+from wallet.sqlite import open_file
 
 tables = sa.MetaData()
 guarded_table = sa.Table(
@@ -42,6 +44,7 @@ seen_table = sa.Table(
     sa.Column("height", sa.BigInteger, nullable=False),
 )
 
+PRAGMAS = ("cache_size=-65536", "wal_autocheckpoint=4096")
 LOOKED_UP = 500
 """Groups named in one query."""
 
@@ -76,20 +79,18 @@ class TowerStore:
             LocalError: It cannot be opened.
         """
         self._path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _configure)
+        remedy = (
+            "restore it from a backup. An older one holds older versions; customers bring newer ones when they come"
+        )
+        self._engine = open_file(path, tables.create_all, synced=True, remedy=remedy, pragmas=PRAGMAS)
         columns = guarded_table.c
         try:
-            tables.create_all(self._engine)
             self._connection = self._engine.connect()
             counts = sa.select(columns.period_class, sa.func.count()).group_by(columns.period_class)
             self._classes: Counter[int] = Counter(dict(map(tuple, self._read(counts))))
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
-            raise LocalError(
-                f"{path} cannot be opened ({_cause(error)}): restore it from a backup. An older one holds older "
-                "versions; customers bring newer ones when they come"
-            ) from None
+            raise LocalError(f"{path} cannot be read ({cause(error)}): {remedy}") from None
         self.groups = self._classes.total()
 
     @property
@@ -150,7 +151,7 @@ class TowerStore:
                 if height is not None:
                     self._connection.execute(_SEEN, {"id": 0, "height": height})
         except sa.exc.SQLAlchemyError as error:
-            raise LocalError(f"{self._path} cannot be written: {_cause(error)}; look after the disk") from None
+            raise LocalError(f"{self._path} cannot be written: {cause(error)}; look after the disk") from None
         self._classes.update(change)
         self.groups += change.total()
 
@@ -193,7 +194,7 @@ class TowerStore:
             with self._connection.begin():
                 return list(self._connection.execute(query).all())
         except sa.exc.SQLAlchemyError as error:
-            raise LocalError(f"{self._path} cannot be read: {_cause(error)}; look after the disk") from None
+            raise LocalError(f"{self._path} cannot be read: {cause(error)}; look after the disk") from None
 
     def _decoded(self, entry: bytes) -> Guarded:
         try:
@@ -209,15 +210,3 @@ def _row(guarded: Guarded) -> dict[str, Any]:
         "period_class": period_class(guarded.period_ms),
         "entry": encode(guarded),
     }
-
-
-def _configure(connection: Any, _: Any) -> None:
-    """A receipt says that it is durable: every commit is synced."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "wal_autocheckpoint=4096"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _cause(error: sa.exc.SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
