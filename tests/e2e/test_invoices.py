@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation, Parameters
+from layer1.devnet import Devnet
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, FUNDS, TREASURY, Town, town
+from tests.e2e.town import ACCEPT, Town, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    """Four replicas."""
-    directory = tmp_path_factory.mktemp("ledger")
-    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
-    initialize(directory, Plan(allocations=(Allocation(TREASURY.public, 1_000 * FUNDS),), parameters=parameters))
-    async with Devnet(directory) as running:
-        yield running
 
 
 async def state_of(place: Town, name: str, payment_hash: str) -> str:

@@ -5,29 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from layer1.client import LedgerClient
-from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation, Parameters
+from layer1.devnet import Devnet
 from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, town
 from wallet.wallet import Wallet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    directory = tmp_path_factory.mktemp("ledger")
-    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
-    initialize(directory, Plan(allocations=(Allocation(TREASURY.public, 1_000 * FUNDS),), parameters=parameters))
-    async with Devnet(directory) as running:
-        yield running
 
 
 async def restore(home: Path, phrase: str, net: Devnet) -> Any:

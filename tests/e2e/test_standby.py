@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from layer1.client import LedgerClient
 from layer1.crypto import parse_address
-from layer1.devnet import Devnet, Plan, initialize
+from layer1.devnet import Devnet
 from layer1.errors import WedgeError
-from layer1.ledger.genesis import Allocation, Parameters
 from tests.e2e.cluster import until
 from tests.e2e.town import BIN, ENVIRONMENT, FUNDS, TREASURY, Town, town
 from wallet.api.client import RemoteCommands
@@ -34,16 +32,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120), pytes
 CUSTOMERS = ("alice", "bob")
 DEPOSIT = 100_000
 """Units of each side of each channel."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    directory = tmp_path_factory.mktemp("ledger")
-    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
-    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
-    initialize(directory, Plan(allocations=allocations, parameters=parameters))
-    async with Devnet(directory) as running:
-        yield running
 
 
 @dataclass

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
-from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation, Parameters
-from tests.e2e.town import ACCEPT, FUNDS, TREASURY, Town, town
+from layer1.devnet import Devnet
+from tests.e2e.town import ACCEPT, Town, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    directory = tmp_path_factory.mktemp("ledger")
-    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
-    initialize(directory, Plan(allocations=allocations, parameters=Parameters(view_timeout_ms=300, heartbeat_ms=1_000)))
-    async with Devnet(directory) as running:
-        yield running
 
 
 class Program:

@@ -5,30 +5,17 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pexpect  # type: ignore[import-untyped]
 import pytest
-import pytest_asyncio
 
-from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation, Parameters
+from layer1.devnet import Devnet
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Town, liars_copy, town
+from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, Town, liars_copy, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    """Four replicas, for all tests here: what one wallet does is nothing to the others."""
-    directory = tmp_path_factory.mktemp("ledger")
-    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
-    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
-    initialize(directory, Plan(allocations=allocations, parameters=parameters))
-    async with Devnet(directory) as running:
-        yield running
 
 
 async def test_open_pay_both_ways_and_close_with_proven_balances(tmp_path: Path, net: Devnet) -> None:

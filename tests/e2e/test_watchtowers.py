@@ -7,29 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from layer1.client import LedgerClient
-from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation, Parameters, to_json
+from layer1.devnet import Devnet
+from layer1.ledger.genesis import to_json
 from layer1.ledger.records import Forfeit, Group, Reason, Status
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, TREASURY, Serving, Town, liars_copy, town
+from tests.e2e.town import ACCEPT, BIN, ENVIRONMENT, FUNDS, Serving, Town, liars_copy, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    directory = tmp_path_factory.mktemp("ledger")
-    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
-    initialize(directory, Plan(allocations=allocations, parameters=Parameters(view_timeout_ms=300, heartbeat_ms=1_000)))
-    async with Devnet(directory) as running:
-        yield running
 
 
 async def serve_tower(place: Town, *arguments: str) -> Serving:

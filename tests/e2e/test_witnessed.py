@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation, Parameters
+from layer1.devnet import Devnet
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, FUNDS, TREASURY, Serving, Town, liars_copy, town
+from tests.e2e.town import ACCEPT, FUNDS, Serving, Town, liars_copy, town
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 HOUR_MS = 3_600_000
 WITNESS = ("witness", "serve")
 HOMES = ["alice", "bob", "wanda"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def net(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
-    """Four replicas, for all tests here."""
-    directory = tmp_path_factory.mktemp("ledger")
-    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
-    parameters = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
-    initialize(directory, Plan(allocations=allocations, parameters=parameters))
-    async with Devnet(directory) as running:
-        yield running
 
 
 async def open_witnessed(place: Town) -> tuple[str, Serving, Serving]:

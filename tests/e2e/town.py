@@ -16,13 +16,16 @@ from typing import Any
 
 from layer1.client import LedgerClient
 from layer1.crypto import SigningKey
-from layer1.devnet import Devnet
+from layer1.devnet import Devnet, Plan, initialize
+from layer1.ledger.genesis import Allocation, Parameters
 from wallet.life import Life
 from wallet.wallet import Created, Wallet
 
 BIN = Path(sys.executable).parent
 FUNDS = 1_000_000
 TREASURY = SigningKey(b"t" * 32)
+PARAMETERS = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
+"""A ledger of tests: it gives a leader up soon, and its clock goes on soon though nobody brings anything."""
 ENVIRONMENT = {**os.environ, "WALLET_PASSPHRASE": "correct horse battery", "COLUMNS": "200", "NO_COLOR": "1"}
 ACCEPT = ("--accept-deposit-up-to", "5000", "--accept-bond-up-to", "500", "--min-challenge-period", "1s")
 
@@ -124,6 +127,15 @@ class Town:
         """Everything of one kind in a wallet's history."""
         listed = await self.wallet(home, "history", "--limit", "10000")
         return [entry for entry in listed["entries"] if entry["kind"] == kind]
+
+
+@asynccontextmanager
+async def funded(directory: Path) -> AsyncIterator[Devnet]:
+    """Four replicas, and a treasury for a thousand wallets."""
+    allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
+    initialize(directory, Plan(allocations=allocations, parameters=PARAMETERS))
+    async with Devnet(directory) as running:
+        yield running
 
 
 @asynccontextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from layer1.api.openapi import document
 from layer1.crypto import format_address
 from layer1.httpd.routes import Route
 from layer1.httpd.server import serve
+from tests.fuzz.serving import Serving
 from tests.layer1.api.stand_in import Chain, StandIn, make_genesis
 
 pytestmark = pytest.mark.slow
@@ -40,52 +39,34 @@ FEW = settings(
 )
 
 
-class Serving(threading.Thread):
-    """A server with some history, in a loop and a thread of its own; streams and waits of it end at once."""
+class Replica(Serving):
+    """A server with some history; streams and waits of it end at once."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(name="served")
+        super().__init__()
         self._directory = directory
-        self._loop = asyncio.new_event_loop()
-        self._over = asyncio.Event()
-        self._ready = threading.Event()
-        self.url = ""
 
-    def run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
+    async def begin(self) -> str:
         chain = Chain(make_genesis())
-        backend = StandIn(chain, self._directory)
+        self._backend = backend = StandIn(chain, self._directory)
         for _ in range(3):
             backend.pool += [chain.transfer(), chain.transfer()]
             backend.order()
         backend.pool.append(chain.opening())
         backend.order()
         app = create_app(backend, LIMITS)
-        server = await serve(app)
+        self._server = await serve(app)
         app[API].end_waits()
-        self.url = f"http://127.0.0.1:{server.port}"
-        self._ready.set()
-        await self._over.wait()
-        await server.close()
-        backend.close()
-        await self._loop.shutdown_default_executor()
+        return f"http://127.0.0.1:{self._server.port}"
 
-    def __enter__(self) -> Serving:
-        self.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self.join(20)
+    async def end(self) -> None:
+        await self._server.close()
+        self._backend.close()
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Serving(tmp_path_factory.mktemp("served")) as serving:
+    with Replica(tmp_path_factory.mktemp("served")) as serving:
         yield serving.url
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from layer1.httpd.rates import RateLimit
 from layer1.httpd.routes import Route
 from layer1.httpd.service import SERVICE
+from tests.fuzz.serving import Serving
 from tests.wallet.api.conftest import Scripted
 from wallet.api import desk
 from wallet.api.document import document
@@ -40,52 +39,37 @@ FEW = settings(
 )
 
 
-class Serving(threading.Thread):
-    """The API of a scripted wallet, in a loop and a thread of its own; streams of it end at once."""
+class Api(Serving):
+    """The API of a scripted wallet; streams of it end at once."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(name="served")
+        super().__init__()
         self._home = Home.create(directory / "home")
-        self._loop = asyncio.new_event_loop()
-        self._over = asyncio.Event()
-        self._ready = threading.Event()
-        self.url = self.token = ""
+        self.token = ""
 
-    def run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
+    async def begin(self) -> str:
         wallet = Scripted()
-        office = Office(self._home, wallet, wallet)
-        server = WalletServer(self._home, office, office, wallet)
-        self.url = await server.listen(Listening("127.0.0.1:0"))
-        assert server.app is not None
-        server.app[SERVICE].end_waits()
+        self._office = office = Office(self._home, wallet, wallet)
+        self._server = WalletServer(self._home, office, office, wallet)
+        url = await self._server.listen(Listening("127.0.0.1:0"))
+        assert self._server.app is not None
+        self._server.app[SERVICE].end_waits()
         self.token = office.tokens.create("fuzz", ("admin",))[1]
-        self._ready.set()
-        await self._over.wait()
-        await server.stop()
-        office.close()
+        return url
 
-    def __enter__(self) -> Serving:
-        self.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self.join(20)
+    async def end(self) -> None:
+        await self._server.stop()
+        self._office.close()
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """Without limits of requests per second, which are tested elsewhere: a fast run would meet them."""
     plenty = RateLimit(requests_per_s=1_000_000, burst=1_000_000, exempt=())
     with pytest.MonkeyPatch.context() as patched:
         for name in ("PER_TOKEN", "FAILURES"):
             patched.setattr(desk, name, plenty)
-        with Serving(tmp_path_factory.mktemp("served")) as serving:
+        with Api(tmp_path_factory.mktemp("served")) as serving:
             yield serving
 
 
@@ -106,7 +90,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("route, mode", CASES)
-def test_every_route_answers_as_its_document_says(served: Serving, route: Route, mode: GenerationMode) -> None:
+def test_every_route_answers_as_its_document_says(served: Api, route: Route, mode: GenerationMode) -> None:
     """Statuses and media types are documented, bodies have their schema, nothing fails; without a token nothing."""
 
     @FEW
