@@ -37,9 +37,10 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
+from mmap import mmap
 from pathlib import Path
 from typing import Self
 
@@ -48,6 +49,8 @@ from layer1.files import sync_directory
 
 HEADER_BYTES = 4096
 """Room of a segment's header: a block of its own, so that no later write can tear it."""
+BLOCK_BYTES = 64 * 1024
+"""Of what was reserved, looked at together."""
 COMPACTION_TURN_BYTES = 2**20
 """A compaction closes a turn when its records exceed this, so that opening needs little memory at a time."""
 MAX_RECORD_BYTES = 2**30
@@ -96,7 +99,7 @@ class _Segment:
         checksum = self._checksum(offset, records)
         return _TURN.pack(self.marker, self.generation, len(records), checksum) + records
 
-    def read_turn(self, data: bytes, offset: int) -> bytes | None:
+    def read_turn(self, data: mmap, offset: int) -> bytes | None:
         """The records of the turn at ``offset`` of the file's ``data``, or None where there is no sound turn."""
         start = offset + _TURN.size
         if start > len(data):
@@ -309,13 +312,12 @@ class Journal:
 
     def _mend_end(self, segment: _Segment) -> None:
         """Erase a torn turn, and write the last sound one again: it may be in memory and not on the disk."""
-        data = segment.path.read_bytes()
-        torn = data[segment.end :].rstrip(b"\0")
-        self.dropped_bytes = len(torn)
-        _write(self._file, bytes(len(torn)), segment.end)
-        last = data.rfind(segment.marker, HEADER_BYTES, segment.end)
-        if last >= 0:
-            _write(self._file, data[last : segment.end], last)
+        with _contents(segment.path) as data:
+            self.dropped_bytes = _end_of_written(data, segment.end) - segment.end
+            _write(self._file, bytes(self.dropped_bytes), segment.end)
+            last = data.rfind(segment.marker, HEADER_BYTES, segment.end)
+            if last >= 0:
+                _write(self._file, data[last : segment.end], last)
         os.fsync(self._file)
         sync_directory(self._directory)
 
@@ -441,7 +443,8 @@ def _examine(directory: Path) -> Examined:
         if not numbers:
             raise Damaged(f"{directory} holds no segment. {_REMEDY}")
         found = _check_set(directory, numbers)
-        torn = len(found[-1].path.read_bytes()[found[-1].end :].rstrip(b"\0"))
+        with _contents(found[-1].path) as data:
+            torn = _end_of_written(data, found[-1].end) - found[-1].end
     except OSError as error:
         raise LocalError(f"cannot read the journal {directory}: {error}; check path, owner and mode") from error
     size = sum(segment.end for segment in found)
@@ -565,20 +568,48 @@ def _turns(records: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _records(segments: list[_Segment]) -> Iterator[bytes]:
-    for segment in segments:
-        try:
-            data = segment.path.read_bytes()
-        except OSError as error:
-            raise LocalError(f"cannot replay {segment.path}: {error}; replay before compacting") from error
-        for _, turn in _sound_turns(segment, data):
+    with ExitStack() as stack:
+        for segment in segments:
+            try:
+                data = stack.enter_context(_contents(segment.path))
+            except OSError as error:
+                raise LocalError(f"cannot replay {segment.path}: {error}; replay before compacting") from error
+            for _, turn in _sound_turns(segment, data):
+                yield from _split(turn)
+            stack.close()
+
+
+def _split(turn: bytes) -> Iterator[bytes]:
+    offset = 0
+    while offset < len(turn):
+        start = offset + _LENGTH.size
+        offset = start + _LENGTH.unpack_from(turn, offset)[0]
+        yield turn[start:offset]
+
+
+@contextmanager
+def _contents(path: Path) -> Iterator[mmap]:
+    """A whole file, read into pages of their own: they go back to the system, which a heap that has grown does not.
+
+    It is not mapped: a disk that fails would end the process, without a word.
+    """
+    with path.open("rb", buffering=0) as file, mmap(-1, max(1, os.fstat(file.fileno()).st_size)) as data:
+        with memoryview(data) as view:
             offset = 0
-            while offset < len(turn):
-                start = offset + _LENGTH.size
-                offset = start + _LENGTH.unpack_from(turn, offset)[0]
-                yield turn[start:offset]
+            while count := file.readinto(view[offset:]):
+                offset += count
+        yield data
 
 
-def _sound_turns(segment: _Segment, data: bytes) -> Iterator[tuple[int, bytes]]:
+def _end_of_written(data: mmap, start: int) -> int:
+    """Offset behind the last byte that is not zero, or `start`."""
+    for offset in reversed(range(start, len(data), BLOCK_BYTES)):
+        if written := data[offset : offset + BLOCK_BYTES].rstrip(b"\0"):
+            return offset + len(written)
+    return start
+
+
+def _sound_turns(segment: _Segment, data: mmap) -> Iterator[tuple[int, bytes]]:
     """Every turn up to the first that is not sound, with the offset behind it."""
     offset = HEADER_BYTES
     while (records := segment.read_turn(data, offset)) is not None:
@@ -605,7 +636,13 @@ def _check_segment(path: Path, base: int, is_last: bool) -> _Segment:
     if not path.exists():
         raise Damaged(f"{path}: missing, though a later segment is here. {_REMEDY}")
     segment = _read_header(path)
-    data = path.read_bytes()
+    with _contents(path) as data:
+        _check_contents(segment, data, base, is_last=is_last)
+    return segment
+
+
+def _check_contents(segment: _Segment, data: mmap, base: int, *, is_last: bool) -> None:
+    path = segment.path
     if (path, base) != (_path(path.parent, segment.number), segment.base):
         _damaged(segment, 0, f"its header is of segment {segment.number} in the set from {segment.base}, not {base}")
     if len(data) != segment.size:
@@ -616,12 +653,11 @@ def _check_segment(path: Path, base: int, is_last: bool) -> _Segment:
         _damaged(segment, segment.end, f"no sound turn, and a compaction wrote up to byte {segment.settled}")
     if any_later := _find_sound(segment, data):
         _damaged(segment, segment.end, f"no sound turn, and one follows at byte {any_later}")
-    if not is_last and data[segment.end :].strip(b"\0"):
+    if not is_last and _end_of_written(data, segment.end) > segment.end:
         _damaged(segment, segment.end, "no sound turn, and this is not the last segment")
-    return segment
 
 
-def _find_sound(segment: _Segment, data: bytes) -> int | None:
+def _find_sound(segment: _Segment, data: mmap) -> int | None:
     """Offset of a sound turn behind the end, if there is one."""
     offset = data.find(segment.marker, segment.end)
     while offset >= 0 and segment.read_turn(data, offset) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -53,6 +54,18 @@ def flip(path: Path, offset: int) -> None:
 
 def used_bytes(path: Path) -> int:
     return len(path.read_bytes().rstrip(b"\0"))
+
+
+def test_opening_takes_no_memory_for_what_is_reserved(tmp_path: Path) -> None:
+    """A heap that was once so large stays so: a wallet that reads 16 MiB at its start has them to its end."""
+    write(tmp_path, [b"x" * 1_000], segment_bytes=8 * 2**20)
+    tracemalloc.start()
+    try:
+        with Journal.open(tmp_path) as journal:
+            assert list(journal.replay()) == [b"x" * 1_000]
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_new_journal_is_empty_private_and_of_generation_1(tmp_path: Path) -> None:
