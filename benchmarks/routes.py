@@ -22,7 +22,8 @@ from layer1.errors import Refused
 from wallet.routing.announcements import ChannelAnnouncement
 from wallet.routing.graph import Channel, ChannelGraph
 from wallet.routing.network import Network
-from wallet.routing.search import Query, find_route
+from wallet.routing.paths import Query
+from wallet.routing.search import find_path
 from wallet.routing.splitting import find_plan
 
 CHANNELS = 100_000
@@ -43,7 +44,7 @@ def measure(_: Floors, queries: int = QUERIES) -> list[Result]:
     for query in asked:
         start = time.process_time()
         try:
-            find_route(network, query)
+            find_path(network, query)
             payable.append(query)
         except Refused:
             pass

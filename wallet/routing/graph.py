@@ -61,6 +61,10 @@ class ChannelGraph:
         self.channels: dict[Hash, Channel] = {}
         self._of_node: dict[PublicKey, set[Hash]] = {}
         self._newest: dict[Topic, Announcement] = {}
+        self.opened = 0
+        """How often a channel was shown that was not known, or not so large."""
+        self.changed: set[Topic] | None = None
+        """What was announced, or closed, since somebody last looked and set it to nothing; None if nobody looks."""
 
     def show(self, channel: Channel) -> None:
         """Layer 1 shows this channel open, in its newest epoch.
@@ -73,6 +77,7 @@ class ChannelGraph:
             raise Untimely(f"{MOST_CHANNELS} channels are known, and no more are kept")
         if known is not None and known.nodes != channel.nodes:
             self.close(channel.id)  # somebody else has a seat now: what the old one announced is void
+        self.opened += known != channel
         self.channels[channel.id] = channel
         for node in channel.nodes:
             self._of_node.setdefault(node, set()).add(channel.id)
@@ -83,6 +88,7 @@ class ChannelGraph:
         if channel is None:
             return
         for node in channel.nodes:
+            self._note((channel_id, node))
             self._newest.pop((channel_id, node), None)
             left = self._of_node[node]
             left.discard(channel_id)
@@ -106,7 +112,12 @@ class ChannelGraph:
         self._check_member(announcement)
         check_signature(self._chain_id, announcement)
         self._newest[topic_of(announcement)] = announcement
+        self._note(topic_of(announcement))
         return True
+
+    def _note(self, topic: Topic) -> None:
+        if self.changed is not None:
+            self.changed.add(topic)
 
     def _check_member(self, announcement: Announcement) -> None:
         if isinstance(announcement, NodeAnnouncement):

@@ -12,7 +12,7 @@ from enum import StrEnum
 from layer1.crypto import Hash, PublicKey
 from wallet.routing.graph import Channel
 from wallet.routing.liquidity import HALF_LIFE_MS, Bounds
-from wallet.routing.search import Direction, Hop, Route
+from wallet.routing.paths import Direction, Leg, Path
 
 REST_MS = 300_000
 """A hop that failed for anything but money is left alone for five minutes, twice as long for each time in a row."""
@@ -35,13 +35,16 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """What became of one route."""
+    """What became of one path."""
 
-    route: Route
+    path: Path
     failed: int | None = None
-    """Number of the hop that did not forward, from 0; None if it was paid."""
+    """Number of the leg whose sender did not forward, from 0; as many as there are if the payee refused; None if it
+    was paid."""
     why: Failure = Failure.OTHER
-    """What that hop said; nothing if it was paid."""
+    """What it said; nothing if it was paid."""
+    only: bool = False
+    """Whether nothing is known of the legs before."""
 
 
 class Learnt:
@@ -52,24 +55,29 @@ class Learnt:
         self._resting: dict[Direction, tuple[int, int]] = {}
         """Until when, and how often in a row."""
 
-    def failed(self, channel: Channel, hop: Hop, why: Failure, now_ms: int) -> None:
-        """`hop` of a route, over `channel`, did not forward."""
-        if why is Failure.LIQUIDITY:
-            self._teach(channel, hop.sender, now_ms, lambda bounds: bounds.cannot_send(hop.amount))
-            return
-        _, before = self._resting.get((hop.channel, hop.sender), (0, 0))
+    def lacked(self, channel: Channel, leg: Leg, now_ms: int) -> None:
+        """The sender of `leg`, over `channel`, had not so much to send."""
+        self._teach(channel, leg.sender, now_ms, lambda bounds: bounds.cannot_send(leg.amount))
+
+    def rest(self, way: Direction, now_ms: int) -> None:
+        """Leave a direction alone for a while: something is wrong there that less money would not mend."""
+        _, before = self._resting.get(way, (0, 0))
         rest_ms = min(REST_MS << min(before, 16), MOST_REST_MS)
-        self._resting[hop.channel, hop.sender] = now_ms + rest_ms, before + 1
+        self._resting[way] = now_ms + rest_ms, before + 1
 
-    def passed(self, channel: Channel, hop: Hop, now_ms: int) -> None:
-        """A lock stood at `hop`, and was taken back since a later one failed."""
-        self._resting.pop((hop.channel, hop.sender), None)
-        self._teach(channel, hop.sender, now_ms, lambda bounds: bounds.can_send(hop.amount))
+    def wake(self, way: Direction) -> None:
+        """Its sender has announced other terms since."""
+        self._resting.pop(way, None)
 
-    def paid(self, channel: Channel, hop: Hop, now_ms: int) -> None:
-        """`hop` was claimed."""
-        self._resting.pop((hop.channel, hop.sender), None)
-        self._teach(channel, hop.sender, now_ms, lambda bounds: bounds.sent(hop.amount))
+    def passed(self, channel: Channel, leg: Leg, now_ms: int) -> None:
+        """The lock of `leg` stood, and was taken back since a later one failed."""
+        self._resting.pop((leg.channel, leg.sender), None)
+        self._teach(channel, leg.sender, now_ms, lambda bounds: bounds.can_send(leg.amount))
+
+    def paid(self, channel: Channel, leg: Leg, now_ms: int) -> None:
+        """`leg` was claimed."""
+        self._resting.pop((leg.channel, leg.sender), None)
+        self._teach(channel, leg.sender, now_ms, lambda bounds: bounds.sent(leg.amount))
 
     def _teach(self, channel: Channel, sender: PublicKey, now_ms: int, lesson: Lesson) -> None:
         known = self._bounds.get(channel.id)
@@ -99,14 +107,19 @@ class Learnt:
 
 
 def learn(learnt: Learnt, channels: Mapping[Hash, Channel], tried: Try, now_ms: int) -> None:
-    """Learn from one try; channels that are gone teach nothing."""
-    failed = tried.failed
-    for number, hop in enumerate(tried.route.hops[: None if failed is None else failed + 1]):
-        if (channel := channels.get(hop.channel)) is None:
+    """Learn from one try. Of channels that layer 1 does not show, nothing but that they are to be left alone."""
+    legs, failed = tried.path.legs, tried.failed
+    if failed is not None and failed < len(legs):
+        leg = legs[failed]
+        channel = channels.get(leg.channel)
+        if channel is None or tried.why is Failure.OTHER:
+            learnt.rest(leg.direction, now_ms)
+        else:
+            learnt.lacked(channel, leg, now_ms)
+    for leg in () if tried.only else legs[:failed]:
+        if (channel := channels.get(leg.channel)) is None:
             continue
         if failed is None:
-            learnt.paid(channel, hop, now_ms)
-        elif number < failed:
-            learnt.passed(channel, hop, now_ms)
+            learnt.paid(channel, leg, now_ms)
         else:
-            learnt.failed(channel, hop, tried.why, now_ms)
+            learnt.passed(channel, leg, now_ms)

@@ -25,10 +25,12 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Network:
-    """A graph, compiled. Channels that open or close need a new one; what else changes is changed in place."""
+    """A graph, compiled. Channels that open need a new one; what else changes is changed in place."""
 
     def __init__(self, graph: ChannelGraph, learnt: Iterable[tuple[Hash, Bounds]] = ()) -> None:
         channels = list(graph.channels.values())
+        self.opened = graph.opened
+        """As of then: more are missing here."""
         self._channels = channels
         self._index = {channel.id: number for number, channel in enumerate(channels)}
         self.nodes = sorted({node for channel in channels for node in channel.nodes})
@@ -39,6 +41,8 @@ class Network:
         self.least, self.most, self.margin = np.ones(count), np.zeros(count), np.zeros(count)
         """Per edge, from its sender's announcement; one that never announced anything carries nothing (`most` is
         0)."""
+        self.heard = np.zeros(count, np.bool_)
+        """Per edge, whether its sender announced anything."""
         capacity = np.array([channel.capacity for channel in channels], np.float64)
         self._low, self._high = np.zeros(count), capacity[self.channel]
         self._taught = np.zeros(count, np.bool_)
@@ -81,6 +85,10 @@ class Network:
         """Edges that end at a node."""
         return self._incoming[self._into[node] : self._into[node + 1]]
 
+    def has(self, channel_id: Hash) -> bool:
+        """Whether this channel is here."""
+        return channel_id in self._index
+
     def edge(self, channel_id: Hash, sender: PublicKey) -> int | None:
         """The edge of a channel that leaves `sender`; None if there is none."""
         number = self._index.get(channel_id)
@@ -104,9 +112,15 @@ class Network:
             return
         capacity = self.channel_of(edge).capacity
         self.base[edge], self.ppm[edge], self.margin[edge] = terms.fee_base, terms.fee_ppm, terms.margin_ms
-        self.least[edge] = terms.min_amount
+        self.least[edge], self.heard[edge] = terms.min_amount, True
         self.most[edge] = min(terms.max_amount, capacity) if terms.enabled else 0
         self._low[edge] = capacity * (terms.hint or 0) // HINT_STEPS
+
+    def close(self, channel_id: Hash) -> None:
+        """Layer 1 shows it open no more: it carries nothing from now on."""
+        if (number := self._index.get(channel_id)) is not None:
+            for edge in (self._place[number], self._place[number + len(self._channels)]):
+                self.most[edge] = 0.0
 
     def teach(self, channel_id: Hash, bounds: Bounds) -> None:
         """Put what was learnt of a channel into its place, both directions; see `wallet.routing.liquidity`."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -31,93 +30,18 @@ from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import Refused, check
 from layer1.ledger.genesis import MAX_MONEY
-from wallet.onion.route import MAX_HOPS
+from wallet.invoices.invoice import Hint
 from wallet.routing.announcements import fee_units
 from wallet.routing.liquidity import chance
 from wallet.routing.network import Floats, Network
+from wallet.routing.paths import Leg, Path, Query
 
 ANSWERS = 0.99
 """Chance that the receiver of a hop is there and answers."""
-AVERSION_UNITS = 10
-AVERSION_PPM = 5_000
-"""By default a chance e times as good is worth ten minor units and half a percent of the amount."""
 MAX_VISITS = 20_000
 """Steps in building one path from the payee backwards; beyond it the limits leave no route worth looking for."""
 SLACK = 1e-9
 """Relative: sums in another order differ by less, and a bound from below must be one."""
-
-Direction = tuple[Hash, PublicKey]
-"""A channel, and who sends in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What is to be paid, and on which conditions."""
-
-    source: PublicKey
-    target: PublicKey
-    amount: int
-    """Minor units that arrive."""
-    own: Mapping[Hash, int]
-    """What the source can send now over each of its channels that is open and connected; it uses no others."""
-    max_fee: int = MAX_MONEY
-    """Minor units."""
-    max_hops: int = MAX_HOPS
-    life_ms: int = 24 * 3_600_000
-    """Until the lock expires: a hop that asks for a longer margin is not used."""
-    now_ms: int = 0
-    """This machine's clock, as in `Bounds.at_ms`."""
-    aversion: float | None = None
-    """Minor units for a chance e times as good; None for the default."""
-    avoid: frozenset[Direction] = frozenset()
-    """Not to be used, such as what has just refused."""
-    in_flight: Mapping[Direction, int] = field(default_factory=dict)
-    """Minor units that other parts of the same payment take there."""
-    first: Hash | None = None
-    """The channel of the source to leave by. From the source to itself, one of both is needed."""
-    last: Hash | None = None
-    """The channel of the target to arrive by."""
-
-    @property
-    def price(self) -> float:
-        """Of a chance e times as good."""
-        return AVERSION_UNITS + self.amount * AVERSION_PPM / 1e6 if self.aversion is None else self.aversion
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """One lock of a route."""
-
-    channel: Hash
-    sender: PublicKey
-    receiver: PublicKey
-    amount: int
-    """Minor units that it locks."""
-    fee: int
-    """What its sender keeps for it; 0 at the payer."""
-    chance: float
-    """That it works."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """From the payer to the payee."""
-
-    hops: tuple[Hop, ...]
-    amount: int
-    """What arrives."""
-    cost: float
-    """Fees and the price of the risk, minor units."""
-
-    @property
-    def fee(self) -> int:
-        """What all hops keep."""
-        return self.hops[0].amount - self.amount
-
-    @property
-    def chance(self) -> float:
-        """That all hops work."""
-        return math.prod(hop.chance for hop in self.hops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +52,7 @@ class _Step:
     need: int
     """Minor units that have to arrive here."""
     cost: float
-    hops: tuple[Hop, ...]
+    legs: tuple[Leg, ...]
 
 
 @dataclass(order=True, slots=True)
@@ -144,11 +68,12 @@ class _Waiting:
     """Cost at least, and edge; the cheapest last."""
 
 
-def find_route(network: Network, query: Query) -> Route:
+def find_path(network: Network, query: Query) -> Path:
     """The cheapest route.
 
     Raises:
-        Refused: ``bad_amount``, ``unknown_node``, ``bad_channel`` or ``no_route``; the text says what would help.
+        Refused: ``bad_amount``, ``unknown_node``, ``bad_channel`` or ``no_route``, whose reason
+            `wallet.routing.bottleneck` finds.
     """
     return _Search(network, query).run()
 
@@ -159,7 +84,8 @@ class _Search:
     def __init__(self, network: Network, query: Query) -> None:
         self._network, self._query = network, query
         check(1 <= query.amount <= MAX_MONEY, "bad_amount", f"a payment of {query.amount} units; the least is 1")
-        self._source, self._target = self._node(query.source), self._node(query.target)
+        self._source = self._node(query.source)
+        self._target = None if query.hints and query.target not in network.number else self._node(query.target)
         self._first = self._given(query.first, query.source)
         self._last = self._given(query.last, query.target, arriving=True)
         circular = self._source == self._target
@@ -214,33 +140,60 @@ class _Search:
         for channel, sender in query.avoid:
             if (edge := network.edge(channel, sender)) is not None:
                 self._most[edge] = 0.0
+
+        self._strangers = [hint for hint in query.hints if not self._put(hint)]
+        """Hints of channels that nobody has shown: they are in front of the payee, and lead nowhere else."""
         self._bar()
+
+    def _put(self, hint: Hint) -> bool:
+        """Put the payee's word into its place, if its channel is known; what was announced of it stays as it is."""
+        network, query = self._network, self._query
+        edge = network.edge(hint.group_id, hint.node)
+        if edge is None or int(network.receiver[edge]) != self._target:
+            return network.has(hint.group_id) or hint.node not in network.number
+        if not network.heard[edge] and (hint.group_id, hint.node) not in query.avoid:
+            self._base[edge], self._ppm[edge] = hint.base_fee, hint.fee_ppm
+            taken = query.in_flight.get((hint.group_id, hint.node), 0)
+            self._most[edge] = max(network.channel_of(edge).capacity - taken, 0)
+        return True
 
     def _bar(self) -> None:
         """Edges that would lead through the payer or the payee on the way."""
-        network, query = self._network, self._query
+        network = self._network
         self._barred = np.zeros(len(self._most), np.bool_)
         if self._first is not None:
             self._barred[network.out[self._source] : network.out[self._source + 1]] = True
             self._barred[network.reverse(self._first)] = True
-        if query.last is not None and self._source != self._target:
+        if self._target not in (None, self._source):
             self._barred[network.out[self._target] : network.out[self._target + 1]] = True
         if self._last is not None:
             self._barred[network.reverse(self._last)] = True
 
-    def run(self) -> Route:
-        query = self._query
-        step: _Step | None = _Step(self._target, query.amount, 0.0, ())
-        assert step is not None
-        if self._last is not None:
-            step = self._extended(step, self._last)
-        if step is None:
-            raise self._nothing()
+    def run(self) -> Path:
         weights = self._weights()
-        found = self._build(step, weights, self._bounds(weights))
+        found = self._build(self._starts(), weights, self._bounds(weights))
         if found is None:
             raise self._nothing()
-        return Route(found.hops, query.amount, found.cost)
+        return Path(found.legs, self._query.amount, found.cost)
+
+    def _starts(self) -> list[_Step]:
+        """Where to begin, backwards: at the payee, or in front of it by a hint."""
+        query = self._query
+        if self._last is not None:
+            assert self._target is not None, "the channel to arrive by is one of its"
+            last = self._extended(_Step(self._target, query.amount, 0.0, ()), self._last)
+            return [] if last is None else [last]
+        there = [] if self._target is None else [_Step(self._target, query.amount, 0.0, ())]
+        return there + [step for hint in self._strangers if (step := self._hinted(hint)) is not None]
+
+    def _hinted(self, hint: Hint) -> _Step | None:
+        """The payee says that it is reached over this channel, of which nobody else has shown anything."""
+        query, amount = self._query, self._query.amount
+        fee = fee_units(hint.base_fee, hint.fee_ppm, amount)
+        if (hint.group_id, hint.node) in query.avoid or hint.node == query.source or fee > query.max_fee:
+            return None
+        leg = Leg(hint.group_id, hint.node, query.target, amount, fee, ANSWERS)
+        return _Step(self._network.number[hint.node], amount + fee, fee - query.price * math.log(ANSWERS), (leg,))
 
     def _bounds(self, weights: Floats) -> Floats:
         """Per node what it costs at least to come there from where the search ends."""
@@ -262,14 +215,15 @@ class _Search:
         weights: Floats = np.where(usable, fees - self._query.price * risk, np.inf)
         return weights
 
-    def _build(self, start: _Step, weights: Floats, bound: Floats) -> _Step | None:
+    def _build(self, starts: list[_Step], weights: Floats, bound: Floats) -> _Step | None:
         """From the payee backwards with true amounts; the first to reach the payer is the cheapest.
 
         What waits is a path that is to be looked at, or one more hop in front of it that is to be priced: those come
         in the order of what they cost at least, for a node may have thousands.
         """
         order = count()
-        waiting = [_Waiting(start.cost, next(order), start)]
+        waiting = [_Waiting(start.cost, next(order), start) for start in starts]
+        heapq.heapify(waiting)
         seen: dict[int, list[tuple[int, int]]] = {}
         for _ in range(MAX_VISITS):
             if not waiting:
@@ -281,7 +235,7 @@ class _Search:
                     least = further.cost + float(bound[further.node])
                     heapq.heappush(waiting, _Waiting(least, next(order), further))
                 item.edges.pop()
-            elif step.node == self._goal and (step.hops or self._first is not None):
+            elif step.node == self._goal and (step.legs or self._first is not None):
                 if (done := step if self._first is None else self._extended(step, self._first)) is not None:
                     return done
                 continue
@@ -296,7 +250,7 @@ class _Search:
     @staticmethod
     def _is_new(before: list[tuple[int, int]], step: _Step) -> bool:
         """Whether no path was at this node with no more to carry and no more hops, at less cost."""
-        mine = (step.need, len(step.hops))
+        mine = (step.need, len(step.legs))
         if any(need <= mine[0] and hops <= mine[1] for need, hops in before):
             return False
         before.append(mine)
@@ -317,33 +271,14 @@ class _Search:
         if not (self._least[edge] <= query.amount and need <= self._most[edge] and likely > 0):
             return None
         fee = fee_units(int(self._base[edge]), int(self._ppm[edge]), need)
-        if need + fee - query.amount > query.max_fee or len(step.hops) == query.max_hops:
+        if need + fee - query.amount > query.max_fee or len(step.legs) == query.max_hops:
             return None
         nodes, ids = self._network.nodes, self._network.channel_of(edge).id
         sender, receiver = int(self._network.sender[edge]), int(self._network.receiver[edge])
-        hop = Hop(ids, nodes[sender], nodes[receiver], need, fee, float(likely))
+        leg = Leg(ids, nodes[sender], nodes[receiver], need, fee, float(likely))
         cost = step.cost + fee - query.price * math.log(likely)
-        return _Step(sender, need + fee, cost, (hop, *step.hops))
+        return _Step(sender, need + fee, cost, (leg, *step.legs))
 
     def _nothing(self) -> Refused:
-        """Why there is no route, as well as it can be told."""
         query = self._query
-        can_send = max((units for units in query.own.values()), default=0)
-        if can_send < query.amount:
-            remedy = "open or top up a channel, connect to its peer, or pay in several parts"
-            return Refused(
-                "no_route", f"no channel of the payer can send {query.amount} units, the most is {can_send}: {remedy}"
-            )
-        into = self._network.incoming(self._target)
-        arrives = int(self._most[into].max(initial=0.0))
-        if arrives < query.amount:
-            return Refused(
-                "no_route",
-                f"no channel of the payee is announced to take {query.amount} units, the most is {arrives}: pay in "
-                "several parts, less, or on layer 1",
-            )
-        return Refused(
-            "no_route",
-            f"no path of at most {query.max_hops} hops carries {query.amount} units for a fee of at most "
-            f"{query.max_fee}: pay less, in several parts, for a higher fee, or later",
-        )
+        return Refused("no_route", f"no path of at most {query.max_hops} hops carries {query.amount} units")

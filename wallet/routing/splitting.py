@@ -20,7 +20,8 @@ from math import prod
 
 from layer1.errors import Refused
 from wallet.routing.network import Network
-from wallet.routing.search import Direction, Query, Route, find_route
+from wallet.routing.paths import Direction, Path, Query
+from wallet.routing.search import find_path
 
 MAX_PARTS = 16
 LEAST_PART = 2
@@ -33,7 +34,7 @@ GOOD = 0.8
 class Plan:
     """The parts of one payment."""
 
-    parts: tuple[Route, ...]
+    parts: tuple[Path, ...]
 
     @property
     def amount(self) -> int:
@@ -60,7 +61,7 @@ def find_plan(network: Network, query: Query, max_parts: int = MAX_PARTS) -> Pla
     """The parts in which to pay. `query.max_fee` holds for all together.
 
     Raises:
-        Refused: As :func:`find_route`, if there is no way in at most so many parts.
+        Refused: As :func:`find_path`, if there is no way in at most so many parts.
     """
     query = replace(query, aversion=query.price)  # of the whole: halves are not worth half as much
     return _plan(network, query, max_parts)
@@ -69,7 +70,7 @@ def find_plan(network: Network, query: Query, max_parts: int = MAX_PARTS) -> Pla
 def _plan(network: Network, query: Query, max_parts: int) -> Plan:
     whole, refusal = None, None
     try:
-        whole = Plan((find_route(network, query),))
+        whole = Plan((find_path(network, query),))
     except Refused as error:
         refusal = error
         if error.code != "no_route":
@@ -104,7 +105,6 @@ def _halves(network: Network, query: Query, max_parts: int) -> Plan:
 def in_flight(before: Mapping[Direction, int], plan: Plan) -> dict[Direction, int]:
     """What is taken of each channel, and direction, once these parts are under way."""
     taken = dict(before)
-    for hop in (hop for part in plan.parts for hop in part.hops):
-        way = hop.channel, hop.sender
-        taken[way] = taken.get(way, 0) + hop.amount
+    for leg in (leg for part in plan.parts for leg in part.legs):
+        taken[leg.direction] = taken.get(leg.direction, 0) + leg.amount
     return taken

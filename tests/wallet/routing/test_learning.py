@@ -12,7 +12,8 @@ from tests.wallet.routing.town import NODES, Edge, Town, channel_id
 from wallet.routing.learning import MOST_REST_MS, REST_MS, Failure, Learnt, Try, learn
 from wallet.routing.liquidity import HALF_LIFE_MS, Bounds
 from wallet.routing.network import Network
-from wallet.routing.search import Query, find_route
+from wallet.routing.paths import Query
+from wallet.routing.search import find_path
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -90,18 +91,18 @@ def test_a_retry_goes_another_way_and_comes_back_later() -> None:
     """ "retries that learn": a refusal for want of money, after which the detour is better, until it is forgotten."""
     town, query = two_ways()
     learnt, channels = Learnt(), town.graph().channels
-    first = find_route(town.network(), query)
-    assert [hop.channel for hop in first.hops] == [channel_id(0), channel_id(1)]
+    first = find_path(town.network(), query)
+    assert [hop.channel for hop in first.legs] == [channel_id(0), channel_id(1)]
     learn(learnt, channels, Try(first, 1, Failure.LIQUIDITY), now_ms=0)
     network = again(town, learnt, query, 0)
-    second = find_route(network, query)
-    assert [hop.channel for hop in second.hops] == [channel_id(0), channel_id(2), channel_id(3)]
+    second = find_path(network, query)
+    assert [hop.channel for hop in second.legs] == [channel_id(0), channel_id(2), channel_id(3)]
     learn(learnt, channels, Try(second), now_ms=0)
     known = learnt.of(channel_id(3))
     assert known is not None and known.at(0).high == 6_000
     late = 60 * HALF_LIFE_MS
     query = Query(query.source, query.target, query.amount, query.own, now_ms=late)
-    assert len(find_route(again(town, learnt, query, late), query).hops) == 2
+    assert len(find_path(again(town, learnt, query, late), query).legs) == 2
     learnt.forget(late)
     assert not list(learnt.bounds())
 
@@ -109,15 +110,15 @@ def test_a_retry_goes_another_way_and_comes_back_later() -> None:
 def test_a_small_payment_goes_where_a_large_one_failed() -> None:
     town, query = two_ways()
     learnt = Learnt()
-    learn(learnt, town.graph().channels, Try(find_route(town.network(), query), 1, Failure.LIQUIDITY), 0)
+    learn(learnt, town.graph().channels, Try(find_path(town.network(), query), 1, Failure.LIQUIDITY), 0)
     small = Query(query.source, query.target, 10, query.own)
-    assert len(find_route(again(town, learnt, small, 0), small).hops) == 2
+    assert len(find_path(again(town, learnt, small, 0), small).legs) == 2
 
 
 def test_a_hop_that_is_away_rests_twice_as_long_each_time() -> None:
     town, query = two_ways()
     learnt, channels = Learnt(), town.graph().channels
-    route = find_route(town.network(), query)
+    route = find_path(town.network(), query)
     way = (channel_id(1), NODES[1])
     learn(learnt, channels, Try(route, 1, Failure.OTHER), 0)
     assert learnt.resting(REST_MS - 1) == {way} and not learnt.resting(REST_MS)
@@ -136,9 +137,9 @@ def test_a_hint_is_believed_until_something_is_learnt() -> None:
     town.add(0, 1, 10_000)
     town.add(1, 2, 1_600, Edge(hint=8))
     query = Query(NODES[0], NODES[2], 800, {channel_id(0): 9_000})
-    assert find_route(town.network(), query).hops[1].chance == pytest.approx(0.99)
+    assert find_path(town.network(), query).legs[1].chance == pytest.approx(0.99)
     learnt = Learnt()
-    learn(learnt, town.graph().channels, Try(find_route(town.network(), query), 1, Failure.LIQUIDITY), 0)
+    learn(learnt, town.graph().channels, Try(find_path(town.network(), query), 1, Failure.LIQUIDITY), 0)
     low, high = again(town, learnt, query, 0).bounds(0)
     edge = town.network().edge(channel_id(1), NODES[1])
     assert edge is not None and (low[edge], high[edge]) == (0, 799)

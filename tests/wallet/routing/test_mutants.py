@@ -10,11 +10,12 @@ import pytest
 from msgspec import structs
 
 from layer1.errors import Refused, RemoteError
+from tests.wallet.routing import test_desk as t_desk
 from tests.wallet.routing import test_gossip as t_gossip
 from tests.wallet.routing import test_learning as t_learning
 from tests.wallet.routing import test_search as t_search
 from tests.wallet.routing import test_splitting as t_splitting
-from wallet.routing import graph, learning, search, splitting
+from wallet.routing import desk, graph, learning, search, splitting
 from wallet.routing.announcements import topic_of
 from wallet.routing.gossip import ALLOWANCE, Spreading
 from wallet.routing.graph import ChannelGraph
@@ -69,6 +70,25 @@ MUTANTS: dict[str, tuple[Any, str, Change, Test]] = {
         splitting, "_halves",
         lambda original: lambda network, query, most: original(network, replace(query, max_fee=2**53), most),
         t_splitting.test_the_fee_limit_is_that_of_all_parts,
+    ),
+    "believes_any_hint": (
+        search._Search, "_put", lambda _: lambda self, hint: hint.node not in self._network.number,
+        lambda: t_desk.test_hints_that_lie_lead_nowhere(t_desk.LIES[1]),
+    ),
+    "rests_nobody": (
+        learning.Learnt, "rest", lambda _: lambda *args: None,
+        lambda: t_desk.test_what_refused_is_gone_around_until_it_is_forgotten(None),
+    ),
+    "blames_the_wrong_hop": (
+        desk, "_tries",
+        lambda original: lambda found, outcome: original(found, replace(outcome, place=(outcome.place or 1) - 1)),
+        t_desk.test_a_payees_refusal_bars_nothing_and_a_paid_way_is_known,
+    ),
+    "never_compiles_again": (
+        desk.RouteDesk, "_is_stale", lambda _: lambda *args: False, t_desk.test_the_graph_is_followed,
+    ),
+    "overlooks_what_is_announced": (
+        ChannelGraph, "_note", lambda _: lambda *args: None, t_desk.test_the_graph_is_followed,
     ),
     "both_directions_are_one": (
         Bounds, "flipped", lambda _: lambda self: self, t_learning.test_lessons_condition_the_chance,

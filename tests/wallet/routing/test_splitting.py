@@ -10,7 +10,8 @@ import pytest
 from layer1.errors import Refused
 from tests.wallet.routing.test_search import case
 from tests.wallet.routing.town import NODES, Edge, Town, channel_id
-from wallet.routing.search import Query, find_route
+from wallet.routing.paths import Query
+from wallet.routing.search import find_path
 from wallet.routing.splitting import Plan, find_plan
 
 
@@ -30,7 +31,7 @@ def query_of(town: Town, amount: int) -> Query:
 
 def taken(plan: Plan) -> Counter[tuple[bytes, bytes]]:
     units: Counter[tuple[bytes, bytes]] = Counter()
-    for hop in (hop for part in plan.parts for hop in part.hops):
+    for hop in (hop for part in plan.parts for hop in part.legs):
         units[hop.channel, hop.sender] += hop.amount
     return units
 
@@ -38,8 +39,8 @@ def taken(plan: Plan) -> Counter[tuple[bytes, bytes]]:
 def test_what_no_path_carries_goes_in_parts() -> None:
     town = twins(1_000, 1_000, 1_000)
     query = query_of(town, 1_500)
-    with pytest.raises(Refused, match="1000"):
-        find_route(town.network(), query)
+    with pytest.raises(Refused, match="carries 1500"):
+        find_path(town.network(), query)
     plan = find_plan(town.network(), query)
     assert plan.amount == 1_500 and len(plan.parts) > 1
     assert all(units <= 1_000 for (_, sender), units in taken(plan).items() if sender != NODES[0])
@@ -52,14 +53,14 @@ def test_a_likely_path_is_not_divided() -> None:
 def test_a_better_chance_is_worth_a_second_fee() -> None:
     """Half of what a channel has is there with a chance of a half; two quarters of two channels are likelier."""
     plan = find_plan(twins(10_000, 10_000).network(), query_of(twins(1, 1), 5_000))
-    one = find_route(twins(10_000, 10_000).network(), query_of(twins(1, 1), 5_000))
+    one = find_path(twins(10_000, 10_000).network(), query_of(twins(1, 1), 5_000))
     assert len(plan.parts) > 1 and plan.chance > one.chance and plan.cost < one.cost
 
 
 def test_the_fee_limit_is_that_of_all_parts() -> None:
     town = twins(1_000, 1_000, 1_000)
     assert find_plan(town.network(), replace(query_of(town, 1_500), max_fee=2)).fee == 2
-    with pytest.raises(Refused, match="pay in several"):
+    with pytest.raises(Refused, match="no path"):
         find_plan(town.network(), replace(query_of(town, 1_500), max_fee=1))
 
 

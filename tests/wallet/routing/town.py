@@ -10,13 +10,14 @@ from layer1.crypto import ZERO_HASH, Domain, Hash, PublicKey, SigningKey, digest
 from wallet.routing.announcements import ChannelAnnouncement, fee_units
 from wallet.routing.graph import Channel, ChannelGraph
 from wallet.routing.network import Network
-from wallet.routing.search import ANSWERS, Query
+from wallet.routing.paths import Query
+from wallet.routing.search import ANSWERS
 
 KEYS = [SigningKey(digest(Domain.GROUP, b"node %d" % number)) for number in range(12)]
 NODES: list[PublicKey] = [key.public for key in KEYS]
 
 
-Path = tuple[int, float, float, tuple[Hash, ...]]
+Way = tuple[int, float, float, tuple[Hash, ...]]
 """Fee, chance, cost, channels."""
 
 
@@ -62,11 +63,11 @@ class Town:
             network.announce(announcement(number, self.channels[number][direction], terms))
         return network
 
-    def paths(self, query: Query) -> Iterator[Path]:
+    def paths(self, query: Query) -> Iterator[Way]:
         """(fee, chance, cost, channels) of each simple path that keeps all limits, with true amounts."""
         yield from self._back(query, NODES.index(query.target), query.amount, 1.0, ())
 
-    def _back(self, query: Query, node: int, need: int, likely: float, path: tuple[Hash, ...]) -> Iterator[Path]:
+    def _back(self, query: Query, node: int, need: int, likely: float, path: tuple[Hash, ...]) -> Iterator[Way]:
         if NODES[node] == query.source and path:
             fee = need - query.amount
             yield fee, likely, fee - query.price * math.log(likely), path

@@ -1,0 +1,107 @@
+"""Why there is no route: which of the limits is in the way, and what would help.
+
+One limit after the other is lifted, and the same search made again; the first that helps is the bottleneck. That takes
+as long as a few searches, and nobody waits for money meanwhile.
+
+Source: decision 042.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from layer1.errors import Refused
+from layer1.ledger.genesis import MAX_MONEY
+from wallet.routing.announcements import MAX_MARGIN_MS
+from wallet.routing.paths import Query
+
+LATER_MS = 100 * 24 * 3_600_000
+"""When all that payments taught is forgotten."""
+HALVINGS = 12
+"""So often an amount that is too large is halved, to say how much could be paid."""
+
+
+class Answer(Protocol):
+    """What is read of a path, or a plan."""
+
+    @property
+    def fee(self) -> int:
+        """Minor units."""
+        ...
+
+
+Attempt = Callable[[Query], Answer]
+"""A search, for one path or for several."""
+
+
+def explain(query: Query, attempt: Attempt, money: Callable[[int], str], *, in_parts: bool) -> Refused:
+    """The refusal of a query for which `attempt` found nothing.
+
+    Args:
+        query: What was asked.
+        attempt: The search; it raises :class:`Refused`.
+        money: How people read minor units.
+        in_parts: Whether it divides.
+    """
+    text = _of_ours(query, money, in_parts=in_parts) or _of_limits(query, attempt, money)
+    return Refused("no_route", text or _of_amount(query, attempt, money, in_parts=in_parts))
+
+
+def _of_ours(query: Query, money: Callable[[int], str], *, in_parts: bool) -> str | None:
+    """What our own channels lack."""
+    own = query.own if query.first is None else {query.first: query.own.get(query.first, 0)}
+    if not own:
+        return "this wallet has no channel that is open and connected: open one, or connect to its peer"
+    left = [units - query.in_flight.get((channel, query.source), 0) for channel, units in own.items()]
+    most = sum(max(units, 0) for units in left) if in_parts else max(left)
+    if most >= query.amount:
+        return None
+    whose = "this wallet's channels together" if in_parts else "no single channel of this wallet"
+    can = f"can send {money(most)} only" if in_parts else f"can send it, the most is {money(most)}"
+    return f"{money(query.amount)} are to be paid, and {whose} {can}: top up or open a channel, or pay less"
+
+
+def _of_limits(query: Query, attempt: Attempt, money: Callable[[int], str]) -> str | None:
+    """The one limit of the payer's that is in the way."""
+    if query.max_fee < MAX_MONEY and (found := _try(attempt, replace(query, max_fee=MAX_MONEY))) is not None:
+        return (
+            f"the cheapest way costs a fee of {money(found.fee)}, and at most {money(query.max_fee)} may be paid: "
+            + ("allow a higher fee, or pay less")
+        )
+    if query.avoid and _try(attempt, replace(query, avoid=frozenset())) is not None:
+        return "every way leads over a hop that did not forward lately: try again in a few minutes, or pay on layer 1"
+    if query.life_ms < MAX_MARGIN_MS and _try(attempt, replace(query, life_ms=MAX_MARGIN_MS)) is not None:
+        return (
+            f"a hop on every way asks that locks are good for longer than the {query.life_ms} ms that are left: let it "
+            "expire later, or ask for an invoice that does"
+        )
+    if _try(attempt, replace(query, now_ms=query.now_ms + LATER_MS)) is not None:
+        return "the channels on every way had too little money on the right side lately: try later, or pay less"
+    return None
+
+
+def _of_amount(query: Query, attempt: Attempt, money: Callable[[int], str], *, in_parts: bool) -> str:
+    """How much less would arrive, or that nothing does."""
+    amount = query.amount
+    for _ in range(HALVINGS):
+        amount //= 2
+        if amount and _try(attempt, replace(query, amount=amount)) is not None:
+            least, most = money(amount), money(2 * amount + 1)
+            remedy = "pay less, or on layer 1" if in_parts else "pay less, in several parts, or on layer 1"
+            return (
+                f"channels on the way carry {money(query.amount)} nowhere; {least} would pass, {most} would not: "
+                + remedy
+            )
+    return (
+        f"no path of at most {query.max_hops} open channels whose members forward leads to the payee: open a channel "
+        "with it or with somebody who reaches it, ask for an invoice with hints, or pay on layer 1"
+    )
+
+
+def _try(attempt: Attempt, query: Query) -> Answer | None:
+    try:
+        return attempt(query)
+    except Refused:
+        return None
