@@ -22,11 +22,12 @@ from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
 from layer2.value import Group
 from wallet.book import ChannelRecord, Stage
-from wallet.history import EPOCH_BITS, Sums
+from wallet.history import EPOCH_BITS, NOTES, Sums
 from wallet.requests import BooksView, ChannelBooksView, CurrencyView
 
-BESIDE_PAYMENTS = {"opened", "closed", "topped_up", "withdrawn", "forfeited", "lock_settled"}
-"""Kinds of entries whose amounts move between a channel and accounts; all others move between its members."""
+BESIDE_PAYMENTS = {"opened", "closed", "topped_up", "withdrawn", "forfeited", "lock_settled"} | NOTES
+"""Kinds of entries whose amounts move between a channel and accounts, or repeat what others say; all others move
+between its members."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,26 @@ import io
 from collections.abc import Iterable
 
 from wallet.api.labels import label_of
+from wallet.history import NOTES
 from wallet.requests import EntryView, HistoryView
 
-COLUMNS = ("time", "kind", "amount", "currency", "channel", "peer", "memo", "label", "reference")
-"""Stable: new ones are added at the end."""
+COLUMNS = (
+    "time",
+    "kind",
+    "amount",
+    "currency",
+    "channel",
+    "peer",
+    "memo",
+    "label",
+    "reference",
+    "payment_hash",
+    "noted",
+    "fee",
+    "via",
+)
+"""Stable: new ones are added at the end. What a note says (`wallet.history.NOTES`) stands under ``noted``, so that
+``amount`` adds up to what the wallet gained."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20", "|", "%")
 """First characters of what some spreadsheet executes; the wide ones are = + - @ as some keyboards write them."""
 
@@ -36,13 +52,17 @@ def _row(entry: EntryView, view: HistoryView) -> Iterable[str]:
     return (
         when.replace("+00:00", "Z"),
         entry.kind,
-        _amount(entry.amount, view.currency.decimals),
+        "" if entry.kind in NOTES else _amount(entry.amount, view.currency.decimals),
         text_cell(view.currency.symbol),
         text_cell(entry.channel or ""),
         text_cell(entry.peer or ""),
         text_cell(entry.memo or ""),
         text_cell(label_of(entry, view.labels)),
         text_cell(entry.reference),
+        text_cell(entry.payment_hash or ""),
+        _amount(entry.amount, view.currency.decimals) if entry.kind in NOTES else "",
+        "" if entry.fee is None else _amount(entry.fee, view.currency.decimals),
+        text_cell(entry.via or ""),
     )
 
 

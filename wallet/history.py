@@ -50,6 +50,9 @@ entries_table = sa.Table(
     sa.Column("version", sa.BigInteger),
     sa.Column("member", sa.Integer),
     sa.Column("commands", sa.LargeBinary),
+    sa.Column("payment_hash", sa.String),
+    sa.Column("fee", sa.BigInteger),
+    sa.Column("via", sa.String),
     sa.Index("versions", "channel", "version", postgresql_ops={"channel": "text_pattern_ops"}),
 )
 contacts_table = sa.Table(
@@ -66,6 +69,17 @@ SLICE_PAUSE_S = 0.005
 """In which whoever waits for the file gets it."""
 PAYMENTS = "payments"
 """Kind of a row that stands for all payments of a version."""
+
+NOTES = frozenset({"invoice_paid", "invoice_held", "spontaneous", "payment", "rebalanced", "forwarded"})
+"""Kinds of entries that say what a payment was: its money moved by the entries of its locks, and is in no sum twice.
+
+- ``invoice_paid``, ``invoice_held`` (for its owner to settle), ``spontaneous`` (without an invoice): ``amount`` is what
+  came in.
+- ``payment``: one of ours, or a part of it, by the channel it left by; ``amount`` (negative) is what its payee got,
+  ``fee`` what forwarders kept. ``rebalanced``: the same from us to us; ``amount`` is 0.
+- ``forwarded``: for others; ``amount`` is the fee that we earned, ``channel`` where the money came in, ``via`` where it
+  went out.
+"""
 
 Place = tuple[int, int]
 """Of an entry among all: its row, and its number among what the row stands for. Later entries have higher ones."""
@@ -87,6 +101,10 @@ class Sums:
     """How many versions of each epoch are here; fewer than there were, once payments are pruned."""
     newest: int = 0
     """Up to which version."""
+    fees: int = 0
+    """That we paid for payments which left by it."""
+    earned_out: int = 0
+    """Fees for what came in elsewhere and left by it; of what came in by it, ``units["forwarded"]``."""
 
     def is_whole(self, epoch: int, version: int) -> bool:
         """Whether all versions up to this one are here, as far as it can be told."""
@@ -124,9 +142,25 @@ class History:
         channel: str | None = None,
         peer: str | None = None,
         memo: str | None = None,
+        payment_hash: str | None = None,
+        fee: int | None = None,
+        via: str | None = None,
     ) -> None:
-        """Take an entry, to be written by the next :meth:`flush`."""
-        self._take({**_entry(reference, kind, amount=amount, channel=channel, peer=peer), "memo": memo})
+        """Take an entry, to be written by the next :meth:`flush`.
+
+        Args:
+            reference: Names the event for good.
+            kind: As in `wallet.requests.EntryView`; one of :data:`NOTES` for what is said of a whole payment.
+            amount: Minor units; negative for what left.
+            channel: Its id, hex.
+            peer: Address.
+            memo: Of whoever paid, or asked to be paid.
+            payment_hash: Of a conditional payment, hex.
+            fee: Minor units that forwarders kept of a payment of ours.
+            via: The channel by which a payment left that came in by `channel`, hex.
+        """
+        entry = _entry(reference, kind, amount=amount, channel=channel, peer=peer)
+        self._take({**entry, "memo": memo, "payment_hash": payment_hash, "fee": fee, "via": via})
 
     def add_payments(self, channel: str, peer: str, version: int, member: int, commands: Sequence[Command]) -> None:
         """Take the payments of one version, to be written together.
@@ -189,7 +223,7 @@ class History:
             return read_last(connection)
 
     def sums(self, until: Mapping[str, int]) -> dict[str, Sums]:
-        """What the entries of each channel add up to. Reads all of them: not for the event loop.
+        """What the entries of each channel add up to, and notes of none under "". Reads all: not for the event loop.
 
         Args:
             until: By channel, the version (over all epochs) behind which entries are left out: they came since.
@@ -293,16 +327,21 @@ def read_sums(connection: sa.Connection, until: Mapping[str, int]) -> dict[str, 
     """See :meth:`History.sums`."""
     found: dict[str, Sums] = {}
     over: set[str] = set()
-    query = sa.select(entries_table).where(entries_table.c.channel.is_not(None)).order_by(entries_table.c.id)
+    columns = entries_table.c
+    counted = sa.or_(columns.channel.is_not(None), columns.kind.in_(NOTES))
+    query = sa.select(entries_table).where(counted).order_by(columns.id)
     with connection.execution_options(yield_per=100).execute(query) as rows:
         for row in rows.mappings():
-            sums, version = found.setdefault(row["channel"], Sums()), row["version"]
+            sums, version = found.setdefault(row["channel"] or "", Sums()), row["version"]
             if version is not None and version > until.get(row["channel"], version):
                 over.add(row["channel"])
-            if row["channel"] in over:
+            if row["kind"] == "forwarded" and row["via"] is not None:
+                found.setdefault(row["via"], Sums()).earned_out += row["amount"]
+            if row["channel"] in over and row["kind"] not in NOTES:
                 continue
             for view in _views(row):
                 sums.units[view.kind] += view.amount
+                sums.fees += view.fee or 0
             if version is not None:
                 sums.versions[version >> EPOCH_BITS] += 1
                 sums.newest = max(sums.newest, version)
@@ -398,4 +437,7 @@ def _entry(
         "version": version,
         "member": member,
         "commands": commands,
+        "payment_hash": None,
+        "fee": None,
+        "via": None,
     }

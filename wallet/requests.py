@@ -293,7 +293,9 @@ class EntryView(View, frozen=True, kw_only=True):
     kind: str
     """paid, received, sent, opened, topped_up, withdrawn, rekeyed, wedged, reported, closed, forfeited, failed; of
     conditional payments locked (ours), offered (the peer's), paid_lock, received_lock, unlocked (given back),
-    lock_settled (by layer 1), with the hash as memo."""
+    lock_settled (by layer 1), with the hash as memo. And notes, which say what a whole payment was, and are in no sum:
+    invoice_paid, invoice_held (of ours), spontaneous (to us, without an invoice), payment (of ours, by locks),
+    rebalanced (from us to us), forwarded (for others; the amount is the fee earned)."""
     amount: int
     """Minor units; what left is negative."""
     channel: str | None
@@ -301,6 +303,12 @@ class EntryView(View, frozen=True, kw_only=True):
     memo: str | None
     reference: str
     """Names the event for good: a transaction id, or channel, version and place of a payment."""
+    payment_hash: str | None = None
+    """Of a conditional payment, on notes; hex."""
+    fee: int | None = None
+    """Minor units that forwarders kept of a payment of ours."""
+    via: str | None = None
+    """Of what was forwarded: the channel by which it left; it came in by `channel`."""
 
 
 class HistoryView(View, frozen=True, kw_only=True):

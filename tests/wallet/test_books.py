@@ -22,7 +22,7 @@ from wallet.api.store import Store
 from wallet.bookkeeping import channel_books
 from wallet.channel import Channel
 from wallet.csv_history import COLUMNS, FORMULA, csv_of, text_cell
-from wallet.history import History, Sums
+from wallet.history import NOTES, History, Sums
 from wallet.requests import CurrencyView, EntryView, HistoryView
 from wallet.wallet import Wallet
 
@@ -193,10 +193,39 @@ def history(*entries: EntryView, decimals: int = 2, **labels: str) -> HistoryVie
 
 def test_columns_are_stable_and_rows_end_as_the_standard_says() -> None:
     text = csv_of(history(entry(amount=-250, memo='a "b", c\nd', time_ms=1_500), r="mine"))
-    assert text.startswith("time,kind,amount,currency,channel,peer,memo,label,reference\r\n")
+    assert text.startswith("time,kind,amount,currency,channel,peer,memo,label,reference,payment_hash,noted,fee,via\r\n")
     assert text.endswith("\r\n")
     rows = list(csv.reader(io.StringIO(text, newline="")))
-    assert rows[1] == ["1970-01-01T00:00:01.500Z", "received", "-2.50", "WDG", "ab", "cd", 'a "b", c\nd', "mine", "r"]
+    mine = ["1970-01-01T00:00:01.500Z", "received", "-2.50", "WDG", "ab", "cd", 'a "b", c\nd', "mine", "r"]
+    assert rows[1] == [*mine, "", "", "", ""]
+
+
+def test_the_amounts_of_a_table_add_up_though_notes_repeat_them() -> None:
+    """A note says what a payment was; its locks have moved the money, and a sheet that sums counts it once."""
+    lock = entry(kind="received_lock", amount=250, reference="g:lock:1:end")
+    note = entry(kind="invoice_paid", amount=250, channel=None, peer=None, payment_hash="cd" * 32, memo="=tea")
+    earned = entry(kind="forwarded", amount=3, via="ef", reference="f")
+    paid = entry(kind="payment", amount=-100, fee=2, channel=None, reference="p")
+    labels = {"cd" * 32: "order 7"}
+    rows = list(csv.DictReader(io.StringIO(csv_of(structs.replace(history(lock, note, earned, paid), labels=labels)))))
+    assert [row["amount"] for row in rows] == ["2.50", "", "", ""]
+    assert [row["noted"] for row in rows] == ["", "2.50", "0.03", "-1.00"]
+    assert (rows[1]["payment_hash"], rows[1]["label"], rows[1]["memo"]) == ("cd" * 32, "order 7", "'=tea")
+    assert (rows[2]["via"], rows[3]["fee"]) == ("ef", "0.02")
+
+
+def test_notes_are_in_no_sum_of_a_channel_and_their_fees_are_counted_on_both_sides(tmp_path: Path) -> None:
+    found = History(tmp_path / "wallet.db")
+    found.add("g:lock:1:end", "received_lock", 100, channel="aa")
+    found.add("h:lock:1", "locked", -97, channel="bb")
+    found.add("forward:1", "forwarded", 3, channel="aa", via="bb", payment_hash="11")
+    found.add("payment:2", "payment", -50, channel="bb", payment_hash="22", fee=2)
+    found.add("invoice:3:paid", "invoice_paid", 70, payment_hash="33")
+    sums = found.sums({})
+    assert (sums["aa"].units["forwarded"], sums["aa"].earned_out, sums["aa"].fees) == (3, 0, 0)
+    assert (sums["bb"].units["forwarded"], sums["bb"].earned_out, sums["bb"].fees) == (0, 3, 2)
+    assert bookkeeping.BESIDE_PAYMENTS >= NOTES
+    found.close()
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,9 @@ class LabelBook:
 
 def subjects_of(entry: EntryView) -> list[str]:
     """What a label of an entry may be under, the closest first."""
-    return [subject for subject in (entry.reference, entry.channel, entry.peer) if subject]
+    return [subject for subject in (entry.reference, entry.payment_hash, entry.channel, entry.peer) if subject]
 
 
 def label_of(entry: EntryView, labels: dict[str, str]) -> str:
-    """What an entry is called: itself, else its channel, else its peer."""
+    """What an entry is called: itself, else its payment, else its channel, else its peer."""
     return next((labels[subject] for subject in subjects_of(entry) if subject in labels), "")

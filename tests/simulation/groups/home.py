@@ -144,6 +144,9 @@ class HomeHistory(History):
         channel: str | None = None,
         peer: str | None = None,
         memo: str | None = None,
+        payment_hash: str | None = None,
+        fee: int | None = None,
+        via: str | None = None,
     ) -> None:
         """Nobody asks for it."""
 
