@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from layer1.crypto import format_address
 from layer1.devnet import Devnet
 from tests.e2e.cluster import until
 from tests.e2e.town import ACCEPT, FUNDS, town
@@ -42,6 +43,13 @@ async def test_a_channel_is_topped_up_withdrawn_from_rekeyed_settled_and_reopene
         assert sorted(entry["amount"] for entry in await place.entries("bob", "received")) == [250, 1_500]
         closed = await place.wallet("alice", "channel", "close", channel, "--force", "--wait")
         assert (closed["paid_out"], closed["peer_paid_out"]) == (1_250 + 500, 1_350 + 500)
+        spending, savings = await place.balances("alice")
+        assert savings == 1_250 + 500
+        own, bobs = (format_address(place.made[name].spending) for name in ("alice", "bob"))
+        await place.wallet("alice", "send", bobs, f"{(spending - 100) / 100:.2f}")
+        poor = await place.wallet("alice", "channel", "reopen", channel, code=1)
+        assert poor["error"]["code"] == "savings_needed" and f"{own} 16.50" in poor["error"]["message"]
+        await place.wallet("alice", "send", own, "16.50", "--from", "savings")
         again = await place.wallet("alice", "channel", "reopen", channel)
         assert again["state"] == "open" and again["id"] != channel
         assert (again["deposit"], again["peer_deposit"], again["bond"]) == (1_250, 1_350, 500)
