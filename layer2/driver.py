@@ -73,7 +73,7 @@ from layer2.events import (
     WedgeRequested,
 )
 from layer2.group import Group
-from layer2.hosting import Caller, Channel, Observer, Outcome, Pending, Receipt, Successor
+from layer2.hosting import Caller, Channel, Companion, Keeper, Observer, Outcome, Pending, Receipt, Successor, Waiter
 from layer2.lingering import Outgoing
 from layer2.machine import StateMachine
 from layer2.messages import (
@@ -88,7 +88,18 @@ from layer2.messages import (
     Standing,
     decode_message,
 )
-from layer2.records import Contact, Doubted, EpochBegun, Forgotten, Hosted, HostRecord, Lost, Record, witness_contacts
+from layer2.records import (
+    Contact,
+    Doubted,
+    EpochBegun,
+    Forgotten,
+    Hosted,
+    JournalRecord,
+    Lost,
+    Noted,
+    Record,
+    witness_contacts,
+)
 from layer2.standing import Waiting, waiting
 from layer2.state import SALT_BYTES
 from layer2.terms import Terms
@@ -122,6 +133,7 @@ class GroupHost:
         group_key: Callable[[GroupAgreement, int], SigningKey],
         successor: Successor | None = None,
         margin_ms: int | None = None,
+        companion: Companion | None = None,
     ) -> None:
         """Restore every group from the journal.
 
@@ -134,6 +146,7 @@ class GroupHost:
             group_key: Our secret for an agreement and our index in it; secrets are never journaled.
             successor: Who must have each record before anything of its turn leaves; None for nobody.
             margin_ms: M of rule 22, between a claim of our locks and their expiry; None for a minute.
+            companion: Whose records stand between those of the groups; None to keep what is there.
 
         Raises:
             LocalError: The journal contradicts itself, a machine is missing, or a key is wrong.
@@ -147,6 +160,7 @@ class GroupHost:
         self._group_key = group_key
         self._successor = successor
         self._margin_ms = margin_ms
+        self._companion: Companion = Keeper() if companion is None else companion
         self._clock: tuple[int, float] | None = None
         """Newest proven ledger clock, and when it was noted, by the loop's time."""
         self.proven_ms = 0
@@ -286,9 +300,25 @@ class GroupHost:
         if not commands:
             return Outcome(0, None)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._requests.setdefault(group_id, []).append((tuple(commands), Caller(len(commands), future)))
-        self._schedule()
+        self.issue(group_id, commands, future)
         return await future
+
+    def issue(self, group_id: Hash, commands: Sequence[bytes], waiter: Waiter) -> None:
+        """The first half of :meth:`submit_many`, without waiting: at least one command, of at most so many bytes.
+
+        They are issued when the turn ends: behind everything that was noted before.
+        """
+        self._requests.setdefault(group_id, []).append((tuple(commands), Caller(len(commands), waiter)))
+        self._schedule()
+
+    def note(self, record: bytes) -> None:
+        """Append a record of the companion; what is issued afterwards leaves after both are durable.
+
+        Raises:
+            LocalError: The disk failed.
+        """
+        self._append(encode(Noted(record)))
+        self._schedule()
 
     def waiting(self, group_id: Hash) -> Waiting | None:
         """Whom the group waits for, as far as this member knows; None if for nobody.
@@ -522,14 +552,18 @@ class GroupHost:
     def swap(self, records: Sequence[bytes]) -> None:
         """As :meth:`take`, in place of everything, durable on return; wholly, or not at all."""
         self._end_turn_surely()
-        before = self._groups, self._contacts
+        before, noted = (self._groups, self._contacts), list(self._companion.records())
         self._groups, self._contacts = {}, Contacts()
+        self._companion.clear()
         try:
             for record in records:
                 self._apply(record)
             self._journal.compact(records)
         except LocalError:
             self._groups, self._contacts = before
+            self._companion.clear()
+            for note in noted:
+                self._companion.replay(note)
             raise
 
     def journal_bytes(self) -> int:
@@ -693,7 +727,10 @@ class GroupHost:
         """Step a group; its effects are performed when the turn ends."""
         before = self._groups[group_id]
         group, effects = core.step(before, event)
+        noted = self._companion.signing(group_id, before, group, effects) if effects else ()
         self._groups[group_id] = group
+        for note in noted:
+            self._append(encode(Noted(note)))
         if group.epoch != before.epoch and not group.left:
             self._follow_epoch(group_id, before.place.agreement)
         for effect in effects:
@@ -925,7 +962,7 @@ class GroupHost:
     def _apply(self, data: bytes) -> None:
         """One record, in memory."""
         try:
-            record: HostRecord = decode(data, HostRecord)  # type: ignore[arg-type]  # a union of structs
+            record: JournalRecord = decode(data, JournalRecord)  # type: ignore[arg-type]  # a union of structs
         except RemoteError as error:
             raise LocalError(f"a record in the journal of the groups does not decode: {error}") from error
         match record:
@@ -940,6 +977,8 @@ class GroupHost:
             case Forgotten(group_id):
                 self._groups.pop(group_id, None)
                 self._contacts.drop(group_id)
+            case Noted(note):
+                self._companion.replay(note)
             case _:
                 self._replay(record.group_id, record)
 
@@ -959,6 +998,7 @@ class GroupHost:
             members = self._contacts.of(group_id)[: place.size]
             yield encode(Hosted(group_id, place.agreement, place.index, members))
             yield core.snapshot(group)
+        yield from (encode(Noted(note)) for note in self._companion.records())
 
     # --------------------------------------------------------------------------------------------------- look-ups
 

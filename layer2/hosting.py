@@ -5,7 +5,7 @@ Source: docs/design/architecture.md, "Packages and the direction of imports".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from layer1.crypto import Hash, PublicKey
 from layer1.errors import Refused, RemoteError, WedgeError
 from layer2 import events
 from layer2.messages import OpeningMessage
+from layer2.value import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,56 @@ class Successor(Protocol):
         `effects` is how many that are: they take memory until then.
         """
         ...
+
+
+class Companion(Protocol):
+    """A core whose records stand in the journal of the groups, between theirs (decision 042).
+
+    They are durable with one sync, compacted and handed to a standby together, and are never read here.
+    """
+
+    def replay(self, record: bytes) -> None:
+        """One of its records, in the journal's order with the groups' own; raises LocalError if it does not fit."""
+        ...
+
+    def records(self) -> Iterable[bytes]:
+        """What the journal must hold of it: all that matters, when it is compacted or handed over."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything: another home's records follow."""
+        ...
+
+    def signing(self, group_id: Hash, before: Group, after: Group, effects: Sequence[events.Effect]) -> Iterable[bytes]:
+        """A group is about to change, perhaps by our signature; nothing of that has left, or is durable.
+
+        What is returned stands in the journal before the group's own records, in the same turn: neither is durable
+        without the other. It may issue commands, and must not step this group.
+        """
+        ...
+
+
+class Keeper:
+    """The companion of a host that nobody gave one: keeps the records that it finds, and adds none."""
+
+    def __init__(self) -> None:
+        self._records: list[bytes] = []
+
+    def replay(self, record: bytes) -> None:
+        """See :class:`Companion`."""
+        self._records.append(record)
+
+    def records(self) -> Iterable[bytes]:
+        """See :class:`Companion`."""
+        return tuple(self._records)
+
+    def clear(self) -> None:
+        """See :class:`Companion`."""
+        self._records.clear()
+
+    def signing(self, group_id: Hash, before: Group, after: Group, effects: Sequence[events.Effect]) -> Iterable[bytes]:
+        """See :class:`Companion`."""
+        return ()
 
 
 class Observer:

@@ -213,6 +213,12 @@ class Forgotten(Struct, tag=21):
     group_id: Hash
 
 
+class Noted(Struct, tag=22):
+    """A record of the host's companion (`layer2.hosting.Companion`), which nobody here reads."""
+
+    data: bytes
+
+
 Record = (
     Signed
     | Certified
@@ -231,4 +237,7 @@ Record = (
 """What a group's `Persist` effects hold."""
 
 HostRecord = Record | Hosted | Forgotten
+"""What the journal of a host holds of its groups."""
+
+JournalRecord = HostRecord | Noted
 """What the journal of a host holds."""

@@ -13,6 +13,9 @@ How to use it from the wallet::
     wallet.locking.on_preimage = know   # know(group_id, lock, preimage): our lock was claimed, committed or not, or
                                         # its preimage was registered on layer 1; it may be told again
     wallet.locking.on_end = done        # done(group_id, Ended): a lock is gone for certain, ours or the peer's
+    wallet.locking.on_settled = over    # over(group_id, shown): layer 1 closed it; what is not in it is gone
+
+In an open wallet `wallet.switchboard` alone sets these hooks.
 
 After a start `incoming` gives each offer that has not ended, with its packet, and `ended` what became of a lock that
 has: what was decided before a crash is found again by the group and the id of the lock, which are never used twice.
@@ -140,6 +143,7 @@ class Locking:
         self.on_offer: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, packet: None
         self.on_preimage: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, preimage: None
         self.on_end: Callable[[Hash, Ended], object] = lambda group_id, ended: None
+        self.on_settled: Callable[[Hash, LedgerGroup], object] = lambda group_id, shown: None
         for group_id, event in parts.observer.untold_locks:
             for _, lock, request in news_of(event):
                 if not isinstance(request, Offer):
@@ -216,6 +220,10 @@ class Locking:
             for lock in self._locks(group_id):
                 if lock.payer == group.place.index:
                     yield group_id, lock
+
+    def is_claimed(self, group_id: Hash, number: int) -> bool:
+        """Whether its preimage is known, and insisted on."""
+        return (group_id, number) in self._claims
 
     async def claim(self, group_id: Hash, number: int, preimage: bytes) -> None:
         """Take a lock that the peer offered. On return the preimage is durable, and a claim is under way.
@@ -307,6 +315,7 @@ class Locking:
                 if not future.done():
                     text = f"layer 1 settled the channel on a state without lock {key[1]}"
                     future.set_exception(Refused("group_closed", text))
+        self.on_settled(group_id, shown)
 
     def _ended_by_ledger(self, group_id: Hash, each: ClosedLock) -> Ended:
         lock = each.lock

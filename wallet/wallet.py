@@ -54,6 +54,7 @@ from wallet.period import default_period_ms, format_duration
 from wallet.requests import BooksView, ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
 from wallet.restoring import find_channels
 from wallet.service import first_cause
+from wallet.switchboard import Switchboard
 from wallet.towers import KnownTower
 from wallet.views import currency_view
 
@@ -155,6 +156,9 @@ class Wallet:
             self.invoices = InvoiceDesk(self._parts, self._peers, self._follower, self.locking, invoices)
             self.invoices.start()
             stack.push_async_callback(self.invoices.close)
+            self.switchboard = Switchboard(self._parts, self.locking, lambda: self._follower.clock_ms, self.invoices)
+            stack.push_async_callback(self.switchboard.close)
+            self.switchboard.start()
             self._parts.entruster.clock_ms = lambda: self._follower.clock_ms
             self._parts.towers.prune({record.group_id for record in self._parts.book.live()})
             self._parts.entruster.start()

@@ -22,7 +22,7 @@ from layer1.link_server import LinkServer
 from layer2 import chain_driver, events
 from layer2.chain import Leading
 from layer2.driver import Contact, GroupHost, Observer, Pending
-from layer2.hosting import Successor
+from layer2.hosting import Companion, Successor
 from layer2.messages import Decline, Error, Inquiry, Message, OpeningMessage, Resume, Standing, decode_message
 from layer2.payments import Payments, pay
 from layer2.records import HostRecord
@@ -127,7 +127,7 @@ class Side:
         self.log = Log()
         self.start()
 
-    def start(self, successor: Successor | None = None) -> None:
+    def start(self, successor: Successor | None = None, companion: Companion | None = None) -> None:
         self.journal = Journal.open(self.path)
         self.host = GroupHost(
             self.journal,
@@ -137,6 +137,7 @@ class Side:
             observer=self.log,
             group_key=lambda terms, index: key(f"group {index}"),
             successor=successor,
+            companion=companion,
         )
 
     def add(self, terms: GroupAgreement = TERMS, name: Hash = GROUP, address: str = "", port: int = 0) -> None:

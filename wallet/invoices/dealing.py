@@ -1,4 +1,4 @@
-"""What payer and payee share: the clock, looks at locks, and work in the background."""
+"""What all share that deal with locks: the clock, looks at locks, giving them back, and work in the background."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import logging
 from collections.abc import Callable, Coroutine
 
 from layer1.crypto import Hash
+from layer1.errors import Refused
 from layer1.ledger.agreements import Lock
+from layer2.driver import Pending
 from wallet.locking import Locking
 from wallet.parts import Parts
 
+RETRY_S = 1.0
+"""After a release was refused, that may be taken later: the channel is busy, or away."""
 _log = logging.getLogger(__name__)
 
 
 class Dealer:
-    """Base of both sides."""
+    """Base of payer, payee, forwarder and switchboard."""
 
     def __init__(self, parts: Parts, locking: Locking, clock_ms: Callable[[], int | None]) -> None:
         self._parts = parts
@@ -38,6 +42,15 @@ class Dealer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("what deals with a lock ended", exc_info=error)
+
+    async def _refuse(self, group_id: Hash, number: int, reason: bytes) -> None:
+        """Release a lock of a peer's, however long it takes."""
+        while self._lock(group_id, number) is not None:
+            try:
+                await self._locking.release(group_id, number, reason)
+            except (Refused, Pending) as error:
+                _log.debug("channel %s, lock %d: %s", group_id.hex()[:12], number, error)
+                await asyncio.sleep(RETRY_S)
 
     async def _clock(self) -> int:
         """Newest proven ledger clock; waits for the first."""

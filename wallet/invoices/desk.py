@@ -23,7 +23,6 @@ from wallet.invoices.payee import Payee, Wanted
 from wallet.invoices.payer import WAIT_S, Payer, Paying
 from wallet.invoices.receipt import make_receipt
 from wallet.invoices.records import Fate, Issued, Payment
-from wallet.lock_news import Ended
 from wallet.locking import Locking
 from wallet.onion.route import Hop, Route
 from wallet.parts import Parts
@@ -45,18 +44,11 @@ class InvoiceDesk:
         self.payer = Payer(parts, locking, book, clock)
 
     def start(self) -> None:
-        """Take up what was under way, and deal with the locks of this wallet's channels from now on."""
+        """Take up what was under way; news of locks come by `wallet.switchboard`."""
         self.payer.start()
         self.payee.start()
-        self._locking.on_offer = self.payee.offered
-        self._locking.on_preimage = self.payer.shown
-        self._locking.on_end = self._lose
         if self._book.pending() or self._book.unfinished():
             self._peers.keep()
-
-    def _lose(self, group_id: Hash, ended: Ended) -> None:
-        self.payee.lose(group_id, ended)
-        self.payer.lose(group_id, ended)
 
     async def close(self) -> None:
         """Stop; what is under way goes on when the wallet is opened again."""

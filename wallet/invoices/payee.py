@@ -3,7 +3,7 @@
 *Safety:* an invoice is durable before its text is shown, and what a lock did to it before the lock is claimed or
 released; a standby has both by then. A preimage leaves by a `Claim` alone.
 
-A lock that is not for an invoice of ours is for the next hop (`on_forward`) or is released.
+Which locks are for this wallet `wallet.switchboard` tells; what is for no invoice of ours is released.
 
 Source: docs/design/groups.md, rules 20 to 23; decision 038; `wallet.invoices.receiving` decides, this carries.
 """
@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from layer1.crypto import HASH_BYTES, Hash
-from layer1.errors import Refused, check
+from layer1.errors import check
 from layer1.ledger.agreements import Lock
-from layer2.driver import Pending
 from wallet.history import now_ms
 from wallet.invoices import receiving
 from wallet.invoices.book import InvoiceBook
@@ -31,18 +30,15 @@ from wallet.invoices.invoice import VERSION, Invoice, sign_invoice
 from wallet.invoices.records import Incoming, Issued, Stage
 from wallet.lock_news import Ended
 from wallet.locking import Locking
-from wallet.onion.errors import BadPayload, OnionError
 from wallet.onion.failure import Code, Failure, wrap
-from wallet.onion.packet import Binding, Peeled, peel
-from wallet.onion.payload import PREIMAGE_BYTES, SECRET_BYTES, Final, Spontaneous
+from wallet.onion.packet import Peeled
+from wallet.onion.payload import PREIMAGE_BYTES, SECRET_BYTES, Final
 from wallet.parts import Parts
 
 LIFE_MS = 3_600_000
 """Of an invoice, unless its maker says otherwise."""
 LOOK_S = 1.0
 """Between looks at what is held: whether its time runs out."""
-RETRY_S = 1.0
-"""After a release was refused, that may be taken later: the channel is busy, or away."""
 CLAIM_MARGINS = 3
 """Of M (rule 22): what is left of a lock when it is claimed at the latest, so that the claim needs no layer 1."""
 LOCK_MARGINS = 4
@@ -72,8 +68,6 @@ class Payee(Dealer):
     def __init__(self, parts: Parts, locking: Locking, book: InvoiceBook, clock_ms: Callable[[], int | None]) -> None:
         super().__init__(parts, locking, clock_ms)
         self._book = book
-        self.on_forward: Callable[[Hash, Lock, Peeled], bool] = lambda group_id, lock, peeled: False
-        """Told of a lock for somebody else; whether it takes care of it."""
 
     def start(self) -> None:
         """Take up what was under way when the wallet was closed."""
@@ -81,8 +75,6 @@ class Payee(Dealer):
             for part in issued.parts:
                 if (ended := self._locking.ended(part.group_id, part.lock)) is not None:
                     self.lose(part.group_id, ended)
-        for group_id, lock, packet in self._locking.incoming():
-            self.offered(group_id, lock, packet)
         self._begin(self._watch())
 
     async def create(self, wanted: Wanted) -> Issued:
@@ -147,45 +139,27 @@ class Payee(Dealer):
         await self._pursue(cancelled)
         return cancelled
 
-    def offered(self, group_id: Hash, lock: Lock, packet: bytes) -> None:
-        """A lock for us is committed."""
-        self._begin(self._receive(group_id, lock, packet))
+    def take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
+        """A committed lock is for this wallet: its packet says so. Told again after a start, while the lock stands."""
+        self._begin(self._take(group_id, lock, peeled))
 
-    async def _receive(self, group_id: Hash, lock: Lock, packet: bytes) -> None:
+    async def _take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
         clock_ms = await self._clock()
         if self._lock(group_id, lock.id) is None:
             return
-        try:
-            peeled = peel(
-                self._parts.keys.spending, packet, Binding(self._parts.genesis.chain_id, lock.hash, lock.expiry_ms)
-            )
-        except BadPayload as error:
-            await self._refuse(group_id, lock.id, wrap(error.secret, Failure(Code.BAD_PAYLOAD)))
-        except OnionError as error:
-            _log.info("channel %s, lock %d: %s", group_id.hex()[:12], lock.id, error)
-            await self._refuse(group_id, lock.id, b"")
+        if isinstance(peeled.payload, Final):
+            part = Incoming(group_id, lock.id, lock.amount, lock.expiry_ms, peeled.secret)
+            before = self._book.issued(lock.hash)
+            answer = receiving.receive(before, peeled.payload, part, clock_ms)
+            if isinstance(answer, Issued):
+                if answer != before:
+                    self._save(answer)
+                await self._pursue(answer)
+                return
+            _log.info("channel %s, lock %d is released: %s", group_id.hex()[:12], lock.id, answer.why)
+            code = answer.code
         else:
-            await self._decide(group_id, lock, peeled, clock_ms)
-
-    async def _decide(self, group_id: Hash, lock: Lock, peeled: Peeled, clock_ms: int) -> None:
-        match peeled.payload:
-            case Final():
-                part = Incoming(group_id, lock.id, lock.amount, lock.expiry_ms, peeled.secret)
-                before = self._book.issued(lock.hash)
-                answer = receiving.receive(before, peeled.payload, part, clock_ms)
-                if isinstance(answer, Issued):
-                    if answer != before:
-                        self._save(answer)
-                    await self._pursue(answer)
-                    return
-                _log.info("channel %s, lock %d is released: %s", group_id.hex()[:12], lock.id, answer.why)
-                code = answer.code
-            case Spontaneous():
-                code = Code.UNKNOWN_SPONTANEOUS
-            case _:
-                if self.on_forward(group_id, lock, peeled):
-                    return
-                code = Code.UNKNOWN_NEXT
+            code = Code.UNKNOWN_SPONTANEOUS
         await self._refuse(group_id, lock.id, wrap(peeled.secret, Failure(code)))
 
     def lose(self, group_id: Hash, ended: Ended) -> None:
@@ -204,15 +178,6 @@ class Payee(Dealer):
                 await self._locking.claim(part.group_id, part.lock, issued.preimage)
             elif issued.stage is Stage.CANCELLED:
                 self._begin(self._refuse(part.group_id, part.lock, _declined(part)))
-
-    async def _refuse(self, group_id: Hash, number: int, reason: bytes) -> None:
-        """Release a lock, however long it takes."""
-        while self._lock(group_id, number) is not None:
-            try:
-                await self._locking.release(group_id, number, reason)
-            except (Refused, Pending) as error:
-                _log.debug("channel %s, lock %d: %s", group_id.hex()[:12], number, error)
-                await asyncio.sleep(RETRY_S)
 
     async def _watch(self) -> None:
         """Give back what nobody settled while there was time."""
