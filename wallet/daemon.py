@@ -40,7 +40,7 @@ class Serving:
 
 
 async def serve(home: Home, passphrase: str, serving: Serving, ready: Ready) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT. SIGHUP loads the API's certificate again, if it has one.
 
     Args:
         home: Which wallet.
@@ -118,6 +118,10 @@ async def _serve(home: Home, passphrase: str, serving: Serving, ready: Ready, st
             async with Deliverer(office.webhooks, wallet):
                 contact = await wallet.serve(serving.listen, serving.policy)
                 url = await server.listen(serving.api) if serving.api is not None else None
+                if (
+                    serving.api is not None and serving.api.certificate is not None
+                ):  # else it says: the terminal is gone
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload)
                 await server.start()
                 ready(contact, url)
                 await _until(stop, wallet)

@@ -10,6 +10,7 @@ under the system's, and ``control.path`` in the home names it either way.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 from aiohttp import web
 
 from layer1.certificates import ServerCertificate
-from layer1.errors import Refused, check
+from layer1.errors import LocalError, Refused, check
 from layer1.files import write_durably
 from layer1.httpd.application import add_documents, application
 from layer1.httpd.server import ApiServer, serve
@@ -39,6 +40,7 @@ from wallet.requests import Commands
 ROUTES = (*map(route_of, VERBS), EVENTS)
 MAX_PATH_BYTES = 100
 """Of a socket's path; Linux takes 107, others less."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class WalletServer:
         self._chronicle = chronicle
         self._runner: web.AppRunner | None = None
         self._tcp: ApiServer | None = None
+        self._certificate: ServerCertificate | None = None
         self.app: web.Application | None = None
         """What answers holders of tokens."""
         self._path: Path | None = None
@@ -116,9 +119,9 @@ class WalletServer:
             LocalError: The certificate cannot be used.
         """
         host, port = listening.address()
-        ssl = None
         if listening.certificate is not None and listening.key is not None:
-            ssl = ServerCertificate(listening.certificate, listening.key).context
+            self._certificate = ServerCertificate(listening.certificate, listening.key)
+        ssl = self._certificate.context if self._certificate is not None else None
         service = WalletService(self._desk, LIMITS, by_token=True, names=_names(listening, host))
         try:
             self.app = create_app(service, self._chronicle)
@@ -128,6 +131,18 @@ class WalletServer:
                 "cannot_listen", f"{format_endpoint(host, port)} cannot be listened on ({error.strerror or error})"
             ) from None
         return f"{'http' if ssl is None else 'https'}://{format_endpoint(host, self._tcp.port)}"
+
+    def reload(self) -> None:
+        """Go on with the certificate that is in its files now, or with the one before."""
+        if self._certificate is None:
+            _log.info("no certificate is in use: there is nothing to load again")
+            return
+        try:
+            self._certificate.reload()
+        except LocalError as error:
+            _log.error("the certificate is not renewed, the one before stays: %s", error)
+        else:
+            _log.info("the certificate was loaded again")
 
     async def stop(self) -> None:
         """Remove the socket. Requests under way are given up. Harmless when repeated."""
