@@ -44,6 +44,7 @@ CORES = sorted(
         "wallet/invoices": ["bech32m", "invoice", "receipt", "qr", "records", "receiving"],
         "wallet/routing": ["*"],
         "wallet/forwarding": ["*"],
+        "wallet/paying": ["core", "fees", "records", "verdicts"],
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
