@@ -33,6 +33,7 @@ from layer1.ledger.transactions import CloseGroup, Plea, Report, Wedge
 from layer1.link import LinkClosed, LinkLimits, connect
 from layer2 import group as core
 from layer2 import guarding
+from layer2.asides import Asides
 from layer2.closing import final_payload
 from layer2.contacts import Contacts
 from layer2.events import (
@@ -78,6 +79,7 @@ from layer2.lingering import Outgoing
 from layer2.machine import StateMachine
 from layer2.messages import (
     MAX_COMMAND_BYTES,
+    Aside,
     Doubt,
     Error,
     GroupMessage,
@@ -180,6 +182,7 @@ class GroupHost:
         self._effects: list[_Due] = []
         """Of this turn: behind the barrier."""
         self._outgoing = Outgoing()
+        self._asides = Asides(self._links.get)
         self._untold: deque[tuple[Hash, _News]] = deque()
         """What is durable, and the observer has not heard yet."""
         self._telling: asyncio.Handle | None = None
@@ -518,6 +521,18 @@ class GroupHost:
         link = self._links.get(peer)
         return link is not None and link.send_nowait(encode(message))
 
+    def say(self, peer: PublicKey, data: bytes) -> bool:
+        """Say something that concerns no group to a linked wallet, when its groups have said what they have to.
+
+        Args:
+            peer: A wallet.
+            data: At most `MAX_ASIDE_BYTES`; its observer gets it.
+
+        Returns:
+            Whether it will be sent; it is dropped without a link, or if too much waits for that peer.
+        """
+        return self._asides.say(peer, data)
+
     def compact(self) -> None:
         """Replace the journal by what is needed to go on. Make the history durable elsewhere first."""
         self._end_turn_surely()
@@ -583,6 +598,7 @@ class GroupHost:
         self._changed.set()
         try:
             self._for_each_group_of(peer, up=True)  # before anything else is said on it: a Resume opens every session
+            self._observer.linked(peer)
             if old is not None:
                 await old.close("replaced by a newer link")
             await self._serve(link)
@@ -592,7 +608,9 @@ class GroupHost:
             self._outgoing.flush(link)
             if self._links.get(peer) is link:
                 del self._links[peer]
+                self._asides.drop(peer)
                 self._for_each_group_of(peer, up=False)
+                self._observer.unlinked(peer)
                 self._changed.set()
 
     async def run(self, limits: LinkLimits | None = None) -> None:
@@ -655,12 +673,23 @@ class GroupHost:
         if isinstance(message, OpeningMessage):
             self._observer.opening(link.peer, message)
             return
+        if isinstance(message, Aside):
+            self._hear_aside(link, message)
+            return
         group_id = message.group_id
         member = self._member(group_id, link.peer)
         if member is not None:
             self._hear_member(link, group_id, member, message)
         elif not isinstance(message, Error):
             link.send_nowait(encode(Error(group_id, "unknown_group", "no such group here, or not yet")))
+
+    def _hear_aside(self, link: Channel, aside: Aside) -> None:
+        try:
+            self._asides.hear(link.peer, aside)
+            self._observer.aside(link.peer, aside.data)
+        except RemoteError as error:
+            self._observer.misbehaved(None, link.peer, error)
+            self._charge(link)
 
     def _hear_member(self, link: Channel, group_id: Hash, member: int, message: GroupMessage) -> None:
         if isinstance(message, Error) and message.code == "unknown_group":

@@ -247,5 +247,18 @@ class Observer:
     def connected(self, group_id: Hash, member: int, up: bool) -> None:
         """A member came into step, or its link is gone."""
 
+    def linked(self, peer: PublicKey) -> None:
+        """There is a link to a wallet, or a newer one in place of the old: what was asked by the old one is lost."""
+
+    def unlinked(self, peer: PublicKey) -> None:
+        """There is none any more."""
+
+    def aside(self, peer: PublicKey, data: bytes) -> None:
+        """A linked wallet says something that concerns no group; reply with :meth:`layer2.driver.GroupHost.say`.
+
+        Raises:
+            RemoteError: It broke a limit, and is charged for it.
+        """
+
     def opening(self, peer: PublicKey, message: OpeningMessage) -> None:
         """An offer, answer or decline; reply with :meth:`layer2.driver.GroupHost.send_opening`."""

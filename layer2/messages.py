@@ -37,6 +37,9 @@ MAX_QUEUED_BYTES = 8 * 2**20
 stays below the 16 MiB of one message on a link, and below what may wait for a slow peer.
 """
 
+MAX_ASIDE_BYTES = 32 * 1_024
+"""Of an :class:`Aside`: what a group has to say waits behind no more."""
+
 MAX_NUMBER = 2**53 - 1
 """Of a command: nobody gets there by counting, and every encoding can hold it."""
 
@@ -387,6 +390,13 @@ class WitnessPromise(Struct, tag=21):
     """Kind WITNESS, over the agreement's hash."""
 
 
+class Aside(Struct, tag=50):
+    """Between neighbours, about no group: the core never sees it (decision 042)."""
+
+    data: bytes
+    """At most :data:`MAX_ASIDE_BYTES`, for whoever observes the host."""
+
+
 GroupMessage = (
     Submit
     | Propose
@@ -418,7 +428,7 @@ GroupMessage = (
 OpeningMessage = Offer | Answer | Decline | WitnessRequest | WitnessPromise
 """Messages between wallets that have no group yet."""
 
-Message = GroupMessage | OpeningMessage
+Message = GroupMessage | OpeningMessage | Aside
 
 
 def decode_message(data: bytes) -> Message:

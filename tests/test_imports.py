@@ -44,11 +44,10 @@ CORES = sorted(
         "wallet/invoices": ["bech32m", "invoice", "receipt", "qr", "records", "receiving"],
         "wallet/routing": ["*"],
         "wallet/forwarding": ["*"],
-        "wallet/paying": ["core", "fees", "records", "verdicts"],
     }.items()
     for name in names
     for path in (ROOT / folder).glob(f"{name}.py")
-    if path.name not in {"driver.py", "seat.py", "chain_driver.py", "lingering.py"}
+    if path.name not in {"driver.py", "seat.py", "chain_driver.py", "lingering.py", "asides.py"}
 )
 LEVELS = {"layer1": 1, "layer2": 2, "wallet": 3, "examples": 4, "benchmarks": 4, "tests": 5}
 

@@ -636,7 +636,7 @@ def _layer1() -> list[Target]:
 def _layer2_and_wallet() -> list[Target]:
     return [
         _codec("group message", Message, "layer2/messages.py: Message", then=_use_message, errors=(Refused,)),
-        _codec("record of a host", layer2_records.HostRecord, "layer2/driver.py: HostRecord"),
+        _codec("record of a host", layer2_records.JournalRecord, "layer2/driver.py: JournalRecord"),
         _codec("record of a group", layer2_records.Record, "layer2/group.py: Record"),
         _codec("batch of commands", layer2_messages.Batch, "layer2/state.py: Batch"),
         _codec("message of head or standby", chain.ChainMessage, "layer2/chain.py: ChainMessage"),

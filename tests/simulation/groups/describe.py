@@ -7,6 +7,7 @@ from layer2.messages import (
     Accept,
     Ack,
     Acks,
+    Aside,
     ChangeAccept,
     ChangeDecline,
     ChangeProposal,
@@ -41,7 +42,7 @@ def message_of(data: bytes) -> str:
         message = decode_message(data)
     except WedgeError:
         return f"{len(data)} bytes that are no message"
-    if isinstance(message, OpeningMessage):
+    if isinstance(message, OpeningMessage | Aside):
         return type(message).__name__
     return f"{short(message.group_id)} {type(message).__name__}{_detail(message)}"
 
