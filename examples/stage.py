@@ -16,12 +16,13 @@ from pathlib import Path
 from layer1.client import LedgerClient
 from layer1.crypto import SigningKey
 from layer1.devnet import Devnet, Plan, initialize
-from layer1.ledger.genesis import Allocation
+from layer1.ledger.genesis import Allocation, Currency
 from wallet.wallet import Wallet
 
 PASSPHRASE = "a passphrase for a demo, worth nothing"
 FUNDS = 10_000_000
 """Minor units in each spending account: 100,000.00."""
+MONEY = Currency("WDG", 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,14 @@ class Play:
 
 
 @contextlib.asynccontextmanager
-async def stage(*names: str) -> AsyncIterator[Play]:
+async def stage(*names: str, currency: Currency = MONEY) -> AsyncIterator[Play]:
     """Start a ledger, make a wallet for each name and fund it; stop and remove everything at the end."""
     treasury = SigningKey.generate()
     with tempfile.TemporaryDirectory(prefix="wedge-") as name:
         folder = Path(name)
         supply = Allocation(treasury.public, FUNDS * max(1, len(names)))
-        await asyncio.to_thread(initialize, folder / "ledger", Plan(allocations=(supply,)))
+        plan = Plan(allocations=(supply,), currency=currency)
+        await asyncio.to_thread(initialize, folder / "ledger", plan)
         async with Devnet(folder / "ledger") as net:
             homes = {who: folder / who for who in names}
             await _fund(net, treasury, homes)
