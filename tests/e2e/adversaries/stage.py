@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +145,19 @@ class Settled:
 
 
 @asynccontextmanager
-async def stage(folder: Path, net: Devnet, role: str, *, witnessed: bool = False) -> AsyncIterator[Stage]:
-    """A served Bob, and a liar of this module, in fresh homes; its witness, too, in a home of that name, Wanda."""
-    names = ["mallory", "bob", *(["wanda"] if witnessed else [])]
+async def stage(
+    folder: Path, net: Devnet, role: str, *, witnessed: bool = False, others: Sequence[str] = ()
+) -> AsyncIterator[Stage]:
+    """A served Bob, and a liar of this module, in fresh homes; its witness, too, in a home of that name, Wanda.
+
+    Args:
+        folder: For the homes.
+        net: The ledger.
+        role: The liar's module.
+        witnessed: Whether channels are to have the witness.
+        others: Homes with money for who else is needed; the test serves them.
+    """
+    names = ["mallory", "bob", *(["wanda"] if witnessed else []), *others]
     async with town(folder, net, names) as place, LedgerClient(net.urls, net.genesis) as ledger:
         witness = (await start(place, role, "wanda")).contact if witnessed else None
         trusted = () if witness is None else ("--accept-witness", witness)

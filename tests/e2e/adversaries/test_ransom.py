@@ -21,6 +21,7 @@ from layer2.messages import Message
 from tests.e2e.adversaries.liar import Liar, play
 from tests.e2e.adversaries.stage import BOND, DEPOSIT, Stage, stage
 from tests.e2e.cluster import until
+from wallet.requests import AddWatchtower
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 PERIOD_MS = 3_000
@@ -87,17 +88,34 @@ async def test_who_is_served_reveals_at_once_and_who_sleeps_when_he_wakes(on: St
     assert end.honest == (DEPOSIT + 5_000 + BOND, DEPOSIT - 5_000 + BOND)
 
 
-async def test_who_lost_the_body_pleads_and_who_hides_it_forfeits_its_bond(on: Stage) -> None:
-    """ "A signer of the winning header that neither reveals nor pleads within a further period forfeits its bond"."""
-    channel, home = await on.opened(period_ms=2 * PERIOD_MS), on.place.folder / "bob"
+async def loses_his_disk(on: Stage, channel: str) -> None:
+    """Bob is paid 10.00, backs up his home, is paid 40.00 more, and has the backup only; he is not served now."""
+    home = on.place.folder / "bob"
     await on.mallory.does("pay", channel=channel, amount=1_000)
     await on.place.serving["bob"].kill()
     shutil.copytree(home, home.with_name("yesterday"), ignore=shutil.ignore_patterns("control", "*.sock"))
     await on.place.serve("bob")
     await on.mallory.does("pay", channel=channel, amount=4_000)
+    if on.place.serving.get("tower") is not None:
+        await entrusted(on, channel, version=2)
     await on.place.serving["bob"].kill()
     shutil.rmtree(home)
-    shutil.move(home.with_name("yesterday"), home)  # Bob's disk is lost, and his backup is old
+    shutil.move(home.with_name("yesterday"), home)
+
+
+async def entrusted(on: Stage, channel: str, version: int) -> None:
+    """Wait until Bob's watchtower has so much."""
+
+    async def receipted() -> bool:
+        return (await on.view(channel)).watchtowers[0].version == version
+
+    await until(receipted, f"the tower holds version {version}")
+
+
+async def test_who_lost_the_body_pleads_and_who_hides_it_forfeits_its_bond(on: Stage) -> None:
+    """ "A signer of the winning header that neither reveals nor pleads within a further period forfeits its bond"."""
+    channel = await on.opened(period_ms=2 * PERIOD_MS)
+    await loses_his_disk(on, channel)
     await on.mallory.does("be_mute")
     await on.place.serve("bob")
     assert await on.mallory.does("wedge_by_header", channel=channel) == "ok"
@@ -111,6 +129,26 @@ async def test_who_lost_the_body_pleads_and_who_hides_it_forfeits_its_bond(on: S
     end = await on.settled(channel)
     assert (end.version, end.bob_forfeits, end.mallory_forfeits) == (2, None, Forfeit.HIDDEN)
     assert (end.bob, end.mallory) == (DEPOSIT + 5_000 + 2 * BOND, DEPOSIT - 5_000)
+
+
+async def test_who_lost_the_body_has_it_from_the_watchtower_that_cannot_read_it(
+    tmp_path_factory: pytest.TempPathFactory, net: Devnet
+) -> None:
+    """Rule 12: "its tower keeps the body encrypted, so that a peer cannot take money hostage"."""
+    folder = tmp_path_factory.mktemp("stage")
+    async with stage(folder, net, __name__, others=["tower"]) as on:
+        tower = await on.place.serve("tower", "--least-period", "1s", verb=("watchtower", "serve"))
+        await on.bob.run(AddWatchtower(contact=tower.contact))
+        channel = await on.opened(period_ms=PERIOD_MS)
+        await loses_his_disk(on, channel)
+        await on.mallory.does("be_mute")
+        assert await on.mallory.does("wedge_by_header", channel=channel) == "ok"
+        await awaits_its_body(on, channel)
+        assert (await on.group(channel)).body is None, "the tower shows layer 1 no body: it has none that is readable"
+        await on.place.serve("bob")
+        end = await on.settled(channel)
+        assert (end.version, end.mallory_forfeits) == (2, None)
+        assert end.honest == (DEPOSIT + 5_000 + BOND, DEPOSIT - 5_000 + BOND)
 
 
 if __name__ == "__main__":
