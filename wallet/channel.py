@@ -16,7 +16,7 @@ from layer1.crypto import Hash, format_address
 from layer1.errors import Refused
 from layer1.ledger.agreements import Witness
 from layer1.ledger.transactions import CloseGroup
-from layer2.driver import Outcome, Pending, Receipt
+from layer2.driver import Outcome, Receipt
 from layer2.events import Payload
 from layer2.payments import MAX_MEMO_BYTES, pay
 from wallet.amounts import format_money
@@ -35,8 +35,6 @@ CONNECT_S = 10.0
 """How long a request waits for the peer to come into step."""
 CLOSE_S = 30.0
 """How long a cooperative close waits for the peer's signature."""
-RECEIPT_S = 10.0
-"""How long a payment waits for the receipt of a watchtower that is relied on."""
 WITNESS_S = 10.0
 """How long a forced close waits for the second claim of a witnessed channel: the witness's comes at once."""
 COPIED = (
@@ -133,7 +131,7 @@ class Channel:
         except Refused as error:
             raise self._in_money(error) from None
         if not await self._is_receipted(receipt.version):
-            raise self._unreceipted(receipt)
+            raise self._parts.observer.pending(self.id, receipt)
         return receipt
 
     async def pay_many(self, amount: int, count: int, memo: str = "", report: Report = no_report) -> Paid:
@@ -432,7 +430,7 @@ class Channel:
         while part := series.take():
             outcome = await self._parts.host.submit_many(self.id, [command] * part)
             if outcome.last is not None and not await self._is_receipted(outcome.last.version):
-                open_ones = (self._unreceipted(outcome.last),) * outcome.committed
+                open_ones = (self._parts.observer.pending(self.id, outcome.last),) * outcome.committed
                 outcome = replace(outcome, committed=0, last=None, pending=(*outcome.pending, *open_ones))
             series.end(outcome, [self._in_money(refusal) for refusal in outcome.refused[:1]])
 
@@ -441,14 +439,7 @@ class Channel:
         group = self._parts.host.groups.get(self.id)
         epoch = group.state.header.epoch if group is not None else 0
         receipted = lambda: True if self._parts.observer.is_receipted(self.id, epoch, version) else None  # noqa: E731
-        return await self._parts.signals.until(receipted, RECEIPT_S) is not None
-
-    def _unreceipted(self, receipt: Receipt) -> Pending:
-        text = (
-            f"the peer has version {receipt.version}, but a watchtower that is relied on has not receipted it within "
-            f"{RECEIPT_S:.0f} s (`wallet watchtower list`): it counts when the watchtower has it."
-        )
-        return Pending(self.id, receipt.number, text)
+        return await self._parts.signals.until(receipted, self._parts.observer.receipt_s) is not None
 
     def _in_money(self, error: Refused) -> Refused:
         """A refusal that counts minor units, as people count."""

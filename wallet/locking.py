@@ -150,7 +150,7 @@ class Locking:
         self._ended: dict[tuple[Hash, int], Ended] = {}
         """The newest :data:`KEPT_ENDS`."""
         self._numbers: dict[tuple[Hash, int], Lock] = {}
-        """By group and number of our command, the lock that it made; until its caller has taken it."""
+        """By group and number of our command, the lock that it made; until its caller has taken it, if one waits."""
         self._paid: set[tuple[Hash, int]] = set()
         """Locks of closed groups whose end was told."""
         self._busy: set[tuple[Hash, int]] = set()
@@ -199,7 +199,11 @@ class Locking:
         check(least <= left_ms <= most, "bad_expiry", text)
         command = offer(1 - self._place(group_id), amount, hashed, expiry_ms, packet)
         receipt = await self._parts.host.submit(group_id, command)
-        return self._numbers.pop((group_id, receipt.number))
+        made = lambda: self._numbers.pop((group_id, receipt.number), None)  # noqa: E731
+        lock = await self._parts.signals.until(made, self._parts.observer.receipt_s)
+        if lock is None:
+            raise self._parts.observer.pending(group_id, receipt)
+        return lock
 
     async def end_of(self, group_id: Hash, number: int) -> Ended:
         """Wait until a lock has ended, by its id; at once if it has.
@@ -227,11 +231,16 @@ class Locking:
         yield from ((group_id, ended) for (group_id, _), ended in self._ended.items())
 
     def incoming(self) -> Iterator[tuple[Hash, Lock, bytes]]:
-        """Each committed offer of a peer that has not ended: channel, lock, and its packet."""
+        """Each committed offer of a peer that has not ended: channel, lock, and its packet.
+
+        Without those that a watchtower which is relied on has not receipted: `on_offer` tells when it has [F6].
+        """
         for group_id, group in self._parts.host.groups.items():
             packets = dict(group.packets)
+            told = self._parts.observer.unreceipted(group_id)
+            early = {lock.id for event in told for _, lock, request in news_of(event) if isinstance(request, Offer)}
             for lock in group.committed.body.locks:
-                if lock.payee == group.place.index:
+                if lock.payee == group.place.index and lock.id not in early:
                     yield group_id, lock, packets.get(lock.id, b"")
 
     def outgoing(self) -> Iterator[tuple[Hash, Lock]]:
@@ -414,6 +423,8 @@ class Locking:
             if isinstance(request, Offer):
                 if lock.payer == me:
                     self._numbers[group_id, number] = lock
+                    if len(self._numbers) > KEPT_ENDS:
+                        del self._numbers[next(iter(self._numbers))]
                 else:
                     self.on_offer(group_id, lock, request.packet)
             else:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import LocalError, RemoteError
-from layer2.driver import Observer
+from layer2.driver import Observer, Pending, Receipt
 from layer2.events import (
     Advice,
     ChangeAsked,
@@ -31,6 +31,8 @@ from wallet.history import History
 from wallet.lock_news import entries_of
 from wallet.signals import Signals
 
+RECEIPT_S = 10.0
+"""How long who pays waits for the watchtowers that are relied on."""
 FLUSH_S = 0.1
 """History is written this long after a payment, with all others of that time."""
 LOGGED = Budget(faults=20, faults_per_s=0.1, first_pause_s=60, longest_pause_s=600)
@@ -62,16 +64,19 @@ class WalletObserver(Observer):
         self.on_committed: Callable[[Hash], object] = lambda group_id: None
         self.is_receipted: Callable[[Hash, int, int], bool] = lambda group_id, epoch, version: True
         """Whether the watchtowers that are relied on hold a version: before that it is not committed [F6]."""
+        self.receipt_s = RECEIPT_S
         self._held_back: dict[Hash, list[Committed]] = {}
         self.on_change_asked: Callable[[Hash, ChangeAsked], None] = lambda group_id, event: None
         self.on_look: Callable[[Hash], None] = lambda group_id: None
         self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
 
     def committed(self, group_id: Hash, event: Committed) -> None:
-        """Enter the payments of a version, unless they are there from before a restart."""
+        """Enter the payments of a version, unless they are there from before a restart, and pass on what locks do.
+
+        Before the watchtowers that are relied on have receipted it, nobody hears of it: who forwards a lock, or shows
+        a preimage for it, must not lose it to a version that such a tower holds [F6].
+        """
         self.on_committed(group_id)
-        if event.before is not None or event.locks:
-            self.on_locks(group_id, event)
         record, receipted = self._book.get(group_id), self.is_receipted(group_id, event.epoch, event.version)
         if group_id in self._held_back or not receipted:
             if record is None or record.live:  # of what is closed, the history has what layer 1 settled on
@@ -84,6 +89,18 @@ class WalletObserver(Observer):
     def holds_back(self) -> bool:
         """Whether a certified version is not in the history: a watchtower that is relied on has not receipted it."""
         return bool(self._held_back)
+
+    def pending(self, group_id: Hash, receipt: Receipt) -> Pending:
+        """What is told of a command that the peer has, and a watchtower that is relied on has not."""
+        text = (
+            f"the peer has version {receipt.version}, but a watchtower that is relied on has not receipted it within "
+            f"{self.receipt_s:.0f} s (`wallet watchtower list`): it counts when the watchtower has it."
+        )
+        return Pending(group_id, receipt.number, text)
+
+    def unreceipted(self, group_id: Hash) -> tuple[Committed, ...]:
+        """Versions of a channel that are certified, and not committed yet for whoever relies on a watchtower."""
+        return tuple(self._held_back.get(group_id, ()))
 
     def receipted(self, group_id: Hash) -> None:
         """Enter what is receipted by now."""
@@ -100,6 +117,8 @@ class WalletObserver(Observer):
                 self._enter(group_id, event)
 
     def _enter(self, group_id: Hash, event: Committed) -> None:
+        if event.before is not None or event.locks:
+            self.on_locks(group_id, event)
         record = self._book.get(group_id)
         if record is not None and event.ordinal > self._written.get(group_id.hex(), 0):
             peer, commands = format_address(record.peer), event.batch.commands

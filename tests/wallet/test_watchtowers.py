@@ -5,6 +5,7 @@ Source: docs/design/groups.md, rules 3 [F6] and 17; decision 032.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from msgspec import structs
 from layer1.codec import encode
 from layer1.crypto import Hash, SigningKey, format_address
 from layer1.errors import LocalError, Refused
+from layer1.ledger.locks import preimage_hash
 from layer1.ledger.records import Group, Status
 from layer1.link import Link, LinkClosed
 from layer1.link_server import LinkServer
@@ -30,7 +32,6 @@ from tests.layer2.harness import key
 from tests.wallet.conftest import PASSPHRASE, World
 from tests.wallet.standin import Chain
 from tests.wallet.test_wallet import eventually, open_with, opened
-from wallet import channel as channels
 from wallet import entrusting
 from wallet.contacts import Contact
 from wallet.observer import WalletObserver
@@ -189,9 +190,9 @@ async def test_whoever_relies_on_a_tower_calls_committed_what_it_has_receipted(
     world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rule 3 [F6]; for who pays, and for who is paid."""
-    monkeypatch.setattr(channels, "RECEIPT_S", 0.3)
     alice, bob, channel = await opened(world)
     for wallet in (alice, bob):
+        wallet._parts.observer.receipt_s = 0.3
         await wallet.add_watchtower(str(tower.contact), rely=True)
     await channel.pay(10)
     assert version_at(alice, tower) == 1
@@ -211,11 +212,45 @@ async def test_whoever_relies_on_a_tower_calls_committed_what_it_has_receipted(
         assert sum(abs(entry.amount) for entry in wallet.history() if entry.kind == kind) == 18
 
 
+async def test_whoever_relies_on_a_tower_hears_of_a_lock_when_the_tower_has_it(world: World, tower: Tower) -> None:
+    """Rule 3 [F6]: a lock that is forwarded, or claimed, before that may be lost to the version that a tower brings."""
+    alice, bob, channel = await opened(world)
+    world.chain.block(after_ms=60_000)
+    for wallet in (alice, bob):
+        await wallet.add_watchtower(str(tower.contact), rely=True)
+        wallet._parts.observer.receipt_s = 0.3
+        await wallet.channels()
+    await channel.pay(10)
+    await eventually(bob, lambda view: view.watchtowers[0].version == 1)
+    heard: list[int] = []
+    for wallet in (alice, bob):
+        wallet.locking.on_offer = lambda group_id, lock, packet: heard.append(lock.id)
+        wallet.locking.on_end = lambda group_id, ended: heard.append(-ended.lock.id)
+    expiry_ms = world.chain.state.clock + 6 * alice.locking.margin_ms
+    await tower.down()
+    with pytest.raises(Pending, match="has not receipted it within"):
+        await alice.locking.begin(channel.id, 100, preimage_hash(bytes(32)), expiry_ms)
+    assert channel.view().version == 2 and not heard and not list(bob.locking.incoming())
+    assert [lock.id for _, lock in alice.locking.outgoing()] == [1], "our own is live from our signature on (rule 23)"
+    await tower.up()
+    await eventually(bob, lambda view: view.watchtowers[0].version == 2)
+    assert heard == [1] and [lock.id for _, lock, _ in bob.locking.incoming()] == [1]
+    await tower.down()
+    releasing = asyncio.ensure_future(bob.locking.release(channel.id, 1))
+    await eventually(alice, lambda view: view.version == 3)
+    await releasing
+    assert heard == [1]
+    await tower.up()
+    await eventually(alice, lambda view: view.watchtowers[0].version == 3)
+    await eventually(bob, lambda view: view.watchtowers[0].version == 3)
+    assert heard == [1, -1, -1]
+
+
 async def test_what_was_not_receipted_comes_into_the_history_after_a_restart(
     world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the journal alone until then, so the journal is not compacted."""
-    monkeypatch.setattr(channels, "RECEIPT_S", 0.1)
+    monkeypatch.setattr("wallet.observer.RECEIPT_S", 0.1)
     monkeypatch.setattr("wallet.assembly.COMPACT_BYTES", 1)
     monkeypatch.setattr("wallet.wallet.LAST_WORDS_S", 0.1)
     _, contact = await world.serve("bob")
