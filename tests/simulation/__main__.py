@@ -2,7 +2,8 @@
 
 A seed stands for a ledger by itself, or for wallets over a ledger; ``--kind`` chooses one of them for all seeds.
 With ``--groups`` it stands for a story of one group (`tests.simulation.stories`): its members, witnesses, watchtowers
-and standbys, and an adversary.
+and standbys, and an adversary; with ``--networks`` for one of channels between pairs (`tests.simulation.networks`):
+conditional payments, who forwards them, and who attacks them.
 With ``--twins`` the seeds are numbers of Twins scenarios (`tests.simulation.twins`): all small ones, or random ones.
 """
 
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from tests.simulation.campaign import Run, campaign, print_tally
 from tests.simulation.kinds import KINDS, RunKind
+from tests.simulation.networks.network import run_network
 from tests.simulation.stories.story import run_story
 from tests.simulation.twins import scenario as twins
 
@@ -32,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--kind", choices=tuple(KINDS), default="all", help="of runs; by default the seed chooses")
     kind.add_argument("--groups", action="store_true", help="stories of groups, over the ledger's state machine")
+    kind.add_argument("--networks", action="store_true", help="stories of channels with conditional payments")
     kind.add_argument("--twins", choices=sorted(twins.KINDS), help="Twins scenarios instead of whole replicas")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--seed", type=int, help="replay this run and print its trace")
@@ -81,8 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.seed is not None:
         if options.twins:
             return _replay_twins(options.twins, options.seed, quiet=options.quiet)
-        return _replay(run_story if options.groups else KINDS[options.kind], options.seed, quiet=options.quiet)
-    kind, run_one = ("--groups", run_story) if options.groups else _kind(options.kind, options.twins)
+        return _replay(_kind(options)[1], options.seed, quiet=options.quiet)  # type: ignore[arg-type]  # no Twins
+    kind, run_one = _kind(options)
     if options.twins == "exhaustive" and (options.soak or _chosen(options, parser).stop > twins.small_count()):
         parser.error(f"there are {twins.small_count()} small scenarios, 0..{twins.small_count() - 1}")
     console = Console(stderr=True)
@@ -102,12 +105,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if tally.failures else 0
 
 
-def _kind(kind: str, name: str | None) -> tuple[str, Run]:
+def _kind(options: argparse.Namespace) -> tuple[str, Run]:
     """The option that chooses a kind of runs, and the kind."""
-    if name is None:
-        return (f"--kind {kind}" if kind != "all" else ""), KINDS[kind]
+    if options.groups:
+        return "--groups", run_story
+    if options.networks:
+        return "--networks", run_network
+    if options.twins is None:
+        return (f"--kind {options.kind}" if options.kind != "all" else ""), KINDS[options.kind]
     runs: dict[str, Run] = {"exhaustive": twins.run_small, "random": twins.run_random}
-    return f"--twins {name}", runs[name]
+    return f"--twins {options.twins}", runs[options.twins]
 
 
 if __name__ == "__main__":

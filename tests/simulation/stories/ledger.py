@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from layer1.client import TransactionDead
-from layer1.crypto import Hash, PublicKey
+from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.errors import Refused
 from layer1.eventstream import LedgerEvent
 from layer1.failover import LedgerUnreachable
@@ -25,9 +25,9 @@ from layer1.ledger.admission import admit, verify_transaction
 from layer1.ledger.events import GroupChanged, GroupClosed, GroupOpened, GroupReported, GroupWedged
 from layer1.ledger.execute import Execution, execute
 from layer1.ledger.genesis import Genesis, genesis_header
-from layer1.ledger.records import Group, Head
+from layer1.ledger.records import Group, Head, Registration
 from layer1.ledger.state import State
-from layer1.ledger.transactions import Output, Payload, Transaction
+from layer1.ledger.transactions import Output, Payload, Transaction, sign_transaction
 from layer1.proof import Verified
 from tests.simulation.clocks import START_WALL_MS
 from tests.simulation.groups.loop import ProcessLoop
@@ -142,6 +142,15 @@ class Ledger:
         """From whatever machine, for a plot."""
         self.take(Transaction(payload, self.clock_ms + LIFE_MS, self._random.randbytes(16)), lambda _: None)
 
+    def bring_next(self, payload: Payload, signer: SigningKey) -> None:
+        """Likewise; the next block has it, for a plot that is about the moment."""
+        bare = Transaction(payload, self.clock_ms + LIFE_MS, self._random.randbytes(16))
+        signed = sign_transaction(bare, self.genesis.chain_id, signer)
+        transaction = structs.replace(bare, signatures=(signed,))
+        self.take(transaction, lambda _: None)
+        if transaction.id in self._pending:
+            self._pending[transaction.id] = transaction, MOST_LEFT_OUT
+
     def output(self, name: Hash) -> Output | None:
         """What became of a transaction."""
         return self._outputs.get(name)
@@ -195,6 +204,10 @@ class LedgerView:
     async def groups(self, ids: Sequence[Hash]) -> Verified[tuple[Group | None, ...]]:
         """Some groups."""
         return await self._read(lambda: tuple(map(self.ledger.state.group, ids)))
+
+    async def registration(self, hashed: Hash) -> Verified[Registration | None]:
+        """When a preimage was registered."""
+        return await self._read(lambda: self.ledger.state.registration(hashed))
 
     async def output(self, name: Hash) -> Verified[Output] | None:
         """What became of a transaction."""

@@ -106,6 +106,8 @@ class MemberProcess(StoryProcess):
 
     home: MemberHome
     first_phase_ms = 10_000
+    margin_ms: int | None = None
+    """M of rule 22; None for the host's own."""
 
     def __init__(
         self, world: World, name: str, index: int, ledger: Ledger, exchange: Exchange, checkers: GroupChecker
@@ -236,6 +238,7 @@ class MemberProcess(StoryProcess):
         entruster.clock_ms = lambda: follower.clock_ms
         Changes(parts, follower)
         self.life = Life(loop, parts, follower)
+        self.equip(self.life)
         self._adopt(parts)
         self._doubt_a_copy(host)
         self.tell(lambda checkers: checkers.restored(self.index, self.groups()))
@@ -247,6 +250,9 @@ class MemberProcess(StoryProcess):
             loop.spawn(headship.run(), f"{self.name}: headship")
         for listener in self.on_start:
             listener(self, self.life)
+
+    def equip(self, life: Life) -> None:
+        """What else this kind of wallet has; before the first look at layer 1."""
 
     def _host(self, loop: StoryLoop, book: HomeBook, observer: WalletObserver, successor: Any) -> GroupHost:
         def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
@@ -260,6 +266,7 @@ class MemberProcess(StoryProcess):
             observer=observer,
             group_key=group_key,
             successor=successor,
+            margin_ms=self.margin_ms,
         )
         host._random = loop.random
         return host

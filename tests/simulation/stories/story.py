@@ -9,9 +9,10 @@ Source: docs/design/groups.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import structs
 
@@ -28,7 +29,7 @@ from layer2.driver import Contact
 from layer2.payments import MACHINE
 from layer2.records import HostRecord
 from tests.layer1.ledger.world import key
-from tests.simulation.checkers.groups.base import GroupCheckers
+from tests.simulation.checkers.groups.base import GroupChecker, GroupCheckers
 from tests.simulation.checkers.groups.bonds import Bonds
 from tests.simulation.checkers.groups.books import Books
 from tests.simulation.checkers.groups.bounties import Bounties
@@ -53,6 +54,7 @@ from tests.simulation.stories.links import Exchange
 from tests.simulation.stories.member import Life, MemberProcess
 from tests.simulation.stories.options import StoryOptions, drawn
 from tests.simulation.stories.owner import PATIENCE_S, Owner
+from tests.simulation.stories.plot import Plot
 from tests.simulation.stories.plots import PLOTS
 from tests.simulation.stories.process import StoryProcess
 from tests.simulation.stories.standins import simulated_surroundings
@@ -109,6 +111,10 @@ class _Book:
 class Story:
     """A world and what happens in it."""
 
+    plots: ClassVar[Mapping[str, type[Plot]]] = PLOTS
+    deposit: ClassVar[int] = DEPOSIT
+    member_type: ClassVar[type[MemberProcess]] = MemberProcess
+
     def __init__(self, options: StoryOptions, *, keep_trace: bool = False) -> None:
         self.options = options
         self.world = World(options.seed, keep_trace=keep_trace)
@@ -127,15 +133,12 @@ class Story:
             for i in range(options.witnesses)
         ]
         self.standby = self._standby(options.standby) if options.standby is not None else None
-        self.owners = [
-            Owner(self.homes(i), self.world.random(f"owner {i}"), options.pause_ms / 1_000, resizes=options.resizes)
-            for i in range(options.size)
-        ]
+        self.owners = [self._owner(i) for i in range(options.size)]
         self.agreements: dict[Hash, GroupAgreement] = {}
-        for number in range(options.groups):
-            self._open(number)
+        for number, seats in enumerate(self._groups()):
+            self._open(number, seats)
         self._entrust()
-        self.plot = PLOTS[options.plot](self, self.world.random("plot"))
+        self.plot = self.plots[options.plot](self, self.world.random("plot"))
         self.closes.books = {i: _Book(self.homes(i)) for i in self.honest_seats}
 
     @property
@@ -178,10 +181,10 @@ class Story:
         good = self.honest_seats
         keys = {wallet_keys(i).spending.public: i for i in everybody}
         facts = self.facts = Facts(self.genesis, (), self.ledger, keys, good)  # type: ignore[arg-type]  # has a state
-        self.closes = Closes(facts, self.limit_ms, hostages=PLOTS[options.plot].limit)
+        self.closes = Closes(facts, self.limit_ms, hostages=self.plots[options.plot].limit)
         accounts = {i: (wallet_keys(i).spending.public, savings(i)) for i in good}
         chained = () if options.standby is None else (options.standby,)
-        final = [] if PLOTS[options.plot].limit else [FinalState(facts), Payments(facts)]
+        final = [] if self.plots[options.plot].limit else [FinalState(facts), Payments(facts)]
         self.checkers = GroupCheckers(
             [
                 *final,
@@ -192,10 +195,15 @@ class Story:
                 OneWord(facts, chained),
                 OneHead(facts),
                 Trust(facts, {key: i for key, i in keys.items() if i in good}),
+                *self._more_checkers(facts),
             ]
         )
         facts.on_ledger += [self.checkers.on_ledger, self._count]
         self.ledger.on_block.append(self._executed)
+
+    def _more_checkers(self, facts: Facts) -> list[GroupChecker]:
+        """What else this kind of story is judged by."""
+        return []
 
     def _executed(self, execution: Execution) -> None:
         self.facts.executed(execution.clock, execution.transactions, execution.outputs)
@@ -210,12 +218,21 @@ class Story:
             stats["wedges"] += before.status is Status.OPEN and after.status is Status.WEDGED
             stats["bodies awaited"] += before.revealing is None and after.revealing is not None
             stats["pleas"] += sum(after.pleas) > sum(before.pleas)
-        if after.reason is not None:
+        if after.reason is not None and (before is None or before.reason is None):
             stats[f"closed by {after.reason}"] += 1
             stats["bounties"] += len(after.bounties)
 
+    def _owner(self, seat: int) -> Owner:
+        options = self.options
+        random, pause_s = self.world.random(f"owner {seat}"), options.pause_ms / 1_000
+        return Owner(self.homes(seat), random, pause_s, resizes=options.resizes)
+
+    def _groups(self) -> list[tuple[int, ...]]:
+        """Seats of the members of each group."""
+        return [tuple(range(self.options.size))] * self.options.groups
+
     def _member(self, name: str, index: int) -> MemberProcess:
-        member = MemberProcess(self.world, name, index, self.ledger, self.exchange, self.checkers)
+        member = self.member_type(self.world, name, index, self.ledger, self.exchange, self.checkers)
         member.step, member.first_phase_ms = self.options.step, self.options.duration_ms
         return member
 
@@ -268,39 +285,43 @@ class Story:
 
     # --------------------------------------------------------------------------------------------------- the beginning
 
-    def _open(self, number: int) -> None:
-        """A group of all members: layer 1 has it before the story begins."""
-        options = self.options
+    def _open(self, number: int, who: tuple[int, ...]) -> None:
+        """A group of some members: layer 1 has it before the story begins."""
         seats = tuple(
-            Seat(wallet_keys(i).group_key(number).public, wallet_keys(i).spending.public, savings(i), DEPOSIT, BOND)
-            for i in range(options.size)
+            Seat(
+                wallet_keys(i).group_key(number).public, wallet_keys(i).spending.public, savings(i), self.deposit, BOND
+            )
+            for i in who
         )
         witnesses = tuple(Witness(each.key.public, f"{each.name}:1") for each in self.witnesses)
         agreement = GroupAgreement(
-            self.genesis.chain_id, seats, self.period_ms, MACHINE, 60_000, number.to_bytes(16, "big"), Limits(),
+            self.genesis.chain_id, seats, self.period_ms, MACHINE, 60_000, number.to_bytes(16, "big"), self._limits(),
             witnesses,
         )  # fmt: skip
         bare = Transaction(OpenGroup(agreement), 50_000, bytes(16))
-        signatures = tuple(
-            sign_transaction(bare, self.genesis.chain_id, wallet_keys(i).spending) for i in range(options.size)
-        )
+        signatures = tuple(sign_transaction(bare, self.genesis.chain_id, wallet_keys(i).spending) for i in who)
         transaction = structs.replace(bare, signatures=signatures)
         failed: list[Any] = []
         self.ledger.take(transaction, failed.append)
         while not failed:
             self.ledger.make_block()
         assert failed[0].code == "ok", failed
-        for member in self.members:
-            self._enter(member, transaction, number)
+        for place in range(len(who)):
+            self._enter(who, place, transaction, number)
         for witness in self.witnesses:
-            witness.promise(agreement, self.members[0].key.public)
+            witness.promise(agreement, self.members[who[0]].key.public)
         self.agreements[failed[0].group_id] = agreement
 
-    def _enter(self, member: MemberProcess, transaction: Transaction, number: int) -> None:
-        peer = self.members[0 if member.index else 1]
-        record = ChannelRecord(transaction, member.index, number, peer.key.public, peer.name, 1)
+    def _limits(self) -> Limits:
+        """What members agree on."""
+        return Limits()
+
+    def _enter(self, who: tuple[int, ...], place: int, transaction: Transaction, number: int) -> None:
+        members = [self.members[i] for i in who]
+        member, peer = members[place], members[0 if place else 1]
+        record = ChannelRecord(transaction, place, number, peer.key.public, peer.name, 1)
         contacts = {
-            other.index: Contact(other.key.public, other.name, 1) for other in self.members if other is not member
+            at: Contact(other.key.public, other.name, 1) for at, other in enumerate(members) if other is not member
         }
         member.home.book[record.group_id] = record
         for home in self.homes(member.index):

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import RemoteError
+from layer1.ledger.agreements import Lock
 from layer1.ledger.records import Group as LedgerGroup
 from layer2.events import Committed, Payload, Rejected
 from layer2.messages import Message
 from layer2.records import HostRecord
 from layer2.value import Group
 from tests.simulation.checkers.groups.facts import Facts
+from wallet.lock_news import Ended
 
 
 class GroupViolation(AssertionError):
@@ -56,6 +58,18 @@ class GroupChecker:
 
     def refused(self, wallet: int, group_id: Hash, memo: str) -> None:
         """The wallet says that this is not paid, and never will be."""
+
+    def offering(self, wallet: int, group_id: Hash, amount: int, hashed: Hash) -> None:
+        """A user asks its wallet to lock so much for the peer."""
+
+    def claiming(self, wallet: int, group_id: Hash, lock: Lock) -> None:
+        """A wallet durably holds the preimage of a lock that its user claims."""
+
+    def shown(self, wallet: int, group_id: Hash, lock: Lock, preimage: bytes) -> None:
+        """A wallet tells its user the preimage of a lock of its own."""
+
+    def ended(self, wallet: int, group_id: Hash, ended: Ended) -> None:
+        """A wallet tells its user what became of a lock, for certain."""
 
     def misbehaved(self, wallet: int, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
         """A wallet says that another broke the protocol."""
@@ -112,6 +126,22 @@ class GroupCheckers(GroupChecker):
     def refused(self, wallet: int, group_id: Hash, memo: str) -> None:
         for each in self.all:
             each.refused(wallet, group_id, memo)
+
+    def offering(self, wallet: int, group_id: Hash, amount: int, hashed: Hash) -> None:
+        for each in self.all:
+            each.offering(wallet, group_id, amount, hashed)
+
+    def claiming(self, wallet: int, group_id: Hash, lock: Lock) -> None:
+        for each in self.all:
+            each.claiming(wallet, group_id, lock)
+
+    def shown(self, wallet: int, group_id: Hash, lock: Lock, preimage: bytes) -> None:
+        for each in self.all:
+            each.shown(wallet, group_id, lock, preimage)
+
+    def ended(self, wallet: int, group_id: Hash, ended: Ended) -> None:
+        for each in self.all:
+            each.ended(wallet, group_id, ended)
 
     def misbehaved(self, wallet: int, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
         for each in self.all:

@@ -14,7 +14,8 @@ from layer1.crypto import PublicKey
 from layer1.ledger.records import Forfeit, Status
 from layer1.ledger.records import Group as LedgerGroup
 from tests.simulation.checkers.groups.base import GroupChecker
-from tests.simulation.checkers.groups.facts import EPOCH, Facts, GroupFacts, Member, payments
+from tests.simulation.checkers.groups.facts import Facts, GroupFacts, Member
+from tests.simulation.checkers.groups.standing import Standing, standing
 
 
 class Books(GroupChecker):
@@ -31,11 +32,21 @@ class Books(GroupChecker):
             self._check_change(before, after)
         if after.status is not Status.CLOSED:
             return
+        self._earn_locks(before, after)
+        if before is not None and before.status is Status.CLOSED:
+            return  # pending locks are paid
         facts = self.facts.groups[after.group_id]
         version = facts.settled_version
         assert version is not None, "it is closed"
         for index, member in facts.honest.items():
-            due = _due(facts, self._balances(facts.ledger, member, version))
+            stands = self._standing(facts.ledger, member, version)
+            locks = tuple(each.lock for each in after.locks)
+            if locks != tuple(stands.locks.values()):
+                self.fail(
+                    f"group {after.group_id.hex()[:8]} closes on version {version} with other locks than were offered "
+                    f"and not ended: {locks}, and not {tuple(stands.locks.values())}"
+                )
+            due = _due(facts, stands.balances)
             if after.payouts != due:
                 self.fail(
                     f"group {after.group_id.hex()[:8]} pays on version {version} other sums than deposits, payments "
@@ -49,7 +60,7 @@ class Books(GroupChecker):
         facts = self.facts.groups[after.group_id]
         assert facts.change is not None, "the epoch has begun"
         for index, member in facts.honest.items():
-            paid = self._balances(before, member, facts.bases[-1])
+            paid = self._standing(before, member, facts.bases[-1]).balances
             for seat, each in enumerate(before.agreement.members):
                 moved = sum(p.units for p in facts.change.deposits if p.account == each.funding)
                 moved -= sum(p.units for p in facts.change.withdrawals if p.account == each.payout)
@@ -61,13 +72,17 @@ class Books(GroupChecker):
                     )
             self._earned[member.wallet] += paid[index] - before.agreement.members[index].deposit
 
-    def _balances(self, group: LedgerGroup, member: Member, version: int) -> list[int]:
-        balances = [each.deposit for each in group.agreement.members]
-        for each in range(version // EPOCH * EPOCH + 1, version + 1):
-            for payer, pay in payments(member.batches[each]):
-                balances[payer] -= pay.amount
-                balances[pay.payee] += pay.amount
-        return balances
+    def _standing(self, group: LedgerGroup, member: Member, version: int) -> Standing:
+        deposits = [each.deposit for each in group.agreement.members]
+        return standing(self.facts.groups[group.group_id], member, deposits, version)
+
+    def _earn_locks(self, before: LedgerGroup | None, after: LedgerGroup) -> None:
+        """What layer 1 pays of the locks that stood at the end."""
+        known = {each.lock.id for each in before.locks if each.paid_to is not None} if before is not None else set()
+        for each in after.locks:
+            member = self.facts.groups[after.group_id].honest.get(-1 if each.paid_to is None else each.paid_to)
+            if member is not None and each.lock.id not in known:
+                self._earned[member.wallet] += each.lock.amount
 
     def finish(self) -> None:
         state = self.facts.reference.state

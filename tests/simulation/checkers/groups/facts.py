@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from layer1.block import CommittedBlock
 from layer1.codec import decode
@@ -16,7 +17,7 @@ from layer1.ledger.agreements import Claim, Final, GroupHeader, Successor
 from layer1.ledger.genesis import Genesis
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Reason, Status
-from layer1.ledger.transactions import ChangeGroup, CloseGroup, Output, Transaction
+from layer1.ledger.transactions import ChangeGroup, CloseGroup, Output, RegisterPreimages, Transaction
 from layer2.events import Committed
 from layer2.messages import Batch
 from layer2.payments import Pay, read_command
@@ -129,6 +130,8 @@ class Facts(Checker):
         self.groups: dict[Hash, GroupFacts] = {}
         self.clock_ms = 0
         """Of the newest block."""
+        self.registered: dict[Hash, int] = {}
+        """Of each preimage that layer 1 was ever shown: by hash, the clock of the first block that had it."""
         self.on_ledger: list[OnLedger] = []
         self._owners, self._honest = dict(owners), frozenset(honest)
         self._height = 0
@@ -201,6 +204,8 @@ class Facts(Checker):
         self.clock_ms = clock_ms
         done = {output.transaction_id for output in outputs if output.code == "ok"}
         payloads = [each.payload for each in transactions if each.id in done]
+        for preimage in (p for each in payloads if isinstance(each, RegisterPreimages) for p in each.preimages):
+            self.registered.setdefault(sha256(preimage).digest(), clock_ms)
         finals = {p.final.group_id: p.final for p in payloads if isinstance(p, CloseGroup)}
         changes = {p.successor.group_id: p.successor for p in payloads if isinstance(p, ChangeGroup)}
         for output in outputs:
