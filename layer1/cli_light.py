@@ -178,7 +178,9 @@ def preimage(
     async def ask(client: LedgerClient) -> tuple[Answer, Header]:
         found = await client.registration(name)
         known = found.value
-        shown = None if known is None else {"preimage": known.preimage.hex(), "clock": known.clock_ms}
+        shown = None
+        if known is not None:
+            shown = {"preimage": known.preimage.hex(), "clock": known.clock_ms, "kept_from": known.kept_from_ms}
         return {"hash": name.hex(), "registered": shown}, found.header
 
     asking = Asking(genesis, api, ca, state, proof_file, follow, json)

@@ -59,7 +59,8 @@ def preimage_text(answer: Answer, _: Currency) -> str:
     found = answer["registered"]
     if found is None:
         return f"No preimage of {answer['hash']} is registered."
-    return f"The preimage of {answer['hash']} is registered since clock {found['clock']}: {found['preimage']}"
+    renewed = "" if found["kept_from"] == found["clock"] else f", renewed at {found['kept_from']}"
+    return f"The preimage of {answer['hash']} is registered since clock {found['clock']}{renewed}: {found['preimage']}"
 
 
 def head_text(answer: Answer, _: Currency) -> str:

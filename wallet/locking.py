@@ -23,7 +23,8 @@ has: what was decided before a crash is found again by the group and the id of t
 *Safety:* while this runs and reaches layer 1 within the margin, nobody's lock ends otherwise than rule 21 says.
 
 A preimage that is to be claimed is durable before anything is sent. When the peer does not let us claim in time, it is
-registered on layer 1, a margin before the expiry and another to spare; after that, and when our own lock is over and
+registered on layer 1, a margin before the expiry and another to spare, also if it is registered already and the ledger
+may forget that too soon (:func:`wants_renewal`); after that, and when our own lock is over and
 the peer does not give it back, the channel is wedged, and layer 1 pays by the registry (rule 23). A lock below
 :data:`WORTH_UNITS` is never a reason to wedge.
 
@@ -43,7 +44,7 @@ from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, WedgeError, check
 from layer1.files import private_directory, write_durably
 from layer1.ledger.agreements import Lock
-from layer1.ledger.locks import PREIMAGE_BYTES, preimage_hash
+from layer1.ledger.locks import PREIMAGE_BYTES, is_renewable, is_timely, preimage_hash
 from layer1.ledger.records import ClosedLock, Registration, Status
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.transactions import RegisterPreimages
@@ -107,6 +108,25 @@ def duty(lock: Lock, me: int, clock_ms: int, margin: int, *, preimage: bool, reg
     if left_ms < 0:
         return Duty.WAIT
     return Duty.CLAIM if left_ms > 3 * margin else Duty.REGISTER
+
+
+def wants_renewal(lock: Lock, registered: Registration | None, clock_ms: int, margin: int, renew_after_ms: int) -> bool:
+    """Whether the registration by which a lock is ours must be kept for longer (rule 21).
+
+    Whoever chose the preimage may have registered it so long ago that it is forgotten between the expiry and the
+    settlement. What is renewed in the last three margins before the expiry, or was `renew_after_ms` before, outlasts
+    every dispute; for a lock that stands on, as in a witnessed group whose witnesses do not claim, it is renewed again.
+
+    Args:
+        lock: Ours to claim.
+        registered: What layer 1 shows of its hash.
+        clock_ms: The ledger clock, as it was last proven.
+        margin: M of rule 22.
+        renew_after_ms: Of the ledger: before that it renews nothing.
+    """
+    if registered is None or not is_timely(registered, lock.expiry_ms):
+        return False
+    return clock_ms >= lock.expiry_ms - 3 * margin and is_renewable(registered, clock_ms, renew_after_ms)
 
 
 class Locking:
@@ -344,6 +364,9 @@ class Locking:
         known = self._registered.get(lock.hash)
         registered = None if known is None else known.clock_ms
         clock_ms = self._parts.host.proven_ms  # while the ledger stands still no time of a lock goes by
+        renew_after_ms = self._parts.genesis.parameters.renew_after_ms
+        if preimage is not None and wants_renewal(lock, known, clock_ms, self.margin_ms, renew_after_ms):
+            self._register(lock, preimage)
         asked = duty(lock, me, clock_ms, self.margin_ms, preimage=preimage is not None, registered_ms=registered)
         match asked:
             case Duty.CLAIM if preimage is not None:

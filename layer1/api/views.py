@@ -388,6 +388,8 @@ class RegistrationView(View, frozen=True):
     """Hex; null if it is not registered, or is forgotten by now."""
     registered: int | None
     """Ledger clock of the first registration; a lock's payee gets it if this is not past the lock's expiry."""
+    kept_from: int | None
+    """Ledger clock at which it was registered or renewed last; it is forgotten ``preimage_kept_ms`` later."""
     height: int
     """Block after which it holds."""
     clock: int

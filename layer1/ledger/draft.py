@@ -38,7 +38,7 @@ from layer1.ledger.events import (
     ReplicasChanged,
 )
 from layer1.ledger.genesis import MAX_MONEY
-from layer1.ledger.locks import bounded, check_preimages, pay_locks, preimage_hash
+from layer1.ledger.locks import after_showing, bounded, check_preimages, pay_locks, preimage_hash
 from layer1.ledger.records import ClosedLock, Group, Head, Mark, Registration, Status
 from layer1.ledger.replicas import ChangeReplicas, apply_change
 from layer1.ledger.settlement import short
@@ -205,15 +205,21 @@ class Draft:
         self.events.append(ReplicaMarked(mark))
 
     def register(self, request: RegisterPreimages, transaction_id: Hash) -> None:
-        """Let the ledger know preimages; locks that wait for them are paid as due work of the blocks that follow."""
+        """Let the ledger know preimages, or keep them for longer.
+
+        Locks that wait for them are paid as due work of the blocks that follow.
+        """
         check_preimages(request.preimages)
         known = self.balance(request.sender) > 0 or self.parent.is_named(request.sender)
         name = short(request.sender)
         check(known, "empty_account", f"account {name} has 0 units and is in no group: whoever registers has some")
         for preimage in request.preimages:
             hashed = preimage_hash(preimage)
-            if self._registration(hashed) is None:
-                self.changes.registrations[hashed] = Registration(hashed, preimage, self.clock_ms)
+            before = self._registration(hashed)
+            after = after_showing(before, preimage, self.clock_ms, self.parent.parameters.renew_after_ms)
+            if after is not before:
+                self.changes.registrations[hashed] = after
+            if before is None:
                 self.events.append(PreimageRegistered(hashed, transaction_id))
 
     def appoint(self, request: Appoint) -> None:

@@ -81,7 +81,8 @@ class Parameters(Struct):
     max_lock_ms: int = 7 * 24 * 3_600_000
     """How far ahead a lock may expire; layer 1 takes none for later, counted from the settlement (rule 21)."""
     preimage_kept_ms: int = 30 * 24 * 3_600_000
-    """How long a registration is kept at least: the longest lock, and the dispute in which it may be needed."""
+    """How long a registration is kept at least, since it was last renewed: the longest lock, and the dispute in which
+    it may be needed."""
 
     @property
     def max_locking_ms(self) -> int:
@@ -91,6 +92,15 @@ class Parameters(Struct):
         preimage at the last moment, and wedges then, is still paid by the registration.
         """
         return (self.preimage_kept_ms - self.max_lock_ms) // 3
+
+    @property
+    def renew_after_ms(self) -> int:
+        """So long after it was shown last, a preimage that is shown again is kept anew (rule 21).
+
+        Half of the longest lock: what was renewed less than that before an expiry, and some margins, is kept for longer
+        than what was first shown when the lock was made; for that `max_locking_ms` leaves room.
+        """
+        return self.max_lock_ms // 2
 
     @property
     def inclusion_timeout_ms(self) -> int:

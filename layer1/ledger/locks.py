@@ -7,6 +7,9 @@ A registration carries the clock of its block, and the first one stands: so whet
 whoever asks, whenever that is, also after the expiry. What is not registered when the clock is past the expiry, never
 will be in time. So the outcome does not depend on when the group is wedged, settled, or gets its turn.
 
+That holds while the registration is kept, and whoever chose the preimage may have registered it long ago. So showing
+it again renews how long it is kept, and whoever needs it can see to it (`wallet.locking`).
+
 Source: docs/design/groups.md, rules 21 and 22; decision 036; Miller et al., Sprites and State Channels (2017).
 """
 
@@ -86,6 +89,31 @@ def pay_locks(
     return tuple(
         each if each.paid_to is not None else _paid(each, registered(each.lock.hash), clock_ms) for each in locks
     )
+
+
+def after_showing(found: Registration | None, preimage: bytes, clock_ms: int, renew_after_ms: int) -> Registration:
+    """What the ledger knows of a preimage once it is shown (again). The first clock stands (rule 21).
+
+    Args:
+        found: What it knew before.
+        preimage: 32 bytes.
+        clock_ms: Ledger clock of the block.
+        renew_after_ms: See :func:`is_renewable`.
+    """
+    if found is None:
+        return Registration(preimage_hash(preimage), preimage, clock_ms, clock_ms)
+    if is_renewable(found, clock_ms, renew_after_ms):
+        return structs.replace(found, kept_from_ms=clock_ms)
+    return found
+
+
+def is_renewable(registration: Registration, clock_ms: int, renew_after_ms: int) -> bool:
+    """Whether showing the preimage again renews how long it is kept: so much later than the last time, or nothing.
+
+    Whoever repeats it more often writes nothing; and who keeps it for longer brings it about as often as a new one
+    would have to be, so that the registry grows no larger than its lane lets through in the time that it keeps.
+    """
+    return clock_ms - registration.kept_from_ms >= renew_after_ms
 
 
 def is_timely(registration: Registration | None, until_ms: int) -> bool:

@@ -80,14 +80,16 @@ class Bounty(Struct):
 
 
 class Registration(Struct):
-    """A preimage that was shown to the ledger. The first time stands (rule 21)."""
+    """A preimage that was shown to the ledger (rule 21). The first time stands; a later one has it kept for longer."""
 
     hash: Hash
     """SHA-256 of the preimage."""
     preimage: bytes
     """32 bytes."""
     clock_ms: int
-    """Ledger clock of its block."""
+    """Ledger clock of the first block that showed it: by this alone is judged whether it came in time."""
+    kept_from_ms: int
+    """Ledger clock of the block that renewed it last, at first the same: by this alone it is forgotten."""
 
 
 class ClosedLock(Struct):

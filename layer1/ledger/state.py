@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import islice
+from itertools import groupby, islice
 
 from layer1 import merkle
 from layer1.codec import Struct
@@ -404,7 +404,7 @@ class State:
     def claimable(self) -> Iterator[Hash]:
         """Groups with a pending lock whose preimage was registered in time, by (clock of registration, hash, id).
 
-        A group may come twice.
+        A group may come twice, once for each hash.
         """
         recent = sorted(
             (each.clock_ms, hashed)
@@ -413,27 +413,30 @@ class State:
             if each is not None
         )
         waiting = self._lately_waiting()
-        for _, hashed in merge(self._store.claimable(), recent):
+        for (clock_ms, hashed), _ in groupby(merge(self._store.claimable(), recent)):  # a renewal names it again
+            found = self.registration(hashed)
+            if found is None or found.clock_ms != clock_ms:
+                continue
             for name in sorted(waiting.get(hashed, set()) | self._store.waiting.get(hashed, set())):
                 pending = (each for each in self._known(name).pending if each.lock.hash == hashed)
-                if any(is_timely(self.registration(hashed), each.until_ms) for each in pending):
+                if any(is_timely(found, each.until_ms) for each in pending):
                     yield name
 
     def forgettable(self, clock_ms: int) -> Iterator[Hash]:
-        """Preimages that were registered long enough ago, and that no closed group waits for; the oldest first."""
+        """Preimages that were last renewed long enough ago, and that no closed group waits for; the oldest first."""
         until = clock_ms - self.parameters.preimage_kept_ms
         if until <= 0:
             return
         recent = sorted(
-            (each.clock_ms, hashed)
+            (each.kept_from_ms, hashed)
             for view in self._path()
             for hashed, each in view._changes.registrations.items()
-            if each is not None and each.clock_ms < until
+            if each is not None and each.kept_from_ms < until
         )
         waiting = self._lately_waiting()
-        for clock, hashed in merge(self._store.registered(until - 1), recent):
+        for kept_from_ms, hashed in merge(self._store.kept(until - 1), recent):
             found = self.registration(hashed)
-            if found is None or found.clock_ms != clock:
+            if found is None or found.kept_from_ms != kept_from_ms:
                 continue
             names = waiting.get(hashed, set()) | self._store.waiting.get(hashed, set())
             if not any(each.lock.hash == hashed for name in names for each in self._known(name).pending):

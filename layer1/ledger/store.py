@@ -51,7 +51,7 @@ class Store:
         "_claimable",
         "_deadlines",
         "_forgotten",
-        "_registered",
+        "_kept",
         "accounts",
         "by_key",
         "group_ids",
@@ -88,10 +88,10 @@ class Store:
         """By hash of the preimage."""
         self.waiting: dict[Hash, set[Hash]] = {}
         """By hash of a preimage, closed groups with a pending lock under it."""
-        self._registered: list[tuple[int, Hash]] = []
-        """(clock, hash) of registrations; some may be forgotten by now."""
+        self._kept: list[tuple[int, Hash]] = []
+        """(clock from which it is kept, hash) of registrations; some may be renewed or forgotten by now."""
         self._claimable: list[tuple[int, Hash]] = []
-        """The same of those that some group may wait for."""
+        """(first clock, hash) of those that some group may wait for."""
 
     def absorb(
         self,
@@ -138,9 +138,12 @@ class Store:
         """(clock, hash) of registrations that closed groups may wait for, in that order."""
         return _walk(self._claimable, _NEVER)
 
-    def registered(self, clock_ms: int) -> Iterator[tuple[int, Hash]]:
-        """(clock, hash) of registrations at or before the clock, in that order; some may be forgotten by now."""
-        return _walk(self._registered, clock_ms)
+    def kept(self, clock_ms: int) -> Iterator[tuple[int, Hash]]:
+        """(clock from which it is kept, hash) of registrations at or before the clock, in that order.
+
+        Some may be renewed or forgotten by now.
+        """
+        return _walk(self._kept, clock_ms)
 
     def _absorb_group(self, group: Group) -> None:
         before = self.groups.get(group.group_id)
@@ -172,7 +175,7 @@ class Store:
             self.registrations.remove(hashed)
             return
         self.registrations[hashed] = registration
-        heappush(self._registered, (registration.clock_ms, hashed))
+        heappush(self._kept, (registration.kept_from_ms, hashed))
         if hashed in self.waiting:
             heappush(self._claimable, (registration.clock_ms, hashed))
 
@@ -206,17 +209,18 @@ class Store:
             heappop(self._deadlines)
         while self._claimable and self._claimable[0][1] not in self.waiting:
             heappop(self._claimable)
-        while self._registered and not self._is_known(self._registered[0]):
-            heappop(self._registered)
+        while self._kept and not self._is_kept(self._kept[0]):
+            heappop(self._kept)
 
     def _stands(self, entry: tuple[int, Hash]) -> bool:
         """Whether the deadline is still the group's: a plea moves it, and a body that is missing brings another."""
         due_ms, name = entry
         return self.groups[name].due_ms == due_ms
 
-    def _is_known(self, entry: tuple[int, Hash]) -> bool:
+    def _is_kept(self, entry: tuple[int, Hash]) -> bool:
+        """Whether the registration is still kept from then on: a renewal moves it."""
         found = self.registrations.get(entry[1])
-        return found is not None and found.clock_ms == entry[0]
+        return found is not None and found.kept_from_ms == entry[0]
 
 
 def _walk(heap: list[tuple[int, Hash]], clock_ms: int) -> Iterator[tuple[int, Hash]]:

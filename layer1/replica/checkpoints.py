@@ -33,7 +33,7 @@ from layer1.proof import Handover, HeadProof, Trust, verify_head
 from layer1.replica.application import Floor
 from layer1.statemachine import StateMachine
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Rises with every change of what a checkpoint holds."""
 
 

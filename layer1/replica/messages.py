@@ -15,7 +15,7 @@ from layer1.header import Header
 from layer1.proof import Handover
 from layer1.replica.checkpoints import Head
 
-WIRE_VERSION = 6
+WIRE_VERSION = 7
 """Rises with every change that an older replica would not understand."""
 
 

@@ -470,7 +470,7 @@ class Town:
         group = self.court.end()
         assert group.status is ledger.Status.CLOSED
         found = [group.payouts[i] - group.agreement.members[i].bond for i in (0, 1)]
-        clocks = {hashed: Registration(hashed, b"", clock) for hashed, clock in self.registry.items()}
+        clocks = {hashed: Registration(hashed, b"", clock, clock) for hashed, clock in self.registry.items()}
         for each in pay_locks(group.locks, clocks.get, 10**9):
             assert each.paid_to is not None
             found[each.paid_to] += each.lock.amount

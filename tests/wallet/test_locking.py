@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
-from layer1.client import LedgerUnreachable
+from layer1.client import LedgerUnreachable, new_registration
 from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import preimage_hash
+from layer1.ledger.records import Registration
+from tests.wallet import standin
 from tests.wallet.conftest import World
 from tests.wallet.test_wallet import opened
+from wallet import locking
 from wallet.channel import Channel
 from wallet.lock_news import Ended
-from wallet.locking import WORTH_UNITS, Duty, duty
+from wallet.locking import WORTH_UNITS, Duty, duty, wants_renewal
 from wallet.period import explain_margin, margin_ms, margin_terms
 from wallet.wallet import Wallet
 
@@ -49,6 +53,24 @@ LOCK = Lock(1, 0, 1, 300, HASH, 100_000)
 def test_what_a_lock_asks_for(me: int, clock_ms: int, preimage: bool, registered_ms: int | None, asked: Duty) -> None:
     """Rule 23: register in time, claim by it, take back what is over, and wedge when the peer does nothing."""
     assert duty(LOCK, me, clock_ms, M, preimage=preimage, registered_ms=registered_ms) is asked
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "registered", "asked"),
+    [
+        (100_000, None, False),
+        (97_000, (10_000, 47_000), True),
+        (96_999, (10_000, 40_000), False),
+        (97_000, (10_000, 47_001), False),
+        (102_001, (10_000, 47_000), True),
+        (152_000, (10_000, 102_000), True),
+        (97_000, (100_001, 40_000), False),
+    ],
+)
+def test_when_a_registration_is_renewed(clock_ms: int, registered: tuple[int, int] | None, asked: bool) -> None:
+    """Rule 21: in the last 3 M before the expiry, and for as long as the lock stands, unless it was lately."""
+    found = None if registered is None else Registration(HASH, SECRET, *registered)
+    assert wants_renewal(LOCK, found, clock_ms, M, 50_000) is asked
 
 
 def test_the_margin_is_the_sum_of_what_it_explains(world: World) -> None:
@@ -286,6 +308,66 @@ async def test_nobody_learns_a_preimage_by_offering_less_for_it(world: World) ->
     assert first.result().is_paid and not second.done()
     await theirs.release(peer.offers[1][1].id)
     assert (await asyncio.wait_for(second, 10)).how == "released"
+
+
+@pytest.fixture
+def short_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger forgets within minutes, as soon as it may with challenge periods of 10 seconds."""
+    parameters = structs.replace(standin.PARAMETERS, max_lock_ms=400_000, preimage_kept_ms=430_000)
+    monkeypatch.setattr(standin, "PARAMETERS", parameters)
+
+
+async def route_of_an_attacker(world: World) -> tuple[Channel, Lock]:
+    """Decision 036: it holds both ends, and registered the preimage about `preimage_kept_ms` before the expiry.
+
+    Downstream claims at once. Upstream, the peer in this channel, is silent from the offer on: it waits until the
+    registration is forgotten, which is timely at the expiry. Of this channel, closed at last, with the lock.
+    """
+    alice, bob, channel, _ = await ready(world)
+    key, peer, margin = alice.locking._parts.keys.spending, Peer(bob), bob.locking.margin_ms
+    registers = new_registration(world.genesis, key, [SECRET], world.chain.state.clock)
+    await alice.locking._parts.ledger.submit(registers)
+    forgotten = world.chain.state.clock + world.genesis.parameters.preimage_kept_ms
+    expiry = forgotten - 2 * margin - 5_000  # while layer 1 waits for the peer, whose silence is no claim
+    pass_time(world, expiry - 7 * margin)
+    for wallet in (alice, bob):
+        await wallet.channels()
+    paying = asyncio.create_task(channel.offer(1_000, HASH, expiry))
+    theirs, lock = await peer.lock()
+    paying.cancel()
+    await alice.__aexit__()
+    await theirs.claim(lock.id, SECRET)
+    while world.chain.state.clock <= expiry + 2 * margin:  # it looks as often as it should
+        world.chain.block(after_ms=2_000)
+        await bob.channels()
+        await asyncio.sleep(0)
+    await until(world, (bob,), lambda: theirs.view().deadline_ms is not None)
+    deadline = theirs.view().deadline_ms or 0
+    assert world.chain.state.clock < forgotten < deadline - 200
+    while world.chain.state.clock < deadline:
+        world.chain.block(after_ms=100)
+    await until(world, (bob,), lambda: not theirs.record.live)
+    return theirs, lock
+
+
+async def test_an_old_registration_robs_no_forwarder(short_registry: None, world: World) -> None:
+    """Who passes a preimage on is paid by it, however long ago it was registered first."""
+    channel, lock = await route_of_an_attacker(world)
+    shown = world.chain.state.group(channel.id)
+    assert shown is not None and [each.paid_to for each in shown.locks] == [lock.payee]
+    registered = world.chain.state.registration(HASH)
+    assert registered is not None and registered.clock_ms < registered.kept_from_ms <= lock.expiry_ms
+
+
+async def test_who_renews_nothing_is_robbed(
+    short_registry: None, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same without :func:`wallet.locking.wants_renewal`: the attack is real, and the test above can fail."""
+    monkeypatch.setattr(locking, "wants_renewal", lambda *_: False)
+    channel, lock = await route_of_an_attacker(world)
+    shown = world.chain.state.group(channel.id)
+    assert shown is not None and [each.paid_to for each in shown.locks] == [lock.payer]
+    assert world.chain.state.registration(HASH) is None
 
 
 async def test_a_file_that_is_no_preimage_is_said(world: World) -> None:

@@ -28,6 +28,7 @@ async def preimage(request: web.Request) -> web.Response:
             hash=hashed.hex(),
             preimage=None if found is None else found.preimage.hex(),
             registered=None if found is None else found.clock_ms,
+            kept_from=None if found is None else found.kept_from_ms,
             height=head.header.height,
             clock=head.header.clock,
             proof=proof,

@@ -158,7 +158,7 @@ def a_wedge_changes_nothing() -> None:
 
 
 def the_first_clock_stands() -> None:
-    """ "Registered twice is no error and changes nothing"."""
+    """ "Registered twice soon after is no error and changes nothing"."""
     world = World()
     assert register(world) == "ok"
     first = world.state.registration(HASH)
@@ -260,6 +260,51 @@ def a_preimage_is_forgotten_when_no_lock_needs_it() -> None:
     assert paid(world) == (700, 1_300)
 
 
+def a_preimage_is_kept_from_when_it_was_renewed() -> None:
+    """ "Shown again [later], it is kept from then on; the first clock stands": by that alone it is judged."""
+    world = World(make_genesis(max_lock_ms=20_000, preimage_kept_ms=200_000))
+    party = world.opened()
+    assert register(world) == "ok"
+    first = world.state.clock
+    until(world, first + 9_998)
+    assert register(world) == "ok" and world.state.clock == first + 9_999
+    assert world.state.registration(HASH) == Registration(HASH, SECRET, first, first), "too soon to be worth a write"
+    assert register(world, SECRET, SECRET) == "ok"
+    assert world.state.registration(HASH) == Registration(HASH, SECRET, first, first + 10_000)
+    assert not any(isinstance(event, PreimageRegistered) for event in world.last.events)
+    until(world, first + 209_000)
+    settled(world, party, lock(1, 300, first))
+    assert paid(world) == (700, 1_300), "shown by its expiry, and renewed after it"
+    until(world, first + 210_000)
+    assert world.state.registration(HASH) is not None
+    world.block()
+    assert world.state.registration(HASH) is None and not list(world.state.forgettable(10**9))
+
+
+def an_old_registration_outlasts_the_dispute() -> None:
+    """Decision 036: who holds both ends of a route registered its preimage `preimage_kept_ms` before the route.
+
+    The forwarder, which paid its outgoing lock for the preimage, renews it, three margins before the expiry as it
+    does: upstream stays silent until the last moment, its body is revealed in the third period, and the lock is paid.
+    """
+    margin = 1_000
+    world = World(make_genesis(max_lock_ms=20_000, preimage_kept_ms=20_000 + 3 * PERIOD))
+    party = world.opened()
+    assert register(world) == "ok"
+    until(world, world.state.clock + 20_000 + 3 * PERIOD - 2 * margin)
+    expiry = world.state.clock + 3 * margin
+    assert register(world, by=ALICE) == "ok"
+    until(world, expiry + 2 * margin)
+    certificate, body = locked(party, 3, lock(1, 300, expiry))
+    world.do(party.plea(0))
+    world.do(party.report((certificate, None), party.claim(1, 3, certificate.header)))
+    deadline = world.group(party).deadline_ms
+    assert deadline is not None
+    until(world, deadline + PERIOD - 1)
+    assert world.do(Reveal(party.id, body)).code == "ok" and world.state.clock >= expiry + 2 * margin + 3 * PERIOD
+    assert paid(world) == (700, 1_300)
+
+
 def a_group_with_locks_ends_before_its_preimages_are_forgotten() -> None:
     world = World(make_genesis(max_lock_ms=1_000, preimage_kept_ms=1_000 + 3 * PERIOD - 1))
     longer = make_party(world.chain_id, (ALICE, BOB))
@@ -283,6 +328,8 @@ STORIES: list[Callable[[], None]] = [
     no_lock_pends_for_longer_than_locks_may,
     what_falls_due_is_capped_and_carried_over,
     a_preimage_is_forgotten_when_no_lock_needs_it,
+    a_preimage_is_kept_from_when_it_was_renewed,
+    an_old_registration_outlasts_the_dispute,
     a_group_with_locks_ends_before_its_preimages_are_forgotten,
 ]
 
@@ -298,12 +345,15 @@ def test_locks(story: Callable[[], None]) -> None:
 def random_run(seed: int) -> None:
     """Random locks, settlements and registrations; views that are committed late, and a state put together anew.
 
-    Each lock must end where one line says: at the payee if the first registration was at or before the expiry.
+    Each lock must end where one line says: at the payee if the first registration was at or before the expiry. In every
+    other run it is forgotten soon: then only the executions are compared, which commit at other times.
     """
     dice = random.Random(seed)
-    world = World(make_genesis(due_per_block=dice.choice((1, 2, 1_000)), max_lock_ms=10_000))
+    forgets = seed % 2 == 1
+    kept = {"max_lock_ms": 20, "preimage_kept_ms": 50, "min_challenge_ms": 10} if forgets else {"max_lock_ms": 10_000}
+    world = World(make_genesis(due_per_block=dice.choice((1, 2, 1_000)), **kept))
     secrets = [bytes([i] * 32) for i in range(3)]
-    parties = [world.opened(name=f"r{i}") for i in range(4)]
+    parties = [world.opened(name=f"r{i}", challenge_period_ms=10 if forgets else PERIOD) for i in range(4)]
     first: dict[bytes, int] = {}
     again = [State.restore(world.genesis, world.state.snapshot()) for _ in range(2)]
     tip, views, final = again[0], [again[1]], 0
@@ -339,12 +389,28 @@ def random_run(seed: int) -> None:
     for group in world.state.groups():
         for ended in group.locks:
             timely = first.get(ended.lock.hash, 2**60) <= ended.until_ms
-            assert ended.paid_to == (ended.lock.payee if timely else ended.lock.payer), (ended, first)
+            assert forgets or ended.paid_to == (ended.lock.payee if timely else ended.lock.payer), (ended, first)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whoever_executes_gets_the_same_and_the_dumb_twin_agrees(seed: int) -> None:
     random_run(seed)
+
+
+def test_a_renewal_takes_nobodys_turn() -> None:
+    """What was renewed while groups still waited for their turn has one turn, as at who restored a snapshot since."""
+    world = World(make_genesis(max_lock_ms=200, preimage_kept_ms=230, min_challenge_ms=10, due_per_block=2))
+    first, second = sorted((SECRET, b"t" * 32), key=preimage_hash)
+    for name, secret in (("a", first), ("b", first), ("c", first), ("d", second)):
+        party = world.opened(name=name, challenge_period_ms=10)
+        settled(world, party, lock(1, 300, world.state.clock + 200, secret=secret))
+    assert register(world, first, second) == "ok"
+    assert register(world, first, after_ms=100) == "ok"  # two are paid, two are left
+    restored = State.restore(world.genesis, world.state.snapshot())
+    assert world.state.registration(preimage_hash(first)) != world.state.registration(preimage_hash(second))
+    after = [execute(each, each.wall_time + 1, ()).state for each in (world.state, restored)]
+    assert after[0].root == after[1].root
+    assert not any(group.pending for state in after for group in state.groups())
 
 
 def test_a_state_put_together_from_pieces_goes_on_alike() -> None:
@@ -360,7 +426,7 @@ def test_a_state_put_together_from_pieces_goes_on_alike() -> None:
     after = [execute(each, each.wall_time + 1, ()).state for each in (again, by_snapshot, world.state)]
     assert len({state.root for state in after}) == 1 and after[0].group(party.id) != world.state.group(party.id)
     with pytest.raises(Exception, match="named by 2 bytes"):
-        collect([encode(Registrations((Registration(b"xx", SECRET, 1),)))])
+        collect([encode(Registrations((Registration(b"xx", SECRET, 1, 1),)))])
 
 
 # ----------------------------------------------------------------------------------------------------------- mutants
@@ -452,6 +518,34 @@ def forgets_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(State, "forgettable", lambda self, clock_ms: original(self, clock_ms + 1))
 
 
+def renews_nothing(patch: pytest.MonkeyPatch) -> None:
+    """As before decision 036 was mended: an old registration is forgotten in the middle of a dispute."""
+    patch.setattr(locks, "is_renewable", lambda *_: False)
+
+
+def renews_each_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(locks, "is_renewable", lambda *_: True)
+
+
+def a_renewal_counts_as_the_first_time(patch: pytest.MonkeyPatch) -> None:
+    original = locks.after_showing
+
+    def mutant(found: Any, preimage: bytes, clock_ms: int, renew_after_ms: int) -> Registration:
+        after = original(found, preimage, clock_ms, renew_after_ms)
+        return structs.replace(after, clock_ms=after.kept_from_ms)
+
+    patch.setattr(draft, "after_showing", mutant)
+
+
+def forgets_by_the_first_time(patch: pytest.MonkeyPatch) -> None:
+    original = Store._absorb_registration
+
+    def mutant(self: Store, hashed: bytes, each: Registration | None) -> None:
+        original(self, hashed, each if each is None else structs.replace(each, kept_from_ms=each.clock_ms))
+
+    patch.setattr(Store, "_absorb_registration", mutant)
+
+
 def pays_locks_twice(patch: pytest.MonkeyPatch) -> None:
     original = draft.Draft._credit_locks
 
@@ -487,6 +581,10 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[], None]]] =
     (does_all_at_once, what_falls_due_is_capped_and_carried_over),
     (forgets_nothing, a_preimage_is_forgotten_when_no_lock_needs_it),
     (forgets_early, a_preimage_is_forgotten_when_no_lock_needs_it),
+    (renews_nothing, an_old_registration_outlasts_the_dispute),
+    (renews_each_time, a_preimage_is_kept_from_when_it_was_renewed),
+    (a_renewal_counts_as_the_first_time, a_preimage_is_kept_from_when_it_was_renewed),
+    (forgets_by_the_first_time, an_old_registration_outlasts_the_dispute),
     (pays_locks_twice, a_lock_goes_to_the_payee_if_the_preimage_is_known),
     (holds_nothing_for_locks, a_lock_pends_until_its_preimage_is_registered),
     (forgets_before_the_dispute_ends, a_group_with_locks_ends_before_its_preimages_are_forgotten),
