@@ -86,7 +86,6 @@ class Kind(Enum):
     INVOICE = b"INVOICE"
     CHANGE = b"CHANGE"
     ANNOUNCE_CHANNEL = b"ANNOUNCE_CHANNEL"
-    ANNOUNCE_NODE = b"ANNOUNCE_NODE"
 
 
 _prepared = {domain: hashlib.blake2b(digest_size=HASH_BYTES, person=domain.value) for domain in Domain}

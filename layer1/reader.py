@@ -16,7 +16,8 @@ replica that cannot show them lies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -24,11 +25,11 @@ from urllib.parse import quote
 from layer1.codec import decode
 from layer1.consensus.evidence import Evidence, EvidenceKind
 from layer1.consensus.evidence import verify as verify_evidence
-from layer1.crypto import Hash, PublicKey, format_address
+from layer1.crypto import HASH_BYTES, Hash, PublicKey, format_address, parse_address
 from layer1.errors import NotYet, Refused, RemoteError
 from layer1.failover import ClientLimits, Declined, LedgerUnreachable, Replica, Replicas, Reply
 from layer1.header import Header
-from layer1.ledger.genesis import Genesis
+from layer1.ledger.genesis import MAX_MONEY, Genesis
 from layer1.ledger.records import Account, Group, Head, Registration
 from layer1.ledger.transactions import Output
 from layer1.light import LedgerAttacked, LightClient, wall_clock_ms
@@ -55,8 +56,48 @@ GROUPS_AT_ONCE = 100
 """In one request: more ids make a longer line than HTTP servers take."""
 GROUPS_PAGE = 100
 """Groups in one answer of a list."""
+LISTED_AT_ONCE = 500
+"""As many as a replica lists in one answer at most."""
 GROUPS_PAGES = 1_000
 """Of one list, at most: whoever lists without end is believed so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedGroup:
+    """A group as a replica lists it: unproven."""
+
+    id: Hash
+    is_open: bool
+    machine: str
+    members: tuple[PublicKey, ...]
+    """Funding accounts."""
+    funding_units: int
+    """Minor units that its balances add up to."""
+
+
+def listed(page: Mapping[str, Any], cursor: str) -> tuple[list[ListedGroup], str]:
+    """Read a page of ``GET /groups``.
+
+    Raises:
+        RemoteError: It is none, or does not go on from `cursor`.
+    """
+    try:
+        groups = [_listed_group(item) for item in page["items"]]
+        following = page["next"] or ""
+    except (KeyError, TypeError, ValueError, AttributeError, Refused) as error:
+        raise RemoteError(f"not a page of groups: {error!r}") from None
+    if not isinstance(following, str) or following == cursor != "":
+        raise RemoteError(f"a page of groups goes on at {str(following)[:80]!r}, where it began")
+    return groups, following
+
+
+def _listed_group(item: Mapping[str, Any]) -> ListedGroup:
+    members, deposits = item["members"], [member["deposit"] for member in item["members"]]
+    group_id = bytes.fromhex(item["id"])
+    if len(group_id) != HASH_BYTES or not all(isinstance(units, int) and 0 <= units <= MAX_MONEY for units in deposits):
+        raise ValueError(f"group {str(item['id'])[:64]!r} with deposits {str(deposits)[:80]}")
+    accounts = tuple(parse_address(member["funding"]) for member in members)
+    return ListedGroup(group_id, item["status"] == "open", str(item["machine"]), accounts, sum(deposits))
 
 
 class LedgerReader:
@@ -315,6 +356,25 @@ class LedgerReader:
         if all(isinstance(answer, BaseException) for answer in answers):
             raise LedgerUnreachable("; ".join(f"{replica.url}: {replica.last_error}" for replica in asked))
         return sorted(found)
+
+    async def listed_groups(self, cursor: str = "") -> tuple[list[ListedGroup], str]:
+        """A page of groups, the newest first, by one replica's word: believe none before :meth:`group` proves it.
+
+        Args:
+            cursor: Where the page before ended; empty for the first.
+
+        Returns:
+            The page, and where the next begins; empty at the end.
+
+        Raises:
+            LedgerUnreachable: No replica gave a page.
+        """
+        path = f"/groups?limit={LISTED_AT_ONCE}" + (f"&cursor={quote(cursor)}" if cursor else "")
+
+        async def ask(replica: Replica) -> tuple[list[ListedGroup], str]:
+            return listed((await self._ok(replica, path)).body, cursor)
+
+        return await self._replicas.first(ask)
 
     async def status(self) -> dict[str, Any]:
         """One replica's own word on itself, as ``GET /status`` gives it: not proven."""

@@ -26,6 +26,7 @@ from layer1.ledger.agreements import GroupAgreement, Member
 from layer1.ledger.agreements import group_id as name_group
 from layer1.ledger.transactions import OpenGroup, Transaction
 from wallet.keystore import HotKeys
+from wallet.routing.announcements import ChannelAnnouncement, Toll
 
 KEPT_LAPSED = 20
 """Openings that others proposed and let lapse: enough to see what happened, however many a stranger makes."""
@@ -82,6 +83,10 @@ class ChannelRecord(Struct, tag="channel/1", gc=True, dict=True):
 
     copied: bool = False
     """Of a channel that was being opened when this home was copied: what was signed since is not known [F5]."""
+    toll: Toll = Toll()
+    """On which terms payments of others are forwarded over it."""
+    announced: ChannelAnnouncement | None = None
+    """What was last said of that to everybody."""
 
     @property
     def agreement(self) -> GroupAgreement:

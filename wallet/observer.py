@@ -69,6 +69,11 @@ class WalletObserver(Observer):
         self.on_change_asked: Callable[[Hash, ChangeAsked], None] = lambda group_id, event: None
         self.on_look: Callable[[Hash], None] = lambda group_id: None
         self.on_opening: Callable[[PublicKey, OpeningMessage], None] = lambda peer, message: None
+        self.on_step: Callable[[Hash, int], None] = lambda group_id, member: None
+        self.on_epoch: Callable[[Hash], None] = lambda group_id: None
+        self.on_finished: Callable[[Hash], None] = lambda group_id: None
+        self.on_unlinked: Callable[[PublicKey], None] = lambda peer: None
+        self.on_aside: Callable[[PublicKey, bytes], None] = lambda peer, data: None
 
     def committed(self, group_id: Hash, event: Committed) -> None:
         """Enter the payments of a version, unless they are there from before a restart, and pass on what locks do.
@@ -161,6 +166,7 @@ class WalletObserver(Observer):
     def epoch_began(self, group_id: Hash, event: EpochBegan) -> None:
         """Enter what we paid in, or took out, or that our key is another one."""
         self.release(group_id)
+        self.on_epoch(group_id)
         record = self._book.get(group_id)
         if record is not None:
             me = event.agreement.members[record.index]
@@ -186,6 +192,7 @@ class WalletObserver(Observer):
     def finished(self, group_id: Hash, event: Finished) -> None:
         """The follower enters the end, with what layer 1 shows."""
         self.release(group_id, event.settled)
+        self.on_finished(group_id)
         self._signals.notify()
 
     def misbehaved(self, group_id: Hash | None, peer: PublicKey, error: RemoteError) -> None:
@@ -200,7 +207,21 @@ class WalletObserver(Observer):
 
     def connected(self, group_id: Hash, member: int, up: bool) -> None:
         """Somebody may be waiting for it."""
+        if up:
+            self.on_step(group_id, member)
         self._signals.notify()
+
+    def linked(self, peer: PublicKey) -> None:
+        """What was asked on an older link gets no answer any more."""
+        self.on_unlinked(peer)
+
+    def unlinked(self, peer: PublicKey) -> None:
+        """It hears nothing now."""
+        self.on_unlinked(peer)
+
+    def aside(self, peer: PublicKey, data: bytes) -> None:
+        """Pass on what a neighbour says of the network."""
+        self.on_aside(peer, data)
 
     def opening(self, peer: PublicKey, message: OpeningMessage) -> None:
         """Pass on what is said about a channel to be."""

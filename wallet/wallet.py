@@ -53,8 +53,11 @@ from wallet.peers import Peers
 from wallet.period import default_period_ms, format_duration
 from wallet.requests import BooksView, ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
 from wallet.restoring import find_channels
+from wallet.routes import Routes
+from wallet.routing.desk import RouteDesk
 from wallet.service import first_cause
 from wallet.switchboard import Switchboard
+from wallet.tolls import Tolls
 from wallet.towers import KnownTower
 from wallet.views import currency_view
 
@@ -82,9 +85,13 @@ class Wallet:
 
     Attributes:
         invoices: Makes and pays invoices, while the wallet is open.
+        routes: Finds routes for payments, while the wallet is open.
+        tolls: Fees and limits of our channels, likewise.
     """
 
     invoices: InvoiceDesk
+    routes: RouteDesk
+    tolls: Tolls
 
     def __init__(self, home: Home, keys: HotKeys, keystore: Keystore) -> None:
         self._home = home
@@ -163,6 +170,10 @@ class Wallet:
             self._parts.towers.prune({record.group_id for record in self._parts.book.live()})
             self._parts.entruster.start()
             stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
+            self._routes = Routes(self._parts, self._peers, self._follower)
+            self.routes, self.tolls = self._routes.desk, self._routes.tolls
+            self._routes.start()
+            stack.push_async_callback(self._routes.close)
             self._openings = Openings(self._parts, self._peers, self._follower)
             self._openings.endpoint = self._home.endpoint() or ""
             self._changes = Changes(self._parts, self._follower)
@@ -583,6 +594,7 @@ class Wallet:
         self._home.remember_endpoint(format_endpoint(host, bound))
         self._contact = str(Contact(self.address, host, bound))
         self._openings.endpoint = format_endpoint(host, bound)
+        self._routes.serve()
         return self._contact
 
     def standby(self) -> StandbyView:

@@ -21,7 +21,7 @@ from layer1 import crypto, failover, framing, handshake, proof, replica_client
 from layer1.api.event_views import EVENTS
 from layer1.api.limits import ApiLimits
 from layer1.api.resources import transactions as api_transactions
-from layer1.api.views import Submission, TransactionPage, payload_view
+from layer1.api.views import GroupPage, Submission, TransactionPage, payload_view
 from layer1.attack import AttackProof, verify_attack
 from layer1.block import Batch
 from layer1.codec import decode, encode
@@ -30,7 +30,7 @@ from layer1.consensus import records as consensus_records
 from layer1.consensus.evidence import Evidence
 from layer1.consensus.messages import Finalization
 from layer1.console import get_json
-from layer1.errors import LocalError, Refused, RemoteError
+from layer1.errors import LocalError, Refused, RemoteError, Untimely
 from layer1.eventstream import EventReader
 from layer1.handshake import Challenge, ClientProof, Refusal, ServerProof, Session
 from layer1.header import Header
@@ -58,6 +58,7 @@ from layer1.proof import (
     Trust,
     ValueProof,
 )
+from layer1.reader import listed
 from layer1.replica import checkpoints, records
 from layer1.replica.batches import BatchStore
 from layer1.replica.messages import Greeting, LinkMessage, Standing
@@ -87,6 +88,8 @@ from wallet.invoices.invoice import MAX_TEXT, PREFIX, Invoice, format_invoice, p
 from wallet.invoices.records import Issued, Payment
 from wallet.onion import failure
 from wallet.requests import Show, WalletView
+from wallet.routing.gossip import Gossip, Spreading
+from wallet.routing.graph import ChannelGraph
 from wallet.witness.desk import DeskRecord
 
 Seeds = Callable[[random.Random], bytes]
@@ -204,6 +207,17 @@ def _greet(data: bytes) -> None:
     peers._key = KEYS[0]
     peers.numbers = Numbers(lambda: [GENESIS.replica_set], list)
     peers._peer_of(KEYS[1].public, data)
+
+
+def _list_groups(data: bytes) -> None:
+    listed(failover._parse(data, "url"), "5-1")
+
+
+def _hear_gossip(message: Gossip) -> None:
+    """Of a neighbour that was asked for everything."""
+    core = Spreading(ChannelGraph(GENESIS.chain_id))
+    core.connect(BOB.public, 0, ask=True)
+    core.receive(BOB.public, message, 1)
 
 
 def _use_message(message: Message) -> None:
@@ -588,6 +602,7 @@ def _layer1() -> list[Target]:
             _json(dict[str, Any]),
             ("layer1/failover.py: msgspec.json.decode dict[str, Any]",),
         ),
+        Target("page of groups", _list_groups, CODEC, _json(GroupPage)),
         Target(
             "typed answer of a replica",
             lambda data: replica_client._typed(data, TransactionPage),
@@ -640,6 +655,7 @@ def _layer2_and_wallet() -> list[Target]:
         _codec("record of a group", layer2_records.Record, "layer2/group.py: Record"),
         _codec("batch of commands", layer2_messages.Batch, "layer2/state.py: Batch"),
         _codec("message of head or standby", chain.ChainMessage, "layer2/chain.py: ChainMessage"),
+        _codec("gossip", Gossip, "wallet/neighbours.py: Gossip", then=_hear_gossip, errors=(Untimely,)),
         _codec("role of a home", chain.Role, "layer2/chain.py: Role"),
         _codec("message to a watchtower", tower.ToTower, "layer2/tower.py: ToTower"),
         _codec("message of a watchtower", tower.FromTower, "layer2/tower.py: FromTower"),

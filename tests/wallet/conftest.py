@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,14 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_scrypt: None) -> AsyncIterator[World]:
-    homes = {name: Wallet.create(tmp_path / name, None, (), PASSPHRASE) for name in ("alice", "bob")}
+    async with world_of(("alice", "bob"), tmp_path, monkeypatch) as found:
+        yield found
+
+
+@asynccontextmanager
+async def world_of(names: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """As many homes on one ledger."""
+    homes = {name: Wallet.create(tmp_path / name, None, (), PASSPHRASE) for name in names}
     chain = Chain(make_genesis(*(made.spending for made in homes.values())))
     for made in homes.values():
         Home(made.home).connect(chain.genesis, Config(("http://stand-in",)))

@@ -13,12 +13,14 @@ from typing import Any, Self
 from layer1.client import LedgerEvent, LedgerUnreachable, TransactionDead
 from layer1.crypto import Hash, PublicKey, SigningKey
 from layer1.header import Header
+from layer1.ledger.events import GroupChanged, GroupClosed, GroupEvent, GroupOpened, GroupWedged
 from layer1.ledger.execute import execute
 from layer1.ledger.genesis import Allocation, Currency, Genesis, Parameters, genesis_header
-from layer1.ledger.records import Account, Group, Head, Registration
+from layer1.ledger.records import Account, Group, Head, Registration, Status
 from layer1.ledger.state import State
 from layer1.ledger.transactions import Output, Transaction, Transfer, sign_transaction
 from layer1.proof import Verified
+from layer1.reader import ListedGroup
 
 PARAMETERS = Parameters(heartbeat_ms=1_000, view_timeout_ms=100, min_challenge_ms=100)
 FUNDS = 100_000
@@ -31,6 +33,9 @@ def make_genesis(*addresses: PublicKey) -> Genesis:
     return Genesis("test", bytes(16), Currency("WDG", 2), allocations, (replica,), "byzantine", 0, PARAMETERS)
 
 
+CHANGES = {GroupOpened: "opened", GroupChanged: "changed", GroupWedged: "wedged", GroupClosed: "closed"}
+
+
 class Chain:
     """The ledger itself, shared by all clients of a test."""
 
@@ -39,6 +44,8 @@ class Chain:
         self.state = State.genesis(genesis)
         self.height = 0
         self.outputs: dict[Hash, Output] = {}
+        self.log: list[LedgerEvent] = []
+        """What happened to groups, and that there was a block, in order."""
         self.reachable = True
         self.swallows = False
         """Takes transactions, executes none, and tells nobody."""
@@ -51,8 +58,19 @@ class Chain:
         self.state = done.state
         self.height += 1
         self.outputs |= {output.transaction_id: output for output in done.outputs}
+        for event in done.events:
+            if isinstance(event, GroupEvent):
+                data = {"group": event.group_id.hex(), "change": CHANGES.get(type(event), "reported")}
+                self.log.append(LedgerEvent("group", self.height, data))
+        self.log.append(LedgerEvent("block", self.height, {}, self.header))
         self.changed.set()
         self.changed = asyncio.Event()
+
+    @property
+    def opened(self) -> list[Hash]:
+        """All groups that ever were, the newest first."""
+        names = [event.group_id for event in self.log if event.data.get("change") == "opened"]
+        return [name for name in reversed(names) if name is not None]
 
     @property
     def header(self) -> Header:
@@ -130,7 +148,29 @@ class Client:
         signature = sign_transaction(unsigned, self.genesis.chain_id, key)
         return Transaction(unsigned.payload, unsigned.valid_until_ms, unsigned.salt, (signature,))
 
-    async def events(self, groups: Iterable[Hash] = (), **_: Any) -> AsyncGenerator[LedgerEvent, None]:
+    async def listed_groups(self, cursor: str = "") -> tuple[list[ListedGroup], str]:
+        """Two to a page."""
+        self._check()
+        start = int(cursor or 0)
+        groups = [self.chain.state.group(name) for name in self.chain.opened[start : start + 2]]
+        page = [listed_of(group) for group in groups if group is not None]
+        return page, str(start + 2) if start + 2 < len(self.chain.opened) else ""
+
+    async def events(
+        self, groups: Iterable[Hash] = (), kinds: Iterable[str] = (), **_: Any
+    ) -> AsyncGenerator[LedgerEvent, None]:
+        place = len(self.chain.log)
         while True:
             await self.chain.changed.wait()
-            yield LedgerEvent("block", self.chain.height, {}, self.chain.header)
+            place, new = len(self.chain.log), self.chain.log[place:]
+            for event in new:
+                if event.kind == "block" or event.kind in kinds:
+                    yield event
+
+
+def listed_of(group: Group) -> ListedGroup:
+    """As a replica lists it."""
+    agreement = group.agreement
+    accounts = tuple(member.funding for member in agreement.members)
+    is_open = group.status is Status.OPEN
+    return ListedGroup(group.group_id, is_open, agreement.machine, accounts, agreement.funding_units)

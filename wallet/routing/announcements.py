@@ -1,9 +1,9 @@
-"""What members of channels say about them to everybody: on which terms they forward, and where they are.
+"""What members of channels say about them to everybody: on which terms they forward.
 
 Layer 1 shows which channels exist, whose they are and how much is in them. What it cannot show their members
 *announce*, signed with the identity that funded the channel: per direction the fee, the limits, a coarse hint of what
-can be sent, and whether payments are forwarded at all; per node where it listens, and the key that opens its layer of
-an onion.
+can be sent, and whether payments are forwarded at all. Where a member listens stands in the agreement, if it says so,
+and its identity opens its layer of an onion: neither has to be announced.
 
 *Safety:* an announcement speaks for its signer alone, on one chain, and an older one never replaces a newer one. What
 a signer says of itself may be false: that costs a payment a failed try, never money.
@@ -26,10 +26,23 @@ HINT_STEPS = 16
 """How coarse a liquidity hint is: in sixteenths of what is in the channel. Finer, it would show single payments."""
 MAX_MARGIN_MS = 7 * 24 * 3_600_000
 """As long as a lock may live at most: who asks for more forwards nothing."""
-MAX_CONTACT_BYTES = 255
 
 
-class ChannelAnnouncement(Struct, tag=1):
+class Toll(Struct):
+    """On which terms the owner of a wallet wants payments to be forwarded over a channel."""
+
+    enabled: bool = True
+    fee_base: int = 1
+    """Minor units per payment."""
+    fee_ppm: int = 100
+    """Millionths of the amount that leaves."""
+    min_amount: int = 1
+    """Minor units."""
+    max_amount: int | None = None
+    """Minor units; None for all that the channel can carry."""
+
+
+class ChannelAnnouncement(Struct):
     """On which terms `node` forwards payments out of itself, over one of its channels."""
 
     node: PublicKey
@@ -61,48 +74,27 @@ class ChannelAnnouncement(Struct, tag=1):
         return encode(structs.replace(self, signature=b""))
 
 
-class NodeAnnouncement(Struct, tag=2):
-    """Where a node is, and the key of its layer of an onion."""
-
-    node: PublicKey
-    sequence: int
-    """As of a channel's."""
-    contact: str
-    """``host:port`` of its wallet; empty if it has none."""
-    onion_key: PublicKey
-    """X25519, 32 bytes."""
-    signature: Signature = b""
-    """Kind ANNOUNCE_NODE, over :meth:`statement`."""
-
-    def statement(self) -> bytes:
-        """The signed bytes."""
-        return encode(structs.replace(self, signature=b""))
-
-
-Announcement = ChannelAnnouncement | NodeAnnouncement
 Topic = tuple[Hash, PublicKey]
-"""What an announcement is about: a channel (or 32 zeros) and its signer. One at a time counts for each topic."""
-NO_CHANNEL = bytes(HASH_BYTES)
+"""What an announcement is about: a channel and its signer. One at a time counts for each topic."""
 
 
-def topic_of(announcement: Announcement) -> Topic:
+def topic_of(announcement: ChannelAnnouncement) -> Topic:
     """What it is about."""
-    channel = announcement.channel if isinstance(announcement, ChannelAnnouncement) else NO_CHANNEL
-    return channel, announcement.node
+    return announcement.channel, announcement.node
 
 
-def sign_announcement(key: SigningKey, chain_id: Hash, announcement: Announcement) -> Announcement:
+def sign_announcement(key: SigningKey, chain_id: Hash, announcement: ChannelAnnouncement) -> ChannelAnnouncement:
     """The announcement with its node's signature.
 
     Raises:
         RemoteError: It breaks a limit; nothing is signed.
     """
     check_form(announcement)
-    signature = key.sign(_kind(announcement), chain_id, announcement.statement())
+    signature = key.sign(Kind.ANNOUNCE_CHANNEL, chain_id, announcement.statement())
     return structs.replace(announcement, signature=signature)
 
 
-def check_form(announcement: Announcement) -> None:
+def check_form(announcement: ChannelAnnouncement) -> None:
     """Return if all its numbers and lengths are within their limits; costs no verification.
 
     Raises:
@@ -110,10 +102,6 @@ def check_form(announcement: Announcement) -> None:
     """
     _within("sequence", announcement.sequence, 1, MAX_MONEY)
     _length("node", announcement.node, PUBLIC_KEY_BYTES)
-    if isinstance(announcement, NodeAnnouncement):
-        _length("onion_key", announcement.onion_key, PUBLIC_KEY_BYTES)
-        _within("contact's bytes", len(announcement.contact.encode()), 0, MAX_CONTACT_BYTES)
-        return
     _length("channel", announcement.channel, HASH_BYTES)
     _within("fee_base", announcement.fee_base, 0, MAX_MONEY)
     _within("fee_ppm", announcement.fee_ppm, 0, PPM)
@@ -124,23 +112,20 @@ def check_form(announcement: Announcement) -> None:
         _within("hint", announcement.hint, 0, HINT_STEPS)
 
 
-def check_signature(chain_id: Hash, announcement: Announcement) -> None:
+def check_signature(chain_id: Hash, announcement: ChannelAnnouncement) -> None:
     """Return if its node signed it for this chain.
 
     Raises:
         RemoteError: It did not.
     """
-    if not verify(announcement.node, announcement.signature, _kind(announcement), chain_id, announcement.statement()):
+    kind, statement = Kind.ANNOUNCE_CHANNEL, announcement.statement()
+    if not verify(announcement.node, announcement.signature, kind, chain_id, statement):
         raise RemoteError(f"an announcement is not signed by {announcement.node.hex()}, which it names")
 
 
 def fee_units(fee_base: int, fee_ppm: int, amount: int) -> int:
     """What forwarding `amount` minor units costs: base, and the proportional part rounded up."""
     return fee_base + -(-amount * fee_ppm // PPM)
-
-
-def _kind(announcement: Announcement) -> Kind:
-    return Kind.ANNOUNCE_CHANNEL if isinstance(announcement, ChannelAnnouncement) else Kind.ANNOUNCE_NODE
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:

@@ -7,24 +7,27 @@ page.
 allowance, or to send more than the newest of each topic in each :data:`SPREAD_MS`.
 
 - An announcement is passed on once, when it is new, to all but who brought it; several go in one message.
-- A topic is passed on at most once in :data:`SPREAD_MS`, its newest: who announces without end is heard at that pace.
+- A topic is passed on :data:`BURST` times at once, then once in :data:`SPREAD_MS`, its newest: who announces without
+  end is heard at that pace, and who changes its mind twice is heard at once.
 - Each peer has an allowance of announcements, which fills up at a fixed rate; what it says beyond it is dropped,
   unread. An answer to our own question is read whatever the allowance, a page at a time.
 - What comes in a page is passed on to nobody: a wallet that joins does not tell its neighbours all that they know.
 - Whoever asks for everything gets it once a connection, at a fixed rate: pages beyond it wait.
+- A neighbour that comes is told the newest of our own that it may have missed: what was said while it was away reaches
+  the others through it.
 
 Source: docs/decisions/039.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from layer1.codec import Struct
 from layer1.crypto import PublicKey
 from layer1.errors import RemoteError, Untimely
-from wallet.routing.announcements import ChannelAnnouncement, NodeAnnouncement, Topic, topic_of
+from wallet.routing.announcements import ChannelAnnouncement, Topic, topic_of
 from wallet.routing.graph import ChannelGraph
 
 MOST_AT_ONCE = 64
@@ -34,14 +37,18 @@ ALLOWANCE = 1_024
 REFILL_PER_S = 32
 PAGE_MS = 32
 """Between two pages for one asker: 2,000 announcements a second, 100,000 channels in less than two minutes."""
+MANY = 10_000
+"""Topics of which no list is made for each who asks."""
 SPREAD_MS = 30_000
-"""Between two announcements of one topic that are passed on."""
+"""Between two announcements of one topic that are passed on, in the long run."""
+BURST = 3
+"""So many are at once."""
 
 
 class Announce(Struct, tag="announce"):
     """News."""
 
-    announcements: tuple[ChannelAnnouncement | NodeAnnouncement, ...]
+    announcements: tuple[ChannelAnnouncement, ...]
 
 
 class AskGraph(Struct, tag="ask-graph"):
@@ -53,7 +60,7 @@ class AskGraph(Struct, tag="ask-graph"):
 class GraphPage(Struct, tag="graph-page"):
     """Answers :class:`AskGraph`: the next announcements, in the order of their topics."""
 
-    announcements: tuple[ChannelAnnouncement | NodeAnnouncement, ...]
+    announcements: tuple[ChannelAnnouncement, ...]
     after: Topic | None
     """What to ask for next; None at the end."""
 
@@ -78,6 +85,8 @@ class _Peer:
     asked: Topic | None = None
     """After which topic we asked it."""
     asking: bool = False
+    has_asked: bool = False
+    """Whether we asked it for everything, at any time since it is there."""
     topics: list[Topic] | None = None
     """What it is being shown, as of when it began to ask: pages of one list leave nothing out."""
     wants: Topic | None = None
@@ -96,26 +105,56 @@ class Spreading:
         self._peers: dict[PublicKey, _Peer] = {}
         self._due: dict[Topic, tuple[int, PublicKey | None]] = {}
         """What is to be passed on: when, and not to whom."""
-        self._passed_ms: dict[Topic, int] = {}
+        self._full_ms: dict[Topic, int] = {}
+        """Of what was passed on lately, when it may be :data:`BURST` times at once again (a bucket that leaks)."""
+        self._soonest_ms: int | None = None
+        """When something of `_due` is; None if nothing waits."""
         self._forgot_ms = 0
+        self._listed: tuple[int, list[Topic]] = 0, []
+        """What was last shown to somebody who asked for everything, and as of when."""
         self.dropped = 0
         """Announcements that came beyond an allowance."""
 
-    def connect(self, peer: PublicKey, now_ms: int, *, ask: bool) -> list[Tell]:
-        """A neighbour is there. With `ask`, it is asked for everything that it knows."""
-        known = self._peers[peer] = _Peer(at_ms=now_ms)
-        if not ask:
+    def connect(
+        self, peer: PublicKey, now_ms: int, *, ask: bool, tell: Sequence[ChannelAnnouncement] = ()
+    ) -> list[Tell]:
+        """A neighbour is there.
+
+        Args:
+            peer: Its identity.
+            now_ms: Now.
+            ask: Whether it is asked for everything that it knows.
+            tell: Of ours, what it may have missed.
+        """
+        self._peers[peer] = _Peer(at_ms=now_ms)
+        told = [Tell((peer,), Announce(part)) for part in _parts(list(tell))]
+        return [*told, *(self.ask(peer) if ask else ())]
+
+    def ask(self, peer: PublicKey) -> list[Tell]:
+        """Ask a neighbour for everything, unless it was asked since it is there."""
+        known = self._peers.get(peer)
+        if known is None or known.asking or known.has_asked:
             return []
-        known.asking = True
+        known.asking = known.has_asked = True
         return [Tell((peer,), AskGraph(None))]
+
+    @property
+    def peers(self) -> tuple[PublicKey, ...]:
+        """Neighbours that are there."""
+        return tuple(self._peers)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a neighbour still tells us what it knows."""
+        return any(known.asking for known in self._peers.values())
 
     def disconnect(self, peer: PublicKey) -> None:
         """It is gone. Harmless when repeated."""
         self._peers.pop(peer, None)
 
-    def announce(self, announcement: ChannelAnnouncement | NodeAnnouncement, now_ms: int) -> list[Tell]:
+    def announce(self, announcement: ChannelAnnouncement, now_ms: int) -> list[Tell]:
         """Spread an announcement of our own. Raises as `ChannelGraph.accept` does."""
-        if self._graph.accept(announcement):
+        if self._graph.accept(announcement, ours=True):
             self._enqueue(topic_of(announcement), None, now_ms)
         return self.tick(now_ms)
 
@@ -139,25 +178,30 @@ class Spreading:
 
     def tick(self, now_ms: int) -> list[Tell]:
         """Pass on what is due."""
+        tells = self._news(now_ms) if self._soonest_ms is not None and self._soonest_ms <= now_ms else []
+        return [*tells, *self._pages(now_ms)]
+
+    def _news(self, now_ms: int) -> list[Tell]:
         due = [topic for topic, (at_ms, _) in self._due.items() if at_ms <= now_ms]
-        by_origin: dict[PublicKey | None, list[ChannelAnnouncement | NodeAnnouncement]] = {}
+        by_origin: dict[PublicKey | None, list[ChannelAnnouncement]] = {}
         for topic in due:
             _, origin = self._due.pop(topic)
             if (found := self._graph.newest(topic)) is not None:
-                self._passed_ms[topic] = now_ms
+                self._full_ms[topic] = max(self._full_ms.get(topic, now_ms), now_ms) + SPREAD_MS
                 by_origin.setdefault(origin, []).append(found)
+        self._soonest_ms = min((at_ms for at_ms, _ in self._due.values()), default=None)
         self._forget(now_ms)
         tells = []
         for origin, news in by_origin.items():
             if peers := tuple(peer for peer in self._peers if peer != origin):
                 tells += [Tell(peers, Announce(part)) for part in _parts(news)]
-        return [*tells, *self._pages(now_ms)]
+        return tells
 
     def _forget(self, now_ms: int) -> None:
         """Drop what no longer holds anything back; seldom, for it looks at everything."""
         if now_ms >= self._forgot_ms + SPREAD_MS:
             self._forgot_ms = now_ms
-            self._passed_ms = {topic: at for topic, at in self._passed_ms.items() if now_ms < at + SPREAD_MS}
+            self._full_ms = {topic: at_ms for topic, at_ms in self._full_ms.items() if now_ms < at_ms}
 
     def _pages(self, now_ms: int) -> list[Tell]:
         """Answer those who asked for a page and have waited for it."""
@@ -167,12 +211,12 @@ class Spreading:
     @property
     def next_ms(self) -> int | None:
         """When :meth:`tick` has something to do; None for never."""
-        news = (at_ms for at_ms, _ in self._due.values())
+        news = () if self._soonest_ms is None else (self._soonest_ms,)
         return min((*news, *(_page_ms(known) for known in self._peers.values() if known.waits)), default=None)
 
     def _allowed(
-        self, known: _Peer, news: tuple[ChannelAnnouncement | NodeAnnouncement, ...], now_ms: int
-    ) -> tuple[ChannelAnnouncement | NodeAnnouncement, ...]:
+        self, known: _Peer, news: tuple[ChannelAnnouncement, ...], now_ms: int
+    ) -> tuple[ChannelAnnouncement, ...]:
         _check_size(news)
         allowed = self._spend(known, len(news), now_ms)
         self.dropped += len(news) - allowed
@@ -190,7 +234,7 @@ class Spreading:
     def _read(
         self,
         peer: PublicKey,
-        news: Iterable[ChannelAnnouncement | NodeAnnouncement],
+        news: Iterable[ChannelAnnouncement],
         now_ms: int,
         *,
         spread: bool = True,
@@ -206,16 +250,26 @@ class Spreading:
 
     def _enqueue(self, topic: Topic, origin: PublicKey | None, now_ms: int) -> None:
         waits = self._due.get(topic)
-        due_ms = max(now_ms, self._passed_ms.get(topic, now_ms - SPREAD_MS) + SPREAD_MS)
-        self._due[topic] = (due_ms if waits is None else waits[0], origin)
+        due_ms = max(now_ms, self._full_ms.get(topic, now_ms) - (BURST - 1) * SPREAD_MS)
+        at_ms = due_ms if waits is None else waits[0]
+        self._due[topic] = (at_ms, origin)
+        self._soonest_ms = at_ms if self._soonest_ms is None else min(self._soonest_ms, at_ms)
 
     def _ask(self, known: _Peer, after: Topic | None, now_ms: int) -> list[Tell]:
         if after is None:
             if known.topics is not None:
                 raise RemoteError("a wallet asks for the whole graph twice in one connection")
-            known.topics = self._graph.topics()
+            known.topics = self._topics(now_ms)
         known.wants, known.waits = after, True
         return self.tick(now_ms)
+
+    def _topics(self, now_ms: int) -> list[Topic]:
+        """Of everything. Of much, one list serves all who ask within a while: each has a page, and not a copy."""
+        as_of_ms, topics = self._listed
+        if len(topics) < MANY or now_ms >= as_of_ms + SPREAD_MS:
+            topics = self._graph.topics()
+            self._listed = now_ms, topics
+        return topics
 
     def _show(self, peer: PublicKey, known: _Peer, now_ms: int) -> Tell:
         page, further = self._graph.page(known.topics or [], known.wants, MOST_AT_ONCE)
@@ -241,12 +295,12 @@ def _page_ms(known: _Peer) -> int:
     return 0 if known.shown_ms is None else known.shown_ms + PAGE_MS
 
 
-def _check_size(news: tuple[ChannelAnnouncement | NodeAnnouncement, ...]) -> None:
+def _check_size(news: tuple[ChannelAnnouncement, ...]) -> None:
     if len(news) > MOST_AT_ONCE:
         raise RemoteError(f"{len(news)} announcements in one message; the most is {MOST_AT_ONCE}")
 
 
 def _parts(
-    news: list[ChannelAnnouncement | NodeAnnouncement],
-) -> list[tuple[ChannelAnnouncement | NodeAnnouncement, ...]]:
+    news: list[ChannelAnnouncement],
+) -> list[tuple[ChannelAnnouncement, ...]]:
     return [tuple(news[start : start + MOST_AT_ONCE]) for start in range(0, len(news), MOST_AT_ONCE)]

@@ -1,6 +1,6 @@
 """The channel graph: which channels layer 1 shows open, and the newest announcement of each of their members.
 
-*Safety:* whatever others say, what is kept is bounded by what layer 1 shows: two announcements a channel, one a node.
+*Safety:* whatever others say, what is kept is bounded by what layer 1 shows: two announcements a channel.
 
 A node is a member's funding account. Edges come from any replica's list of groups, unproven: an edge that does not
 exist costs a failed try, one that is left out costs a better route, and neither costs money (decision 039).
@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import RemoteError, Untimely
 from layer1.ledger.agreements import GroupAgreement
+from layer1.reader import ListedGroup
 from wallet.routing.announcements import (
-    NO_CHANNEL,
-    Announcement,
     ChannelAnnouncement,
-    NodeAnnouncement,
     Topic,
     check_form,
     check_signature,
@@ -47,10 +45,16 @@ class Channel:
 
 def channel_of(group_id: Hash, agreement: GroupAgreement) -> Channel | None:
     """A group as an edge; None if it forwards nothing: another machine or size, a node with itself."""
-    members = agreement.members
-    if agreement.machine != MACHINE or len(members) != PAIR or members[0].funding == members[1].funding:
+    accounts = tuple(member.funding for member in agreement.members)
+    return listed_channel(ListedGroup(group_id, True, agreement.machine, accounts, agreement.funding_units))
+
+
+def listed_channel(group: ListedGroup) -> Channel | None:
+    """The same of a group as a replica lists it."""
+    members = group.members
+    if group.machine != MACHINE or len(members) != PAIR or members[0] == members[1]:
         return None
-    return Channel(group_id, (members[0].funding, members[1].funding), agreement.funding_units)
+    return Channel(group.id, (members[0], members[1]), group.funding_units)
 
 
 class ChannelGraph:
@@ -59,8 +63,7 @@ class ChannelGraph:
     def __init__(self, chain_id: Hash) -> None:
         self._chain_id = chain_id
         self.channels: dict[Hash, Channel] = {}
-        self._of_node: dict[PublicKey, set[Hash]] = {}
-        self._newest: dict[Topic, Announcement] = {}
+        self._newest: dict[Topic, ChannelAnnouncement] = {}
         self.opened = 0
         """How often a channel was shown that was not known, or not so large."""
         self.changed: set[Topic] | None = None
@@ -79,27 +82,20 @@ class ChannelGraph:
             self.close(channel.id)  # somebody else has a seat now: what the old one announced is void
         self.opened += known != channel
         self.channels[channel.id] = channel
-        for node in channel.nodes:
-            self._of_node.setdefault(node, set()).add(channel.id)
 
     def close(self, channel_id: Hash) -> None:
-        """Layer 1 shows it open no more: forget it, and the nodes that have no other. Harmless when repeated."""
+        """Layer 1 shows it open no more: forget it. Harmless when repeated."""
         channel = self.channels.pop(channel_id, None)
         if channel is None:
             return
         for node in channel.nodes:
             self._note((channel_id, node))
             self._newest.pop((channel_id, node), None)
-            left = self._of_node[node]
-            left.discard(channel_id)
-            if not left:
-                del self._of_node[node]
-                self._newest.pop((NO_CHANNEL, node), None)
 
-    def accept(self, announcement: Announcement) -> bool:
+    def accept(self, announcement: ChannelAnnouncement, *, ours: bool = False) -> bool:
         """Keep an announcement that is newer than what we have; True if so: others may not know it.
 
-        The signature is checked last, once, and only of what is new.
+        The signature is checked last, once, and only of what is new, unless we made it.
 
         Raises:
             Untimely: No open channel of this signer is known: it may be new, or gone.
@@ -110,7 +106,8 @@ class ChannelGraph:
         if known is not None and announcement.sequence <= known.sequence:
             return False
         self._check_member(announcement)
-        check_signature(self._chain_id, announcement)
+        if not ours:
+            check_signature(self._chain_id, announcement)
         self._newest[topic_of(announcement)] = announcement
         self._note(topic_of(announcement))
         return True
@@ -119,11 +116,7 @@ class ChannelGraph:
         if self.changed is not None:
             self.changed.add(topic)
 
-    def _check_member(self, announcement: Announcement) -> None:
-        if isinstance(announcement, NodeAnnouncement):
-            if announcement.node not in self._of_node:
-                raise Untimely(f"node {announcement.node.hex()[:12]} has no open channel that we know of")
-            return
+    def _check_member(self, announcement: ChannelAnnouncement) -> None:
         channel = self.channels.get(announcement.channel)
         if channel is None:
             raise Untimely(f"channel {announcement.channel.hex()[:12]} is not open as far as we know")
@@ -132,15 +125,9 @@ class ChannelGraph:
 
     def terms(self, channel_id: Hash, node: PublicKey) -> ChannelAnnouncement | None:
         """On which terms `node` forwards over a channel; None if it never said."""
-        found = self._newest.get((channel_id, node))
-        return found if isinstance(found, ChannelAnnouncement) else None
+        return self._newest.get((channel_id, node))
 
-    def node(self, node: PublicKey) -> NodeAnnouncement | None:
-        """What a node said of itself."""
-        found = self._newest.get((NO_CHANNEL, node))
-        return found if isinstance(found, NodeAnnouncement) else None
-
-    def newest(self, topic: Topic) -> Announcement | None:
+    def newest(self, topic: Topic) -> ChannelAnnouncement | None:
         """What counts for a topic."""
         return self._newest.get(topic)
 
@@ -150,7 +137,7 @@ class ChannelGraph:
 
     def page(
         self, topics: list[Topic], after: Topic | None, count: int
-    ) -> tuple[tuple[Announcement, ...], Topic | None]:
+    ) -> tuple[tuple[ChannelAnnouncement, ...], Topic | None]:
         """What there is on the next `count` topics of a list that :meth:`topics` gave, and where to go on.
 
         Returns:

@@ -1,0 +1,144 @@
+"""Three wallets in a row: how they hear of each other, and what they say of themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from layer1.codec import encode
+from layer1.crypto import Hash
+from layer1.errors import Refused
+from tests.wallet.conftest import World, world_of
+from wallet.routing.desk import Wish
+from wallet.routing.gossip import Announce, GraphPage
+from wallet.wallet import Wallet
+
+LOCK_MS = 3_000_000
+
+
+class Row:
+    """Alice - Bob - Carol, both channels with money on either side."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.wallets: dict[str, Wallet] = {}
+        self.contacts: dict[str, str] = {}
+
+    async def serve(self, name: str) -> Wallet:
+        self.wallets[name], self.contacts[name] = await self.world.serve(name)
+        return self.wallets[name]
+
+    async def open(self, one: str, other: str) -> Hash:
+        channel = await self.wallets[one].open_channel(
+            self.contacts[other], deposit=10_000, peer_deposit=10_000, bond=1_000
+        )
+        return channel.id
+
+    async def until(self, name: str, check: Callable[[], bool]) -> None:
+        """Wait for what links bring."""
+        signals = self.wallets[name]._parts.signals
+        for _ in range(1_000):
+            if await signals.until(lambda: True if check() else None, 0.02):
+                return
+        raise AssertionError(f"{name} waited in vain")
+
+    def knows(self, name: str, channel: Hash, of: str) -> bool:
+        wallet = self.wallets[name]
+        return wallet._routes.graph.terms(channel, self.wallets[of].address) is not None
+
+    def fee(self, name: str, channel: Hash, of: str) -> int | None:
+        told = self.wallets[name]._routes.graph.terms(channel, self.wallets[of].address)
+        return None if told is None else told.fee_base
+
+    def wish(self, payee: str, amount: int = 1_000) -> Wish:
+        return Wish(self.wallets[payee].address, amount, self.world.chain.state.clock + LOCK_MS)
+
+
+@pytest.fixture
+async def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_scrypt: None) -> AsyncIterator[Row]:
+    async with world_of(("alice", "bob", "carol"), tmp_path, monkeypatch) as world:
+        found = Row(world)
+        for name in ("alice", "bob", "carol"):
+            await found.serve(name)
+        yield found
+
+
+async def test_three_wallets_find_the_way_by_what_they_tell_each_other_and_follow_the_network(row: Row) -> None:
+    """Fees as they are set, channels as they open and close; who is served and has two channels reads the graph."""
+    first, second = await row.open("alice", "bob"), await row.open("bob", "carol")
+    alice, bob = row.wallets["alice"], row.wallets["bob"]
+    assert bob._routes._survey.begun and not alice._routes._survey.begun, "alice forwards nothing: she reads no graph"
+    with pytest.raises(Refused, match="no open channel"):
+        alice.routes.find(row.wish("carol"))
+    await alice.routes.ready()
+    found = alice.routes.find(row.wish("carol"))
+    assert [leg.channel for leg in found.legs] == [first, second] and found.fee == 2
+    assert [hop.node for hop in found.route.hops] == [bob.address, row.wallets["carol"].address]
+    record = bob._parts.book.get(second)
+    assert record is not None
+    bob.tolls.set_fee(record, 25, 0)
+    await row.until("alice", lambda: row.fee("alice", second, "bob") == 25)
+    assert alice.routes.find(row.wish("carol")).fee == 25 and bob.tolls.terms_of(second).fee_base == 25
+    third = await row.open("alice", "carol")
+    assert [leg.channel for leg in alice.routes.find(row.wish("carol")).legs] == [third]
+    await alice.channel(third.hex()).close()
+    await bob.channel(second.hex()).close()
+    await row.until("alice", lambda: set(alice._routes.graph.channels) == {first})
+    with pytest.raises(Refused, match="no path"):
+        alice.routes.find(row.wish("carol"))
+
+
+async def test_what_was_said_is_said_again_and_never_less(row: Row) -> None:
+    """After a restart the same announcement stands; another one has a higher sequence, whatever the clock shows."""
+    channel = await row.open("alice", "bob")
+    alice = row.wallets["alice"]
+    await row.until("bob", lambda: row.knows("bob", channel, "alice"))
+    said = alice.tolls.announcement(channel)
+    assert said is not None and alice.tolls.announcement(channel) is said
+    await alice.__aexit__(None, None, None)
+    alice, _ = await row.world.serve("alice")
+    assert alice.tolls.announcement(channel) == said == alice._routes.graph.terms(channel, alice.address)
+    alice.tolls._now_ms = lambda: 5
+    record = alice._parts.book.get(channel)
+    assert record is not None
+    alice.tolls.set_limits(record, 10, 500, enabled=False)
+    bob = row.wallets["bob"]._routes.graph
+    await row.until("bob", lambda: (told := bob.terms(channel, alice.address)) is not None and not told.enabled)
+    told = bob.terms(channel, alice.address)
+    assert told is not None and told.sequence == said.sequence + 1 and (told.min_amount, told.max_amount) == (10, 500)
+
+
+async def test_a_liar_moves_nothing_and_loses_its_link(row: Row) -> None:
+    """What carol says of channels that are not hers, in others' names, or beyond all limits."""
+    first, second = await row.open("alice", "bob"), await row.open("bob", "carol")
+    alice, bob, carol = (row.wallets[name] for name in ("alice", "bob", "carol"))
+    await row.until("bob", lambda: row.knows("bob", first, "alice") and row.knows("bob", second, "carol"))
+    before = {topic: bob._routes.graph.newest(topic) for topic in bob._routes.graph.topics()}
+    theirs = bob._routes.graph.terms(first, alice.address)
+    assert theirs is not None
+    lies = [
+        structs.replace(theirs, sequence=theirs.sequence + 1, enabled=False),  # not signed by alice
+        structs.replace(theirs, node=carol.address),  # of no channel of hers
+        structs.replace(theirs, fee_ppm=10**7),
+    ]
+    for lie in lies:
+        carol._parts.host.say(bob.address, encode(Announce((lie,))))
+    carol._parts.host.say(bob.address, encode(GraphPage((), None)))
+    for _ in range(60):
+        carol._parts.host.say(bob.address, b"no gossip")
+    host = bob._parts.host
+    await row.until("bob", lambda: host.shuts_out(carol.address))
+    assert {topic: bob._routes.graph.newest(topic) for topic in bob._routes.graph.topics()} == before
+    await alice.channel(first.hex()).pay(100)
+
+
+def test_a_wallet_that_asks_for_no_route_loads_no_search() -> None:
+    """Numbers and graphs take memory, and time at a start."""
+    code = "import sys, wallet.wallet, wallet.local, wallet.api.service; print({'numpy', 'scipy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
