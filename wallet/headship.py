@@ -36,7 +36,7 @@ from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.history import History
 from wallet.home import Home
 from wallet.invoices.book import InvoiceBook, Record
-from wallet.invoices.records import Issued, Payment
+from wallet.invoices.records import Gift, Issued, Payment
 from wallet.life import Life
 from wallet.requests import StandbyView
 from wallet.signals import Signals
@@ -287,7 +287,7 @@ class HomeStore:
                     self.towers.follow(told)
                 case ChannelRecord():
                     self.book.put(told)
-                case Issued() | Payment():
+                case Issued() | Payment() | Gift():
                     self.invoices.put(told)
         self.host.take(records)
 

@@ -49,7 +49,8 @@ def _state(view: InvoiceView, currency: Currency | None) -> str:
     match view.state:
         case "open":
             left = "" if view.remaining_ms is None else f", expires in {format_duration(view.remaining_ms)}"
-            return f"open{left}"
+            here = f", {_money(view.waiting, currency)} are here and wait for the rest" if view.waiting else ""
+            return f"open{left}{here}"
         case "held":
             name = view.payment_hash[:SHOWN]
             return (

@@ -478,6 +478,8 @@ class InvoiceView(View, frozen=True, kw_only=True):
     """What was claimed."""
     held: int
     """In locks that its owner has not decided about, or that are being claimed."""
+    waiting: int
+    """In parts that are here, while others of their payment are not: they are claimed together, or go back."""
     hold: bool
     """Whether its owner decides: `wallet invoice settle` or `cancel`."""
     description: str

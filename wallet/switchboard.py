@@ -151,5 +151,6 @@ class Switchboard(Dealer):
             self._forwarder.lose(group_id, ended)
 
     def _settled(self, group_id: Hash, shown: LedgerGroup) -> None:
+        self._payee.settled(group_id, shown)
         if self._forwarder is not None:
             self._forwarder.settled(group_id, shown)

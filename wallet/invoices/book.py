@@ -1,4 +1,4 @@
-"""The file ``invoices.db`` of one home: invoices of ours, and those that we pay.
+"""The file ``invoices.db`` of one home: invoices of ours, what came without one, and what we pay.
 
 *Safety:* an invoice is durable here, with its preimage, before anybody sees it; a payment before its lock is offered.
 So no claim is ever without its preimage, and no invoice is paid twice.
@@ -11,7 +11,7 @@ Source: docs/design/architecture.md, "Two kinds of storage"; decision 038.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,14 @@ from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.storage.database import cause
 from wallet.invoices.invoice import PREFIX, parse_invoice
-from wallet.invoices.records import Issued, Payment
+from wallet.invoices.records import Gift, Issued, Payment
 from wallet.sqlite import open_file
 
 MIN_PREFIX = 4
 """Characters of a payment hash that a person may give instead of all 64."""
+
+LOOKED_UP = 500
+"""Hashes named in one query."""
 
 tables = sa.MetaData()
 
@@ -44,8 +47,9 @@ def _table(name: str) -> sa.Table:
     )
 
 
-_issued, _payments = _table("invoices"), _table("payments")
-Record = Issued | Payment
+_issued, _payments, _gifts = _table("invoices"), _table("payments"), _table("spontaneous")
+Record = Issued | Payment | Gift
+_TABLES: dict[type[Record], sa.Table] = {Issued: _issued, Payment: _payments, Gift: _gifts}
 
 
 class InvoiceBook:
@@ -69,9 +73,8 @@ class InvoiceBook:
         Raises:
             LocalError: The disk did not take it.
         """
-        data = encode(record)
-        table = _issued if isinstance(record, Issued) else _payments
-        values = {"hash": record.invoice.payment_hash.hex(), "unfinished": record.unfinished, "record": data}
+        data, table = encode(record), _TABLES[type(record)]
+        values = {"hash": record.payment_hash.hex(), "unfinished": record.unfinished, "record": data}
         try:
             with self._engine.begin() as connection:
                 row = insert(table).values(values)
@@ -84,13 +87,28 @@ class InvoiceBook:
         """Our invoice of this hash."""
         return next(self._read(_issued, Issued, _issued.c.hash == payment_hash.hex()), None)
 
+    def gift(self, payment_hash: Hash) -> Gift | None:
+        """What came without an invoice, by this hash."""
+        return next(self._read(_gifts, Gift, _gifts.c.hash == payment_hash.hex()), None)
+
     def payment(self, payment_hash: Hash) -> Payment | None:
         """Our payment of this hash."""
         return next(self._read(_payments, Payment, _payments.c.hash == payment_hash.hex()), None)
 
-    def unfinished(self) -> list[Issued]:
-        """Our invoices with locks that stand, as far as is known here."""
-        return list(self._read(_issued, Issued, _issued.c.unfinished))
+    def unfinished(self) -> list[Issued | Gift]:
+        """What is paid to us by locks that stand, as far as is known here."""
+        return [
+            *self._read(_issued, Issued, _issued.c.unfinished),
+            *self._read(_gifts, Gift, _gifts.c.unfinished),
+        ]
+
+    def among(self, hashes: Iterable[Hash]) -> Iterator[Issued | Gift]:
+        """What is paid to us by one of these hashes."""
+        names = [each.hex() for each in hashes]
+        for start in range(0, len(names), LOOKED_UP):
+            some = names[start : start + LOOKED_UP]
+            yield from self._read(_issued, Issued, _issued.c.hash.in_(some))
+            yield from self._read(_gifts, Gift, _gifts.c.hash.in_(some))
 
     def pending(self) -> list[Payment]:
         """Our payments whose fate is not known."""
@@ -100,13 +118,17 @@ class InvoiceBook:
         """Our newest invoices, the newest first."""
         return list(self._read(_issued, Issued, sa.true(), limit))
 
+    def newest_gifts(self, limit: int) -> list[Gift]:
+        """What came without an invoice, the newest first."""
+        return list(self._read(_gifts, Gift, sa.true(), limit))
+
     def newest_payments(self, limit: int) -> list[Payment]:
         """Our newest payments, the newest first."""
         return list(self._read(_payments, Payment, sa.true(), limit))
 
     def everything(self) -> Iterator[bytes]:
         """All records, encoded, for a standby."""
-        for table in (_issued, _payments):
+        for table in _TABLES.values():
             with self._engine.connect() as connection:
                 for (data,) in connection.execute(sa.select(table.c.record).order_by(table.c.id)):
                     yield data
@@ -117,7 +139,7 @@ class InvoiceBook:
         Raises:
             Refused: ``unknown_invoice`` or ``ambiguous_invoice``.
         """
-        found: list[Issued] = list(self._read(_issued, Issued, _issued.c.hash.like(_prefix(text) + "%"), 2))
+        found: list[Issued] = list(self._read(_issued, Issued, _starts(_issued, _prefix(text)), 2))
         if not found:
             raise _unknown(text)
         if len(found) > 1:
@@ -134,7 +156,7 @@ class InvoiceBook:
         name = text.strip().lower()
         name = parse_invoice(name).payment_hash.hex() if name.startswith(PREFIX) else name
         usable = len(name) >= MIN_PREFIX and set(name) <= set("0123456789abcdef")
-        found = list(self._read(_payments, Payment, _payments.c.hash.like(name + "%"), 2)) if usable else []
+        found = list(self._read(_payments, Payment, _starts(_payments, name), 2)) if usable else []
         if not found:
             raise Refused(
                 "unknown_payment",
@@ -160,6 +182,11 @@ class InvoiceBook:
         except (sa.exc.SQLAlchemyError, RemoteError) as error:
             why = cause(error) if isinstance(error, sa.exc.SQLAlchemyError) else str(error)
             raise LocalError(f"{self._path} cannot be read ({why}): put it back whole") from None
+
+
+def _starts(table: sa.Table, prefix: str) -> sa.ColumnElement[bool]:
+    """Hashes that start so, by the index, however many there are."""
+    return sa.and_(table.c.hash >= prefix, table.c.hash < prefix + "g")
 
 
 def _prefix(text: str) -> str:

@@ -57,7 +57,10 @@ class InvoiceCommands:
     async def _list(self, request: ListInvoices, _: Report) -> InvoicesView:
         desk, clock_ms = self._wallet.invoices, self._wallet.clock_ms
         return InvoicesView(
-            invoices=tuple(invoice_view(issued, clock_ms) for issued in desk.issued(request.limit)),
+            invoices=tuple(
+                invoice_view(issued, clock_ms, desk.payee.waiting_units(issued.payment_hash))
+                for issued in desk.issued(request.limit)
+            ),
             payments=tuple(map(payment_view, desk.payments(request.limit))),
             clock_ms=clock_ms,
             currency=currency_view(self._wallet.genesis.currency),

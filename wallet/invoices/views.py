@@ -58,8 +58,8 @@ def receipt_view(receipt: Receipt, currency: Currency | None) -> ReceiptView:
     )
 
 
-def invoice_view(issued: Issued, clock_ms: int | None) -> InvoiceView:
-    """An invoice of ours."""
+def invoice_view(issued: Issued, clock_ms: int | None, waiting: int = 0) -> InvoiceView:
+    """An invoice of ours, with what is here of a payment that is not complete."""
     invoice = issued.invoice
     over = issued.stage is Stage.OPEN and clock_ms is not None and clock_ms > invoice.expires_ms
     return InvoiceView(
@@ -69,6 +69,7 @@ def invoice_view(issued: Issued, clock_ms: int | None) -> InvoiceView:
         amount=invoice.amount,
         received=issued.received,
         held=sum(part.amount for part in issued.parts),
+        waiting=waiting,
         hold=issued.hold,
         description=invoice.description,
         created_ms=invoice.created_ms,

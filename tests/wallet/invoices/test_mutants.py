@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +15,14 @@ from msgspec.structs import replace
 from layer1.crypto import Kind, verify
 from layer1.errors import Refused, RemoteError
 from tests.wallet.invoices import test_book as t_book
+from tests.wallet.invoices import test_gathering as t_gathering
 from tests.wallet.invoices import test_invoice as t_invoice
 from tests.wallet.invoices import test_qr as t_qr
 from tests.wallet.invoices import test_receipt as t_receipt
 from tests.wallet.invoices import test_receiving as t_receiving
 from tests.wallet.invoices.samples import PREIMAGE
-from wallet.invoices import bech32m, book, invoice, qr, receipt, receiving
-from wallet.invoices.records import Incoming, Issued, Stage
+from wallet.invoices import bech32m, book, gathering, invoice, qr, receipt, receiving
+from wallet.invoices.records import Gift, Incoming, Issued, Stage
 from wallet.onion.failure import Code
 from wallet.onion.payload import Final
 
@@ -142,7 +144,9 @@ def takes_what_it_was_told(patch: Patch) -> None:
 
 
 def takes_a_second_payment(patch: Patch) -> None:
-    def again(issued: Issued | None, final: Final, part: Incoming, clock_ms: int) -> Issued | receiving.Turned:
+    def again(
+        issued: Issued | None, final: Final, part: Incoming, clock_ms: int
+    ) -> Issued | receiving.Waits | receiving.Turned:
         return receiving.receive(issued and replace(issued, stage=Stage.OPEN), final, part, clock_ms)
 
     patch.setattr(t_receiving, "receive", again)
@@ -159,7 +163,9 @@ def claims_what_nobody_settled(patch: Patch) -> None:
 
 
 def tells_a_guesser_about_the_time(patch: Patch) -> None:
-    def receive(issued: Issued | None, final: Final, part: Incoming, clock_ms: int) -> Issued | receiving.Turned:
+    def receive(
+        issued: Issued | None, final: Final, part: Incoming, clock_ms: int
+    ) -> Issued | receiving.Waits | receiving.Turned:
         if issued is not None and clock_ms + issued.invoice.lock_ms > part.expiry_ms:
             return receiving.Turned(Code.EXPIRES_TOO_SOON, "")
         return receiving.receive(issued, final, part, clock_ms)
@@ -169,6 +175,83 @@ def tells_a_guesser_about_the_time(patch: Patch) -> None:
 
 def cancels_what_is_paid(patch: Patch) -> None:
     patch.setattr(t_receiving, "cancel", lambda issued: replace(issued, stage=Stage.CANCELLED))
+
+
+def claims_before_all_parts_are_here(patch: Patch) -> None:
+    patch.setattr(gathering, "is_complete", lambda *_: True)
+
+
+def ignores_the_total_that_parts_name(patch: Patch) -> None:
+    """What waits of one hash is one payment."""
+    original = gathering.grow
+
+    def grow(waiting: gathering.Waiting, part: Incoming, total: int, clock_ms: int) -> gathering.Gathering:
+        return original(tuple(dataclasses.replace(each, total=total) for each in waiting), part, total, clock_ms)
+
+    patch.setattr(gathering, "grow", grow)
+
+
+def counts_news_twice(patch: Patch) -> None:
+    patch.setattr(gathering, "holds", lambda *_: False)
+
+
+def completes_what_is_too_late(patch: Patch) -> None:
+    patch.setattr(gathering, "is_complete", lambda found, *_: found.units >= found.total)
+    patch.setattr(gathering, "sweep", lambda waiting, *_: (waiting, ()))
+
+
+def gives_back_some_parts(patch: Patch) -> None:
+    """Those whose own time is over, and not what belongs to them."""
+
+    def sweep(waiting: gathering.Waiting, clock_ms: int, margin_ms: int) -> tuple[Any, Any]:
+        late = [part for part in gathering.parts_of(waiting) if clock_ms > gathering.latest_ms(part, margin_ms)]
+        for part in late:
+            waiting = gathering.without(waiting, part.name)
+        return waiting, tuple(late)
+
+    patch.setattr(gathering, "sweep", sweep)
+
+
+def takes_two_payments(patch: Patch) -> None:
+    """An invoice that is being claimed takes what comes besides."""
+    original = receiving.receive
+
+    def receive(issued: Any, *rest: Any, **told: Any) -> Any:
+        again = issued is not None and issued.stage is Stage.CLAIMING and not receiving.known(issued, rest[1])
+        return original(replace(issued, stage=Stage.OPEN, parts=()) if again else issued, *rest, **told)
+
+    patch.setattr(t_gathering, "receive", receive)
+
+
+def settles_what_lost_a_part(patch: Patch) -> None:
+    def lapsed(record: Issued, part: Incoming) -> Issued:
+        rest = tuple(each for each in record.parts if each != part)
+        return replace(record, parts=rest, stage=record.stage if rest else Stage.OPEN)
+
+    patch.setattr(receiving, "lapsed", lapsed)
+
+
+def calls_it_paid_at_the_first_part(patch: Patch) -> None:
+    original = receiving.claimed
+    patch.setattr(receiving, "claimed", lambda record, part: replace(original(record, part), stage=Stage.PAID))
+
+
+def takes_any_preimage_of_a_gift(patch: Patch) -> None:
+    patch.setattr(receiving, "preimage_hash", lambda _: t_gathering.HASH)
+
+
+def takes_a_gift_twice(patch: Patch) -> None:
+    original = receiving.receive_gift
+    patch.setattr(t_gathering, "receive_gift", lambda _, *rest, **told: original(None, *rest, **told))
+
+
+def sells_the_preimage_of_a_circle_for_a_unit(patch: Patch) -> None:
+    original = receiving.receive_circle
+    patch.setattr(
+        t_gathering,
+        "receive_circle",
+        lambda circle, *rest, **told: original(dataclasses.replace(circle, amount=1), *rest, **told),
+    )
 
 
 def hands_over_before_it_is_durable(patch: Patch) -> None:
@@ -234,6 +317,26 @@ MUTANTS: dict[Callable[[Patch], None], Callable[[], Any]] = {
         t_receiving.test_whoever_does_not_know_the_secret_learns_nothing_of_the_time_either
     ),
     cancels_what_is_paid: lambda: t_receiving.test_what_is_given_away_is_not_cancelled(Stage.PAID),
+    claims_before_all_parts_are_here: lambda: t_gathering.explore(shrink=False),
+    ignores_the_total_that_parts_name: lambda: t_gathering.explore(shrink=False),
+    counts_news_twice: t_gathering.test_news_that_come_twice_count_once,
+    completes_what_is_too_late: t_gathering.test_a_payment_has_a_margin_and_a_minute_and_then_goes_back_whole,
+    gives_back_some_parts: t_gathering.test_a_payment_has_a_margin_and_a_minute_and_then_goes_back_whole,
+    takes_two_payments: lambda: t_gathering.explore(shrink=False),
+    settles_what_lost_a_part: t_gathering.test_what_is_held_is_no_payment_any_more_without_one_of_its_parts,
+    calls_it_paid_at_the_first_part: t_gathering.test_it_is_paid_when_every_part_is_in_and_missed_when_one_was_lost,
+    takes_any_preimage_of_a_gift: lambda: t_gathering.test_what_is_no_payment_goes_back(
+        t_gathering.lock(1, 77), None, {"preimage": bytes(32)}, Code.UNKNOWN_SPONTANEOUS
+    ),
+    takes_a_gift_twice: lambda: t_gathering.test_what_is_no_payment_goes_back(
+        t_gathering.lock(2, 77),
+        Gift(t_gathering.HASH, PREIMAGE, Stage.PAID, (), 77, 77),
+        {},
+        Code.UNKNOWN_SPONTANEOUS,
+    ),
+    sells_the_preimage_of_a_circle_for_a_unit: (
+        t_gathering.test_a_circle_of_ours_is_taken_and_no_hop_gets_its_preimage_for_a_unit
+    ),
     hands_over_before_it_is_durable: broken_disk,
     has_no_quiet_zone: lambda: t_qr.test_the_quiet_zone_is_four_modules_on_each_side(True),
     is_inverted_on_dark_terminals: lambda: t_qr.test_the_quiet_zone_is_four_modules_on_each_side(False),

@@ -27,11 +27,9 @@ ANY_AMOUNT = Issued(signed(amount=None), False, PREIMAGE)
 
 def test_a_lock_that_pays_is_claimed_and_a_hold_invoice_waits_for_its_owner() -> None:
     taken = receive(OPEN, FINAL, PART, NOW_MS)
-    assert taken == replace(OPEN, stage=Stage.CLAIMING, parts=(PART,))
-    assert receive(HOLD, FINAL, PART, NOW_MS) == replace(HOLD, stage=Stage.HELD, parts=(PART,))
-    assert claimed(replace(OPEN, stage=Stage.CLAIMING, parts=(PART,)), PART) == replace(
-        OPEN, stage=Stage.PAID, received=ASKED
-    )
+    assert taken == replace(OPEN, stage=Stage.CLAIMING, parts=(PART,), total=ASKED)
+    assert receive(HOLD, FINAL, PART, NOW_MS) == replace(HOLD, stage=Stage.HELD, parts=(PART,), total=ASKED)
+    assert claimed(taken, PART) == replace(OPEN, stage=Stage.PAID, received=ASKED, total=ASKED)
 
 
 @pytest.mark.parametrize("amount", [ASKED, ASKED + 1, 2 * ASKED])
@@ -60,8 +58,9 @@ def test_an_open_amount_takes_any() -> None:
             "12345 were",
         ),
         (OPEN, FINAL, replace(PART, amount=ASKED - 1), NOW_MS, "12344 units of 12345"),
-        (OPEN, replace(FINAL, total=2 * ASKED), PART, NOW_MS, "12345 units of 24690"),
         (OPEN, FINAL, replace(PART, amount=2 * ASKED + 1), NOW_MS, "at most 2 times"),
+        (OPEN, replace(FINAL, total=2 * ASKED + 1), PART, NOW_MS, "24691 units, at most 2 times"),
+        (ANY_AMOUNT, FINAL, replace(PART, amount=2 * ASKED + 1), NOW_MS, "at most 2 times"),
         (replace(OPEN, stage=Stage.PAID), FINAL, PART, NOW_MS, "the invoice is paid"),
         (replace(OPEN, stage=Stage.CANCELLED), FINAL, PART, NOW_MS, "the invoice is cancelled"),
         (replace(OPEN, stage=Stage.MISSED), FINAL, PART, NOW_MS, "the invoice is missed"),
