@@ -209,6 +209,11 @@ class GroupHost:
         """Whether there is a link to this wallet."""
         return peer in self._links
 
+    def groups_with(self, peer: PublicKey) -> list[Hash]:
+        """The groups of which this wallet is a member, as its identity on links tells; not those that it witnesses."""
+        found = self._contacts.groups_of(peer).items()
+        return [group_id for group_id, place in found if place < self._groups[group_id].place.size]
+
     def add(
         self,
         agreement: GroupAgreement,

@@ -16,6 +16,7 @@ from layer2.driver import GroupHost
 from layer2.payments import Payments
 from wallet.book import ChannelBook
 from wallet.entrusting import Entruster
+from wallet.forwarding.companion import Passages
 from wallet.headship import Headship, check_leads, check_may_lead, read_standing, take_office
 from wallet.history import History
 from wallet.home import Home
@@ -72,7 +73,7 @@ async def assemble(
     def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
         return book.key_of(keys, agreement, seat)
 
-    machines = {"payments/2": Payments()}
+    machines, passages = {"payments/2": Payments()}, Passages(genesis)
     host = GroupHost(
         journal,
         keys.spending,
@@ -82,6 +83,7 @@ async def assemble(
         group_key=group_key,
         successor=headship.driver if headship is not None else None,
         margin_ms=margin_ms(genesis),
+        companion=passages,
     )
     if headship is not None:
         headship.begin(host, book, history, towers, invoices)
@@ -111,6 +113,7 @@ async def assemble(
         towers,
         entruster,
         headship,
+        passages=passages,
     )
 
 

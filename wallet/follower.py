@@ -95,6 +95,8 @@ class Follower:
         for start in range(0, len(records), GROUPS_AT_ONCE):
             if not await self._look_at(records[start : start + GROUPS_AT_ONCE]):
                 return
+        if self.locking is not None:
+            self.locking.prune()
 
     async def _look_at(self, records: Sequence[ChannelRecord]) -> bool:
         """Look at some by one question, or, if that has no answer, by one for each; False if the ledger is silent."""
@@ -140,7 +142,7 @@ class Follower:
             return await self._unopened(record, header)
         if self.locking is not None:
             try:
-                await self.locking.learn(record.group_id)
+                await self.locking.learn(record.group_id, group)
             except WedgeError as error:  # what layer 1 has of the channel is answered all the same
                 _log.warning("channel %s: its locks cannot be looked up: %s", record.group_id.hex()[:12], error)
         record = self._opened(record, group, header.clock)
@@ -186,9 +188,9 @@ class Follower:
             self._answer(record, group, clock_ms)
         if group.epoch > record.epoch:
             record = self._book.move(record, record.stage, epoch=group.epoch, changed=group.agreement)
-        if self.locking is not None:
-            self.locking.settle(record.group_id, group)
-        if group.status is Status.CLOSED and record.live and not group.pending:
+        told = self.locking is None or self.locking.settle(record.group_id, group)
+        if group.status is Status.CLOSED and record.live and not group.pending and told:
+            self._host.end_turn()  # what was noted of the end is durable before this channel is looked at no more
             record = self._close(record, group)
         self._signals.notify()
         return record

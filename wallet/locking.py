@@ -13,7 +13,7 @@ How to use it from the wallet::
     wallet.locking.on_preimage = know   # know(group_id, lock, preimage): our lock was claimed, committed or not, or
                                         # its preimage was registered on layer 1; it may be told again
     wallet.locking.on_end = done        # done(group_id, Ended): a lock is gone for certain, ours or the peer's
-    wallet.locking.on_settled = over    # over(group_id, shown): layer 1 closed it; what is not in it is gone
+    wallet.locking.on_stopped = over    # over(group_id, shown): layer 1 shows it wedged, or closed; told at each look
 
 In an open wallet `wallet.switchboard` alone sets these hooks.
 
@@ -41,14 +41,14 @@ from pathlib import Path
 
 from layer1.client import LedgerUnreachable
 from layer1.crypto import Hash
-from layer1.errors import LocalError, Refused, WedgeError, check
+from layer1.errors import LocalError, Refused, check
 from layer1.files import private_directory, write_durably
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import PREIMAGE_BYTES, is_renewable, is_timely, preimage_hash
 from layer1.ledger.records import ClosedLock, Registration, Status
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.transactions import RegisterPreimages
-from layer2.driver import Pending
+from layer2.driver import Outcome
 from layer2.events import Committed, Looked, PreimageSeen
 from layer2.guarding import hashes
 from layer2.payments import Offer, claim, expire, offer, release
@@ -154,7 +154,6 @@ class Locking:
         self._paid: set[tuple[Hash, int]] = set()
         """Locks of closed groups whose end was told."""
         self._busy: set[tuple[Hash, int]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._registered: dict[Hash, Registration | None] = {}
         """What layer 1 last showed."""
         self._shown: set[tuple[Hash, int]] = set()
@@ -163,7 +162,7 @@ class Locking:
         self.on_offer: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, packet: None
         self.on_preimage: Callable[[Hash, Lock, bytes], object] = lambda group_id, lock, preimage: None
         self.on_end: Callable[[Hash, Ended], object] = lambda group_id, ended: None
-        self.on_settled: Callable[[Hash, LedgerGroup], object] = lambda group_id, shown: None
+        self.on_stopped: Callable[[Hash, LedgerGroup], object] = lambda group_id, shown: None
         for group_id, event in parts.observer.untold_locks:
             for _, lock, request in news_of(event):
                 if not isinstance(request, Offer):
@@ -171,6 +170,7 @@ class Locking:
         parts.observer.untold_locks.clear()
         parts.observer.on_locks = self._committed
         parts.observer.on_preimage = self._seen
+        parts.observer.on_up.append(self.tend)
 
     # ---------------------------------------------------------------------------------------------- for the wallet
 
@@ -265,8 +265,12 @@ class Locking:
         check(good, "wrong_preimage", f"the preimage of lock {number} hashes to {lock.hash.hex()}, not this one")
         if (group_id, number) not in self._claims:
             write_durably(self._directory / f"{group_id.hex()}-{number}", preimage)
-            self._claims[group_id, number] = preimage
-        self._try(group_id, lock, claim(number, preimage))
+        self.insist(group_id, number, preimage)
+
+    def insist(self, group_id: Hash, number: int, preimage: bytes) -> None:
+        """As :meth:`claim`, of a preimage that is durable elsewhere, and is given again after each start."""
+        self._claims[group_id, number] = preimage
+        self._try(group_id, number, claim(number, preimage))
 
     async def release(self, group_id: Hash, number: int, reason: bytes = b"") -> None:
         """Give a lock back that the peer offered; on return that is committed.
@@ -282,32 +286,45 @@ class Locking:
 
     # ------------------------------------------------------------------------------------------------- by itself
 
-    async def learn(self, group_id: Hash) -> None:
+    async def learn(self, group_id: Hash, shown: LedgerGroup) -> None:
         """Look up on layer 1 what is registered under the hashes of a channel's locks; at every look of the follower.
 
-        A preimage that a payee registered is ours to use as if it had claimed our lock.
+        A preimage that a payee registered is ours to use as if it had claimed our lock. Of an open channel, that
+        matters when its time is near; of one that takes no states any more, at once: layer 1 pays by it.
 
         Raises:
             LedgerUnreachable: Nothing could be proven.
         """
         group = self._parts.host.groups.get(group_id)
-        if group is None or not (group.doubted or any(map(self._is_near, self._locks(group_id)))):
+        if group is None:
             return
+        asked = self._asked(group, shown)
         looked = []
-        near = {lock.hash for lock in self._locks(group_id) if self._is_near(lock)}
-        for hashed in self._parts.host.hashes(group_id) if group.doubted else near:
+        for hashed in dict.fromkeys(asked):
             answer = await self._parts.ledger.registration(hashed)
             self._registered[hashed] = answer.value
             registered_ms = None if answer.value is None else answer.value.clock_ms
             looked.append(Looked(hashed, answer.header.clock, registered_ms))
-        if group_id not in self._parts.host.groups:
+        if not looked or group_id not in self._parts.host.groups:
             return
         self._parts.host.look(group_id, looked)
-        for lock in self._locks(group_id):
+        for lock in (*self._locks(group_id), *(each.lock for each in shown.locks)):
             known = self._registered.get(lock.hash)
             if known is not None and lock.payer == group.place.index and (group_id, lock.id) not in self._shown:
                 self._shown.add((group_id, lock.id))
                 self.on_preimage(group_id, lock, known.preimage)
+
+    def _asked(self, group: Group, shown: LedgerGroup) -> list[Hash]:
+        """What to ask layer 1 about now."""
+        if group.doubted:
+            return list(hashes(group))
+        locks, me = self._locks(group.group_id), group.place.index
+        if shown.status is not Status.OPEN:
+            settled = [each.lock for each in shown.locks]
+            unknown = [lock for lock in (*locks, *settled) if lock.payer == me and not self._registered.get(lock.hash)]
+            locks = (*unknown, *locks)
+            return [lock.hash for lock in locks if lock in unknown or self._is_near(lock)]
+        return [lock.hash for lock in locks if self._is_near(lock)]
 
     def is_urgent(self) -> bool:
         """Whether the time of some lock is near: the follower looks more often then."""
@@ -324,27 +341,43 @@ class Locking:
             return
         for lock in self._locks(group_id):
             self._do(group_id, lock)
-        self._prune()
 
-    def settle(self, group_id: Hash, shown: LedgerGroup) -> None:
-        """Layer 1 has closed the group: register what is ours while it pends, and tell the end of what is paid."""
-        if shown.status is not Status.CLOSED:
-            return
-        for each in shown.locks:
-            lock, key = each.lock, (group_id, each.lock.id)
-            if each.paid_to is None:
-                if key in self._claims and self._parts.host.proven_ms <= each.until_ms:
-                    self._register(lock, self._claims[key])
-            elif key not in self._paid:
-                self._paid.add(key)
-                self._end(group_id, self._ended_by_ledger(group_id, each))
-        settled = {each.lock.id for each in shown.locks}
+    def settle(self, group_id: Hash, shown: LedgerGroup) -> bool:
+        """Layer 1 shows the group wedged or closed: register what is ours while it pends, tell the end of what is paid.
+
+        Returns:
+            Whether all there is to tell was told. A lock of ours that was paid waits for its preimage, which is told
+            first: whoever forwarded the payment is paid by it.
+        """
+        if shown.status is Status.OPEN:
+            return True
+        untold = [each for each in shown.locks if not self._settle_lock(group_id, each)]
+        if shown.status is Status.CLOSED:
+            self._tell_undone(group_id, {each.lock.id for each in shown.locks})
+        self.on_stopped(group_id, shown)
+        return not untold
+
+    def _settle_lock(self, group_id: Hash, each: ClosedLock) -> bool:
+        lock, key = each.lock, (group_id, each.lock.id)
+        if each.paid_to is None:
+            if key in self._claims and self._parts.host.proven_ms <= each.until_ms:
+                self._register(lock, self._claims[key])
+        elif key not in self._paid:
+            ended = self._ended_by_ledger(group_id, each)
+            mine = lock.payer == self._place(group_id)
+            if mine and ended.is_paid and ended.preimage is None and lock.hash not in self._registered:
+                return False  # the next look asks for it
+            self._paid.add(key)
+            self._end(group_id, ended)
+        return True
+
+    def _tell_undone(self, group_id: Hash, settled: set[int]) -> None:
+        """Of locks of versions that layer 1 did not settle on, those who wait hear that there are none."""
         for key in [key for key in self._waiting if key[0] == group_id and key[1] not in settled]:
             for future in self._waiting.pop(key):
                 if not future.done():
                     text = f"layer 1 settled the channel on a state without lock {key[1]}"
                     future.set_exception(Refused("group_closed", text))
-        self.on_settled(group_id, shown)
 
     def _ended_by_ledger(self, group_id: Hash, each: ClosedLock) -> Ended:
         lock = each.lock
@@ -352,12 +385,6 @@ class Locking:
             return Ended(lock, "returned")
         known = self._registered.get(lock.hash)
         return Ended(lock, "paid", self._claims.get((group_id, lock.id)) or (known.preimage if known else None))
-
-    async def close(self) -> None:
-        """Give up what is under way: it is begun again at the next start."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _do(self, group_id: Hash, lock: Lock) -> None:
         me, preimage = self._place(group_id), self._claims.get((group_id, lock.id))
@@ -370,11 +397,11 @@ class Locking:
         asked = duty(lock, me, clock_ms, self.margin_ms, preimage=preimage is not None, registered_ms=registered)
         match asked:
             case Duty.CLAIM if preimage is not None:
-                self._try(group_id, lock, claim(lock.id, preimage))
+                self._try(group_id, lock.id, claim(lock.id, preimage))
             case Duty.REGISTER if preimage is not None:
                 self._register(lock, preimage)
             case Duty.EXPIRE:
-                self._try(group_id, lock, expire(lock.id))
+                self._try(group_id, lock.id, expire(lock.id))
             case Duty.WEDGE:
                 self._wedge(group_id, lock)
             case _:
@@ -395,25 +422,13 @@ class Locking:
             self._parts.observer.advise(group_id, f"the peer did not resolve lock {lock.id}: the ledger decides")
             self._parts.submitter.bring(self._parts.host.wedge(group_id))
 
-    def _try(self, group_id: Hash, lock: Lock, command: bytes) -> None:
-        """Issue a command in the background, one at a time for each lock; the next look tries again."""
-        key = (group_id, lock.id)
-        group = self._parts.host.groups.get(group_id)
+    def _try(self, group_id: Hash, number: int, command: bytes) -> None:
+        """Issue a command about a lock, one at a time for each; the next look, or a new link, tries again."""
+        key, group = (group_id, number), self._parts.host.groups.get(group_id)
         if key in self._busy or group is None or not group.connected:
             return
         self._busy.add(key)
-        task = asyncio.get_running_loop().create_task(self._issue(group_id, command))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._busy.discard(key))
-
-    async def _issue(self, group_id: Hash, command: bytes) -> None:
-        try:
-            await self._parts.host.submit(group_id, command)
-        except (Refused, Pending) as error:
-            _log.info("channel %s: %s", group_id.hex()[:12], error)
-        except WedgeError as error:
-            _log.warning("channel %s: %s", group_id.hex()[:12], error)
+        self._parts.host.issue(group_id, (command,), _Tried(self._busy, key))
 
     # ----------------------------------------------------------------------------------------------- what happens
 
@@ -445,8 +460,8 @@ class Locking:
                 future.set_result(ended)
         self.on_end(group_id, ended)
 
-    def _prune(self) -> None:
-        """Forget what no lock here waits for any more."""
+    def prune(self) -> None:
+        """Forget what no lock here waits for any more. It looks at every channel: once for a round of looks."""
         live = {(name, lock.id) for name in self._parts.host.groups for lock in self._locks(name)}
         for group_id, number in [key for key in self._claims if key not in live]:
             del self._claims[group_id, number]
@@ -495,6 +510,23 @@ class Locking:
         text = f"lock {number} is for member {lock.payee}, not for us"
         check(lock.payee == group.place.index, "not_your_lock", text)
         return lock
+
+
+class _Tried:
+    """Waits for the fate of a command about a lock, whatever it is."""
+
+    def __init__(self, busy: set[tuple[Hash, int]], key: tuple[Hash, int]) -> None:
+        self._busy, self._key = busy, key
+
+    def done(self) -> bool:
+        """Nobody stops waiting."""
+        return False
+
+    def set_result(self, outcome: Outcome) -> None:
+        """It may be tried again now, if the lock still stands."""
+        self._busy.discard(self._key)
+        for error in (*outcome.refused, *outcome.pending):
+            _log.info("channel %s, lock %d: %s", self._key[0].hex()[:12], self._key[1], error)
 
 
 def _key_in(path: Path) -> tuple[Hash, int]:

@@ -60,6 +60,9 @@ class WalletObserver(Observer):
         """Versions that changed locks, from the journal: until somebody takes them."""
         self.on_locks: Callable[[Hash, Committed], object] = lambda *news: self.untold_locks.append(news)
         self.on_preimage: Callable[[Hash, PreimageSeen], object] = lambda group_id, event: None
+        self.on_up: list[Callable[[Hash], object]] = []
+        """Told of a channel in which somebody came into step."""
+        self.on_rejected: Callable[[Hash, Rejected], object] = lambda group_id, event: None
         self.on_flushed: Callable[[], object] = lambda: None
         self.on_committed: Callable[[Hash], object] = lambda group_id: None
         self.is_receipted: Callable[[Hash, int, int], bool] = lambda group_id, epoch, version: True
@@ -140,6 +143,7 @@ class WalletObserver(Observer):
 
     def rejected(self, group_id: Hash, event: Rejected) -> None:
         """Nothing to keep: no money moved."""
+        self.on_rejected(group_id, event)
         self._signals.notify()
 
     def submission(self, group_id: Hash, payload: Payload) -> None:
@@ -209,6 +213,8 @@ class WalletObserver(Observer):
         """Somebody may be waiting for it."""
         if up:
             self.on_step(group_id, member)
+        for tell in self.on_up if up else ():
+            tell(group_id)
         self._signals.notify()
 
     def linked(self, peer: PublicKey) -> None:

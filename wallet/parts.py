@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from layer1.client import LedgerClient
 from layer1.ledger.genesis import Genesis
 from layer2.driver import GroupHost
 from wallet.book import ChannelBook
 from wallet.entrusting import Entruster
+from wallet.forwarding.companion import Passages
 from wallet.headship import Headship
 from wallet.history import History
 from wallet.keystore import HotKeys
@@ -37,6 +38,8 @@ class Parts:
     entruster: Entruster
     headship: Headship | None = None
     """None of a home that never had a standby."""
+    passages: Passages = field(kw_only=True)
+    """What the forwarder knows and keeps."""
 
     async def settled(self) -> None:
         """Wait until what was written so far may be shown to others: the standby, if there is one, has it.

@@ -28,6 +28,7 @@ from layer2.payments import Payments
 from wallet.assembly import compact_soon
 from wallet.book import ChannelBook
 from wallet.contacts import Contact, format_endpoint, parse_endpoint
+from wallet.forwarding.companion import Passages
 from wallet.headship import HomeStore, Standing, appoint, new_name, read_standing, write_standing
 from wallet.home import Home
 from wallet.invoices.book import InvoiceBook
@@ -138,7 +139,15 @@ class StandbyHome:
         journal = Journal.open(self._home.journal_path)
         stack.callback(journal.close)
         machines, chain_id = {"payments/2": Payments()}, self._genesis.chain_id
-        host = GroupHost(journal, self._key, chain_id, machines=machines, observer=observer, group_key=group_key)
+        host = GroupHost(
+            journal,
+            self._key,
+            chain_id,
+            machines=machines,
+            observer=observer,
+            group_key=group_key,
+            companion=Passages(self._genesis),
+        )
         observer.on_flushed = lambda: compact_soon(host, history, observer)
         return HomeStore(host, book, history, towers, invoices)
 

@@ -4,8 +4,8 @@
 back without a reason, for nobody here shares a secret with its maker.
 
 It alone sets the hooks of `wallet.locking`. What a packet says decides: `Final` and `Spontaneous` are the payee's,
-`Forward` is the forwarder's. That a preimage was shown, or that a lock has ended, is told to payer, payee and forwarder
-alike; each knows its own.
+`Forward` is the forwarder's. That a preimage was shown, or that a lock has ended, the forwarder hears first: what is of
+a payment that it forwards concerns neither payer nor payee, whose records are on disk; all else they hear.
 
 After a start every lock that stands is opened again, so its packet is known again (decision 037).
 
@@ -21,6 +21,7 @@ from typing import Protocol
 from layer1.crypto import Hash
 from layer1.ledger.agreements import Lock
 from layer1.ledger.records import Group as LedgerGroup
+from layer1.ledger.records import Status
 from wallet.invoices.dealing import Dealer
 from wallet.invoices.desk import InvoiceDesk
 from wallet.lock_news import Ended
@@ -46,16 +47,16 @@ class Forwards(Protocol):
         """A committed lock is to be offered onward: its packet says so."""
         ...
 
-    def shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> None:
-        """Of a lock that we pay; told before its end, and perhaps again."""
+    def shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> bool:
+        """Of a lock that we pay; told before its end, and perhaps again. Whether it is of a forwarded payment."""
         ...
 
-    def lose(self, group_id: Hash, ended: Ended) -> None:
-        """A lock is gone for certain."""
+    def lose(self, group_id: Hash, ended: Ended) -> bool:
+        """A lock is gone for certain. Whether it is of a forwarded payment."""
         ...
 
-    def settled(self, group_id: Hash, shown: LedgerGroup) -> None:
-        """Layer 1 has closed a group: a lock that is not in `shown` never was, or has ended."""
+    def stopped(self, group_id: Hash, shown: LedgerGroup) -> None:
+        """Layer 1 shows a group wedged, or closed: then a lock that is not in `shown` never was, or has ended."""
         ...
 
 
@@ -88,7 +89,7 @@ class Switchboard(Dealer):
         self._locking.on_offer = self._offered
         self._locking.on_preimage = self._shown
         self._locking.on_end = self._lost
-        self._locking.on_settled = self._settled
+        self._locking.on_stopped = self._stopped
         for group_id, lock, packet in list(self._locking.incoming()):
             self._offered(group_id, lock, packet)
 
@@ -140,17 +141,16 @@ class Switchboard(Dealer):
             self._begin(self._refuse(group_id, lock.id, reason))
 
     def _shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> None:
-        self._payer.shown(group_id, lock, preimage)
-        if self._forwarder is not None:
-            self._forwarder.shown(group_id, lock, preimage)
+        if self._forwarder is None or not self._forwarder.shown(group_id, lock, preimage):
+            self._payer.shown(group_id, lock, preimage)
 
     def _lost(self, group_id: Hash, ended: Ended) -> None:
-        self._payee.lose(group_id, ended)
-        self._payer.lose(group_id, ended)
-        if self._forwarder is not None:
-            self._forwarder.lose(group_id, ended)
+        if self._forwarder is None or not self._forwarder.lose(group_id, ended):
+            self._payee.lose(group_id, ended)
+            self._payer.lose(group_id, ended)
 
-    def _settled(self, group_id: Hash, shown: LedgerGroup) -> None:
-        self._payee.settled(group_id, shown)
+    def _stopped(self, group_id: Hash, shown: LedgerGroup) -> None:
+        if shown.status is Status.CLOSED:
+            self._payee.settled(group_id, shown)
         if self._forwarder is not None:
-            self._forwarder.settled(group_id, shown)
+            self._forwarder.stopped(group_id, shown)

@@ -41,6 +41,7 @@ from wallet.changes import Changes
 from wallet.channel import Channel
 from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpoint
 from wallet.follower import Follower
+from wallet.forwarding.driver import ForwardDriver
 from wallet.headship import check_nobody_leads, single
 from wallet.history import Place, Sums, check_known
 from wallet.home import Config, Home
@@ -159,11 +160,13 @@ class Wallet:
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
             self.locking = self._follower.locking = Locking(self._parts, self._home.locks_path)
-            stack.push_async_callback(self.locking.close)
             self.invoices = InvoiceDesk(self._parts, self._peers, self._follower, self.locking, invoices)
             self.invoices.start()
             stack.push_async_callback(self.invoices.close)
-            self.switchboard = Switchboard(self._parts, self.locking, lambda: self._follower.clock_ms, self.invoices)
+            forwarder = ForwardDriver(self._parts, self.locking, self._clock_ms)
+            stack.push_async_callback(forwarder.close)
+            forwarder.start()
+            self.switchboard = Switchboard(self._parts, self.locking, self._clock_ms, self.invoices, forwarder)
             stack.push_async_callback(self.switchboard.close)
             self.switchboard.start()
             self._parts.entruster.clock_ms = lambda: self._follower.clock_ms
@@ -190,6 +193,9 @@ class Wallet:
             stack.push_async_callback(_cancel, follow)
             self._stack = stack.pop_all()
         return self
+
+    def _clock_ms(self) -> int | None:
+        return self._follower.clock_ms
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()

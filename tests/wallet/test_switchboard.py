@@ -41,14 +41,16 @@ class Forwards:
     def take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
         self.taken.append((lock, peeled))
 
-    def shown(self, *_: Any) -> None:
+    def shown(self, *_: Any) -> bool:
         self.heard.append("shown")
+        return False
 
-    def lose(self, *_: Any) -> None:
+    def lose(self, *_: Any) -> bool:
         self.heard.append("lost")
+        return False
 
-    def settled(self, *_: Any) -> None:
-        self.heard.append("settled")
+    def stopped(self, *_: Any) -> None:
+        self.heard.append("stopped")
 
 
 def packet(world: World, wallet: Wallet, expiry: int, *, beyond: bytes = b"", spontaneous: bool = False) -> Any:

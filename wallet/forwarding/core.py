@@ -13,9 +13,9 @@ that pays the
    outgoing lock, so no crash forgets it.
 4. An outgoing lock is settled off-chain only while there is time to register: `clock + M <= expiry` (rule 22, [F9]);
 later only
-   with a timely registration, which pays us as well. If the incoming lock is not ours by then, we register; if its
-   payer does not honour that either, its group is wedged. With one expiry for both, a registration that pays the payee
-   pays us.
+   with a timely registration, which pays us as well: `layer2.guarding` signs nothing else, for any lock of ours. If the
+   incoming lock is not ours by then, we register; if its payer does not honour that either, its group is wedged. With
+   one expiry for both, a registration that pays the payee pays us.
 
 After a restart the core is rebuilt from the records and says again what it wants (:meth:`Forwarder.resume`); its
 driver tells what became of each lock, as the groups' durable states show. A lock that ended while no preimage is known
@@ -63,6 +63,7 @@ from wallet.forwarding.events import (
     Restored,
     Stands,
     Unregistered,
+    mark_of,
 )
 from wallet.forwarding.policy import Terms, Timing, choose
 from wallet.onion.failure import Code, Failure, relay, wrap
@@ -117,9 +118,14 @@ class Forwarder:
         self._wedged: set[Hash] = set()
         self._next = 1
         for record in records:
-            self._replay(record)
+            self.replay(record)
 
-    def _replay(self, record: Record) -> None:
+    def replay(self, record: Record) -> None:
+        """Take in one of the records, in order; before anything is stepped.
+
+        Raises:
+            LocalError: It contradicts those before it.
+        """
         match record:
             case Passage():
                 self._begin(record)
@@ -199,32 +205,40 @@ class Forwarder:
         """Passages that have not ended, with the outgoing lock's id if it has one: what a driver looks after."""
         return [(each.passage, each.lock) for each in self._open.values()]
 
-    def find(self, group: Hash, lock: Lock) -> int | None:
+    def find(self, group: Hash, lock: Lock, mark: bytes | None = None) -> int | None:
         """Whose offer became this lock of ours; None if it is of no passage.
 
         Of several that offered the same any will do: what comes in for each is enough for what goes out.
+
+        Args:
+            group: Where it stands.
+            lock: As it stands.
+            mark: Of the packet that came with the offer; None if that is not known.
         """
         for number, each in self._by_way.get(group, {}).items():
             told = each.passage
             same = (told.hash, told.amount, told.expiry_ms) == (lock.hash, lock.amount, lock.expiry_ms)
-            if same and each.lock is None:
+            if same and each.lock is None and mark in (None, told.mark):
                 return number
         return None
 
-    def may_settle(self, outgoing: LockRef, registered_ms: int | None = None) -> bool:
-        """Rule 22 [F9]: whether we may sign a version that pays this lock to its payee now.
+    def offers(self, group: Hash) -> list[Passage]:
+        """Passages whose offer in a group has not become a lock, and has not failed."""
+        return [each.passage for each in self._by_way.get(group, {}).values() if each.lock is None]
 
-        Args:
-            outgoing: One of our outgoing locks.
-            registered_ms: Ledger clock at which layer 1 shows its preimage registered, proven; None if it does not.
-        """
+    def coming(self, incoming: LockRef) -> Passage | None:
+        """The passage of an incoming lock."""
+        found = self._incoming.get(incoming)
+        return None if found is None else found.passage
+
+    def going(self, outgoing: LockRef) -> Passage | None:
+        """The passage that an outgoing lock is bound to."""
         found = self._outgoing.get(outgoing)
-        if found is None:
-            return True  # no passage of ours depends on it
-        expiry_ms = found.passage.expiry_ms
-        if registered_ms is not None and registered_ms <= expiry_ms:
-            return True
-        return self.clock_ms + self._timing.margin_ms <= expiry_ms
+        return None if found is None else found.passage
+
+    def is_known(self, hashed: Hash) -> bool:
+        """Whether the preimage of a passage is known."""
+        return hashed in self._preimages
 
     # ------------------------------------------------------------------------------------------------------------ step
 
@@ -273,12 +287,12 @@ class Forwarder:
         if event.incoming in self._incoming:
             return []
         passing = [each.passage for way in event.ways for each in self._by_way.get(way.group, {}).values()]
-        found = choose(event, self._terms_of, self._timing, self.clock_ms, passing)
+        found = choose(event, self._terms_of, self._timing, max(self.clock_ms, event.clock_ms), passing)
         if isinstance(found, Code):
             return [MakeRelease(event.incoming, wrap(event.secret, Failure(found)))]
         passage = Passage(
             self._next, event.incoming, event.came, event.peer, event.hash, event.expiry_ms, found.group, event.amount,
-            event.secret,
+            event.secret, mark_of(event.packet),
         )  # fmt: skip
         each = self._begin(passage)
         return [Persist(passage), MakeOffer(passage, event.packet), *self._wanted(each)]
@@ -305,7 +319,9 @@ class Forwarder:
         each = self._outgoing.get(event.outgoing)
         if each is None or each.passage.hash != event.hash:
             return []
-        return self._over(each, relay(each.passage.secret, event.reason))
+        secret = each.passage.secret
+        told = wrap(secret, Failure(Code.NEXT_AWAY)) if event.away else relay(secret, event.reason)
+        return self._over(each, told)
 
     def _over(self, each: _Open, reason: bytes) -> list[Effect]:
         """The outgoing lock is gone for certain; without a preimage, unpaid."""
@@ -329,11 +345,13 @@ class Forwarder:
     def _wanted(self, each: _Open) -> list[Effect]:
         """What is wanted of the incoming lock: to be ours, to go back, or nothing yet."""
         passage, preimage = each.passage, self._preimages.get(each.passage.hash)
-        if each.incoming_over or passage.incoming.group in self._wedged:
-            return []  # of a wedged group layer 1 decides: see _press
+        if each.incoming_over:
+            return []
         if preimage is not None:
-            return [MakeClaim(passage.incoming, preimage)]
-        return [] if each.gone is None else [MakeRelease(passage.incoming, each.gone)]
+            return [MakeClaim(passage.incoming, preimage)]  # also of a wedged group: its host registers in time
+        if each.gone is None or passage.incoming.group in self._wedged:
+            return []  # of a wedged group layer 1 decides: see _press
+        return [MakeRelease(passage.incoming, each.gone)]
 
     def _incoming_ended(self, incoming: LockRef) -> list[Effect]:
         each = self._incoming.get(incoming)

@@ -9,6 +9,7 @@ Source: docs/design/groups.md, rules 20 to 23; docs/design/style.md, "A core is 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from layer1.codec import Struct
@@ -44,6 +45,13 @@ class Passage(Struct, tag=1):
     """Minor units that we offer; what is left of `came` is our fee."""
     secret: bytes
     """Of the onion's layer: wraps a failure on its way back."""
+    mark: bytes = b""
+    """Of the packet that goes with the offer (:func:`mark_of`), by which our own offer is known again."""
+
+
+def mark_of(packet: bytes) -> bytes:
+    """16 bytes: no two offers of ours have the same packet."""
+    return hashlib.sha256(packet).digest()[:16]
 
 
 class Bound(Struct, tag=2):
@@ -113,6 +121,8 @@ class Came:
     """For the next node."""
     ways: tuple[Way, ...]
     """All our channels with the next node."""
+    clock_ms: int = 0
+    """The ledger clock as the host reckons it, which may be ahead of the newest proven one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +182,8 @@ class OutgoingEnded:
     """Its own."""
     reason: bytes = b""
     """What the next node says, if it released the lock."""
+    away: bool = False
+    """Nobody released it: its time was over, or layer 1 gave it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from wallet.changes import Changes
 from wallet.channel import Channel
 from wallet.entrusting import Entruster
 from wallet.follower import Follower
+from wallet.forwarding.companion import Passages
 from wallet.keystore import HotKeys
 from wallet.observer import WalletObserver
 from wallet.openings import Openings
@@ -240,6 +241,7 @@ class WalletProcess(Process):
             signals,
             towers,
             entruster,
+            passages=Passages(genesis),
         )
         peers = SimulatedPeers(self.keys.spending, genesis.chain_id, host)
         follower = Follower(parts)

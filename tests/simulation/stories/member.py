@@ -37,6 +37,7 @@ from tests.simulation.stories.process import StoryProcess
 from wallet.changes import Changes
 from wallet.entrusting import Entruster
 from wallet.follower import Follower
+from wallet.forwarding.companion import Passages
 from wallet.headship import Headship, HomeStore, Standing, appoint, take_office
 from wallet.observer import WalletObserver
 from wallet.parts import Parts
@@ -232,7 +233,7 @@ class MemberProcess(StoryProcess):
         observer.on_committed = entruster.committed
         parts = Parts(
             genesis, self.keys, savings(self.index), self.view, host, book, history, observer, submitter, signals,
-            towers, entruster, headship,
+            towers, entruster, headship, passages=Passages(genesis),
         )  # fmt: skip
         follower = Follower(parts)
         entruster.clock_ms = lambda: follower.clock_ms

@@ -141,9 +141,9 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "remembers_no_preimage": (Forwarder, "_preimage", remembers_no_preimage),
     "tells_no_preimage_of_claims": (World, "step", tells_no_preimage_of_claims),
     "layer_1_tells_no_preimage": (World, "step", layer_1_tells_no_preimage),
-    "settles_at_any_time": (Forwarder, "may_settle", lambda _: lambda self, outgoing, registered_ms=None: True),
+    "settles_at_any_time": (World, "may_settle", lambda _: lambda self, lock: True),
     "believes_late_registrations": (
-        Forwarder, "may_settle", lambda o: lambda self, lock, at=None: at is not None or o(self, lock, at),
+        World, "may_settle", lambda o: lambda self, lock: lock.hash in self.registry or o(self, lock),
     ),
     "never_registers": (Forwarder, "_collect", without(Register)),
     "never_wedges": (Forwarder, "_collect", without(MakeWedge)),

@@ -301,9 +301,15 @@ class World:
             return self.clock > lock.expiry and not self.timely(lock)
         if command.kind == "claim":
             assert lock is not None
-            known = self.registry.get(lock.hash)
-            return self.forwarder.may_settle(LockRef(group.name, command.lock), known[0] if known else None)
+            return self.may_settle(lock)
         return True
+
+    def may_settle(self, lock: Lock) -> bool:
+        """Rule 22 [F9], as `layer2.guarding` has it: in time, or with a timely registration."""
+        known = self.registry.get(lock.hash)
+        if known is not None:
+            return known[0] <= lock.expiry
+        return self.seen_ms + MARGIN <= lock.expiry
 
     def refused(self, group: Group, offer: Lock) -> None:
         number = self.forwarder.find(group.name, offer.known_as(0))
