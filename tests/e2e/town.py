@@ -130,10 +130,10 @@ class Town:
 
 
 @asynccontextmanager
-async def funded(directory: Path) -> AsyncIterator[Devnet]:
+async def funded(directory: Path, parameters: Parameters = PARAMETERS) -> AsyncIterator[Devnet]:
     """Four replicas, and a treasury for a thousand wallets."""
     allocations = (Allocation(TREASURY.public, 1_000 * FUNDS),)
-    initialize(directory, Plan(allocations=allocations, parameters=PARAMETERS))
+    initialize(directory, Plan(allocations=allocations, parameters=parameters))
     async with Devnet(directory) as running:
         yield running
 

@@ -87,6 +87,11 @@ class Stage:
         """Bob's user closes without the peer."""
         return await self.bob.run(CloseChannel(channel=channel, force=True))
 
+    async def closed(self, channel: str) -> Settled:
+        """Bob's user closes with the peer, who agrees; how that ends."""
+        await self.bob.run(CloseChannel(channel=channel))
+        return await self.settled(channel)
+
     async def group(self, channel: str) -> Group:
         """What layer 1 shows, with proof."""
         found = (await self.ledger.group(bytes.fromhex(channel))).value

@@ -1,0 +1,114 @@
+"""Adversary: it shows a preimage when the lock is over by one millisecond, and wants the money all the same.
+
+Layer 1's registry has the clock of the block that a preimage came in; at the lock's expiry it is the payee's, one
+millisecond later the payer's. All blocks of these stories are at the clock that the test says.
+
+Source: docs/design/groups.md, rules 21 and 22.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.adversaries.hours import Hours
+from tests.e2e.adversaries.liar import play
+from tests.e2e.adversaries.locks import Locksmith
+from tests.e2e.adversaries.stage import BOND, DEPOSIT, Stage, stage
+from tests.e2e.cluster import until
+from wallet.requests import PayInvoice
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+PRICE = 1_000
+
+
+class Late(Locksmith):
+    """Holds what it could have taken, until the clock says that it is too late."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def both(tmp_path_factory: pytest.TempPathFactory, moved: Hours) -> AsyncIterator[Stage]:
+    """Bob, who pays, and who is late."""
+    with moved.entered():
+        async with stage(tmp_path_factory.mktemp("stage"), moved.net, __name__) as running:
+            yield running
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def on(both: Stage, moved: Hours) -> Stage:
+    """The same for each test: time runs, and the liar talks and listens."""
+    moved.time.go_on()
+    await both.mallory.does("behave")
+    return both
+
+
+async def two_locks(on: Stage, moved: Hours, channel: str) -> tuple[str, str, int]:
+    """Bob pays two invoices at one moment; their hashes, and until when both locks are good."""
+    await moved.stand(on.ledger, await on.ledger.clock() + 1)
+    names = []
+    for _ in range(2):
+        text, name = await on.mallory.does("invoice", amount=PRICE)
+        await on.bob.run(PayInvoice(invoice=text, wait_ms=0))
+        names.append(name)
+    one, other = [await on.mallory.does("holds", channel=channel, name=name) for name in names]
+    assert one == other
+    return names[0], names[1], one
+
+
+async def shown_at(on: Stage, name: str) -> int | None:
+    """The clock at which layer 1 heard the preimage."""
+    found = (await on.ledger.registration(bytes.fromhex(name))).value
+    return None if found is None else found.clock_ms
+
+
+async def test_a_member_honours_what_was_shown_in_time_and_takes_back_what_was_not(on: Stage, moved: Hours) -> None:
+    """ "An off-chain claim after expiry must honour a timely registration", and no other."""
+    channel = await on.opened("bob")
+    in_time, late, expiry = await two_locks(on, moved, channel)
+    await moved.stand(on.ledger, expiry)
+    assert await on.mallory.does("register", name=in_time) == "ok"
+    await moved.stand(on.ledger, expiry + 1)
+    assert await on.mallory.does("register", name=late) == "ok"
+    assert (await shown_at(on, in_time), await shown_at(on, late)) == (expiry, expiry + 1)
+
+    for name in (in_time, late):
+        await on.mallory.does("claim_lock", channel=channel, name=name)
+
+    async def paid() -> bool:
+        return bool((await on.mallory.does("told")).get(f"claim {in_time}") == "committed")
+
+    await until(paid, "Bob signs the claim of what was shown in time")
+
+    async def taken_back() -> bool:
+        return (await on.view(channel)).can_send == DEPOSIT - PRICE
+
+    await until(taken_back, "Bob takes the other lock back")
+    assert (await on.mallory.does("told")).get(f"claim {late}") != "committed"
+    assert (await on.closed(channel)).honest == (DEPOSIT - PRICE + BOND, DEPOSIT + PRICE + BOND)
+
+
+async def test_layer_1_pays_each_lock_by_the_clock_of_its_preimage(on: Stage, moved: Hours) -> None:
+    """Rule 21: to the payee "if the preimage was registered by `expiry`, to the payer once `expiry` has passed"."""
+    channel = await on.opened("mallory")
+    in_time, late, expiry = await two_locks(on, moved, channel)
+    await on.mallory.does("be_mute")
+    await moved.stand(on.ledger, expiry)
+    assert await on.mallory.does("register", name=in_time) == "ok"
+    await moved.stand(on.ledger, expiry + 1)
+    assert await on.mallory.does("register", name=late) == "ok"
+    closing = asyncio.create_task(on.force(channel))
+    await on.bob_claims(channel)
+    await closing
+    assert await on.mallory.does("claim_now", channel=channel) == "ok"
+    end = await on.settled(channel)
+    assert end.honest == (DEPOSIT - 2 * PRICE + BOND, DEPOSIT + BOND), "the locks are paid besides"
+    group = await on.group(channel)
+    bob = on.bobs(group)
+    assert {each.lock.hash.hex(): each.paid_to for each in group.locks} == {in_time: 1 - bob, late: bob}
+
+
+if __name__ == "__main__":
+    play(Late())
