@@ -68,7 +68,7 @@ class Deliverer:
 
     async def __aenter__(self) -> Deliverer:
         """Begin where the history was left, or behind what stands in it now."""
-        if [*self._book] and self._book.place is None:
+        if [*self._book]:
             self._book.begin(await asyncio.to_thread(self._chronicle.last_place))
         self._tasks = [asyncio.create_task(self._for_ever(step)) for step in (self._collect_all, self._send_all)]
         return self
@@ -79,13 +79,13 @@ class Deliverer:
 
     async def collect(self) -> bool:
         """Take over what is new in the history; whether there may be more."""
-        place = self._book.place
-        if place is None or self._book.is_full():
-            return False
-        found = await asyncio.to_thread(self._chronicle.entries_after, place, AT_ONCE)
-        if found and self._book.take(found):
-            self._wake.set()
-        return len(found) >= AT_ONCE
+        more = False
+        for place, webhooks in self._book.places().items():
+            found = await asyncio.to_thread(self._chronicle.entries_after, place, AT_ONCE)
+            if found and self._book.take(found, webhooks):
+                self._wake.set()
+            more |= len(found) >= AT_ONCE
+        return more
 
     async def deliver(self, time_ms: int) -> int:
         """Send what is due, to all webhooks at once; how many messages were due."""

@@ -20,7 +20,7 @@ from layer1.errors import Refused
 from layer1.httpd.routes import Parameter, Route
 from wallet.api.service import WalletService, caller_of, service_of
 from wallet.api.verbs import RECEIVE
-from wallet.history import BEHIND, Place
+from wallet.history import BEHIND, NOTES, Place
 from wallet.requests import EntryView
 
 RETRY_MS = 1_000
@@ -29,7 +29,9 @@ AT_ONCE = 500
 """Entries that are read at a time."""
 PAUSE_S = 0.1
 """Between two looks at the history: what happens meanwhile is read together."""
-PAYMENTS = ("paid", "received", "sent")
+PAYMENTS = NOTES | {"paid", "received", "sent"}
+RECEIVED = frozenset({"received", "invoice_paid", "invoice_held", "spontaneous"})
+"""What a token of scope `receive` is told of, and webhooks."""
 
 
 class Chronicle(Protocol):
@@ -64,9 +66,10 @@ def kind_of(entry: EntryView) -> Literal["payment", "channel"]:
 async def events(request: web.Request) -> web.StreamResponse:
     """Server-sent events, from now on, or after the last one that the reader has seen.
 
-    The kinds are `payment` (paid, received, or sent on layer 1) and `channel` (opened, changed, wedged, closed); the
-    data of both are an EntryView. A token of scope `receive` alone is told of what is received. An event's id names it
-    for good: a reader that breaks off sends the last one that it saw as Last-Event-ID.
+    The kinds are `payment` (paid, received, or sent on layer 1, and notes of invoices, routes and forwarding) and
+    `channel` (opened, changed, wedged, closed, locks); the data of both are an EntryView. A token of scope `receive`
+    alone is told of what is received. An event's id names it for good: a reader that breaks off sends the last one that
+    it saw as Last-Event-ID.
     """
     service, chronicle = service_of(request), request.app.get(CHRONICLE)
     if chronicle is None:
@@ -99,7 +102,7 @@ async def _follow(
     while not service.closing.is_set() and (caller.token is None or service.desk.tokens.is_valid(caller.token)):
         news = chronicle.news
         found = await asyncio.to_thread(chronicle.entries_after, place, AT_ONCE)
-        text = b"".join(_rendered(at, entry) for at, entry in found if all_of_it or entry.kind == "received")
+        text = b"".join(_rendered(at, entry) for at, entry in found if all_of_it or entry.kind in RECEIVED)
         place = found[-1][0] if found else place
         if not text and time.monotonic() - told_s > service.limits.keep_alive_ms / 2_000:
             text = b": idle\n\n"

@@ -4,7 +4,8 @@
 here, durably, or was acknowledged, or was given up after three days and counted as failed.
 
 Messages are taken from the history together with the place up to which it was read, in one transaction; so a crash
-anywhere takes one again at most, and its id is the same.
+anywhere takes one again at most, and its id is the same. Each webhook has a place of its own: one for which too much
+waits is read for no further, and the others are.
 
 Source: the Standard Webhooks specification 1.0 (headers, signature, secrets).
 """
@@ -31,7 +32,14 @@ from wallet.requests import EntryView, WebhookView
 
 MAX_WEBHOOKS = 16
 MAX_WAITING = 100_000
-"""Messages that wait for one webhook; beyond it the history is read no further until some have left."""
+"""Messages that wait for one webhook; beyond it the history is read no further for it until some have left."""
+TYPES = {
+    "received": "payment.received",
+    "spontaneous": "payment.received",
+    "invoice_paid": "invoice.paid",
+    "invoice_held": "invoice.held",
+}
+"""Of messages, by the kind of the entry that is told."""
 FIRST_PAUSE_MS = 5_000
 LONGEST_PAUSE_MS = 12 * 3_600_000
 MAX_ATTEMPTS = 14
@@ -39,6 +47,7 @@ MAX_ATTEMPTS = 14
 SECRET_BYTES = 32
 SECRET_PREFIX = "whsec_"  # noqa: S105 - marks one, and is none
 _MARK = "webhooks"
+"""Where an earlier release kept one place for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Message(msgspec.Struct, frozen=True):
     """What is sent."""
 
     type: str
-    """``payment.received``, or ``test``."""
+    """One of :data:`TYPES`, or ``test``."""
     timestamp: str
     """ISO 8601, UTC."""
     data: EntryView | None
@@ -111,6 +120,10 @@ class WebhookBook:
         with store.engine.connect() as connection:
             rows = connection.execute(sa.select(webhooks_table).order_by(webhooks_table.c.created_ms)).mappings()
             self._webhooks = {row["id"]: _webhook(row) for row in rows}
+            marks = {row.name: _place(row.value) for row in connection.execute(sa.select(marks_table))}
+        found = {name: marks.get(_mark_of(name), marks.get(_MARK)) for name in self._webhooks}
+        self._places: dict[str, Place] = {name: place for name, place in found.items() if place is not None}
+        """By webhook, up to where the history was read for it."""
 
     def __iter__(self) -> Iterator[Webhook]:
         return iter(list(self._webhooks.values()))
@@ -137,9 +150,11 @@ class WebhookBook:
         }  # fmt: skip
         with self._store.engine.begin() as connection:
             connection.execute(sa.insert(webhooks_table), row)
-            if place is not None and not self._webhooks:
-                _set_mark(connection, place)
+            if place is not None:
+                _set_mark(connection, made.id, place)
         self._webhooks[made.id] = made
+        if place is not None:
+            self._places[made.id] = place
         return made, SECRET_PREFIX + base64.b64encode(secret).decode()
 
     def find(self, name: str) -> Webhook:
@@ -163,46 +178,46 @@ class WebhookBook:
         with self._store.engine.begin() as connection:
             connection.execute(sa.delete(webhooks_table).where(webhooks_table.c.id == found.id))
             connection.execute(sa.delete(deliveries_table).where(deliveries_table.c.webhook == found.id))
-            if len(self._webhooks) == 1:
-                connection.execute(sa.delete(marks_table).where(marks_table.c.name == _MARK))
+            connection.execute(sa.delete(marks_table).where(marks_table.c.name == _mark_of(found.id)))
         del self._webhooks[found.id]
+        self._places.pop(found.id, None)
 
-    @property
-    def place(self) -> Place | None:
-        """Up to where the history was read; None before the first time."""
-        with self._store.engine.connect() as connection:
-            query = sa.select(marks_table.c.value).where(marks_table.c.name == _MARK)
-            text = connection.execute(query).scalar_one_or_none()
-        if text is None:
-            return None
-        row, _, number = text.partition("-")
-        return int(row), int(number)
+    def places(self) -> dict[Place, list[Webhook]]:
+        """From where the history is to be read next, and for whom; not for those for which as much waits as may."""
+        found: dict[Place, list[Webhook]] = {}
+        for webhook in self:
+            place = self._places.get(webhook.id)
+            if place is not None and self._waiting(webhook) < MAX_WAITING:
+                found.setdefault(place, []).append(webhook)
+        return found
 
     def begin(self, place: Place) -> None:
-        """Begin to read the history behind this."""
+        """Begin to read the history behind this, for those that were registered while nobody read it."""
+        fresh = [name for name in self._webhooks if name not in self._places]
         with self._store.engine.begin() as connection:
-            _set_mark(connection, place)
+            for name in fresh:
+                _set_mark(connection, name, place)
+        self._places |= dict.fromkeys(fresh, place)
 
-    def take(self, entries: Sequence[tuple[Place, EntryView]]) -> int:
+    def take(self, entries: Sequence[tuple[Place, EntryView]], webhooks: Sequence[Webhook]) -> int:
         """Take over what follows in the history: durable, with the place; how many messages that makes."""
+        there, place = [each for each in webhooks if each.id in self._webhooks], entries[-1][0]
         rows = [
             {
                 "webhook": webhook.id, "event": entry.reference, "attempts": 0, "due_ms": 0,
-                "body": message_of("payment.received", entry, entry.time_ms),
+                "body": message_of(TYPES[entry.kind], entry, entry.time_ms),
             }
             for _, entry in entries
-            if entry.kind == "received"
-            for webhook in self._webhooks.values()
+            if entry.kind in TYPES
+            for webhook in there
         ]  # fmt: skip
         with self._store.engine.begin() as connection:
             if rows:
                 connection.execute(insert(deliveries_table).on_conflict_do_nothing(), rows)
-            _set_mark(connection, entries[-1][0])
+            for webhook in there:
+                _set_mark(connection, webhook.id, place)
+        self._places |= {webhook.id: place for webhook in there}
         return len(rows)
-
-    def is_full(self) -> bool:
-        """Whether as much waits for one of them as may."""
-        return any(self._waiting(webhook) >= MAX_WAITING for webhook in self._webhooks.values())
 
     def due(self, webhook: Webhook, time_ms: int, most: int) -> list[Delivery]:
         """What is to be sent to it by now, the oldest first."""
@@ -261,9 +276,18 @@ class WebhookBook:
             return int(connection.execute(query).scalar_one())
 
 
-def _set_mark(connection: sa.Connection, place: Place) -> None:
+def _mark_of(webhook: str) -> str:
+    return f"{_MARK}:{webhook}"
+
+
+def _place(text: str) -> Place:
+    row, _, number = text.partition("-")
+    return int(row), int(number)
+
+
+def _set_mark(connection: sa.Connection, webhook: str, place: Place) -> None:
     value = f"{place[0]}-{place[1]}"
-    statement = insert(marks_table).values(name=_MARK, value=value)
+    statement = insert(marks_table).values(name=_mark_of(webhook), value=value)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
 

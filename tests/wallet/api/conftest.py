@@ -82,7 +82,14 @@ class Scripted:
         number = len(self.entries) + 1
         self.entries.append(
             EntryView(
-                time_ms=number, kind=kind, amount=amount, channel="ab", peer="cd", memo="m", reference=f"r{number}"
+                time_ms=number,
+                kind=kind,
+                amount=amount,
+                channel="ab",
+                peer="cd",
+                memo="m",
+                reference=f"r{number}",
+                payment_hash="ab" * 32,
             )
         )
         self.news += 1

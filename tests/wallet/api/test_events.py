@@ -61,10 +61,10 @@ async def test_events_come_as_they_happen_and_resume_by_name(desk: Desk) -> None
 
 
 async def test_who_may_receive_hears_of_what_is_received_alone(desk: Desk) -> None:
-    for kind in ("opened", "paid", "received", "sent", "closed", "received"):
+    for kind in ("opened", "paid", "received", "forwarded", "received_lock", "invoice_paid", "payment", "spontaneous"):
         desk.wallet.happen(kind)
     async with reading(desk, desk.token("receive"), "/events?after=0") as events:
-        assert [(await events.next())[2]["kind"] for _ in range(2)] == ["received"] * 2
+        assert [(await events.next())[2]["kind"] for _ in range(3)] == ["received", "invoice_paid", "spontaneous"]
 
 
 async def test_a_revoked_token_hears_nothing_more(desk: Desk) -> None:

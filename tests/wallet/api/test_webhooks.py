@@ -170,6 +170,59 @@ async def test_what_waits_is_bounded_and_the_history_waits_for_it(
     assert receiver.ids() == ["r1", "r2", "r3"]
 
 
+async def test_one_for_which_too_much_waits_keeps_the_history_from_no_other(
+    desk: Desk, receiver: Receiver, deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "MAX_WAITING", 2)
+    away = (await desk.office.run(AddWebhook(url="http://127.0.0.1:9/nobody", private=True))).made
+    await add(desk, receiver)
+    for _ in range(5):
+        desk.wallet.happen("received")
+        await deliverer.collect()
+        await deliverer.deliver(1)
+    assert receiver.ids() == [f"r{number}" for number in range(1, 6)]
+    book = desk.office.webhooks
+    assert book.view(book.find(away.id)).waiting == 2
+    await desk.restart()
+    book = desk.office.webhooks
+    for expected in (["r1", "r2"], ["r3", "r4", "r5"]):  # it goes on where it was left
+        due = book.due(book.find(away.id), 10**15, 10)
+        assert [each.event for each in due] == expected
+        for each in due:
+            book.acknowledged(each)
+        await Deliverer(book, desk.wallet).collect()
+
+
+async def test_invoices_and_what_nobody_asked_for_are_told_with_their_hash(
+    desk: Desk, receiver: Receiver, deliverer: Deliverer
+) -> None:
+    """Of locks nothing is told: a payment may come by several, and most of a hub's are others'."""
+    await add(desk, receiver)
+    for kind in ("received_lock", "invoice_held", "invoice_paid", "spontaneous", "forwarded", "payment", "rebalanced"):
+        desk.wallet.happen(kind, 250)
+    await deliverer.collect()
+    await deliverer.deliver(1)
+    messages = [msgspec.json.decode(body) for _, body in receiver.got]
+    told = sorted((each["data"]["reference"], each["type"], each["data"]["amount"]) for each in messages)
+    assert told == [("r2", "invoice.held", 250), ("r3", "invoice.paid", 250), ("r4", "payment.received", 250)]
+    assert all(each["data"]["payment_hash"] == "ab" * 32 for each in messages)
+
+
+async def test_a_place_that_an_earlier_release_kept_for_all_is_where_each_goes_on(
+    desk: Desk, receiver: Receiver
+) -> None:
+    await add(desk, receiver)
+    with desk.office.webhooks._store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE marks SET name = 'webhooks', value = '1-0'")
+    for _ in range(2):
+        desk.wallet.happen("received")
+    await desk.restart()
+    deliverer = Deliverer(desk.office.webhooks, desk.wallet)
+    await deliverer.collect()
+    await deliverer.deliver(1)
+    assert receiver.ids() == ["r2"]
+
+
 async def test_one_receiver_that_is_away_keeps_nothing_from_another(
     desk: Desk, receiver: Receiver, deliverer: Deliverer
 ) -> None:
