@@ -32,9 +32,11 @@ VERBS = [
             "prune",
             "books",
             "label",
+            "route",
         )
     ],
     *[(wallet_app, (verb,)) for verb in ("books", "label")],
+    *[(wallet_app, ("channel", verb)) for verb in ("fee", "limits")],
     *[(wallet_app, ("webhook", verb)) for verb in ("add", "list", "remove", "test")],
     *[(wallet_app, ("token", verb)) for verb in ("create", "list", "revoke")],
     *[(wallet_app, ("standby", verb)) for verb in ("serve", "promote", "dismiss", "show")],

@@ -28,6 +28,7 @@ from wallet.amounts import parse_amount
 from wallet.cli_books import books_app
 from wallet.cli_channels import channel_app
 from wallet.cli_invoices import invoice_app, receipt_app
+from wallet.cli_routes import route_app
 from wallet.cli_standby import standby_app
 from wallet.cli_token import token_app
 from wallet.cli_watchtower import watchtower_app
@@ -56,6 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(books_app)
+app.add_typer(route_app)
 app.add_typer(channel_app, name="channel")
 app.add_typer(invoice_app, name="invoice")
 app.add_typer(receipt_app, name="receipt")

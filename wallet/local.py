@@ -61,6 +61,7 @@ from wallet.requests import (
     WatchtowersView,
     no_report,
 )
+from wallet.route_commands import RouteCommands
 from wallet.show import show_home
 from wallet.views import currency_view
 from wallet.wallet import Wallet
@@ -100,6 +101,7 @@ class LocalCommands:
             DismissStandby: self._dismiss_standby,
             Promote: self._promote,
             **InvoiceCommands(wallet).handlers,
+            **RouteCommands(wallet).handlers,
         }
 
     async def run(self, request: Request[R], report: Report = no_report) -> R:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from layer1.ledger.genesis import Currency
-from wallet import render_api, render_books, render_invoices
+from wallet import render_api, render_books, render_invoices, render_routes
 from wallet.amounts import format_amount, format_money
 from wallet.period import format_duration
 from wallet.requests import (
@@ -31,6 +31,7 @@ from wallet.requests import (
     WatchtowersView,
     WatchtowerView,
 )
+from wallet.route_requests import RouteView
 from wallet.texts import counted, folded, plain
 
 OfLedger = (
@@ -46,7 +47,7 @@ OfLedger = (
     | StandbyView
     | PromotedView
 )
-Shown = WalletView | render_api.Kept | render_invoices.OfInvoices | OfLedger
+Shown = WalletView | RouteView | render_api.Kept | render_invoices.OfInvoices | OfLedger
 
 
 def render(console: Console, view: Shown, currency: Currency | None) -> None:
@@ -57,6 +58,8 @@ def render(console: Console, view: Shown, currency: Currency | None) -> None:
         render_api.render(console, view, currency)
     elif isinstance(view, render_invoices.OfInvoices):
         render_invoices.render(console, view, currency)
+    elif isinstance(view, RouteView):
+        render_routes.render(console, view, currency)
     else:
         _render(console, view, currency)
 
@@ -242,6 +245,8 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         ("version", str(view.version)),
         ("challenge period", _period(view)),
     ]
+    if view.toll is not None:
+        rows.append(("forwards", render_routes.toll_text(view.toll, currency)))
     if view.witness is not None:
         rows.append(("witness", view.witness))
     if view.claimed:

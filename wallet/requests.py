@@ -178,6 +178,21 @@ class ChangeView(View, frozen=True, kw_only=True):
     """Addresses of members that have not signed it, as far as this wallet knows."""
 
 
+class TollView(View, frozen=True, kw_only=True):
+    """On which terms payments of others leave by a channel: `wallet channel fee` and `limits`."""
+
+    forwards: bool
+    """Whether any do."""
+    base: int
+    """Minor units for each payment."""
+    per_million: int
+    """Minor units for each million that leaves."""
+    least: int
+    """Minor units of one payment."""
+    most: int | None
+    """Null: all that the channel can carry."""
+
+
 class ChannelView(View, frozen=True, kw_only=True):
     """One channel, seen from this wallet."""
 
@@ -245,6 +260,8 @@ class ChannelView(View, frozen=True, kw_only=True):
     """What happens to it next, and when, for people; None if there is nothing to say."""
     copied: bool = False
     """The wallet's files are a copy, and the others have not all shown yet that nothing newer is signed."""
+    toll: TollView | None = None
+    """While it is open: what forwarding over it costs, and what may pass."""
 
 
 class ChannelsView(View, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from layer2.value import Group
 from wallet.book import ChannelRecord, Stage
 from wallet.contacts import format_endpoint
 from wallet.outlook import what_comes_next
-from wallet.requests import ChangeView, ChannelState, ChannelView, CurrencyView, WaitingView
+from wallet.requests import ChangeView, ChannelState, ChannelView, CurrencyView, TollView, WaitingView
+from wallet.routing.announcements import Toll
 
 
 def currency_view(currency: Currency) -> CurrencyView:
@@ -101,6 +102,17 @@ def channel_view(
         change=_change(record, group, clock_ms) if record.live else None,
         next=what_comes_next(record, group, shown, clock_ms),
         copied=bool(group is not None and group.doubts),
+        toll=_toll(record.toll) if record.live else None,
+    )
+
+
+def _toll(toll: Toll) -> TollView:
+    return TollView(
+        forwards=toll.enabled,
+        base=toll.fee_base,
+        per_million=toll.fee_ppm,
+        least=toll.min_amount,
+        most=toll.max_amount,
     )
 
 

@@ -451,6 +451,14 @@ class Wallet:
         """Newest ledger clock that a look has proven."""
         return self._follower.clock_ms
 
+    async def ledger_clock(self) -> int:
+        """The ledger clock as of now, proven.
+
+        Raises:
+            LedgerUnreachable: Nothing could be proven.
+        """
+        return max(await self._parts.ledger.clock(), self.clock_ms or 0)
+
     def history(self, limit: int = 50, channel: str | None = None) -> tuple[EntryView, ...]:
         """The newest entries first; of one channel, if its id or the start of it is given.
 

@@ -6,14 +6,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from msgspec import structs
 
 from layer1.codec import encode
-from layer1.crypto import Hash
+from layer1.crypto import Hash, format_address
 from layer1.errors import Refused
 from tests.wallet.conftest import World, world_of
+from wallet.home import Home
+from wallet.local import LocalCommands
+from wallet.requests import Request, TollView
+from wallet.route_requests import FindRoute, SetFee, SetLimits
+from wallet.routing.announcements import ChannelAnnouncement
 from wallet.routing.desk import Wish
 from wallet.routing.gossip import Announce, GraphPage
 from wallet.wallet import Wallet
@@ -48,12 +54,10 @@ class Row:
         raise AssertionError(f"{name} waited in vain")
 
     def knows(self, name: str, channel: Hash, of: str) -> bool:
-        wallet = self.wallets[name]
-        return wallet._routes.graph.terms(channel, self.wallets[of].address) is not None
+        return self.terms(name, channel.hex(), of) is not None
 
-    def fee(self, name: str, channel: Hash, of: str) -> int | None:
-        told = self.wallets[name]._routes.graph.terms(channel, self.wallets[of].address)
-        return None if told is None else told.fee_base
+    def terms(self, name: str, channel: str, of: str) -> ChannelAnnouncement | None:
+        return self.wallets[name]._routes.graph.terms(bytes.fromhex(channel), self.wallets[of].address)
 
     def wish(self, payee: str, amount: int = 1_000) -> Wish:
         return Wish(self.wallets[payee].address, amount, self.world.chain.state.clock + LOCK_MS)
@@ -82,7 +86,7 @@ async def test_three_wallets_find_the_way_by_what_they_tell_each_other_and_follo
     record = bob._parts.book.get(second)
     assert record is not None
     bob.tolls.set_fee(record, 25, 0)
-    await row.until("alice", lambda: row.fee("alice", second, "bob") == 25)
+    await row.until("alice", lambda: getattr(row.terms("alice", second.hex(), "bob"), "fee_base", 0) == 25)
     assert alice.routes.find(row.wish("carol")).fee == 25 and bob.tolls.terms_of(second).fee_base == 25
     third = await row.open("alice", "carol")
     assert [leg.channel for leg in alice.routes.find(row.wish("carol")).legs] == [third]
@@ -91,6 +95,37 @@ async def test_three_wallets_find_the_way_by_what_they_tell_each_other_and_follo
     await row.until("alice", lambda: set(alice._routes.graph.channels) == {first})
     with pytest.raises(Refused, match="no path"):
         alice.routes.find(row.wish("carol"))
+
+
+async def test_a_route_is_shown_and_fees_and_limits_are_set(row: Row) -> None:
+    """What `wallet route`, `wallet channel fee` and `wallet channel limits` ask for, and what they refuse."""
+    await row.open("alice", "bob")
+    second = (await row.open("bob", "carol")).hex()
+    carol = format_address(row.wallets["carol"].address)
+    alice, bob = (LocalCommands(Home(row.world.homes[name].home), row.wallets[name]) for name in ("alice", "bob"))
+    view = await alice.run(FindRoute(payee=carol, amount=1_000))
+    assert (view.fee, len(view.parts), view.channels) == (2, 1, 2) and 0 < view.chance < 1
+    assert [leg.fee for leg in view.parts[0].legs] == [0, 2] and view.parts[0].legs[-1].receiver == carol
+    asked = await bob.run(SetFee(channel=second[:8], base=7, per_million=10_000))
+    asked = await bob.run(SetLimits(channel=second[:8], least=50, most=2_000))
+    assert asked.toll == TollView(forwards=True, base=7, per_million=10_000, least=50, most=2_000)
+    await row.until("alice", lambda: getattr(row.terms("alice", second, "bob"), "max_amount", 0) == 2_000)
+    assert (await alice.run(FindRoute(payee=row.contacts["carol"], amount=1_000))).fee == 17
+    for request, words in (
+        (FindRoute(payee=carol, amount=1_000, max_fee=16), "a fee of 0.17 WDG, and at most 0.16 WDG"),
+        (FindRoute(payee=carol, amount=2_500, parts=1), "WDG would pass: pay less, in several parts"),
+        (FindRoute(payee=carol), "name an amount"),
+        (FindRoute(payee=row.contacts["alice"], amount=5), "this wallet"),
+        (SetFee(channel=second, base=2**53), "a base fee"),
+        (SetLimits(channel=second, least=3_000), "no amount fits"),
+        (SetFee(channel="abcd", base=1), "no channel"),
+    ):
+        with pytest.raises(Refused, match=words):
+            await (bob if "channel" in request.__struct_fields__ else alice).run(cast(Request[Any], request))
+    assert len((await alice.run(FindRoute(payee=carol, amount=2_500))).parts) > 1
+    assert (await bob.run(SetLimits(channel=second, most=0, forwards=False))).toll == TollView(
+        forwards=False, base=7, per_million=10_000, least=50, most=None
+    )
 
 
 async def test_what_was_said_is_said_again_and_never_less(row: Row) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from wallet import requests
+from wallet import requests, route_requests
 from wallet.api.tokens import Scope
 from wallet.invoices.invoice import parse_invoice
 from wallet.requests import InvoicePaymentView, PaidView, Pay, PayInvoice, Request, Send, SentView, View
@@ -140,6 +140,9 @@ VERBS: tuple[Verb, ...] = (
     _change("withdraw", "Take out of an open channel"),
     _change("replace-key", "Sign with a fresh key from now on"),
     _change("resume", "Go on after a loss of data"),
+    Verb(route_requests.SetFee, "PUT", "/channels/{channel}/fee", ADMIN, "Say what forwarding over a channel costs"),
+    Verb(route_requests.SetLimits, "PUT", "/channels/{channel}/limits", ADMIN, "Say which payments are forwarded"),
+    Verb(route_requests.FindRoute, "GET", "/routes", READ, "The way that a payment would take"),
     Verb(requests.History, "GET", "/history", READ, "What happened, the newest first"),
     Verb(requests.ShowBooks, "GET", "/books", READ, "What it has and where, and whether that adds up"),
     Verb(requests.ListLabels, "GET", "/labels", READ, "What the owner calls things"),

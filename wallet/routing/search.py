@@ -134,8 +134,8 @@ class _Search:
             if (edge := network.edge(channel, query.source)) is not None:
                 self._low[edge] = self._high[edge] = self._most[edge] = units
         for (channel, sender), units in query.in_flight.items():
-            if (edge := network.edge(channel, sender)) is not None:
-                for bound in (self._low, self._high, self._most):
+            if (edge := network.edge(channel, sender)) is not None:  # its largest lock stays what it is
+                for bound in (self._low, self._high):
                     bound[edge] = max(bound[edge] - units, 0.0)
         for channel, sender in query.avoid:
             if (edge := network.edge(channel, sender)) is not None:
@@ -153,8 +153,7 @@ class _Search:
             return network.has(hint.group_id) or hint.node not in network.number
         if not network.heard[edge] and (hint.group_id, hint.node) not in query.avoid:
             self._base[edge], self._ppm[edge] = hint.base_fee, hint.fee_ppm
-            taken = query.in_flight.get((hint.group_id, hint.node), 0)
-            self._most[edge] = max(network.channel_of(edge).capacity - taken, 0)
+            self._most[edge] = network.channel_of(edge).capacity
         return True
 
     def _bar(self) -> None:

@@ -259,7 +259,7 @@ BOTTLENECKS: dict[str, tuple[dict[str, object], dict[int, int], list[str]]] = {
     "none of ours": ({}, {}, ["no channel that is open and connected"]),
     "the fee": ({"max_fee": 1}, {0: 500}, ["a fee of 2 units", "at most 1 units", "higher fee"]),
     "the margin": ({"expiry_ms": 5_500}, {0: 500}, ["the 500 ms that are left", "expire later"]),
-    "the network": ({"amount": 450}, {0: 500}, ["450 units nowhere", "225 units would pass", "pay less"]),
+    "the network": ({"amount": 450}, {0: 500}, ["no path carries 450 units", "393 units would pass", "pay less"]),
     "no path": ({"payee": NODES[3]}, {0: 500}, ["no path", "open a channel"]),
 }
 
