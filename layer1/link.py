@@ -67,7 +67,8 @@ class LinkLimits:
     heartbeat_ms: int = 10_000
     """A silent peer is pinged after this, and dropped after half of it more."""
     max_connections: int = 256
-    """Of a server, strangers included. Links that it need not keep give way to new ones, the longest silent first."""
+    """Of a server, strangers included, beside one link of each peer whom it must keep, if it need not keep all. Links
+    that it need not keep give way to new ones, the longest silent first."""
     max_unauthenticated: int = 32
     """Of a server: strangers in the handshake at a time, and as many more that have not got through TLS. The oldest
     gives way."""

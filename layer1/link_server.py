@@ -119,6 +119,8 @@ class LinkServer:
         self._open: dict[web.RequestHandler, asyncio.Transport] = {}
         self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._links: set[Link] = set()
+        self._kept: dict[PublicKey, Link] = {}
+        """One link of each peer whose link must be kept, when there is anybody whose link need not be."""
         self.rejected: Counter[str] = Counter()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = False) -> int:
@@ -162,7 +164,7 @@ class LinkServer:
         limits = self._limits
         if len(self._strangers) >= limits.max_unauthenticated:
             self._reject(next(iter(self._strangers)), "busy")
-        if len(self._open) >= limits.max_connections and not self._make_way():
+        if self._is_full() and not self._make_way():
             self.rejected["busy"] += 1
             transport.abort()
             return
@@ -170,6 +172,16 @@ class LinkServer:
         delay_s = limits.handshake_timeout_ms / 1000
         timer = asyncio.get_running_loop().call_later(delay_s, self._reject, handler, "timeout")
         self._strangers[handler] = timer
+
+    def _is_full(self) -> bool:
+        """Whether there are too many connections, beside one of each peer whose link must be kept.
+
+        Those are as many as a wallet has peers with whom it shares money: none of them finds it full of the others.
+        """
+        most = self._limits.max_connections
+        if len(self._open) - len(self._kept) >= most and self._keeps is not None:  # who is to be kept may have changed
+            self._kept = {link.peer: link for link in self._links if not link.is_over and link.is_kept}
+        return len(self._open) - len(self._kept) >= most
 
     def _make_way(self) -> bool:
         """End the link that has been silent for longest, of those that need not be kept; False if there is none."""
@@ -255,6 +267,8 @@ class LinkServer:
 
     async def _serve(self, link: Link) -> None:
         self._links.add(link)
+        if self._keeps is not None and link.is_kept:
+            self._kept[link.peer] = link
         try:
             await self._on_link(link)
         except LinkClosed:
@@ -264,5 +278,7 @@ class LinkServer:
         finally:
             await link.close()
             self._links.discard(link)
+            if self._kept.get(link.peer) is link:
+                del self._kept[link.peer]
             if link.fault:
                 self.rejected[link.fault] += 1

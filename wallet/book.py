@@ -140,6 +140,8 @@ class ChannelBook:
         """By group; the oldest first."""
         self._by_opening: dict[Hash, ChannelRecord] = {}
         """By hash of the agreement that opened it."""
+        self._live: dict[PublicKey, set[Hash]] = {}
+        """By peer, the channels with it that are live."""
         self._next_key = 0
         self.on_put: Callable[[bytes], None] = lambda _: None
         """Told each file that is written, once it is durable."""
@@ -153,6 +155,10 @@ class ChannelBook:
     def live(self) -> list[ChannelRecord]:
         """Those of which layer 1 may still have news."""
         return [record for record in self if record.live]
+
+    def knows(self, peer: PublicKey) -> bool:
+        """Whether there is a live channel with this wallet; asked for each of its links, however many there are."""
+        return peer in self._live
 
     def get(self, group_id: Hash) -> ChannelRecord | None:
         """One of them."""
@@ -171,6 +177,10 @@ class ChannelBook:
         self.on_put(file)
 
     def _note(self, record: ChannelRecord) -> None:
+        with_peer = self._live.setdefault(record.peer, set())
+        (with_peer.add if record.live else with_peer.discard)(record.group_id)
+        if not with_peer:
+            del self._live[record.peer]
         self._records[record.group_id] = record
         self._by_opening[record.opening.hash] = record
         self._next_key = max(self._next_key, *(number + 1 for number in record.keys))

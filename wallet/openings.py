@@ -99,7 +99,7 @@ class Openings:
 
     def knows(self, peer: PublicKey) -> bool:
         """Whether there is a channel with this wallet."""
-        return any(record.peer == peer for record in self._parts.book.live())
+        return self._parts.book.knows(peer)
 
     async def close(self) -> None:
         """Give up answers that are being made."""

@@ -497,7 +497,7 @@ async def greet(port: int, number: int) -> Link:
 
 async def test_links_of_strangers_give_way_the_longest_silent_first() -> None:
     """Anybody has as many keys as he likes: with 256 of them he kept all others from a wallet."""
-    async with open_to_all(LinkLimits(max_connections=4), {CLIENT.public}) as (server, port):
+    async with open_to_all(LinkLimits(max_connections=3), {CLIENT.public}) as (server, port):
         known = await greet(port, 1)
         links = [await greet(port, number) for number in (10, 11, 12)]
         await links[0].send(b"again")
@@ -512,6 +512,24 @@ async def test_links_of_strangers_give_way_the_longest_silent_first() -> None:
         for link in (known, *links):
             await link.close()
         assert server.rejected["gave_way"] == 2
+
+
+async def test_who_must_be_kept_takes_nobodys_place() -> None:
+    """A wallet has as many links as peers: with 256 channels a hub had no room for the next."""
+    known = {SigningKey(bytes([number]) * 32).public for number in range(1, 6)}
+    async with open_to_all(LinkLimits(max_connections=2), known) as (server, port):
+        links = [await greet(port, number) for number in (1, 2, 3, 10, 4, 11)]
+        known.add(SigningKey(bytes([11]) * 32).public)  # whoever opens a channel is kept from then on
+        links += [await greet(port, number) for number in (5, 12)]
+        for link in links:
+            await link.send(b"still here")
+            assert await link.receive() == b"still here"
+        links += [await greet(port, 13)]
+        with pytest.raises(LinkClosed):
+            await links[3].receive()
+        assert server.rejected == {"gave_way": 1}
+        for link in links:
+            await link.close()
 
 
 async def test_only_who_is_known_may_send_much() -> None:
