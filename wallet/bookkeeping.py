@@ -54,6 +54,7 @@ def channel_books(sources: Sources) -> ChannelBooksView:
     record, group, sums = sources.record, sources.group, sources.sums
     live = record.live and group is not None
     ours, theirs, locked = _state_units(sources)
+    pending = group.committed.body.locks if live and group is not None else ()
     bonds = (record.me.bond, record.other.bond) if live else (0, 0)
     on_ledger = sources.shown.locked_units if sources.shown is not None else 0
     expected = _expected_units(sources)
@@ -63,6 +64,7 @@ def channel_books(sources: Sources) -> ChannelBooksView:
         balance=ours,
         peer_balance=theirs,
         locked=locked,
+        locked_by_us=sum(lock.amount for lock in pending if lock.payer == record.index),
         bond=bonds[0],
         peer_bond=bonds[1],
         on_ledger=on_ledger,
@@ -71,6 +73,10 @@ def channel_books(sources: Sources) -> ChannelBooksView:
         received=sums.units["received"] + sums.units["received_lock"],
         paid=-(sums.units["paid"] + sums.units["locked"] + sums.units["unlocked"]),
         forfeits=sums.units["forfeited"],
+        earned_in=sums.units["forwarded"],
+        earned_out=sums.earned_out,
+        fees_paid=sums.fees,
+        rebalancing=sums.rebalancing,
         by_history=expected,
         differences=(),
     )
@@ -152,6 +158,10 @@ def books_of(accounts: Sequence[int], sources: Sequence[Sources], header: Header
         in_channels=in_channels,
         bonds=bonds,
         in_locks=sum(channel.locked for channel in channels),
+        locked_by_us=sum(channel.locked_by_us for channel in channels),
+        fees_earned=sum(channel.earned_in for channel in channels),
+        fees_paid=sum(channel.fees_paid for channel in channels),
+        rebalancing=sum(channel.rebalancing for channel in channels),
         total=sum(accounts) + in_channels + bonds,
         channels=channels,
         adds_up=not differences,

@@ -26,7 +26,10 @@ def books(*, home: HomeOption = None, json: JsonOption = False, passphrase_file:
 def label(
     *,
     subject: Annotated[
-        str | None, typer.Argument(help="An entry's reference (`wallet history --json`), a channel's id, an address.")
+        str | None,
+        typer.Argument(
+            help="An entry's reference (`wallet history --json`), a payment hash, a channel's id, an address."
+        ),
     ] = None,
     text: Annotated[str | None, typer.Argument(help="What to call it; '' to remove that. Only you see it.")] = None,
     home: HomeOption = None,

@@ -56,6 +56,9 @@ def invoice_create(
     payment_hash: Annotated[
         str, typer.Option("--hash", help="With --hold: a hash whose preimage you will give to `settle --preimage`.")
     ] = "",
+    hints: Annotated[
+        bool, typer.Option("--hints/--no-hints", help="Name two neighbours over whom this wallet is reached.")
+    ] = True,
     qr: QrOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -73,6 +76,7 @@ def invoice_create(
             hold=hold,
             hold_ms=parse_duration(hold_for or "1h") if hold else 0,
             payment_hash=payment_hash,
+            hints=hints,
         )
         _check_qr(qr)
     except WedgeError as error:

@@ -103,6 +103,8 @@ class Sums:
     """Up to which version."""
     fees: int = 0
     """That we paid for payments which left by it."""
+    rebalancing: int = 0
+    """Fees that we paid to bring money from it to another channel of ours."""
     earned_out: int = 0
     """Fees for what came in elsewhere and left by it; of what came in by it, ``units["forwarded"]``."""
 
@@ -341,7 +343,10 @@ def read_sums(connection: sa.Connection, until: Mapping[str, int]) -> dict[str, 
                 continue
             for view in _views(row):
                 sums.units[view.kind] += view.amount
-                sums.fees += view.fee or 0
+                if view.kind == "rebalanced":
+                    sums.rebalancing += view.fee or 0
+                else:
+                    sums.fees += view.fee or 0
             if version is not None:
                 sums.versions[version >> EPOCH_BITS] += 1
                 sums.newest = max(sums.newest, version)

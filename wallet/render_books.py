@@ -27,14 +27,34 @@ def render(console: Console, view: BooksView, currency: Currency) -> None:
     sheet.add_row(f"total, {currency.symbol}", format_amount(view.total, currency), style="bold")
     if view.in_locks:
         sheet.add_row("in locks, not counted", format_amount(view.in_locks, currency))
+        sheet.add_row("  of them locked by us", format_amount(view.locked_by_us, currency))
     console.print(sheet)
     _channels(console, view, currency)
+    _fees(console, view, currency)
     if view.adds_up:
         console.print(f"It adds up, to the unit: state, ledger (block {view.height:,}) and history agree.")
         return
     console.print("It does NOT add up:", style="bold")
     for difference in view.differences:
         console.print(f"  {plain(difference)}", soft_wrap=True)
+
+
+def _fees(console: Console, view: BooksView, currency: Currency) -> None:
+    """What forwarding brought and what payments cost, by the channels that had a part in it."""
+    if not (view.fees_earned or view.fees_paid or view.rebalancing):
+        return
+    table = Table("fees", box=None, pad_edge=False, header_style="bold")
+    for name in ("earned, in", "earned, out", "paid", "rebalancing"):
+        table.add_column(name, justify="right")
+    for channel in view.channels:
+        sums = (channel.earned_in, channel.earned_out, channel.fees_paid, channel.rebalancing)
+        if any(sums):
+            table.add_row(channel.id[:12], *(format_amount(units, currency) for units in sums))
+    console.print(table)
+    net = view.fees_earned - view.fees_paid - view.rebalancing
+    console.print(
+        f"Fees earned less paid: {format_amount(net, currency)} {currency.symbol}; they are in the sums above."
+    )
 
 
 def _channels(console: Console, view: BooksView, currency: Currency) -> None:

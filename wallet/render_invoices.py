@@ -126,7 +126,13 @@ def _decoded(console: Console, view: DecodedView, currency: Currency | None) -> 
         ),
         ("lock", f"good for {format_duration(view.lock_ms)} at least"),
     ]
-    rows += [("via", f"{hint.node}, channel {hint.channel[:SHOWN]}") for hint in view.hints]
+    rows += [
+        (
+            "via",
+            f"{hint.node}, channel {hint.channel[:SHOWN]}, fee {_money(hint.base_fee, currency)} + {hint.fee_ppm} ppm",
+        )
+        for hint in view.hints
+    ]
     rows += [("features", ", ".join(view.features))] if view.features else []
     for name, text in rows:
         console.print(f"{name:<12}{text}", soft_wrap=True, highlight=False, markup=False)

@@ -563,7 +563,7 @@ class ReceiptView(View, frozen=True, kw_only=True):
 
 
 class ChannelBooksView(View, frozen=True, kw_only=True):
-    """One channel in the books, in minor units. Fees come with forwarding, as columns of their own."""
+    """One channel in the books, in minor units."""
 
     id: str
     open: bool
@@ -572,6 +572,8 @@ class ChannelBooksView(View, frozen=True, kw_only=True):
     peer_balance: int
     locked: int
     """In conditional payments under way, of both."""
+    locked_by_us: int
+    """Of it ours: it is paid, or comes back."""
     bond: int
     peer_bond: int
     on_ledger: int
@@ -585,6 +587,14 @@ class ChannelBooksView(View, frozen=True, kw_only=True):
     """Locks of ours that are under way among it."""
     forfeits: int
     """Bonds that we got, less ours if we lost it."""
+    earned_in: int
+    """Fees for what came in by this channel and was forwarded; they are in `received` and `paid` already."""
+    earned_out: int
+    """Fees for what left by it; the same ones as `earned_in` of other channels."""
+    fees_paid: int
+    """To forwarders, for payments of ours that left by it."""
+    rebalancing: int
+    """The same, for bringing money from it to another channel of ours."""
     by_history: int | None
     """Our balance by the history, at the end of a closed channel too; null if it does not tell: payments were pruned,
     or the channel was restored."""
@@ -607,7 +617,13 @@ class BooksView(View, frozen=True, kw_only=True):
     """Our bonds in them; they come back unless we provably lie."""
     in_locks: int
     """In conditional payments under way: not ours for certain, so not in the total."""
+    locked_by_us: int
+    """Of it ours: it is paid, or comes back."""
     total: int
+    fees_earned: int
+    """By forwarding, each once; in the total already, as are the next two."""
+    fees_paid: int
+    rebalancing: int
     channels: tuple[ChannelBooksView, ...]
     adds_up: bool
     differences: tuple[str, ...]
@@ -619,7 +635,7 @@ class LabelsView(View, frozen=True, kw_only=True):
     """`wallet label`: what the owner calls things."""
 
     labels: dict[str, str]
-    """By reference of an entry of the history, id of a channel, or address."""
+    """By reference of an entry of the history, hash of a payment, id of a channel, or address."""
 
 
 # -------------------------------------------------------------------------------------------------------- requests
@@ -912,6 +928,8 @@ class CreateInvoice(Request[InvoiceView], frozen=True, kw_only=True):
     """For how long at least what is held can be settled."""
     payment_hash: HashText = ""
     """With `hold`: of a preimage that is given when it is settled."""
+    hints: bool = True
+    """Name neighbours over whom this wallet is reached."""
 
 
 class ListInvoices(Request[InvoicesView], frozen=True, kw_only=True):

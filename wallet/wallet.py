@@ -175,6 +175,7 @@ class Wallet:
             stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
             self._routes = Routes(self._parts, self._peers, self._follower)
             self.routes, self.tolls = self._routes.desk, self._routes.tolls
+            self.invoices.payee.hints = self.routes.hints
             self._routes.start()
             stack.push_async_callback(self._routes.close)
             self._openings = Openings(self._parts, self._peers, self._follower)

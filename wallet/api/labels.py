@@ -35,7 +35,11 @@ class LabelBook:
             Refused: ``bad_label`` or ``too_many``.
         """
         check(len(text) <= MAX_TEXT, "bad_label", f"a label has at most {MAX_TEXT} characters, not {len(text)}")
-        check(bool(subject.strip()), "bad_label", "what is to be called so? A reference, a channel, an address")
+        check(
+            bool(subject.strip()),
+            "bad_label",
+            "what is to be called so? A reference, a payment hash, a channel, an address",
+        )
         table, full = labels_table, subject not in self._labels and len(self._labels) >= MAX_LABELS
         check(not full or not text, "too_many", f"there are {len(self._labels)} labels, at most {MAX_LABELS} may be")
         with self._store.engine.begin() as connection:

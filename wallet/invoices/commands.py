@@ -51,6 +51,7 @@ class InvoiceCommands:
             lock_ms=request.hold_ms,
             hold=request.hold,
             payment_hash=_from_hex(request.payment_hash, "a payment hash"),
+            hints=request.hints,
         )
         return invoice_view(await self._wallet.invoices.create(wanted), self._wallet.clock_ms)
 

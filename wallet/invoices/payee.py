@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from layer1.crypto import HASH_BYTES, Hash
@@ -16,10 +17,12 @@ from layer1.errors import check
 from wallet.invoices import receiving
 from wallet.invoices.collecting import Collector
 from wallet.invoices.gathering import PATIENCE_MS, latest_ms
-from wallet.invoices.invoice import VERSION, Feature, Invoice, sign_invoice
+from wallet.invoices.invoice import VERSION, Feature, Hint, Invoice, sign_invoice
 from wallet.invoices.records import Issued
 from wallet.onion.payload import PREIMAGE_BYTES, SECRET_BYTES
 
+MOST_HINTS = 2
+"""In an invoice of ours: each makes its text a third longer, and its QR code larger."""
 LIFE_MS = 3_600_000
 """Of an invoice, unless its maker says otherwise."""
 LOCK_MARGINS = 4
@@ -40,10 +43,15 @@ class Wanted:
     """Claim nothing before its owner settles it."""
     payment_hash: Hash = b""
     """Of a preimage that its owner has, or will get; empty for a fresh one."""
+    hints: bool = True
+    """Whether it names neighbours over whom we are reached, for payers that have not heard of our channels."""
 
 
 class Payee(Collector):
     """Of one open wallet."""
+
+    hints: Callable[[], tuple[Hint, ...]] = tuple
+    """Over whom we are reached, the best first."""
 
     async def create(self, wanted: Wanted) -> Issued:
         """Make an invoice; whoever gets its text may pay it.
@@ -71,7 +79,7 @@ class Payee(Collector):
             expires_ms=clock_ms + wanted.life_ms,
             lock_ms=(LOCK_MARGINS + 1) * self._locking.margin_ms + PATIENCE_MS + wanted.lock_ms,
             description=wanted.description,
-            hints=(),
+            hints=self.hints()[:MOST_HINTS] if wanted.hints else (),
             features=tuple(Feature(name, required=False) for name in (["hold"] if wanted.hold else []) + ["parts"]),
             signature=b"",
         )
