@@ -31,8 +31,8 @@ from layer2.opening import OpeningPolicy
 from wallet.channel import Channel
 from wallet.invoices.invoice import format_invoice
 from wallet.invoices.payee import Wanted
-from wallet.invoices.payer import Paying
 from wallet.invoices.records import Stage
+from wallet.paying.payer import Paying
 from wallet.wallet import Wallet
 
 TEA, BUN = 30_00, 90_00

@@ -91,8 +91,8 @@ async def assemble(
     stack.callback(_remember, life, journal)
     living = asyncio.create_task(keep_alive(home.path, lambda: journal.place))
     stack.push_async_callback(_cancel, living)
-    observer.on_flushed = lambda: compact_soon(host, history, observer)
-    stack.callback(compact_soon, host, history, observer)
+    observer.on_flushed = lambda: compact_soon(host, history, observer, invoices)
+    stack.callback(compact_soon, host, history, observer, invoices)
     entruster = Entruster(keys.spending, host, towers, signals, observer.advise)
     entruster.on_receipt = observer.receipted
     if headship is not None:
@@ -144,9 +144,10 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def compact_soon(host: GroupHost, history: History, observer: WalletObserver) -> None:
+def compact_soon(host: GroupHost, history: History, observer: WalletObserver, invoices: InvoiceBook) -> None:
     """What is not in the history yet, since a watchtower has not receipted it, is in the journal alone."""
     with contextlib.suppress(LocalError):  # a journal that is frozen, or a full disk: nothing is lost by leaving it
         if host.journal_bytes() > COMPACT_BYTES and not observer.holds_back:
             history.settle()
+            invoices.settle()
             host.compact()

@@ -160,6 +160,10 @@ class ChannelBook:
         """Whether there is a live channel with this wallet; asked for each of its links, however many there are."""
         return peer in self._live
 
+    def with_peer(self, peer: PublicKey) -> list[ChannelRecord]:
+        """The live ones with a peer, without a look at the others."""
+        return [self._records[name] for name in self._live.get(peer, ())]
+
     def get(self, group_id: Hash) -> ChannelRecord | None:
         """One of them."""
         return self._records.get(group_id)

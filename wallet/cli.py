@@ -28,6 +28,7 @@ from wallet.amounts import parse_amount
 from wallet.cli_books import books_app
 from wallet.cli_channels import channel_app
 from wallet.cli_invoices import invoice_app, receipt_app
+from wallet.cli_payments import payment_app
 from wallet.cli_routes import route_app
 from wallet.cli_standby import standby_app
 from wallet.cli_token import token_app
@@ -43,7 +44,18 @@ from wallet.passphrase import read_passphrase, read_phrase
 from wallet.period import least_safe_ms, parse_duration
 from wallet.requests import History, Pay, Prune, Request, Restore, Send, Show
 from wallet.session import sign_from_savings
-from wallet.verbs import SERVED_POLL_MS, HomeOption, JsonOption, PassphraseOption, run
+from wallet.verbs import (
+    MAX_PARTS,
+    SERVED_POLL_MS,
+    HomeOption,
+    JsonOption,
+    MaxFeeOption,
+    PartsOption,
+    PassphraseOption,
+    WaitOption,
+    run,
+    wait_ms,
+)
 
 if TYPE_CHECKING:
     from wallet.api.server import Listening
@@ -60,6 +72,7 @@ app.add_typer(books_app)
 app.add_typer(route_app)
 app.add_typer(channel_app, name="channel")
 app.add_typer(invoice_app, name="invoice")
+app.add_typer(payment_app, name="payment")
 app.add_typer(receipt_app, name="receipt")
 app.add_typer(watchtower_app, name="watchtower")
 app.add_typer(witness_app, name="witness")
@@ -272,20 +285,39 @@ def serve_command(
         out.fail(error)
 
 
-@app.command(epilog="Example: wallet pay 7ccd1d6d43c5 0.25 --count 600 --memo coffee")
+@app.command(epilog="Example: wallet pay wedge1… 2.50 --max-fee 0.02; wallet pay 7ccd1d6d43c5 0.25 --count 600")
 def pay(
     *,
-    target: Annotated[str, typer.Argument(help="Channel id or the start of it, or the peer's address or contact.")],
+    target: Annotated[
+        str, typer.Argument(help="Address or contact of the payee; or a channel's id or the start of it.")
+    ],
     amount: Annotated[str, typer.Argument(help="Such as 2.50.")],
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pay so many times.")] = 1,
-    memo: Annotated[str, typer.Option(help="For the peer, up to 64 bytes.")] = "",
+    memo: Annotated[str, typer.Option(help="For the peer of a channel, up to 64 bytes.")] = "",
+    max_fee: MaxFeeOption = None,
+    parts: PartsOption = MAX_PARTS,
+    wait: WaitOption = "60s",
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
 ) -> None:
-    """Pay through a channel."""
+    """Pay somebody: through the channel with it, or to an address over any route, though it sent no invoice.
+
+    Each call is a payment of its own. A channel costs nothing; over others' channels the payee must take payments
+    without an invoice, and there is no receipt for third parties, since nobody signed an invoice.
+    """
     units = _units(home, json, amount)
-    view = run(home, json, passphrase_file, Pay(target=target, amount=units, count=count, memo=memo))
+    fee = None if max_fee is None else _units(home, json, max_fee)
+    try:
+        waiting_ms = wait_ms(wait)
+    except WedgeError as error:
+        Output(json).fail(error)
+    view = run(
+        home,
+        json,
+        passphrase_file,
+        Pay(target=target, amount=units, count=count, memo=memo, max_fee=fee, parts=parts, wait_ms=waiting_ms),
+    )
     if view.pending:
         raise typer.Exit(Exit.PENDING)
     if view.committed < view.count:

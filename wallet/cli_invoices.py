@@ -28,7 +28,17 @@ from wallet.requests import (
     SettleInvoice,
     ShowReceipt,
 )
-from wallet.verbs import HomeOption, JsonOption, PassphraseOption, run
+from wallet.verbs import (
+    MAX_PARTS,
+    HomeOption,
+    JsonOption,
+    MaxFeeOption,
+    PartsOption,
+    PassphraseOption,
+    WaitOption,
+    run,
+    wait_ms,
+)
 
 invoice_app = typer.Typer(help="Ask to be paid, and pay what others ask for.", no_args_is_help=True, epilog=HELP)
 receipt_app = typer.Typer(help="What proves a payment to anybody.", no_args_is_help=True, epilog=HELP)
@@ -104,21 +114,31 @@ def invoice_decode(
     _draw(out, view.invoice, qr)
 
 
-@invoice_app.command("pay", epilog=f"Example: wallet invoice pay {PREFIX}1…")
+@invoice_app.command("pay", epilog=f"Example: wallet invoice pay {PREFIX}1… --max-fee 0.05 --parts 4")
 def invoice_pay(
     *,
     invoice: InvoiceText,
     amount: Annotated[str | None, typer.Argument(help="Such as 2.50, if the invoice leaves it to you.")] = None,
-    wait: Annotated[str, typer.Option(help="For how long to wait for the payee, such as 30s or 10m.")] = "60s",
+    max_fee: MaxFeeOption = None,
+    parts: PartsOption = MAX_PARTS,
+    wait: WaitOption = "60s",
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
 ) -> None:
-    """Pay an invoice, once: the same command again tells what became of it, and pays nothing twice."""
+    """Pay an invoice, once: the same command again tells what became of it, and pays nothing twice.
+
+    Over a channel with its payee, which costs nothing, else over others' channels.
+    """
     out = Output(json)
     try:
-        units = None if amount is None else _units(home, amount)
-        request = PayInvoice(invoice=_text(invoice), amount=units, wait_ms=min(parse_duration(wait), 3_600_000))
+        request = PayInvoice(
+            invoice=_text(invoice),
+            amount=None if amount is None else _units(home, amount),
+            max_fee=None if max_fee is None else _units(home, max_fee),
+            parts=parts,
+            wait_ms=wait_ms(wait),
+        )
         parse_invoice(request.invoice)
     except WedgeError as error:
         out.fail(error)

@@ -21,7 +21,7 @@ from layer1.ledger.genesis import Currency
 from wallet.exits import as_refusal, exit_of
 from wallet.render import Shown, render
 from wallet.requests import Progress, Report, View, no_report
-from wallet.texts import folded, plain_lines
+from wallet.texts import folded, plain, plain_lines
 
 PIPE_COLUMNS = 300
 """A pipe has no width: addresses stay whole there, for whoever cuts them out."""
@@ -92,6 +92,9 @@ def _reporter(bar: Bar) -> Report:
 
     def report(progress: Progress) -> None:
         nonlocal task
+        if progress.lasting:
+            bar.console.print(plain(progress.text), highlight=False, markup=False, soft_wrap=True)
+            return
         if task is None:
             task = bar.add_task(progress.text, total=None)
         bar.update(task, description=progress.text, completed=progress.done, total=progress.total or None)

@@ -113,6 +113,7 @@ def _name_standby(home: Home, contact: str) -> None:
 async def _serve(home: Home, passphrase: str, serving: Serving, ready: Ready, stop: asyncio.Event) -> None:
     async with Wallet.load(home.path, passphrase) as wallet:
         office = Office(home, LocalCommands(home, wallet), wallet)
+        wallet.payments.payer.name_of = office.labels.name_of
         server = WalletServer(home, office, office, wallet)
         try:
             async with Deliverer(office.webhooks, wallet):

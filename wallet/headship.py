@@ -36,8 +36,9 @@ from wallet.contacts import Contact, format_endpoint, parse_endpoint
 from wallet.history import History
 from wallet.home import Home
 from wallet.invoices.book import InvoiceBook, Record
-from wallet.invoices.records import Gift, Issued, Payment
+from wallet.invoices.records import Gift, Issued
 from wallet.life import Life
+from wallet.paying.records import Payment
 from wallet.requests import StandbyView
 from wallet.signals import Signals
 from wallet.towers import TowerBook, TowerList

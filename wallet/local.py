@@ -15,10 +15,9 @@ from layer1.codec import decode
 from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.transactions import Transaction, Transfer
-from wallet.channel import Channel
-from wallet.contacts import parse_contact
 from wallet.home import Home
 from wallet.invoices.commands import InvoiceCommands
+from wallet.paying.commands import PaymentCommands
 from wallet.requests import (
     AddWatchtower,
     AgreeToSettle,
@@ -76,6 +75,7 @@ class LocalCommands:
     def __init__(self, home: Home, wallet: Wallet) -> None:
         self._home = home
         self._wallet = wallet
+        self._payments = PaymentCommands(wallet)
         self._handlers: dict[type[Request[Any]], _Handler] = {
             Show: self._show,
             ShowContact: self._contact,
@@ -102,6 +102,7 @@ class LocalCommands:
             Promote: self._promote,
             **InvoiceCommands(wallet).handlers,
             **RouteCommands(wallet).handlers,
+            **self._payments.handlers,
         }
 
     async def run(self, request: Request[R], report: Report = no_report) -> R:
@@ -197,7 +198,9 @@ class LocalCommands:
         return await self._wallet.channel(request.channel).agree(report)
 
     async def _pay(self, request: Pay, report: Report) -> PaidView:
-        channel = self._target(request.target)
+        channel = self._payments.channel_for(request)
+        if channel is None:
+            return await self._payments.pay(request, report)
         paid = await channel.pay_many(request.amount, request.count, request.memo, report)
         view = channel.view()
         return PaidView(
@@ -250,11 +253,3 @@ class LocalCommands:
 
     async def _promote(self, _: Promote, report: Report) -> PromotedView:
         raise Refused("head_home", "this home is the head already: a standby is promoted, in its own home")
-
-    def _target(self, text: str) -> Channel:
-        """The channel that a person means: by id, or by whom it is with."""
-        if "@" in text:
-            return self._wallet.channel_with(parse_contact(text).address)
-        if text.startswith("wedge1"):
-            return self._wallet.channel_with(parse_address(text))
-        return self._wallet.channel(text)

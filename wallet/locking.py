@@ -250,6 +250,12 @@ class Locking:
                 if lock.payer == group.place.index:
                     yield group_id, lock
 
+    def outgoing_in(self, group_id: Hash) -> list[Lock]:
+        """The same of one channel; none if it is not hosted."""
+        group = self._parts.host.groups.get(group_id)
+        locks = () if group is None else self._locks(group_id)
+        return [lock for lock in locks if group is not None and lock.payer == group.place.index]
+
     def is_claimed(self, group_id: Hash, number: int) -> bool:
         """Whether its preimage is known, and insisted on."""
         return (group_id, number) in self._claims

@@ -310,10 +310,14 @@ def _amounts(view: ChannelView) -> dict[str, int]:
 def _paid(console: Console, view: PaidView, currency: Currency) -> None:
     total = format_money(view.committed * view.amount, currency)
     if view.count == 1 and view.committed:
-        console.print(f"Paid {total} to {view.peer}", soft_wrap=True)
+        fee = view.payment.fee if view.payment is not None else 0
+        cost = f", fee {format_money(fee, currency)}" if fee else ""
+        console.print(f"Paid {total}{cost} to {view.peer}", soft_wrap=True)
     else:
         rate = view.committed / view.seconds if view.seconds > 0 else 0.0
         console.print(f"Paid {view.committed} of {view.count} times, {total} in all, {rate:.0f} per second")
+    if view.payment is not None:
+        render_invoices.paths(console, view.payment, currency)
     if view.pending:
         console.print(
             f"{view.pending} are pending: the peer has them, or may get them still. Do not repeat them; "

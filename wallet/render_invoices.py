@@ -10,10 +10,10 @@ from rich.table import Table
 from layer1.ledger.genesis import Currency
 from wallet.amounts import format_money
 from wallet.period import format_duration
-from wallet.requests import DecodedView, InvoicePaymentView, InvoicesView, InvoiceView, ReceiptView
-from wallet.texts import folded, plain
+from wallet.requests import DecodedView, InvoicesView, InvoiceView, PaymentsView, PaymentView, ReceiptView
+from wallet.texts import folded, plain, short_address
 
-OfInvoices = InvoiceView | InvoicesView | InvoicePaymentView | DecodedView | ReceiptView
+OfInvoices = InvoiceView | InvoicesView | PaymentView | PaymentsView | DecodedView | ReceiptView
 SHOWN = 12
 """Characters of a payment hash in a table: enough to name it."""
 
@@ -25,8 +25,10 @@ def render(console: Console, view: OfInvoices, currency: Currency | None) -> Non
             _invoice(console, view, currency)
         case InvoicesView():
             _invoices(console, view, currency)
-        case InvoicePaymentView():
+        case PaymentView():
             _payment(console, view, currency)
+        case PaymentsView():
+            _payments(console, view, currency)
         case DecodedView():
             _decoded(console, view, currency)
         case ReceiptView():
@@ -96,20 +98,60 @@ def _invoices(console: Console, view: InvoicesView, currency: Currency | None) -
         console.print(table)
 
 
-def _payment(console: Console, view: InvoicePaymentView, currency: Currency | None) -> None:
+def _payment(console: Console, view: PaymentView, currency: Currency | None) -> None:
     money, name = _money(view.amount, currency), view.payment_hash[:SHOWN]
     if view.state == "paid":
         earlier = " before: nothing was paid now" if view.repeated else ""
-        fee = f", fee {_money(view.fee, currency)}" if view.fee else ""
-        console.print(f"Paid {money}{fee} to {view.payee}{earlier}", soft_wrap=True)
-        console.print(f"The receipt: `wallet receipt show {name}`", soft_wrap=True)
+        fee = f", fee {_money(view.fee, currency)} of at most {_money(view.max_fee, currency)}" if view.fee else ""
+        verb = "Moved" if view.kind == "circle" else "Paid"
+        to = f"channel {view.tries[-1].path[-1].channel[:SHOWN]}" if view.kind == "circle" else view.payee
+        console.print(f"{verb} {money}{fee} to {to}{earlier}", soft_wrap=True)
+        paths(console, view, currency)
+        if view.kind == "invoice":
+            console.print(f"The receipt: `wallet receipt show {name}`", soft_wrap=True)
+    elif view.state == "failed":
+        console.print(folded(f"Failed: {view.message}", console.width), soft_wrap=True, highlight=False, markup=False)
+        paths(console, view, currency)
     else:
         text = (
             f"Pending: {money} are locked for {view.payee}, who has not taken them yet. They are paid, or come back "
-            f"after ledger clock {view.expiry_ms} ms by themselves. The same command again waits for it, and pays "
-            "nothing twice."
+            f"after ledger clock {view.expiry_ms} ms by themselves. "
         )
+        again = "The same command again waits for it, and pays nothing twice."
+        look = f"Do not repeat it: `wallet payment show {name}` tells what became of it."
+        text += again if view.kind == "invoice" else look
         console.print(folded(text, console.width), soft_wrap=True, highlight=False, markup=False)
+        paths(console, view, currency)
+
+
+def paths(console: Console, view: PaymentView, currency: Currency | None) -> None:
+    """Each try hop by hop; nothing of one that went straight to the payee and was paid."""
+    if view.state == "paid" and all(len(each.path) == 1 for each in view.tries):
+        return
+    for number, each in enumerate(view.tries, 1):
+        hops = " → ".join(plain(view.labels.get(hop.node, short_address(hop.node))) for hop in each.path)
+        fee = f", fee {_money(each.fee, currency)}" if each.fee else ""
+        text = f"  {number}. {each.state} {_money(each.amount, currency)}{fee}: {hops}"
+        text += f"; {plain(each.message)}" if each.message else ""
+        console.print(folded(text, console.width, 5), soft_wrap=True, highlight=False, markup=False)
+
+
+def _payments(console: Console, view: PaymentsView, currency: Currency | None) -> None:
+    if not view.payments:
+        console.print("No payments by locks yet: `wallet invoice pay TEXT`, or `wallet pay ADDRESS 2.50`.")
+        return
+    table = Table("payment", "kind", "amount", "state", "fee", "tries", "to", box=None, pad_edge=False)
+    for each in view.payments:
+        table.add_row(
+            each.payment_hash[:SHOWN],
+            each.kind,
+            _money(each.amount, currency),
+            each.state,
+            _money(each.fee, currency) if each.fee else "",
+            str(each.attempts),
+            plain(view.labels.get(each.payee, short_address(each.payee))),
+        )
+    console.print(table)
 
 
 def _decoded(console: Console, view: DecodedView, currency: Currency | None) -> None:

@@ -43,6 +43,8 @@ class Progress(msgspec.Struct, frozen=True):
     done: int = 0
     total: int = 0
     """0 when unknown."""
+    lasting: bool = False
+    """Whether it is a step to be kept in sight, such as a hop that refused; else the next one takes its place."""
 
 
 Report = Callable[[Progress], None]
@@ -299,7 +301,10 @@ class PaidView(View, frozen=True, kw_only=True):
     """Why the first refused one was; the ones after it were not tried."""
     seconds: float
     can_send: int
+    """Over that channel, afterwards."""
     can_receive: int
+    payment: PaymentView | None = None
+    """Of what went by locks, over other channels than one with the payee; null of what one channel carried."""
 
 
 class EntryView(View, frozen=True, kw_only=True):
@@ -508,31 +513,76 @@ class InvoiceView(View, frozen=True, kw_only=True):
     """This machine's clock at the last change, ms since 1970."""
 
 
-class InvoicePaymentView(View, frozen=True, kw_only=True):
-    """An invoice of somebody else that this wallet pays."""
+class HopView(View, frozen=True, kw_only=True):
+    """One lock on a path."""
 
-    invoice: str
+    node: str
+    """Address of who receives it."""
+    channel: str
+    amount: int
+    """Minor units that it locks."""
+
+
+class TryView(View, frozen=True, kw_only=True):
+    """One lock of ours, and the path that it went on: one part of a payment, once."""
+
+    state: Literal["pending", "paid", "failed"]
+    amount: int
+    """What the payee gets by it."""
+    fee: int
+    """What the hops between keep."""
+    path: tuple[HopView, ...]
+    """From our own channel on; the last is the payee."""
+    expiry_ms: int
+    """Ledger clock at which the lock is over."""
+    code: str | None = None
+    """Why it failed."""
+    message: str | None = None
+    refused_by: str | None = None
+    """Address of the hop that refused; our own if our channel did; null if nobody knows, or nobody did."""
+
+
+class PaymentView(View, frozen=True, kw_only=True):
+    """A payment of ours that goes by locks: of an invoice, without one, or from one of our channels to another."""
+
+    kind: Literal["invoice", "spontaneous", "circle"]
+    invoice: str | None
+    """Null of what nobody asked for."""
     payment_hash: str
     state: Literal["pending", "paid", "failed"]
     payee: str
     amount: int
     """What the payee gets."""
     fee: int
-    """What forwarders keep."""
+    """What forwarders keep of what is paid or may be."""
+    max_fee: int
+    """What they may keep at most."""
     description: str
     channel: str
-    """Ours, that the money leaves by."""
+    """Ours, that the money leaves by: of the newest try."""
     expiry_ms: int
-    """Ledger clock at which the lock is over: the money is paid, or comes back."""
+    """Ledger clock at which its lock is over: the money is paid, or comes back."""
     preimage: str | None
     """With the invoice the receipt: `wallet receipt show`."""
     attempts: int
+    tries: tuple[TryView, ...]
+    """Each lock with its path, in the order in which they were offered."""
     repeated: bool
     """Whether it had been paid, or was under way, before this request: nothing was paid again."""
     code: str | None
     """Why it failed."""
     message: str | None
     changed_ms: int
+    labels: dict[str, str] = {}
+    """What the owner calls the addresses and channels among them."""
+
+
+class PaymentsView(View, frozen=True, kw_only=True):
+    """`wallet payment list`, the newest first."""
+
+    payments: tuple[PaymentView, ...]
+    currency: CurrencyView
+    labels: dict[str, str] = {}
 
 
 class InvoicesView(View, frozen=True, kw_only=True):
@@ -540,7 +590,7 @@ class InvoicesView(View, frozen=True, kw_only=True):
 
     invoices: tuple[InvoiceView, ...]
     """Of this wallet, the newest first."""
-    payments: tuple[InvoicePaymentView, ...]
+    payments: tuple[PaymentView, ...]
     """Of others' invoices, the newest first."""
     clock_ms: int | None
     currency: CurrencyView
@@ -753,15 +803,29 @@ class AgreeToSettle(Request[ChannelView], frozen=True, kw_only=True):
     channel: Name
 
 
+MaxFee = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None
+"""What forwarders may keep in all, minor units; null for a hundredth of the amount, or 5 units if that is more."""
+Parts = Annotated[int, msgspec.Meta(ge=1, le=16)]
+"""In how many a payment may be divided."""
+Wait = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
+"""For the payee, ms; a payment that is pending then goes on."""
+
+
 class Pay(Request[PaidView], frozen=True, kw_only=True):
-    """Pay through a channel."""
+    """Pay somebody: through our channel with it, or, to an address, over any route."""
 
     answer: ClassVar[Any] = PaidView
     target: Text
-    """Channel id or prefix, address or contact of the peer."""
+    """Address or contact of the payee; or the channel with it, by its id or a prefix: then over that alone."""
     amount: Units
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    """More than once through a channel only."""
     memo: Text = ""
+    """Through a channel only: no packet has room for it."""
+    max_fee: MaxFee = None
+    """0 for a channel with the payee, or routes that cost nothing."""
+    parts: Parts = 16
+    wait_ms: Wait = 60_000
 
 
 class History(Request[HistoryView], frozen=True, kw_only=True):
@@ -939,15 +1003,46 @@ class ListInvoices(Request[InvoicesView], frozen=True, kw_only=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
 
 
-class PayInvoice(Request[InvoicePaymentView], frozen=True, kw_only=True):
+class PayInvoice(Request[PaymentView], frozen=True, kw_only=True):
     """Pay an invoice, once: whoever asks again is told what became of it, and nothing is paid again."""
 
-    answer: ClassVar[Any] = InvoicePaymentView
+    answer: ClassVar[Any] = PaymentView
     invoice: InvoiceText
     amount: Units | None = None
     """If the invoice leaves it open."""
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 60_000
-    """For the payee; a payment that is pending then goes on."""
+    max_fee: MaxFee = None
+    parts: Parts = 16
+    """At most; one, if the invoice does not say that its payee takes several."""
+    wait_ms: Wait = 60_000
+
+
+class RebalanceChannel(Request[PaymentView], frozen=True, kw_only=True):
+    """Move money from one of our channels into another, over a circle of others' channels."""
+
+    answer: ClassVar[Any] = PaymentView
+    channel: Name
+    """That it leaves by: its id, or the start of it."""
+    to: Name
+    """That it comes back by."""
+    amount: Units
+    """That comes back; the fee leaves besides."""
+    max_fee: MaxFee = None
+    wait_ms: Wait = 60_000
+
+
+class ListPayments(Request[PaymentsView], frozen=True, kw_only=True):
+    """The newest payments of this wallet that went by locks."""
+
+    answer: ClassVar[Any] = PaymentsView
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+
+
+class ShowPayment(Request[PaymentView], frozen=True, kw_only=True):
+    """What became of a payment of this wallet, hop by hop."""
+
+    answer: ClassVar[Any] = PaymentView
+    payment: HashText
+    """The payment hash, or the start of it."""
 
 
 class SettleInvoice(Request[InvoiceView], frozen=True, kw_only=True):

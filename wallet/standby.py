@@ -148,7 +148,7 @@ class StandbyHome:
             group_key=group_key,
             companion=Passages(self._genesis),
         )
-        observer.on_flushed = lambda: compact_soon(host, history, observer)
+        observer.on_flushed = lambda: compact_soon(host, history, observer, invoices)
         return HomeStore(host, book, history, towers, invoices)
 
     async def listen(self, listen: str | None) -> str:

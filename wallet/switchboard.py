@@ -152,5 +152,6 @@ class Switchboard(Dealer):
     def _stopped(self, group_id: Hash, shown: LedgerGroup) -> None:
         if shown.status is Status.CLOSED:
             self._payee.settled(group_id, shown)
+            self._payer.settled(group_id, shown)
         if self._forwarder is not None:
             self._forwarder.stopped(group_id, shown)

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import textwrap
 
+from layer1.crypto import PublicKey, format_address
+
 SUBSTITUTE = "\N{REPLACEMENT CHARACTER}"
 
 
 def counted(number: int, thing: str) -> str:
     """``1 channel``, ``2 channels``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def short(node: PublicKey) -> str:
+    """An address, cut off: enough to tell the hops of a path apart."""
+    return short_address(format_address(node))
+
+
+def short_address(address: str) -> str:
+    """The same of its text."""
+    return f"{address[:12]}…{address[-4:]}"
 
 
 def plain(text: str) -> str:

@@ -12,6 +12,7 @@ from layer1.errors import WedgeError
 from wallet.console import Output
 from wallet.home import VARIABLE, Home, default_home
 from wallet.passphrase import read_passphrase
+from wallet.period import parse_duration
 from wallet.requests import Request
 from wallet.session import ask
 
@@ -24,7 +25,29 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, errors too
 PassphraseOption = Annotated[
     Path | None, typer.Option("--passphrase-file", help="Read the passphrase from this file instead of asking.")
 ]
+MAX_PARTS = 16
+MOST_WAIT_MS = 3_600_000
+MaxFeeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What forwarders may keep in all, such as 0.05; by default 1% of the amount, or 5 units of the last "
+        "decimal if that is more. What they keep is shown."
+    ),
+]
+PartsOption = Annotated[
+    int, typer.Option(min=1, max=MAX_PARTS, help="In how many parts to pay at most, if one path does not carry it.")
+]
+WaitOption = Annotated[str, typer.Option(help="For how long to wait for the payee, such as 30s or 10m.")]
 ChannelArgument = Annotated[str, typer.Argument(help="Id of the channel, or the start of it.")]
+
+
+def wait_ms(text: str) -> int:
+    """How long to wait.
+
+    Raises:
+        Refused: ``bad_duration``.
+    """
+    return min(parse_duration(text), MOST_WAIT_MS)
 
 
 def run(home: Path | None, json: bool, passphrase_file: Path | None, request: Request[R], *, shows: bool = True) -> R:

@@ -50,6 +50,7 @@ from wallet.invoices.desk import InvoiceDesk
 from wallet.keystore import HotKeys, Keystore, check_passphrase, check_phrase, new_phrase
 from wallet.locking import Locking
 from wallet.openings import Openings
+from wallet.paying.desk import PaymentDesk
 from wallet.peers import Peers
 from wallet.period import default_period_ms, format_duration
 from wallet.requests import BooksView, ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
@@ -86,11 +87,13 @@ class Wallet:
 
     Attributes:
         invoices: Makes and pays invoices, while the wallet is open.
+        payments: Pays over any route without one, and has all payments that went by locks.
         routes: Finds routes for payments, while the wallet is open.
         tolls: Fees and limits of our channels, likewise.
     """
 
     invoices: InvoiceDesk
+    payments: PaymentDesk
     routes: RouteDesk
     tolls: Tolls
 
@@ -160,7 +163,11 @@ class Wallet:
             self._peers = Peers(self._keys.spending, self._parts.genesis.chain_id, self._parts.host)
             self._follower = Follower(self._parts)
             self.locking = self._follower.locking = Locking(self._parts, self._home.locks_path)
-            self.invoices = InvoiceDesk(self._parts, self._peers, self._follower, self.locking, invoices)
+            shared = self._follower, self.locking, invoices
+            self.payments = PaymentDesk(self._parts, self._peers, *shared)
+            self.payments.start()
+            stack.push_async_callback(self.payments.close)
+            self.invoices = InvoiceDesk(self._parts, *shared, self.payments)
             self.invoices.start()
             stack.push_async_callback(self.invoices.close)
             forwarder = ForwardDriver(self._parts, self.locking, self._clock_ms)
@@ -176,6 +183,7 @@ class Wallet:
             self._routes = Routes(self._parts, self._peers, self._follower)
             self.routes, self.tolls = self._routes.desk, self._routes.tolls
             self.invoices.payee.hints = self.routes.hints
+            self.payments.routes = self.routes
             self._routes.start()
             stack.push_async_callback(self._routes.close)
             self._openings = Openings(self._parts, self._peers, self._follower)

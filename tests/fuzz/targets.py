@@ -85,8 +85,9 @@ from wallet.home import Home
 from wallet.invoices import receipt
 from wallet.invoices.bech32m import encode_text
 from wallet.invoices.invoice import MAX_TEXT, PREFIX, Invoice, format_invoice, parse_invoice
-from wallet.invoices.records import Issued, Payment
+from wallet.invoices.records import Issued
 from wallet.onion import failure
+from wallet.paying.records import Payment
 from wallet.requests import Show, WalletView
 from wallet.routing.gossip import Gossip, Spreading
 from wallet.routing.graph import ChannelGraph
@@ -771,7 +772,7 @@ def _layer2_and_wallet() -> list[Target]:
             ("wallet/invoices/receipt.py: msgspec.json.decode _File",),
         ),
         _codec("invoice that was issued", Issued, "wallet/invoices/book.py: kind"),
-        _codec("invoice that was paid", Payment),
+        _codec("payment of ours", Payment),
         Target("failure of a hop", failure._read, (), _failure, ("wallet/onion/failure.py: Failure",)),
         Target(
             "mark of a home",

@@ -35,6 +35,8 @@ MAX_OF_A_TOKEN = 128
 PER_TOKEN = RateLimit(requests_per_s=100, burst=500, exempt=())
 FAILURES = RateLimit(requests_per_s=5, burst=50, exempt=())
 """Wrong tokens of one address."""
+MAX_STEPS = 64
+"""Lasting steps of a request that wait for a slow reader."""
 OWNER = "owner"
 """Whose keys are those that come over the Unix socket; no token has this id."""
 
@@ -175,12 +177,13 @@ class Desk:
 
 
 def progress_of(work: Work) -> asyncio.Queue[Progress]:
-    """A queue of its newest progress: whoever reads slowly sees fewer steps."""
-    lines: asyncio.Queue[Progress] = asyncio.Queue(maxsize=1)
+    """A queue of its progress: whoever reads slowly sees fewer steps, but as many lasting ones as there is room for."""
+    lines: asyncio.Queue[Progress] = asyncio.Queue(maxsize=MAX_STEPS)
 
     def report(progress: Progress) -> None:
-        with suppress(asyncio.QueueFull):
-            lines.put_nowait(progress)
+        if progress.lasting or lines.empty():
+            with suppress(asyncio.QueueFull):
+                lines.put_nowait(progress)
 
     work.listeners.add(report)
     work.task.add_done_callback(lambda _: work.listeners.discard(report))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import sqlalchemy as sa
 from msgspec import structs
 from sqlalchemy.dialects.sqlite import insert
 
+from layer1.crypto import PublicKey, format_address
 from layer1.errors import check
 from wallet.api.store import Store, labels_table
-from wallet.requests import EntryView, HistoryView
+from wallet.requests import EntryView, HistoryView, PaidView, PaymentsView, PaymentView, View
+from wallet.texts import short
 
+V = TypeVar("V", bound=View)
 MAX_LABELS = 100_000
 MAX_TEXT = 200
 
@@ -50,11 +55,37 @@ class LabelBook:
         if text:
             self._labels[subject] = text
 
-    def beside(self, view: HistoryView) -> HistoryView:
-        """A history with the labels of what stands in it."""
-        subjects = {subject for entry in view.entries for subject in subjects_of(entry)}
-        found = {subject: text for subject, text in self._labels.items() if subject in subjects}
-        return structs.replace(view, labels=found)
+    def name_of(self, node: PublicKey) -> str:
+        """What its owner calls a node, or its address, cut off."""
+        return self._labels.get(format_address(node)) or short(node)
+
+    def beside(self, view: V) -> V:
+        """An answer with the labels of what stands in it, if it has any."""
+        if isinstance(view, PaidView) and view.payment is not None:
+            return structs.replace(view, payment=self.beside(view.payment))
+        named = _subjects_in(view)
+        if named is None:
+            return view
+        return structs.replace(view, labels={name: self._labels[name] for name in named if name in self._labels})
+
+
+def _subjects_in(view: View) -> list[str] | None:
+    """What may have a label in an answer; None if it has no place for labels."""
+    match view:
+        case HistoryView():
+            found = {subject for entry in view.entries for subject in subjects_of(entry)}
+        case PaymentView():
+            found = _subjects_of_payment(view)
+        case PaymentsView():
+            found = {name for payment in view.payments for name in _subjects_of_payment(payment)}
+        case _:
+            return None
+    return sorted(found)
+
+
+def _subjects_of_payment(view: PaymentView) -> set[str]:
+    hops = [hop for each in view.tries for hop in each.path]
+    return {view.payment_hash, view.payee} | {name for hop in hops for name in (hop.node, hop.channel)}
 
 
 def subjects_of(entry: EntryView) -> list[str]:

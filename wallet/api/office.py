@@ -23,7 +23,6 @@ from wallet.requests import (
     Commands,
     CreateToken,
     CurrencyView,
-    HistoryView,
     LabelsView,
     ListLabels,
     ListTokens,
@@ -37,6 +36,7 @@ from wallet.requests import (
     SetLabel,
     TokensView,
     TryWebhook,
+    View,
     WebhooksView,
     no_report,
 )
@@ -93,7 +93,7 @@ class Office:
             return cast(R, await handler(request))
         assert self._commands is not None, "without a wallet only what it answers itself is asked"
         view = await self._commands.run(request, report)
-        return cast(R, self.labels.beside(view)) if isinstance(view, HistoryView) else view
+        return cast(R, self.labels.beside(view)) if isinstance(view, View) else view
 
     async def _create_token(self, request: CreateToken) -> MadeTokenView:
         made, text = self.tokens.create(

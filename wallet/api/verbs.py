@@ -14,7 +14,8 @@ from typing import Any
 from wallet import requests, route_requests
 from wallet.api.tokens import Scope
 from wallet.invoices.invoice import parse_invoice
-from wallet.requests import InvoicePaymentView, PaidView, Pay, PayInvoice, Request, Send, SentView, View
+from wallet.paying.fees import most_fee
+from wallet.requests import PaidView, Pay, PayInvoice, PaymentView, Request, Send, SentView, View
 
 ADMIN: tuple[Scope, ...] = ("admin",)
 READ: tuple[Scope, ...] = ("read",)
@@ -71,9 +72,22 @@ class Verb:
         return same and all(getattr(request, name) == value for name, value in self.fixed.items())
 
 
+def _pay_units(asked: Pay) -> int:
+    """What it may move at most: to an address also what forwarders may keep."""
+    routed = asked.count == 1 and ("@" in asked.target or asked.target.startswith("wedge1"))
+    return asked.amount * asked.count + (most_fee(asked.amount, asked.max_fee) if routed else 0)
+
+
 def _unpaid(asked: Pay, answer: View) -> int:
     assert isinstance(answer, PaidView), "the answer to a payment"
-    return asked.amount * (asked.count - answer.committed - answer.pending)
+    if answer.payment is not None:
+        return _pay_units(asked) - _taken(answer.payment)
+    return _pay_units(asked) - asked.amount * (answer.committed + answer.pending)
+
+
+def _taken(payment: PaymentView) -> int:
+    """What it took, or may still take: one that is pending may cost all of its fee."""
+    return payment.amount + (payment.fee if payment.state == "paid" else payment.max_fee)
 
 
 def _unsent(_: Send, answer: View) -> int:
@@ -81,7 +95,7 @@ def _unsent(_: Send, answer: View) -> int:
     return 0
 
 
-PAYING = Spending(lambda asked: asked.amount * asked.count, _unpaid)
+PAYING = Spending(_pay_units, _unpaid)
 SENDING = Spending(lambda asked: asked.amount, _unsent)
 
 
@@ -95,17 +109,18 @@ def _end(action: str, request: type[Request[Any]], summary: str) -> Verb:
 
 
 def _invoice_units(asked: PayInvoice) -> int:
-    """The most that paying it may move.
+    """The most that paying it may move, fees included.
 
     Raises:
         Refused: It is no invoice.
     """
-    return max(asked.amount or 0, parse_invoice(asked.invoice).amount or 0)
+    units = max(asked.amount or 0, parse_invoice(asked.invoice).amount or 0)
+    return units + most_fee(units, asked.max_fee)
 
 
 def _not_paid_now(asked: PayInvoice, answer: View) -> int:
-    assert isinstance(answer, InvoicePaymentView), "the answer to a payment"
-    return _invoice_units(asked) if answer.repeated else 0
+    assert isinstance(answer, PaymentView), "the answer to a payment"
+    return _invoice_units(asked) - (0 if answer.repeated else _taken(answer))
 
 
 INVOICES = Spending(_invoice_units, _not_paid_now)
@@ -114,7 +129,12 @@ INVOICES = Spending(_invoice_units, _not_paid_now)
 VERBS: tuple[Verb, ...] = (
     Verb(requests.Show, "GET", "/wallet", READ, "Addresses and proven balances"),
     Verb(requests.ShowContact, "GET", "/contact", RECEIVE, "What to give to whoever wants to pay"),
-    Verb(requests.Pay, "POST", "/payments", SPEND, "Pay through a channel", moves_money=True, spending=PAYING),
+    Verb(
+        requests.Pay, "POST", "/payments", SPEND, "Pay through a channel, or an address over any route",
+        moves_money=True, spending=PAYING,
+    ),
+    Verb(requests.ListPayments, "GET", "/payments", READ, "Payments that went by locks, with their tries"),
+    Verb(requests.ShowPayment, "GET", "/payments/{payment}", READ, "What became of a payment, hop by hop"),
     Verb(requests.ListInvoices, "GET", "/invoices", READ, "Invoices of this wallet, and those that it pays"),
     Verb(requests.CreateInvoice, "POST", "/invoices", ("receive",), "Make an invoice", moves_money=True),
     Verb(
@@ -132,6 +152,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(requests.OpenChannel, "POST", "/channels", ADMIN, "Open a channel", moves_money=True),
     Verb(requests.Restore, "POST", "/channels/restore", ADMIN, "Find channels that this home does not know"),
     Verb(requests.ShowChannel, "GET", "/channels/{channel}", READ, "One channel"),
+    _end("rebalance", requests.RebalanceChannel, "Move money into another channel, over a circle"),
     _end("close", requests.CloseChannel, "Close a channel"),
     _end("agree", requests.AgreeToSettle, "Settle a dispute at once, after a loss of data"),
     _end("replace-witness", requests.ReplaceWitness, "Give an open channel another witness"),

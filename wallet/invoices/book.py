@@ -3,8 +3,8 @@
 *Safety:* an invoice is durable here, with its preimage, before anybody sees it; a payment before its lock is offered.
 So no claim is ever without its preimage, and no invoice is paid twice.
 
-The file is local and synced at each change, whatever holds the history. With a standby each record goes there too
-(`wallet.headship`), as the files of channels do.
+The file is local and synced at each change that something relies on, whatever holds the history. With a standby each
+record goes there too (`wallet.headship`), as the files of channels do.
 
 Source: docs/design/architecture.md, "Two kinds of storage"; decision 038.
 """
@@ -23,7 +23,8 @@ from layer1.crypto import Hash
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.storage.database import cause
 from wallet.invoices.invoice import PREFIX, parse_invoice
-from wallet.invoices.records import Gift, Issued, Payment
+from wallet.invoices.records import Gift, Issued
+from wallet.paying.records import Payment
 from wallet.sqlite import open_file
 
 MIN_PREFIX = 4
@@ -66,9 +67,11 @@ class InvoiceBook:
         """Told each record that is written, once it is durable."""
         remedy = "it has the preimages of your invoices; put it back whole"
         self._engine = open_file(path, tables.create_all, synced=True, remedy=remedy)
+        self._unsynced = open_file(path, tables.create_all, synced=False, remedy=remedy)
+        self._owes_sync = False
 
-    def put(self, record: Record) -> None:
-        """Enter or replace a record; durable on return.
+    def put(self, record: Record, *, synced: bool = True) -> None:
+        """Enter or replace a record; durable on return, or, of what the journal tells again, by the next sync.
 
         Raises:
             LocalError: The disk did not take it.
@@ -76,12 +79,28 @@ class InvoiceBook:
         data, table = encode(record), _TABLES[type(record)]
         values = {"hash": record.payment_hash.hex(), "unfinished": record.unfinished, "record": data}
         try:
-            with self._engine.begin() as connection:
+            with (self._engine if synced else self._unsynced).begin() as connection:
                 row = insert(table).values(values)
                 connection.execute(row.on_conflict_do_update(index_elements=["hash"], set_=values))
         except sa.exc.SQLAlchemyError as error:
             raise LocalError(f"{self._path} cannot be written: {cause(error)}; look after the disk") from None
+        self._owes_sync = not synced  # a commit that is synced takes those before it along
         self.on_put(data)
+
+    def settle(self) -> None:
+        """Make everything durable: what the journal drops after this is not lost here.
+
+        Raises:
+            LocalError: The disk did not take it.
+        """
+        if not self._owes_sync:
+            return
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        except sa.exc.SQLAlchemyError as error:
+            raise LocalError(f"{self._path} cannot be written: {cause(error)}; look after the disk") from None
+        self._owes_sync = False
 
     def issued(self, payment_hash: Hash) -> Issued | None:
         """Our invoice of this hash."""
@@ -171,6 +190,7 @@ class InvoiceBook:
 
     def close(self) -> None:
         """Close the file."""
+        self._unsynced.dispose()
         self._engine.dispose()
 
     def _read(self, table: sa.Table, kind: Any, where: Any, limit: int | None = None) -> Iterator[Any]:

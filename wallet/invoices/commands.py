@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from layer1.errors import Refused
 from wallet.invoices.payee import Wanted
 from wallet.invoices.receipt import read_receipt
-from wallet.invoices.views import invoice_view, payment_view, receipt_view
+from wallet.invoices.views import invoice_view, receipt_view
+from wallet.paying.records import Kind
+from wallet.paying.views import payment_view
 from wallet.requests import (
     CancelInvoice,
     CreateInvoice,
-    InvoicePaymentView,
     InvoicesView,
     InvoiceView,
     ListInvoices,
-    PayInvoice,
+    PaymentView,
     Progress,
     ReceiptView,
     Report,
@@ -36,7 +37,6 @@ class InvoiceCommands:
         self.handlers: dict[type[Request[Any]], Callable[[Any, Report], Awaitable[Any]]] = {
             CreateInvoice: self._create,
             ListInvoices: self._list,
-            PayInvoice: self._pay,
             SettleInvoice: self._settle,
             CancelInvoice: self._cancel,
             ShowReceipt: self._receipt,
@@ -62,16 +62,18 @@ class InvoiceCommands:
                 invoice_view(issued, clock_ms, desk.payee.waiting_units(issued.payment_hash))
                 for issued in desk.issued(request.limit)
             ),
-            payments=tuple(map(payment_view, desk.payments(request.limit))),
+            payments=tuple(self._payments(request.limit)),
             clock_ms=clock_ms,
             currency=currency_view(self._wallet.genesis.currency),
         )
 
-    async def _pay(self, request: PayInvoice, report: Report) -> InvoicePaymentView:
-        paying = await self._wallet.invoices.pay(
-            request.invoice, request.amount, wait_s=request.wait_ms / 1000, report=report
-        )
-        return payment_view(paying.payment, repeated=paying.repeated)
+    def _payments(self, limit: int) -> Iterator[PaymentView]:
+        """Of others' invoices; `ListPayments` has the others too."""
+        payments = self._wallet.payments
+        for payment in payments.newest(limit):
+            if payment.kind is Kind.INVOICE:
+                trying = payments.payer.is_trying(payment.payment_hash)
+                yield payment_view(payment, self._wallet.address, trying=trying)
 
     async def _settle(self, request: SettleInvoice, report: Report) -> InvoiceView:
         report(Progress("claiming what is held"))

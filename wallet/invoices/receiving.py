@@ -58,6 +58,8 @@ class Circle:
     amount: int
     """What is to come back, minor units."""
     preimage: bytes
+    channel: Hash
+    """Of ours that it is to come back by: another one would not help."""
 
 
 def receive(
@@ -148,6 +150,8 @@ def receive_circle(
     """What a committed lock does that comes back to us in a circle; arguments and answers as of :func:`receive`."""
     if final.payment_secret != circle.secret or final.total < circle.amount:
         return Turned(Code.UNKNOWN_PAYMENT, f"not the circle that we pay, of {circle.amount} units")
+    if part.group_id != circle.channel:
+        return Turned(Code.UNKNOWN_PAYMENT, f"a circle is to come back by channel {circle.channel.hex()[:12]}")
     told, payment_hash = Spontaneous(final.amount, final.total, circle.preimage), preimage_hash(circle.preimage)
     answer = receive_gift(gift, told, payment_hash, part, clock_ms, waiting=waiting, margin_ms=margin_ms)
     return structs.replace(answer, ours=True) if isinstance(answer, Gift) else answer

@@ -1,4 +1,4 @@
-"""What a wallet keeps of each invoice: of its own, and of those that it pays.
+"""What a wallet keeps of each invoice of its own; of what it pays, `wallet.paying.records`.
 
 Every record is a whole value that is replaced; what it says goes forward only. Times of this machine are for people.
 
@@ -12,7 +12,6 @@ from enum import StrEnum
 from layer1.codec import Struct
 from layer1.crypto import Hash
 from wallet.invoices.invoice import Invoice
-from wallet.onion.packet import Origin
 
 
 class Stage(StrEnum):
@@ -99,67 +98,3 @@ class Gift(Struct, tag="spontaneous/1"):
     def unfinished(self) -> bool:
         """Whether locks of it stand, as far as is known here."""
         return bool(self.parts)
-
-
-class Fate(StrEnum):
-    """What became of a lock of ours."""
-
-    PENDING = "pending"
-    """It stands, or it is not known whether it does: never repeated meanwhile."""
-    PAID = "paid"
-    """The payee has shown the preimage."""
-    FAILED = "failed"
-    """It is gone for certain, and the money is back, or never left."""
-
-
-class Attempt(Struct):
-    """One lock of ours for an invoice of somebody else."""
-
-    group_id: Hash
-    amount: int
-    """That we lock: the payee's part, and fees."""
-    received: int
-    """Of it the payee's part."""
-    expiry_ms: int
-    origin: Origin
-    """Reads the reason of a failure."""
-    packet: bytes
-    """By which our own offer is known again."""
-    lock: int = 0
-    """Its id; 0 until it stands."""
-    fate: Fate = Fate.PENDING
-    code: str = ""
-    """Of a failure."""
-    message: str = ""
-    """Of a failure, for people."""
-
-
-class Payment(Struct, tag="payment/1"):
-    """An invoice of somebody else that this wallet pays. There is one of each hash."""
-
-    invoice: Invoice
-    amount: int
-    """What the payee is to get."""
-    attempts: tuple[Attempt, ...]
-    """The newest last."""
-    preimage: bytes = b""
-    """With the invoice the receipt; empty until it was shown."""
-    changed_ms: int = 0
-    """This machine's clock at the last change, ms since 1970."""
-
-    @property
-    def payment_hash(self) -> Hash:
-        """By which it is found."""
-        return self.invoice.payment_hash
-
-    @property
-    def fate(self) -> Fate:
-        """Of the payment as a whole."""
-        if self.preimage or any(each.fate is Fate.PAID for each in self.attempts):
-            return Fate.PAID
-        return Fate.PENDING if self.unfinished else Fate.FAILED
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a lock for it stands, or may."""
-        return any(each.fate is Fate.PENDING for each in self.attempts)

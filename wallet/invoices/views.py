@@ -1,4 +1,4 @@
-"""What one sees of invoices, payments and receipts."""
+"""What one sees of invoices and receipts; of payments, `wallet.paying.views`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from layer1.ledger.genesis import Currency
 from wallet.amounts import format_money
 from wallet.invoices.invoice import Invoice, format_invoice
 from wallet.invoices.receipt import Receipt, describe
-from wallet.invoices.records import Fate, Issued, Payment, Stage
-from wallet.requests import DecodedView, HintView, InvoicePaymentView, InvoiceView, ReceiptView
+from wallet.invoices.records import Issued, Stage
+from wallet.requests import DecodedView, HintView, InvoiceView, ReceiptView
 from wallet.views import currency_view
 
 
@@ -76,27 +76,4 @@ def invoice_view(issued: Issued, clock_ms: int | None, waiting: int = 0) -> Invo
         expires_ms=invoice.expires_ms,
         remaining_ms=max(invoice.expires_ms - clock_ms, 0) if clock_ms is not None else None,
         changed_ms=issued.changed_ms,
-    )
-
-
-def payment_view(payment: Payment, *, repeated: bool = False) -> InvoicePaymentView:
-    """An invoice of somebody else that this wallet pays."""
-    invoice, last = payment.invoice, payment.attempts[-1]
-    failed = payment.fate is Fate.FAILED
-    return InvoicePaymentView(
-        invoice=format_invoice(invoice),
-        payment_hash=invoice.payment_hash.hex(),
-        state=payment.fate.value,
-        payee=format_address(invoice.payee),
-        amount=payment.amount,
-        fee=last.amount - last.received,
-        description=invoice.description,
-        channel=last.group_id.hex(),
-        expiry_ms=last.expiry_ms,
-        preimage=payment.preimage.hex() or None,
-        attempts=len(payment.attempts),
-        repeated=repeated,
-        code=last.code if failed else None,
-        message=last.message if failed else None,
-        changed_ms=payment.changed_ms,
     )

@@ -80,6 +80,10 @@ class Course:
             counts[way] = counts.get(way, 0) + weight
         return replace(self, refusals=counts)
 
+    def counting(self, tries: int) -> Course:
+        """The same after so many more locks were offered."""
+        return replace(self, tried=self.tried + tries)
+
     def stopped(self, code: str, message: str) -> Course:
         """The same, with nothing more to try; the first reason stands."""
         return replace(self, stop=self.stop or Stop(code, message))

@@ -73,7 +73,7 @@ def of_release(attempt: Attempt, reason: bytes, us: PublicKey, names: Names) -> 
     except OnionError as error:
         return _unreadable(attempt, str(error), reason, us)
     last = len(attempt.path) - 1
-    return _of_payee(told, last, names) if told.place == last else _of_hop(attempt, told, names)
+    return _of_payee(told, last) if told.place == last else _of_hop(attempt, told, names)
 
 
 def of_expiry(attempt: Attempt, names: Names) -> Verdict:
@@ -105,10 +105,10 @@ def _of_hop(attempt: Attempt, told: Told, names: Names) -> Verdict:
     return Verdict(code.value, text, told.place, code, avoid={(onward.channel, told.node): weight})
 
 
-def _of_payee(told: Told, last: int, names: Names) -> Verdict:
+def _of_payee(told: Told, last: int) -> Verdict:
     code = told.failure.code
     why = OF_THE_PAYEE.get(code, "it gives no better reason. Ask it")
-    text = f"the payee, {names(told.node)}, does not take it ({code.value}): {why}. {BACK}"
+    text = f"the payee does not take it ({code.value}): {why}. {BACK}"
     return Verdict(code.value, text, last, code, is_final=code not in WORTH_ANOTHER_TRY)
 
 

@@ -11,14 +11,16 @@ from layer1.codec import decode
 from layer1.errors import LocalError, Refused
 from tests.wallet.invoices.samples import PREIMAGE, signed
 from wallet.invoices.book import InvoiceBook
-from wallet.invoices.records import Attempt, Fate, Incoming, Issued, Payment, Stage
-from wallet.onion.packet import Origin
+from wallet.invoices.records import Incoming, Issued, Stage
+from wallet.paying.records import Attempt, Fate, Kind, Payment, Step
 
 ISSUED = Issued(signed(), False, PREIMAGE)
 OTHER = Issued(signed(payment_hash=bytes(32)), True, b"")
 PART = Incoming(bytes(32), 7, 5, 6, bytes(32))
-ATTEMPT = Attempt(bytes(32), 5, 5, 6, Origin(bytes(32), (bytes(32),)), b"packet")
-PAYMENT = Payment(signed(), 12_345, (ATTEMPT,))
+ATTEMPT = Attempt((Step(bytes(32), bytes(32), 5),), 6, bytes(32), b"mark")
+PAYMENT = Payment(
+    Kind.INVOICE, signed().payment_hash, signed().payee, 12_345, 10, invoice=signed(), attempts=(ATTEMPT,)
+)
 
 
 def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:

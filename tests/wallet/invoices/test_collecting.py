@@ -218,7 +218,7 @@ async def test_what_comes_back_to_ourselves_is_no_income(world: World) -> None:
     secret, preimage = issued.invoice.payment_secret, issued.preimage
     bob.invoices.payee._book._engine.dispose()
     monkey = bob.invoices.payee
-    monkey.circle = lambda payment_hash: Circle(secret, 250, preimage)
+    monkey.circle = lambda payment_hash: Circle(secret, 250, preimage, channel.id)
     monkey._book.issued = lambda payment_hash: None  # type: ignore[method-assign]
     assert await parts.why(await parts.of(issued, 1, 1)) is Code.UNKNOWN_PAYMENT
     assert (await parts.end(await parts.of(issued, 250, 250))).preimage == preimage

@@ -16,7 +16,8 @@ from wallet.channel import Channel
 from wallet.invoices.invoice import format_invoice, parse_invoice
 from wallet.invoices.payee import Wanted
 from wallet.invoices.receipt import read_receipt
-from wallet.invoices.records import Fate, Issued, Stage
+from wallet.invoices.records import Issued, Stage
+from wallet.paying.records import Fate
 from wallet.wallet import Wallet
 
 pytestmark = pytest.mark.slow

@@ -197,15 +197,15 @@ def test_what_is_no_payment_goes_back(part: Incoming, gift: Gift | None, told: d
 
 
 def test_a_circle_of_ours_is_taken_and_no_hop_gets_its_preimage_for_a_unit() -> None:
-    circle = Circle(PLAIN.payment_secret, 500, PREIMAGE)
+    circle = Circle(PLAIN.payment_secret, 500, PREIMAGE, lock(1, 500).group_id)
 
-    def around(amount: int, **told: Any) -> Any:
-        payload = replace(final(amount, amount), **told)
-        return receive_circle(circle, None, payload, lock(1, amount), NOW_MS, margin_ms=M)
+    def around(amount: int, channel: bytes = circle.channel, **told: Any) -> Any:
+        payload, part = replace(final(amount, amount), **told), replace(lock(1, amount), group_id=channel)
+        return receive_circle(circle, None, payload, part, NOW_MS, margin_ms=M)
 
     taken = around(500)
     assert (taken.ours, taken.stage, taken.preimage) == (True, Stage.CLAIMING, PREIMAGE)
-    for cheat in (around(1), around(499), around(500, payment_secret=bytes(16))):
+    for cheat in (around(1), around(499), around(500, payment_secret=bytes(16)), around(500, b"x" * 32)):
         assert isinstance(cheat, Turned)
         assert cheat.code is Code.UNKNOWN_PAYMENT
     assert isinstance(around(1, total=500), Waits)
