@@ -88,11 +88,21 @@ class Town:
         assert b"Traceback" not in err, (arguments, process.returncode, out, err)
         return process.returncode, json.loads(out)
 
-    async def serve(self, home: str, *arguments: str, verb: tuple[str, ...] = ("serve",)) -> Serving:
-        """Start `wallet serve`, or another verb that stays, and wait until it is there."""
+    async def serve(
+        self, home: str, *arguments: str, verb: tuple[str, ...] = ("serve",), module: tuple[str, ...] = ()
+    ) -> Serving:
+        """Start `wallet serve`, or another verb that stays, and wait until it is there.
+
+        Args:
+            home: Of the wallet.
+            arguments: Of the verb.
+            verb: Which one.
+            module: A module of tests that runs it in place of the command, with arguments of its own.
+        """
+        program = [sys.executable, "-m", *module] if module else [BIN / "wallet"]
         with (self.folder / f"{home}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                BIN / "wallet",
+                *program,
                 *verb,
                 "--json",
                 *arguments,

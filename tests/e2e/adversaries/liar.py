@@ -232,7 +232,7 @@ async def _never() -> Output:
     raise AssertionError("it waits for ever")
 
 
-def replace_in(module: ModuleType, name: str, value: object) -> None:
+def replace_in(module: ModuleType | type, name: str, value: object) -> None:
     """Put a lie into the place of something that is there, in this process."""
     if not hasattr(module, name):
         raise AttributeError(f"{module.__name__} has no {name} any more; find the new place for this lie")
