@@ -85,7 +85,7 @@ from wallet.home import Home
 from wallet.invoices import receipt
 from wallet.invoices.bech32m import encode_text
 from wallet.invoices.invoice import MAX_TEXT, PREFIX, Invoice, format_invoice, parse_invoice
-from wallet.invoices.records import Issued
+from wallet.invoices.records import Gift, Issued
 from wallet.onion import failure
 from wallet.paying.records import Payment
 from wallet.requests import Show, WalletView
@@ -772,6 +772,7 @@ def _layer2_and_wallet() -> list[Target]:
             ("wallet/invoices/receipt.py: msgspec.json.decode _File",),
         ),
         _codec("invoice that was issued", Issued, "wallet/invoices/book.py: kind"),
+        _codec("what came without an invoice", Gift),
         _codec("payment of ours", Payment),
         Target("failure of a hop", failure._read, (), _failure, ("wallet/onion/failure.py: Failure",)),
         Target(

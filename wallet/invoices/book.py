@@ -11,7 +11,7 @@ Source: docs/design/architecture.md, "Two kinds of storage"; decision 038.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +76,26 @@ class InvoiceBook:
         Raises:
             LocalError: The disk did not take it.
         """
-        data, table = encode(record), _TABLES[type(record)]
-        values = {"hash": record.payment_hash.hex(), "unfinished": record.unfinished, "record": data}
+        self.put_all((record,), synced=synced)
+
+    def put_all(self, records: Sequence[Record], *, synced: bool = True) -> None:
+        """The same of several, with one sync: all of them or none.
+
+        Raises:
+            LocalError: The disk did not take it.
+        """
         try:
             with (self._engine if synced else self._unsynced).begin() as connection:
-                row = insert(table).values(values)
-                connection.execute(row.on_conflict_do_update(index_elements=["hash"], set_=values))
+                for record in records:
+                    name, data = record.payment_hash.hex(), encode(record)
+                    values = {"hash": name, "unfinished": record.unfinished, "record": data}
+                    row = insert(_TABLES[type(record)]).values(values)
+                    connection.execute(row.on_conflict_do_update(index_elements=["hash"], set_=values))
         except sa.exc.SQLAlchemyError as error:
             raise LocalError(f"{self._path} cannot be written: {cause(error)}; look after the disk") from None
         self._owes_sync = not synced  # a commit that is synced takes those before it along
-        self.on_put(data)
+        for record in records:
+            self.on_put(encode(record))
 
     def settle(self) -> None:
         """Make everything durable: what the journal drops after this is not lost here.

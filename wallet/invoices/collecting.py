@@ -53,6 +53,8 @@ class Collector(Dealer):
         """By payment hash, what is not complete."""
         self._live: dict[tuple[Hash, int], Hash] = {}
         """Locks that pay us, as the book has it, with their hash: most locks that end are others'."""
+        self._fresh: dict[Hash, Issued | Gift] = {}
+        """By payment hash, what was decided in this turn: written with one sync, before any of it is claimed."""
         self._leaving: set[tuple[Hash, int]] = set()
         """Locks that are being given back."""
         self._before: set[tuple[Hash, int]] = set()
@@ -65,11 +67,12 @@ class Collector(Dealer):
         """Take up what was under way when the wallet was closed."""
         self._before = {(group_id, lock.id) for group_id, lock, _ in self._locking.incoming()}
         for record in self._book.unfinished():
-            self._live |= {part.name: record.payment_hash for part in record.parts}
-            self._note(record)
+            self._entered(record)
             for part in record.parts:
                 if (ended := self._locking.ended(part.group_id, part.lock)) is not None:
                     self.lose(part.group_id, ended)
+                elif record.stage is Stage.CLAIMING and record.preimage:
+                    self._locking.insist(part.group_id, part.lock, record.preimage)
         for record in self._book.among({end.lock.hash for _, end in self._locking.ends() if end.is_paid}):
             self._note(record)  # the history may have lost its newest entries
         self._begin(self._watch())
@@ -86,6 +89,7 @@ class Collector(Dealer):
 
     def lose(self, group_id: Hash, ended: Ended) -> None:
         """A lock is gone; it may have been one that pays us."""
+        self._write()
         name, payment_hash = (group_id, ended.lock.id), ended.lock.hash
         self._leaving.discard(name)
         self._set_waiting(payment_hash, gathering.without(self._waiting.get(payment_hash, ()), name))
@@ -98,6 +102,7 @@ class Collector(Dealer):
 
     def settled(self, group_id: Hash, shown: LedgerGroup) -> None:
         """Layer 1 has closed a channel: of what is not claimed, only the locks in what it settled on are left."""
+        self._write()
         left = {each.lock.id for each in shown.locks}
         for (name, number), payment_hash in list(self._live.items()):
             issued = self._book.issued(payment_hash) if name == group_id and number not in left else None
@@ -115,21 +120,30 @@ class Collector(Dealer):
         if self._lock(group_id, lock.id) is None or part.name in self._leaving:
             return
         self._sweep(lock.hash, clock_ms)
-        match answer := self._answer(lock.hash, part, peeled.payload, clock_ms):
+        records = self._records(lock.hash)
+        match answer := self._answer(records, part, lock, peeled.payload, clock_ms):
             case Turned():
                 _log.info("channel %s, lock %d is released: %s", group_id.hex()[:12], lock.id, answer.why)
                 self._give_back(part, answer.code)
             case Waits():
                 self._set_waiting(lock.hash, answer.waiting)
                 self._parts.signals.notify()
+            case _ if answer in records:
+                self._pursue(answer)  # news come twice
             case _:
-                if part.name not in self._live:
-                    self._save(answer)
                 self._give_back_others(answer)
-                await self._pursue(answer)
+                self._decide(answer)
 
-    def _answer(self, payment_hash: Hash, part: Incoming, payload: Payload, clock_ms: int) -> Answer:
-        issued, gift = self._book.issued(payment_hash), self._book.gift(payment_hash)
+    def _records(self, payment_hash: Hash) -> tuple[Issued | None, Gift | None]:
+        """What there is of a hash: an invoice of ours, or what came without one."""
+        fresh = self._fresh.get(payment_hash)
+        issued = fresh if isinstance(fresh, Issued) else self._book.issued(payment_hash)
+        return issued, fresh if isinstance(fresh, Gift) else self._book.gift(payment_hash)
+
+    def _answer(
+        self, records: tuple[Issued | None, Gift | None], part: Incoming, lock: Lock, payload: Payload, clock_ms: int
+    ) -> Answer:
+        (issued, gift), payment_hash = records, lock.hash
         there: dict[str, Any] = {"waiting": self._waiting.get(payment_hash, ()), "margin_ms": self._locking.margin_ms}
         circle = self.circle(payment_hash) if issued is None else None
         match payload:
@@ -161,7 +175,8 @@ class Collector(Dealer):
         if not ended.is_paid:
             return self._lapse(record, part)
         known = structs.replace(record, preimage=record.preimage or ended.preimage or b"")
-        self._begin(self._pursue(self._save(receiving.claimed(known, part))))
+        by_ledger = ended.how == "paid"  # all else the journal tells again
+        self._pursue(self._save(receiving.claimed(known, part), synced=by_ledger))
         return None
 
     def _lapse(self, record: Issued | Gift, part: Incoming) -> None:
@@ -172,13 +187,34 @@ class Collector(Dealer):
                 if each != part:
                     self._give_back(each, Code.PARTS_MISSING)
 
-    async def _pursue(self, record: Issued | Gift) -> None:
-        """Do what is due for its locks."""
-        for part in record.parts:
+    def _decide(self, record: Issued | Gift) -> None:
+        """A payment is complete. It is written with the others of this turn."""
+        if not self._fresh:
+            self._begin(self._write_soon())
+        self._fresh[record.payment_hash] = record
+
+    async def _write_soon(self) -> None:
+        await asyncio.sleep(0)
+        self._write()
+
+    def _write(self) -> None:
+        """Make durable what was decided, then claim it, or hold it."""
+        if not self._fresh:
+            return
+        records = [structs.replace(record, changed_ms=now_ms()) for record in self._fresh.values()]
+        self._fresh.clear()
+        self._book.put_all(records)
+        for record in records:
+            self._entered(record)
+            self._pursue(record)
+
+    def _pursue(self, record: Issued | Gift) -> None:
+        """Do what is due for its locks. Of what is written, for it is all that keeps the preimage for them."""
+        for part in record.parts if record.payment_hash not in self._fresh else ():
             if self._lock(part.group_id, part.lock) is None:
                 continue
             if record.stage is Stage.CLAIMING and record.preimage:
-                await self._locking.claim(part.group_id, part.lock, record.preimage)
+                self._locking.insist(part.group_id, part.lock, record.preimage)
             elif record.stage is Stage.CANCELLED:
                 self._give_back(part, Code.UNKNOWN_PAYMENT)
 
@@ -223,13 +259,16 @@ class Collector(Dealer):
                         self._give_back(part, Code.UNKNOWN_PAYMENT)
             await asyncio.sleep(LOOK_S)
 
-    def _save(self, record: R) -> R:
+    def _save(self, record: R, *, synced: bool = True) -> R:
         saved = structs.replace(record, changed_ms=now_ms())
-        self._book.put(saved)
-        self._live |= {part.name: record.payment_hash for part in saved.parts}
-        self._note(saved)
-        self._parts.signals.notify()
+        self._book.put(saved, synced=synced)
+        self._entered(saved)
         return saved
+
+    def _entered(self, record: Issued | Gift) -> None:
+        self._live |= {part.name: record.payment_hash for part in record.parts}
+        self._note(record)
+        self._parts.signals.notify()
 
     def _note(self, record: Issued | Gift) -> None:
         """Enter in the history what is paid or held; what is there already is left alone."""

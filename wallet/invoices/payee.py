@@ -94,6 +94,8 @@ class Payee(Collector):
             Refused: ``unknown_invoice``, ``not_held``, ``too_late``, ``preimage_needed``, ``bad_receipt``.
         """
         clock_ms = await self._now()
+        self._write()
+        self._write()
         held = self._book.find_issued(name)
         settled = receiving.settle(held, preimage)
         for part in held.parts:
@@ -101,7 +103,7 @@ class Payee(Collector):
             check(over_ms <= 0, "too_late", f"it could be settled until {over_ms} ms ago: the payer gets it back")
         settled = self._save(settled)
         await self._parts.settled()
-        await self._pursue(settled)
+        self._pursue(settled)
         return settled
 
     async def cancel(self, name: str) -> Issued:
@@ -110,8 +112,10 @@ class Payee(Collector):
         Raises:
             Refused: ``unknown_invoice``, ``already_paid``.
         """
+        self._write()
+        self._write()
         cancelled = self._save(receiving.cancel(self._book.find_issued(name)))
         self._give_back_others(cancelled)
         await self._parts.settled()
-        await self._pursue(cancelled)
+        self._pursue(cancelled)
         return cancelled

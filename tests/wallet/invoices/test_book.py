@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from layer1.codec import decode
@@ -57,6 +59,29 @@ def test_what_is_open_is_found_without_a_look_at_the_rest(tmp_path: Path) -> Non
 def test_a_lock_that_the_ledger_paid_out_is_paid_for_whether_or_not_its_preimage_was_seen() -> None:
     paid = replace(PAYMENT, attempts=(replace(ATTEMPT, fate=Fate.FAILED), replace(ATTEMPT, fate=Fate.PAID)))
     assert (paid.preimage, paid.fate, paid.unfinished) == (b"", Fate.PAID, False)
+
+
+def test_no_question_looks_at_all_records(tmp_path: Path) -> None:
+    """100,000 invoices: a new one, a payment, a look by hash or the start of it takes no longer than with ten."""
+    book = InvoiceBook(tmp_path / "invoices.db")
+    plans: list[str] = []
+
+    def explain(connection: Any, _: Any, statement: str, parameters: Any, *__: Any) -> None:
+        if statement.startswith(("SELECT", "INSERT", "UPDATE")):
+            found = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            plans.extend(row[3] for row in found)
+
+    for engine in (book._engine, book._unsynced):
+        sa.event.listen(engine, "before_cursor_execute", explain)
+    name = ISSUED.payment_hash
+    book.put(ISSUED)
+    book.put(ISSUED, synced=False)
+    book.issued(name), book.gift(name), book.payment(name), book.unfinished(), book.pending()
+    book.find_issued(name.hex()[:8])
+    list(book.among([name, bytes(32)]))
+    assert len(plans) > 8
+    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
+    book.close()
 
 
 def test_every_record_goes_to_whoever_follows_and_makes_another_book(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from layer1.errors import LocalError
 from layer1.ledger.locks import preimage_hash
 from tests.wallet.conftest import World
 from wallet.channel import Channel
+from wallet.invoices.book import Record
 from wallet.invoices.gathering import PATIENCE_MS
 from wallet.invoices.payee import Wanted
 from wallet.invoices.receiving import Circle
@@ -142,17 +144,62 @@ async def test_who_is_killed_before_it_claims_claims_all_at_the_next_start(
 ) -> None:
     alice, bob, channel = await opened(world)
     parts, issued = Parts(alice, bob, channel), await asked(bob)
-
-    async def dies(*_: object) -> None:
-        raise OSError("the power went away")
-
-    monkeypatch.setattr(bob.locking, "claim", dies)
+    monkeypatch.setattr(bob.locking, "insist", lambda *_: None)
     numbers = [await parts.of(issued, amount, 250) for amount in (100, 150)]
     await until(bob, lambda: record(bob, issued).stage is Stage.CLAIMING)
     await bob.__aexit__(None, None, None)
     bob, _ = await world.serve("bob")
     assert [(await parts.end(number)).how for number in numbers] == ["claimed"] * 2
     await until(bob, lambda: record(bob, issued).stage is Stage.PAID)
+
+
+async def test_nothing_is_claimed_that_the_disk_did_not_take(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preimage is kept for a claim by the record alone: without it a restart would not know of the other parts."""
+    alice, bob, channel = await opened(world)
+    parts, issued, asked_for = Parts(alice, bob, channel), await asked(bob), []
+
+    def is_full(*_: object, **__: object) -> None:
+        asked_for.append(1)
+        raise LocalError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bob.invoices.payee._book, "put_all", is_full)
+        number = await parts.of(issued, 250, 250)
+        await until(bob, lambda: asked_for)
+        assert not bob.locking.is_claimed(channel.id, number)
+        await bob.__aexit__(None, None, None)
+    await world.serve("bob")
+    assert (await parts.end(number)).how == "claimed"
+
+
+async def test_a_payment_costs_one_sync_of_the_book_and_those_of_one_turn_share_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, channel = await opened(world)
+    parts, writes = Parts(alice, bob, channel), []
+    invoices = [await asked(bob) for _ in range(4)]
+    original = bob.invoices.payee._book.put_all
+
+    def put_all(records: Sequence[Record], *, synced: bool = True) -> None:
+        writes.append((synced, [record.stage for record in records if isinstance(record, Issued)]))
+        original(records, synced=synced)
+
+    def no_file(*_: object) -> None:
+        raise AssertionError("a file for a lock, besides the record")
+
+    monkeypatch.setattr("wallet.locking.write_durably", no_file)
+    monkeypatch.setattr(bob.invoices.payee._book, "put_all", put_all)
+    clock: list[int | None] = [None]
+    now, collector = bob.invoices.payee._clock_ms, bob.invoices.payee
+    collector._clock_ms = lambda: clock[0] and now()
+    numbers = [await parts.of(issued, 250, 250) for issued in invoices]
+    clock[0] = 1
+    bob._parts.signals.notify()  # all four are decided in one turn
+    for number in numbers:
+        assert (await parts.end(number)).how == "claimed"
+    await until(bob, lambda: all(record(bob, issued).stage is Stage.PAID for issued in invoices))
+    assert [stages for synced, stages in writes if synced] == [[Stage.CLAIMING] * 4]
+    assert sorted(stages for synced, stages in writes if not synced) == [[Stage.PAID]] * 4
 
 
 async def test_a_hold_invoice_holds_all_parts_and_gives_all_back(world: World) -> None:
