@@ -34,7 +34,7 @@ def payment_view(payment: Payment, us: PublicKey, *, trying: bool = False, repea
         expiry_ms=last.expiry_ms,
         preimage=payment.preimage.hex() or None,
         attempts=len(payment.attempts),
-        tries=tuple(_try_view(each, us) for each in payment.attempts),
+        tries=tuple(_try_view(each, us, shown=bool(payment.preimage)) for each in payment.attempts),
         repeated=repeated,
         code=last.code if failed else None,
         message=last.message if failed else None,
@@ -42,13 +42,14 @@ def payment_view(payment: Payment, us: PublicKey, *, trying: bool = False, repea
     )
 
 
-def _try_view(attempt: Attempt, us: PublicKey) -> TryView:
+def _try_view(attempt: Attempt, us: PublicKey, *, shown: bool) -> TryView:
+    """What stands is paid as soon as the preimage was seen: who has it takes it."""
     hops = tuple(
         HopView(node=format_address(step.node), channel=step.channel.hex(), amount=step.amount) for step in attempt.path
     )
     place = attempt.place
     return TryView(
-        state=attempt.fate.value,
+        state=(Fate.PAID if shown and attempt.fate is Fate.PENDING else attempt.fate).value,
         amount=attempt.received,
         fee=attempt.fee,
         path=hops,
