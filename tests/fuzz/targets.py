@@ -81,6 +81,7 @@ from wallet import amounts, book, contacts, headship, keystore, life, period, se
 from wallet.api import client as api_client
 from wallet.api import handlers as api_handlers
 from wallet.api.verbs import VERBS
+from wallet.forwarding.events import Record
 from wallet.home import Home
 from wallet.invoices import receipt
 from wallet.invoices.bech32m import encode_text
@@ -771,6 +772,7 @@ def _layer2_and_wallet() -> list[Target]:
             lambda rng: rng.choice((RECEIPT, _json(receipt._File)(rng))),
             ("wallet/invoices/receipt.py: msgspec.json.decode _File",),
         ),
+        _codec("record of the forwarder", Record, "wallet/forwarding/companion.py: Record"),
         _codec("invoice that was issued", Issued, "wallet/invoices/book.py: kind"),
         _codec("what came without an invoice", Gift),
         _codec("payment of ours", Payment),

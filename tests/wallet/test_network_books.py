@@ -156,3 +156,31 @@ async def test_an_invoice_names_who_reaches_us_and_at_what_price(row: Row) -> No
     assert len(draw(text)) < 60, "a screen shows its code"
     # who can send us nothing is not named
     assert (await row.alice.invoices.create(Wanted(250))).invoice.hints[0].node == row.bob.address
+
+
+async def test_fees_that_were_paid_are_counted_where_the_money_left(row: Row) -> None:
+    """Payments as people make them, and a circle: what it cost stands with the channel that it helped."""
+    carol = row.carol
+    contact = carol.contact
+    assert contact is not None
+    third = await row.alice.open_channel(contact, deposit=5_000, peer_deposit=15_000, bond=1_000)
+    issued = await carol.invoices.create(Wanted(6_000, "a table"))
+    paying = await row.alice.payments.pay_invoice(issued.invoice, max_fee=100)
+    fee = paying.payment.fee
+    assert fee > 0, "more than the channel with Carol has"
+    circle = await row.alice.payments.rebalance(row.first.id, third.id, 2_000, max_fee=100)
+    cost = circle.payment.fee
+    assert cost > 0
+    await row.until(carol, lambda: carol.invoices.get(issued.payment_hash).received == 6_000)  # type: ignore[union-attr]
+    quiet = lambda: not any(group.locks for each in row.wallets.values() for group in each._parts.host.groups.values())  # noqa: E731
+    await row.until(row.alice, quiet)
+    books = await row.books()
+    alice = books["alice"]
+    assert (alice.fees_paid, alice.rebalancing, alice.fees_earned) == (fee, cost, 0)
+    assert row.line(alice, row.first.id).rebalancing == cost
+    assert sum(line.fees_paid for line in alice.channels) == fee
+    assert books["bob"].fees_earned + books["carol"].fees_earned == fee + cost
+    assert alice.total == FUNDS - 6_000 - fee - cost
+    assert books["bob"].total == FUNDS + books["bob"].fees_earned
+    notes = {entry.kind: entry for entry in row.alice.history() if entry.kind in ("rebalanced", "spontaneous")}
+    assert set(notes) == {"rebalanced"}, "what comes back to us is no income"
