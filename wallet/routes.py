@@ -20,6 +20,7 @@ from layer2.driver import GroupHost
 from layer2.value import Group
 from wallet.amounts import format_money
 from wallet.follower import Follower
+from wallet.forwarding.companion import LIFE_MARGINS
 from wallet.neighbours import Neighbours
 from wallet.parts import Parts
 from wallet.peers import Peers
@@ -33,8 +34,8 @@ from wallet.survey import Survey
 from wallet.tolls import Tolls, wall_ms
 from wallet.views import pending_units
 
-LIFE_MARGINS = 4
-"""A lock is forwarded if it lives at least so many margins (rule 22): to be offered, paid, and registered in time."""
+ANNOUNCED_MARGINS = LIFE_MARGINS + 1
+"""So long a lock has to be good when it is asked for (rule 22): what the forwarder wants, and a margin to get there."""
 MEET_S = 2.0
 """How long a wallet that has just been opened waits for its peers, before it looks for a route without them."""
 TOLD_S = 10.0
@@ -50,7 +51,7 @@ class Routes:
         self._peers = peers
         genesis = parts.genesis
         self.graph = ChannelGraph(genesis.chain_id)
-        self.tolls = Tolls(parts.book, parts.keys.spending, genesis.chain_id, LIFE_MARGINS * margin_ms(genesis))
+        self.tolls = Tolls(parts.book, parts.keys.spending, genesis.chain_id, ANNOUNCED_MARGINS * margin_ms(genesis))
         self.tolls.on_change = self._announce
         self._neighbours = Neighbours(parts.host, self.graph, parts.signals, self._for_peer)
         self._survey = Survey(parts.ledger, self.graph, lambda group_id: group_id in parts.host.groups)

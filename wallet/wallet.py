@@ -170,6 +170,11 @@ class Wallet:
             self.invoices = InvoiceDesk(self._parts, *shared, self.payments)
             self.invoices.start()
             stack.push_async_callback(self.invoices.close)
+            self._routes = Routes(self._parts, self._peers, self._follower)
+            self.routes, self.tolls = self._routes.desk, self._routes.tolls
+            self._parts.passages.terms_of = self.tolls.terms_of
+            self.invoices.payee.hints = self.routes.hints
+            self.payments.routes = self.routes
             forwarder = ForwardDriver(self._parts, self.locking, self._clock_ms)
             stack.push_async_callback(forwarder.close)
             forwarder.start()
@@ -180,10 +185,6 @@ class Wallet:
             self._parts.towers.prune({record.group_id for record in self._parts.book.live()})
             self._parts.entruster.start()
             stack.push_async_callback(self._parts.entruster.catch_up, LAST_WORDS_S)
-            self._routes = Routes(self._parts, self._peers, self._follower)
-            self.routes, self.tolls = self._routes.desk, self._routes.tolls
-            self.invoices.payee.hints = self.routes.hints
-            self.payments.routes = self.routes
             self._routes.start()
             stack.push_async_callback(self._routes.close)
             self._openings = Openings(self._parts, self._peers, self._follower)
