@@ -20,28 +20,29 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
-from scipy.sparse import csr_array  # type: ignore[import-untyped]
-from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
 
-from layer1.crypto import Hash, PublicKey, format_address
 from layer1.errors import Refused, check
 from layer1.ledger.genesis import MAX_MONEY
 from wallet.invoices.invoice import Hint
 from wallet.routing.announcements import fee_units
 from wallet.routing.liquidity import chance
-from wallet.routing.network import Floats, Network
-from wallet.routing.paths import Leg, Path, Query
+from wallet.routing.network import Network
+from wallet.routing.paths import Direction, Leg, Path, Query
+from wallet.routing.prices import ANSWERS, Bounds, Prices
 
-ANSWERS = 0.99
-"""Chance that the receiver of a hop is there and answers."""
 MAX_VISITS = 20_000
 """Steps in building one path from the payee backwards; beyond it the limits leave no route worth looking for."""
-SLACK = 1e-9
-"""Relative: sums in another order differ by less, and a bound from below must be one."""
+FEW_VISITS = 500
+"""After so many with bounds that were found for another part, it is worth while to find better ones."""
+
+
+class _GaveUpError(Exception):
+    """Too many visits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,162 +70,88 @@ class _Waiting:
 
 
 def find_path(network: Network, query: Query) -> Path:
-    """The cheapest route.
+    """The cheapest path.
 
     Raises:
         Refused: ``bad_amount``, ``unknown_node``, ``bad_channel`` or ``no_route``, whose reason
             `wallet.routing.bottleneck` finds.
     """
-    return _Search(network, query).run()
+    return find_part(Prices(network, query), query.amount, query.max_fee, {})
+
+
+def find_part(prices: Prices, amount: int, max_fee: int, in_flight: Mapping[Direction, int]) -> Path:
+    """The cheapest path for one part of what `prices` were made for.
+
+    Args:
+        prices: Of the payment.
+        amount: Minor units that arrive.
+        max_fee: Likewise; of this part.
+        in_flight: What its other parts take, besides what `prices` know.
+
+    Raises:
+        Refused: ``bad_amount`` or ``no_route``.
+    """
+    check(1 <= amount <= MAX_MONEY, "bad_amount", f"a payment of {amount} units; the least is 1")
+    search = _Search(prices, amount, max_fee, prices.taken(in_flight))
+    bounds, fresh = prices.bounds(amount)
+    try:
+        found = search.build(bounds, MAX_VISITS if fresh and not in_flight else FEW_VISITS)
+    except _GaveUpError:
+        found = search.build_once_more()
+    if found is None:
+        query = prices.query
+        raise Refused("no_route", f"no path of at most {query.max_hops} hops carries {amount} units")
+    return Path(found.legs, amount, found.cost)
 
 
 class _Search:
-    """One query."""
+    """For one part."""
 
-    def __init__(self, network: Network, query: Query) -> None:
-        self._network, self._query = network, query
-        check(1 <= query.amount <= MAX_MONEY, "bad_amount", f"a payment of {query.amount} units; the least is 1")
-        self._source = self._node(query.source)
-        self._target = None if query.hints and query.target not in network.number else self._node(query.target)
-        self._first = self._given(query.first, query.source)
-        self._last = self._given(query.last, query.target, arriving=True)
-        circular = self._source == self._target
-        check(
-            not circular or self._first is not None or self._last is not None,
-            "bad_channel",
-            "a payment to oneself needs the channel to leave by, or the one to arrive by",
-        )
-        check(
-            self._first is None or query.first != query.last,
-            "bad_channel",
-            "one cannot leave and arrive by one channel",
-        )
-        self._goal = self._source if self._first is None else int(network.receiver[self._first])
-        self._prepare()
+    def __init__(self, prices: Prices, amount: int, max_fee: int, taken: Mapping[int, int]) -> None:
+        self._prices, self._network, self._query = prices, prices.network, prices.query
+        self._amount, self._max_fee, self._taken = amount, max_fee, taken
 
-    def _node(self, node: PublicKey) -> int:
-        number = self._network.number.get(node)
-        if number is None:
-            raise Refused(
-                "unknown_node",
-                f"{format_address(node)} has no open channel that this wallet knows of: ask for an invoice with hints, "
-                "open a channel with it, or pay on layer 1",
-            )
-        return number
-
-    def _given(self, channel: Hash | None, end: PublicKey, *, arriving: bool = False) -> int | None:
-        """The edge of a channel that the query names."""
-        if channel is None:
+    def build_once_more(self) -> _Step | None:
+        """With bounds that know what the other parts take."""
+        try:
+            return self.build(self._prices.bounds_with(self._amount, self._taken), MAX_VISITS)
+        except _GaveUpError:
             return None
-        edge = self._network.edge(channel, end)
-        check(edge is not None, "bad_channel", f"{format_address(end)} has no open channel {channel.hex()[:12]}")
-        assert edge is not None
-        return self._network.reverse(edge) if arriving else edge
-
-    def _prepare(self) -> None:
-        """Per edge: what it charges, what it takes, what its sender may have."""
-        network, query = self._network, self._query
-        self._low, self._high = network.bounds(query.now_ms)
-        self._most = np.where(network.margin <= query.life_ms, network.most, 0.0)
-        self._base, self._ppm, self._least = network.base, network.ppm, network.least
-        mine = slice(network.out[self._source], network.out[self._source + 1])
-        self._base, self._ppm, self._least = self._base.copy(), self._ppm.copy(), self._least.copy()
-        self._base[mine], self._ppm[mine], self._least[mine], self._most[mine] = 0.0, 0.0, 1.0, 0.0
-        for channel, units in query.own.items():
-            if (edge := network.edge(channel, query.source)) is not None:
-                self._low[edge] = self._high[edge] = self._most[edge] = units
-        for (channel, sender), units in query.in_flight.items():
-            if (edge := network.edge(channel, sender)) is not None:  # its largest lock stays what it is
-                for bound in (self._low, self._high):
-                    bound[edge] = max(bound[edge] - units, 0.0)
-        for channel, sender in query.avoid:
-            if (edge := network.edge(channel, sender)) is not None:
-                self._most[edge] = 0.0
-
-        self._strangers = [hint for hint in query.hints if not self._put(hint)]
-        """Hints of channels that nobody has shown: they are in front of the payee, and lead nowhere else."""
-        self._bar()
-
-    def _put(self, hint: Hint) -> bool:
-        """Put the payee's word into its place, if its channel is known; what was announced of it stays as it is."""
-        network, query = self._network, self._query
-        edge = network.edge(hint.group_id, hint.node)
-        if edge is None or int(network.receiver[edge]) != self._target:
-            return network.has(hint.group_id) or hint.node not in network.number
-        if not network.heard[edge] and (hint.group_id, hint.node) not in query.avoid:
-            self._base[edge], self._ppm[edge] = hint.base_fee, hint.fee_ppm
-            self._most[edge] = network.channel_of(edge).capacity
-        return True
-
-    def _bar(self) -> None:
-        """Edges that would lead through the payer or the payee on the way."""
-        network = self._network
-        self._barred = np.zeros(len(self._most), np.bool_)
-        if self._first is not None:
-            self._barred[network.out[self._source] : network.out[self._source + 1]] = True
-            self._barred[network.reverse(self._first)] = True
-        if self._target not in (None, self._source):
-            self._barred[network.out[self._target] : network.out[self._target + 1]] = True
-        if self._last is not None:
-            self._barred[network.reverse(self._last)] = True
-
-    def run(self) -> Path:
-        weights = self._weights()
-        found = self._build(self._starts(), weights, self._bounds(weights))
-        if found is None:
-            raise self._nothing()
-        return Path(found.legs, self._query.amount, found.cost)
 
     def _starts(self) -> list[_Step]:
         """Where to begin, backwards: at the payee, or in front of it by a hint."""
-        query = self._query
-        if self._last is not None:
-            assert self._target is not None, "the channel to arrive by is one of its"
-            last = self._extended(_Step(self._target, query.amount, 0.0, ()), self._last)
+        prices, amount = self._prices, self._amount
+        if prices.last is not None:
+            assert prices.target is not None, "the channel to arrive by is one of its"
+            last = self._extended(_Step(prices.target, amount, 0.0, ()), prices.last)
             return [] if last is None else [last]
-        there = [] if self._target is None else [_Step(self._target, query.amount, 0.0, ())]
-        return there + [step for hint in self._strangers if (step := self._hinted(hint)) is not None]
+        there = [] if prices.target is None else [_Step(prices.target, amount, 0.0, ())]
+        return there + [step for hint in prices.strangers if (step := self._hinted(hint)) is not None]
 
     def _hinted(self, hint: Hint) -> _Step | None:
         """The payee says that it is reached over this channel, of which nobody else has shown anything."""
-        query, amount = self._query, self._query.amount
+        query, amount = self._query, self._amount
         fee = fee_units(hint.base_fee, hint.fee_ppm, amount)
-        if (hint.group_id, hint.node) in query.avoid or hint.node == query.source or fee > query.max_fee:
+        if (hint.group_id, hint.node) in query.avoid or hint.node == query.source or fee > self._max_fee:
             return None
         leg = Leg(hint.group_id, hint.node, query.target, amount, fee, ANSWERS)
         return _Step(self._network.number[hint.node], amount + fee, fee - query.price * math.log(ANSWERS), (leg,))
 
-    def _bounds(self, weights: Floats) -> Floats:
-        """Per node what it costs at least to come there from where the search ends."""
-        network = self._network
-        through = weights.copy()
-        through[network.incoming(self._source)] = np.inf  # no path leads through the payer
-        size = len(network.nodes)
-        shape = np.minimum.reduceat(through, network.pair), network.pair_receiver, network.pair_out
-        distances: Floats = dijkstra(csr_array(shape, shape=(size, size)), indices=self._goal)
-        return distances * (1 - SLACK)
-
-    def _weights(self) -> Floats:
-        """Per edge what it costs at least, to send the bare amount; infinite if it cannot be."""
-        amount = float(self._query.amount)
-        chances = np.clip((self._high + 1 - amount) / (self._high + 1 - self._low), 0.0, 1.0)
-        usable = ~self._barred & (self._least <= amount) & (amount <= self._most) & (chances > 0)
-        risk = np.log(chances, out=np.zeros_like(chances), where=usable) + math.log(ANSWERS)
-        fees = self._base + np.ceil(self._ppm * (amount / 1e6) * (1 - SLACK))
-        weights: Floats = np.where(usable, fees - self._query.price * risk, np.inf)
-        return weights
-
-    def _build(self, starts: list[_Step], weights: Floats, bound: Floats) -> _Step | None:
+    def build(self, bounds: Bounds, visits: int) -> _Step | None:
         """From the payee backwards with true amounts; the first to reach the payer is the cheapest.
 
         What waits is a path that is to be looked at, or one more hop in front of it that is to be priced: those come
         in the order of what they cost at least, for a node may have thousands.
+
+        Raises:
+            _GaveUpError: After so many visits.
         """
-        order = count()
-        waiting = [_Waiting(start.cost, next(order), start) for start in starts]
+        order, bound = count(), bounds[1]
+        first, goal = self._prices.first, self._prices.goal
+        waiting = [_Waiting(start.cost, next(order), start) for start in self._starts()]
         heapq.heapify(waiting)
         seen: dict[int, list[tuple[int, int]]] = {}
-        for _ in range(MAX_VISITS):
+        for _ in range(visits):
             if not waiting:
                 return None
             item = heapq.heappop(waiting)
@@ -234,17 +161,17 @@ class _Search:
                     least = further.cost + float(bound[further.node])
                     heapq.heappush(waiting, _Waiting(least, next(order), further))
                 item.edges.pop()
-            elif step.node == self._goal and (step.legs or self._first is not None):
-                if (done := step if self._first is None else self._extended(step, self._first)) is not None:
+            elif step.node == goal and (step.legs or first is not None):
+                if (done := step if first is None else self._extended(step, first)) is not None:
                     return done
                 continue
             elif self._is_new(seen.setdefault(step.node, []), step):
-                item = _Waiting(0.0, 0, step, self._promising(step, weights, bound))
+                item = _Waiting(0.0, 0, step, self._promising(step, bounds))
             else:
                 continue
             if item.edges:
                 heapq.heappush(waiting, _Waiting(item.edges[-1][0], next(order), step, item.edges))
-        return None
+        raise _GaveUpError
 
     @staticmethod
     def _is_new(before: list[tuple[int, int]], step: _Step) -> bool:
@@ -255,29 +182,26 @@ class _Search:
         before.append(mine)
         return True
 
-    def _promising(self, step: _Step, weights: Floats, bound: Floats) -> list[tuple[float, int]]:
+    def _promising(self, step: _Step, bounds: Bounds) -> list[tuple[float, int]]:
         """Edges into a node that may carry its need, and what a path over each costs at least; the dearest first."""
-        edges = self._network.incoming(step.node)
+        (weights, bound), edges = bounds, self._network.incoming(step.node)
         costs = step.cost + weights[edges] + bound[self._network.sender[edges]]
-        possible = np.flatnonzero(np.isfinite(costs) & (self._most[edges] >= step.need))
+        possible = np.flatnonzero(np.isfinite(costs) & (self._prices.most[edges] >= step.need))
         ordered = possible[np.argsort(-costs[possible], kind="stable")]
         return list(zip(costs[ordered].tolist(), edges[ordered].tolist(), strict=True))
 
     def _extended(self, step: _Step, edge: int) -> _Step | None:
         """The path with one hop more in front; None if that breaks a limit."""
-        query, need = self._query, step.need
-        likely = chance(self._low[edge], self._high[edge], need) * ANSWERS
-        if not (self._least[edge] <= query.amount and need <= self._most[edge] and likely > 0):
+        prices, need, taken = self._prices, step.need, self._taken.get(edge, 0)
+        low, high = max(prices.low[edge] - taken, 0.0), max(prices.high[edge] - taken, 0.0)
+        likely = chance(low, high, need) * ANSWERS
+        if not (prices.least[edge] <= self._amount and need <= prices.most[edge] and likely > 0):
             return None
-        fee = fee_units(int(self._base[edge]), int(self._ppm[edge]), need)
-        if need + fee - query.amount > query.max_fee or len(step.legs) == query.max_hops:
+        fee = fee_units(int(prices.base[edge]), int(prices.ppm[edge]), need)
+        if need + fee - self._amount > self._max_fee or len(step.legs) == self._query.max_hops:
             return None
         nodes, ids = self._network.nodes, self._network.channel_of(edge).id
         sender, receiver = int(self._network.sender[edge]), int(self._network.receiver[edge])
         leg = Leg(ids, nodes[sender], nodes[receiver], need, fee, float(likely))
-        cost = step.cost + fee - query.price * math.log(likely)
+        cost = step.cost + fee - self._query.price * math.log(likely)
         return _Step(sender, need + fee, cost, (leg, *step.legs))
-
-    def _nothing(self) -> Refused:
-        query = self._query
-        return Refused("no_route", f"no path of at most {query.max_hops} hops carries {query.amount} units")

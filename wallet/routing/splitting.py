@@ -4,7 +4,8 @@
 halves, each by the same rule, the second one knowing what the first takes; and the cheaper of both ways is taken, the
 price of the risk counted as in `wallet.routing.search`. The first half may spend its share of the largest fee, the
 second what is left. Halving ends at `max_parts` parts, or at :data:`LEAST_PART` units. Nothing is tried that is not as
-cheap as searching: of n parts at most 2 n searches are made.
+cheap as searching: of n parts at most 2 n searches are made. All of them share their prices, and what is known of the
+network from below: only for each size of part is that found anew (`wallet.routing.prices`).
 
 Parts pay with one hash and one expiry; the payee claims them together or not at all.
 
@@ -18,12 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from layer1.errors import Refused
+from layer1.errors import Refused, check
 from wallet.routing.network import Network
 from wallet.routing.paths import Direction, Path, Query
-from wallet.routing.search import find_path
+from wallet.routing.prices import Prices
+from wallet.routing.search import find_part
 
 MAX_PARTS = 16
+Taken = Mapping[Direction, int]
+"""What parts that were found take; minor units."""
 LEAST_PART = 2
 """Minor units that are still halved."""
 GOOD = 0.8
@@ -63,22 +67,25 @@ def find_plan(network: Network, query: Query, max_parts: int = MAX_PARTS) -> Pla
     Raises:
         Refused: As :func:`find_path`, if there is no way in at most so many parts.
     """
-    query = replace(query, aversion=query.price)  # of the whole: halves are not worth half as much
-    return _plan(network, query, max_parts)
+    check(query.amount >= 1, "bad_amount", f"a payment of {query.amount} units; the least is 1")
+    prices = Prices(network, replace(query, aversion=query.price))  # of the whole: halves are not worth half as much
+    return _plan(prices, query.amount, query.max_fee, {}, max_parts)
 
 
-def _plan(network: Network, query: Query, max_parts: int) -> Plan:
+def _plan(prices: Prices, amount: int, max_fee: int, taken: Taken, max_parts: int) -> Plan:
+    if amount > prices.room(taken):
+        raise Refused("no_route", f"no paths together carry {amount} units")
     whole, refusal = None, None
     try:
-        whole = Plan((find_path(network, query),))
+        whole = Plan((find_part(prices, amount, max_fee, taken),))
     except Refused as error:
         refusal = error
         if error.code != "no_route":
             raise
-    if max_parts < 2 or query.amount < LEAST_PART or (whole is not None and whole.chance >= GOOD):
+    if max_parts < 2 or amount < LEAST_PART or (whole is not None and whole.chance >= GOOD):
         return _either(whole, None, refusal)
     try:
-        halves = _halves(network, query, max_parts)
+        halves = _halves(prices, amount, max_fee, taken, max_parts)
     except Refused as error:
         return _either(whole, None, refusal or error)
     return _either(whole, halves, refusal)
@@ -92,13 +99,12 @@ def _either(whole: Plan | None, halves: Plan | None, refusal: Refused | None) ->
     return min(found, key=lambda plan: (plan.cost, len(plan.parts)))
 
 
-def _halves(network: Network, query: Query, max_parts: int) -> Plan:
-    larger = query.amount - query.amount // 2
-    share = -(-query.max_fee * larger // query.amount)
-    first = _plan(network, replace(query, amount=larger, max_fee=share), max_parts // 2)
-    taken = in_flight(query.in_flight, first)
-    rest = replace(query, amount=query.amount - larger, in_flight=taken, max_fee=query.max_fee - first.fee)
-    second = _plan(network, rest, max_parts - len(first.parts))
+def _halves(prices: Prices, amount: int, max_fee: int, taken: Taken, max_parts: int) -> Plan:
+    larger = amount - amount // 2
+    share = -(-max_fee * larger // amount)
+    first = _plan(prices, larger, share, taken, max_parts // 2)
+    rest = max_fee - first.fee, in_flight(taken, first), max_parts - len(first.parts)
+    second = _plan(prices, amount - larger, *rest)
     return Plan((*first.parts, *second.parts))
 
 

@@ -15,7 +15,7 @@ from tests.wallet.routing import test_gossip as t_gossip
 from tests.wallet.routing import test_learning as t_learning
 from tests.wallet.routing import test_search as t_search
 from tests.wallet.routing import test_splitting as t_splitting
-from wallet.routing import desk, graph, learning, search, splitting
+from wallet.routing import desk, graph, learning, prices, search, splitting
 from wallet.routing.announcements import topic_of
 from wallet.routing.gossip import ALLOWANCE, Spreading
 from wallet.routing.graph import ChannelGraph
@@ -38,8 +38,16 @@ MUTANTS: dict[str, tuple[Any, str, Change, Test]] = {
     ),
     "believes_every_balance": (search, "chance", any_path, t_search.test_no_path_with_as_good_a_chance_is_cheaper),
     "bound_from_above": (
-        search._Search, "_bounds", lambda original: lambda self, weights: original(self, weights) * 3,
+        prices.Prices, "_distances", lambda original: lambda self, weights: original(self, weights) * 3,
         t_search.test_no_path_with_as_good_a_chance_is_cheaper,
+    ),
+    "bounds_of_a_larger_amount": (
+        prices.Prices, "bounds_with", lambda original: lambda self, amount, taken: original(self, amount + 30, taken),
+        lambda: _with_patch(t_splitting.test_shared_prices_find_for_each_part_what_its_own_would),
+    ),
+    "gives_up_early": (
+        search._Search, "build_once_more", lambda _: lambda self: None,
+        lambda: _with_patch(t_splitting.test_shared_prices_find_for_each_part_what_its_own_would),
     ),
     "visits_a_node_once": (
         search._Search, "_is_new",
@@ -59,7 +67,7 @@ MUTANTS: dict[str, tuple[Any, str, Change, Test]] = {
         t_search.test_no_path_with_as_good_a_chance_is_cheaper,
     ),
     "goes_through_itself": (
-        search._Search, "_bar", lambda original: lambda self: (original(self), self._barred.fill(False))[1],
+        prices.Prices, "_bar", lambda original: lambda self: (original(self), self.barred.fill(False))[1],
         lambda: t_search.test_a_circle_through_given_channels(0, None, (0, 1, 3), 6),
     ),
     "parts_know_nothing_of_each_other": (
@@ -68,11 +76,11 @@ MUTANTS: dict[str, tuple[Any, str, Change, Test]] = {
     ),
     "each_part_has_the_whole_fee": (
         splitting, "_halves",
-        lambda original: lambda network, query, most: original(network, replace(query, max_fee=2**53), most),
+        lambda original: lambda prices, amount, fee, taken, most: original(prices, amount, 2**53, taken, most),
         t_splitting.test_the_fee_limit_is_that_of_all_parts,
     ),
     "believes_any_hint": (
-        search._Search, "_put", lambda _: lambda self, hint: hint.node not in self._network.number,
+        prices.Prices, "_put", lambda _: lambda self, hint: hint.node not in self.network.number,
         lambda: t_desk.test_hints_that_lie_lead_nowhere(t_desk.LIES[1]),
     ),
     "rests_nobody": (

@@ -10,9 +10,11 @@ import pytest
 from layer1.errors import Refused
 from tests.wallet.routing.test_search import case
 from tests.wallet.routing.town import NODES, Edge, Town, channel_id
-from wallet.routing.paths import Query
+from wallet.routing import search, splitting
+from wallet.routing.paths import Path, Query
+from wallet.routing.prices import Prices
 from wallet.routing.search import find_path
-from wallet.routing.splitting import Plan, find_plan
+from wallet.routing.splitting import Plan, find_plan, in_flight
 
 
 def twins(*capacities: int) -> Town:
@@ -84,3 +86,57 @@ def test_parts_add_up_within_every_limit() -> None:
         if whole:
             assert plan.cost <= min(path[2] for path in whole) + 1e-6
     assert divided > 10
+
+
+def parts_of(town: Town, query: Query, few: int, patch: pytest.MonkeyPatch) -> list[float | None]:
+    """What each of some parts costs, with prices that all of them share, one after the other in flight."""
+    patch.setattr(search, "FEW_VISITS", few)
+    prices, costs, taken = Prices(town.network(), query), list[float | None](), dict[tuple[bytes, bytes], int]()
+    for amount in (80, 41, 40, 39, 20, 2, 1):
+        try:
+            part = search.find_part(prices, amount, query.max_fee, taken)
+        except Refused:
+            costs.append(None)
+            continue
+        costs.append(part.cost)
+        taken = in_flight(taken, Plan((part,)))
+    return costs
+
+
+def test_shared_prices_find_for_each_part_what_its_own_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds for an amount serve larger ones, and more in flight: no part is dearer for it, and none is overlooked."""
+    found = 0
+    for seed in range(120):
+        town, query = case(seed)
+        query, taken = replace(query, aversion=query.price), dict[tuple[bytes, bytes], int]()
+        alone: list[float | None] = []
+        for amount in (80, 41, 40, 39, 20, 2, 1):
+            try:
+                part = find_path(town.network(), replace(query, amount=amount, in_flight=taken))
+            except Refused:
+                alone.append(None)
+                continue
+            alone.append(part.cost)
+            taken = in_flight(taken, Plan((part,)))
+        found += sum(cost is not None for cost in alone)
+        for few in (500, 1):
+            shared = parts_of(town, query, few, monkeypatch)
+            assert shared == [None if cost is None else pytest.approx(cost) for cost in alone], (seed, few)
+    assert found > 300
+
+
+def test_what_cannot_leave_or_arrive_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is divided: our channels together, or the payee's, have too little."""
+    looked: list[int] = []
+
+    def find_part(prices: Prices, amount: int, max_fee: int, taken: splitting.Taken) -> Path:
+        looked.append(amount)
+        return search.find_part(prices, amount, max_fee, taken)
+
+    monkeypatch.setattr(splitting, "find_part", find_part)
+    town = twins(1_000, 1_000, 1_000)
+    for amount in (3_001, 40_000):
+        with pytest.raises(Refused, match=str(amount)):
+            find_plan(town.network(), query_of(town, amount))
+    assert looked == []
+    assert find_plan(town.network(), query_of(town, 2_500)).amount == 2_500 and looked

@@ -11,7 +11,7 @@ from wallet.routing.announcements import ChannelAnnouncement, fee_units
 from wallet.routing.graph import Channel, ChannelGraph
 from wallet.routing.network import Network
 from wallet.routing.paths import Query
-from wallet.routing.search import ANSWERS
+from wallet.routing.prices import ANSWERS
 
 KEYS = [SigningKey(digest(Domain.GROUP, b"node %d" % number)) for number in range(12)]
 NODES: list[PublicKey] = [key.public for key in KEYS]
