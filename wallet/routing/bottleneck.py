@@ -9,7 +9,7 @@ Source: decision 042.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from layer1.errors import Refused
@@ -22,7 +22,7 @@ LATER_MS = 100 * 24 * 3_600_000
 HALVINGS = 12
 """So often an amount that is too large is halved, to say how much could be paid;"""
 CLOSER = 4
-"""then it is made more exact so often: to a sixteenth."""
+"""then it is made more exact so often, to a sixteenth; of parts, where that takes long, it is not."""
 
 
 class Answer(Protocol):
@@ -34,20 +34,31 @@ class Answer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What could be in the way: what could not is not tried."""
+
+    longest_ms: float
+    """The longest margin that any hop asks for."""
+    has_learnt: bool
+    """Whether payments taught anything of what channels have."""
+
+
 Attempt = Callable[[Query], Answer]
 """A search, for one path or for several."""
 
 
-def explain(query: Query, attempt: Attempt, money: Callable[[int], str], *, in_parts: bool) -> Refused:
+def explain(query: Query, attempt: Attempt, money: Callable[[int], str], known: Known, *, in_parts: bool) -> Refused:
     """The refusal of a query for which `attempt` found nothing.
 
     Args:
         query: What was asked.
         attempt: The search; it raises :class:`Refused`.
         money: How people read minor units.
-        in_parts: Whether it divides.
+        known: What else could be in the way.
+        in_parts: Whether it divides: into a few parts, or it would take long.
     """
-    text = _of_ours(query, money, in_parts=in_parts) or _of_limits(query, attempt, money)
+    text = _of_ours(query, money, in_parts=in_parts) or _of_limits(query, attempt, money, known)
     return Refused("no_route", text or _of_amount(query, attempt, money, in_parts=in_parts))
 
 
@@ -65,7 +76,7 @@ def _of_ours(query: Query, money: Callable[[int], str], *, in_parts: bool) -> st
     return f"{money(query.amount)} are to be paid, and {whose} {can}: top up or open a channel, or pay less"
 
 
-def _of_limits(query: Query, attempt: Attempt, money: Callable[[int], str]) -> str | None:
+def _of_limits(query: Query, attempt: Attempt, money: Callable[[int], str], known: Known) -> str | None:
     """The one limit of the payer's that is in the way."""
     if query.max_fee < MAX_MONEY and (found := _try(attempt, replace(query, max_fee=MAX_MONEY))) is not None:
         return (
@@ -74,12 +85,12 @@ def _of_limits(query: Query, attempt: Attempt, money: Callable[[int], str]) -> s
         )
     if query.avoid and _try(attempt, replace(query, avoid=frozenset())) is not None:
         return "every way leads over a hop that did not forward lately: try again in a few minutes, or pay on layer 1"
-    if query.life_ms < MAX_MARGIN_MS and _try(attempt, replace(query, life_ms=MAX_MARGIN_MS)) is not None:
+    if query.life_ms < known.longest_ms and _try(attempt, replace(query, life_ms=MAX_MARGIN_MS)) is not None:
         return (
             f"a hop on every way asks that locks are good for longer than the {query.life_ms} ms that are left: let it "
             "expire later, or ask for an invoice that does"
         )
-    if _try(attempt, replace(query, now_ms=query.now_ms + LATER_MS)) is not None:
+    if known.has_learnt and _try(attempt, replace(query, now_ms=query.now_ms + LATER_MS)) is not None:
         return "the channels on every way had too little money on the right side lately: try later, or pay less"
     return None
 
@@ -102,7 +113,7 @@ def _of_amount(query: Query, attempt: Attempt, money: Callable[[int], str], *, i
             f"no path of at most {query.max_hops} open channels whose members forward leads to the payee: open a "
             "channel with it or with somebody who reaches it, ask for an invoice with hints, or pay on layer 1"
         )
-    for _ in range(CLOSER):
+    for _ in range(0 if in_parts else CLOSER):
         middle = (amount + too_much) // 2
         amount, too_much = (middle, too_much) if passes(middle) else (amount, middle)
     remedy = "pay less, or on layer 1" if in_parts else "pay less, in several parts, or on layer 1"

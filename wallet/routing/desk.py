@@ -24,7 +24,7 @@ from wallet.invoices.invoice import MAX_HINTS, Hint
 from wallet.onion.failure import Code
 from wallet.onion.route import Route
 from wallet.requests import Report, no_report
-from wallet.routing.bottleneck import Attempt, explain
+from wallet.routing.bottleneck import Attempt, Known, explain
 from wallet.routing.graph import ChannelGraph
 from wallet.routing.learning import Failure, Learnt, Try, learn
 from wallet.routing.paths import Direction, Leg, Path, Query
@@ -37,6 +37,8 @@ REBUILD_MS = 10_000
 FEW = 100
 """Of so many channels, one new one is reason enough to compile the network anew."""
 MAX_PARTS = 16
+FEW_PARTS = 4
+"""In so many at most, when it is to be found why there is no way."""
 OF_AMOUNT = (Code.NO_LIQUIDITY, Code.AMOUNT_TOO_LARGE)
 """After which less may pass."""
 
@@ -184,7 +186,7 @@ class RouteDesk:
         try:
             plan = find_plan(network, query, wish.max_parts)
         except Refused as refusal:
-            attempt = lambda other: find_plan(network, other, wish.max_parts)  # noqa: E731
+            attempt = lambda other: find_plan(network, other, min(wish.max_parts, FEW_PARTS))  # noqa: E731
             raise self._why(refusal, query, attempt, in_parts=wish.max_parts > 1) from None
         return tuple(self._found(path, wish) for path in plan.parts)
 
@@ -238,7 +240,9 @@ class RouteDesk:
     def _why(self, refusal: Refused, query: Query, attempt: Attempt, *, in_parts: bool) -> Refused:
         if refusal.code != "no_route":
             return refusal
-        return explain(query, attempt, self._around.money, in_parts=in_parts)
+        longest_ms = 0.0 if self._network is None else self._network.longest_ms
+        known = Known(longest_ms, any(self._learnt.bounds()))
+        return explain(query, attempt, self._around.money, known, in_parts=in_parts)
 
     def _compiled(self, wish: Wish) -> Network:
         """The graph as arrays, as new as this search needs it."""

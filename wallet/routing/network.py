@@ -122,6 +122,11 @@ class Network:
             for edge in (self._place[number], self._place[number + len(self._channels)]):
                 self.most[edge] = 0.0
 
+    @property
+    def longest_ms(self) -> float:
+        """The longest margin that anybody asks for."""
+        return float(self.margin.max(initial=0.0))
+
     def teach(self, channel_id: Hash, bounds: Bounds) -> None:
         """Put what was learnt of a channel into its place, both directions; see `wallet.routing.liquidity`."""
         if (number := self._index.get(channel_id)) is None:
