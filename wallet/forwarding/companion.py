@@ -38,7 +38,7 @@ class Passages:
 
     Attributes:
         core: Rebuilt from the records.
-        terms_of: On which terms we forward over a channel. Until somebody sets it, every channel forwards, for no fee.
+        terms_of: On which terms we forward over a channel. `wallet.tolls` says.
         on_signing: What the driver makes of a version that is about to be signed.
     """
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from layer1.ledger.agreements import Lock
-from layer1.ledger.locks import preimage_hash
+from layer1.errors import LocalError
+from layer1.ledger.records import Status
 from tests.wallet.conftest import POLICY, World, world_of
 from wallet.channel import Channel
 from wallet.forwarding.policy import Terms
 from wallet.invoices.payee import Wanted
+from wallet.invoices.records import Stage
 from wallet.lock_news import Ended
 from wallet.onion.failure import Told, unwrap
 from wallet.onion.packet import Binding, Origin, build
@@ -36,7 +37,8 @@ class Row:
     names: list[str]
     wallets: dict[str, Wallet]
     channels: list[str]
-    bonds: int = 0
+    addresses: dict[str, bytes]
+    patience_s: float = 20
 
     @property
     def payer(self) -> Wallet:
@@ -61,27 +63,29 @@ class Row:
     def expiry(self, margins: int = 8) -> int:
         return self.world.chain.state.clock + margins * self.payer.locking.margin_ms + 120_000
 
-    def packet(self, hashed: bytes, secret: bytes, amount: int, expiry: int, fee: int = FEE) -> tuple[bytes, Origin]:
-        """For the payee, over all between."""
-        nodes = [self.wallets[name].address for name in self.names[1:]]
+    def packet(
+        self, hashed: bytes, secret: bytes, amount: int, expiry: int, *, fee: int = FEE, path: list[str] | None = None
+    ) -> tuple[bytes, Origin]:
+        """For the last of a path, over all between."""
+        nodes = [self.addresses[name] for name in (path or self.names)[1:]]
         hops = tuple(Hop(node, amount + fee * (len(nodes) - 1 - i)) for i, node in enumerate(nodes))
-        route = Route(self.side(self.names[0], 0).id, hops, expiry)
         binding = Binding(self.world.genesis.chain_id, hashed, expiry)
-        return build(route, binding, os.urandom(32), total=amount, payment_secret=secret)
+        return build(Route(bytes(32), hops, expiry), binding, os.urandom(32), total=amount, payment_secret=secret)
 
-    async def send(
-        self, hashed: bytes, secret: bytes, amount: int, expiry: int = 0, fee: int = FEE
-    ) -> tuple[asyncio.Task[Ended], Lock, Origin]:
-        """Offer the first lock of a payment."""
-        expiry = expiry or self.expiry()
-        data, origin = self.packet(hashed, secret, amount, expiry, fee)
-        sent, channel = amount + fee * (len(self.names) - 2), self.side(self.names[0], 0)
-        lock = await self.payer.locking.begin(channel.id, sent, hashed, expiry, data)
-        return asyncio.create_task(self.payer.locking.end_of(channel.id, lock.id)), lock, origin
+    def offer(
+        self, hashed: bytes, secret: bytes, amount: int, *, expiry: int = 0, fee: int = FEE, back: bool = False
+    ) -> tuple[asyncio.Task[Ended], Origin]:
+        """Offer the first lock of a payment, from the first to the last, or `back`; when it is over tells the task."""
+        path, expiry = self.names[::-1] if back else self.names, expiry or self.expiry()
+        data, origin = self.packet(hashed, secret, amount, expiry, fee=fee, path=path)
+        wallet, channel = self.wallets[path[0]], self.channels[-1 if back else 0]
+        sent = amount + fee * (len(path) - 2)
+        return asyncio.create_task(wallet.locking.offer(bytes.fromhex(channel), sent, hashed, expiry, data)), origin
 
-    async def ask(self, amount: int, *, hold: bool = False) -> tuple[bytes, bytes]:
+    async def ask(self, amount: int, *, hold: bool = False, back: bool = False) -> tuple[bytes, bytes]:
         """Hash and secret of an invoice of the payee's."""
-        issued = await self.payee.invoices.create(Wanted(amount, "bread", hold=hold))
+        payee = self.payer if back else self.payee
+        issued = await payee.invoices.create(Wanted(amount, "bread", hold=hold))
         return issued.invoice.payment_hash, issued.invoice.payment_secret
 
     async def look(self, after_ms: int = 20) -> None:
@@ -92,24 +96,79 @@ class Row:
 
     async def until(self, check: Callable[[], object]) -> None:
         """Let everybody look at layer 1 until it is so."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(self.patience_s):
             while not check():
                 await self.look()
                 await asyncio.sleep(0)
 
+    async def held(self, amount: int = 500) -> tuple[bytes, asyncio.Task[Ended], Origin]:
+        """A payment that the payee holds: hash, what its payer waits for, and what reads a failure."""
+        hashed, secret = await self.ask(amount, hold=True)
+        paying, origin = self.offer(hashed, secret, amount)
+        await self.until(lambda: stage_of(self, hashed) is Stage.HELD)
+        return hashed, paying, origin
+
+    async def closed(self, number: int) -> None:
+        """Let the challenge period of a wedged channel pass, and everybody see how layer 1 settled it."""
+        channel = bytes.fromhex(self.channels[number])
+
+        def status() -> Status | None:
+            shown = self.world.chain.state.group(channel)
+            return None if shown is None else shown.status
+
+        await self.until(lambda: status() is not Status.OPEN)
+        await self.look(after_ms=5_100)
+        await self.until(lambda: status() is Status.CLOSED)
+
     def pass_time(self, until_ms: int) -> None:
         while self.world.chain.state.clock <= until_ms:
-            self.world.chain.block(after_ms=60_000)
+            self.world.chain.block(after_ms=1_000)
 
-    async def crash(self, name: str) -> None:
-        """The wallet's process ends; what was not durable is gone."""
+    def doom(self, name: str, turn: int, *, durable: bool) -> asyncio.Event:
+        """End a wallet's process as it ends its turn of this number, before or after the turn is durable; set then.
+
+        Nothing of that turn leaves, and what was not durable is gone.
+        """
+        journal, gone, left = self.wallets[name]._parts.host._journal, asyncio.Event(), turn
+        sync = journal.sync
+
+        def last_sync() -> None:
+            nonlocal left
+            left -= bool(journal._buffer)
+            if left >= 0 and not gone.is_set():
+                return sync()
+            if durable and not gone.is_set():
+                sync()
+            journal._refusal = "the process is gone"
+            gone.set()
+            raise LocalError("the process is gone")
+
+        journal.sync = last_sync  # type: ignore[method-assign]
+        return gone
+
+    async def stop(self, name: str) -> None:
+        """End a wallet; what it had not made durable is gone."""
         wallet = self.wallets.pop(name)
+        wallet._parts.host._journal._refusal = "the process is gone"
         wallet._parts.host.freeze("the process is gone")
         await wallet.__aexit__()
+
+    async def restart(self, name: str) -> Wallet:
+        """End a wallet as :meth:`stop`, and start it again."""
+        await self.stop(name)
+        return await self.start(name)
+
+    def rests(self, *, held: bool = False) -> bool:
+        """Whether all are in step and nothing is under way; and no lock stands, unless some are `held`."""
+        groups = [group for wallet in self.all for group in wallet._parts.host.groups.values() if not group.closed]
+        moving = [group for group in groups if group.outbox or group.queue or group.pending is not None]
+        locked = [group for group in groups if group.locks or group.committed.body.locks]
+        return all(group.connected for group in groups) and not moving and (held or not locked)
 
     async def start(self, name: str) -> Wallet:
         wallet, _ = await self.world.serve(name)
         self.wallets[name] = wallet
+        self.addresses[name] = wallet.address
         wallet._parts.passages.terms_of = lambda _: Terms(fee_base=FEE)
         return wallet
 
@@ -128,6 +187,18 @@ class Row:
                 assert sum(body.balances) + sum(lock.amount for lock in body.locks) == funding
 
 
+def stage_of(row: Row, hashed: bytes, *, back: bool = False) -> Stage:
+    """Of the payee's invoice."""
+    issued = (row.payer if back else row.payee).invoices.get(hashed)
+    assert issued is not None
+    return issued.stage
+
+
+async def settle(row: Row, hashed: bytes, *, back: bool = False) -> None:
+    """The payee claims what it holds."""
+    await (row.payer if back else row.payee).invoices.settle(hashed.hex())
+
+
 def code_of(origin: Origin, ended: Ended) -> tuple[int, str]:
     """Which hop says what."""
     assert ended.how == "released", ended
@@ -141,7 +212,7 @@ async def row(
 ) -> AsyncIterator[Row]:
     """Wallets, served, with channels between neighbours; the hubs take a fee."""
     async with world_of(names, home, monkeypatch) as world:
-        found = Row(world, list(names), {}, [])
+        found = Row(world, list(names), {}, [], {})
         for name in names:
             await found.start(name)
         for left, right in pairwise(names):
@@ -159,4 +230,4 @@ async def row(
         yield found
 
 
-__all__ = ["DEPOSIT", "FEE", "Row", "code_of", "preimage_hash", "row"]
+__all__ = ["DEPOSIT", "FEE", "Row", "code_of", "row", "settle", "stage_of"]
