@@ -13,8 +13,9 @@ Of the core's contract (`wallet.forwarding.events`):
 - In a group of which we lost data we cannot tell what we signed: nothing that depends on it goes back. And while the
   state of any group is in doubt, an incoming lock without a passage may have been forwarded all the same, by the home
   that the copy was made of: it is neither forwarded nor given back, and claimed if its preimage shows up.
-- What the clock asks for is done by `wallet.locking` for every lock, forwarded or not: it registers, takes back, and
-  wedges (`Register` of a wedged group alone is done at once; `MakeExpire`, `MakeWedge` and `AskRegistry` never are).
+- What the clock and layer 1 ask for is done by `wallet.locking` for every lock, forwarded or not: from the moment that
+  an incoming lock is to be claimed it registers, and wedges; it takes back what has expired, and asks the registry. So
+  `Register`, `MakeExpire`, `MakeWedge` and `AskRegistry` are nothing to do here.
 
 Each forwarded payment that was paid is an entry ``forwarded`` of the history: `amount` is our fee, `channel` where it
 came in, `via` where it left, `peer` who paid us.
@@ -36,7 +37,6 @@ from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import preimage_hash
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
-from layer1.ledger.transactions import RegisterPreimages
 from layer2.driver import Outcome
 from layer2.events import Committed, Rejected
 from layer2.events import Effect as GroupEffect
@@ -290,10 +290,7 @@ class ForwardDriver(Dealer):
                     self._locking.insist(incoming.group, incoming.lock, preimage)
                 case MakeRelease(incoming, reason):
                     self._begin(self._refuse(incoming.group, incoming.lock, reason))
-                case Register(preimage):
-                    sender = self._parts.keys.spending.public
-                    self._parts.submitter.bring(RegisterPreimages(sender, (preimage,)))
-                case MakeExpire() | MakeWedge() | AskRegistry():
+                case Register() | MakeExpire() | MakeWedge() | AskRegistry():
                     pass
                 case _:
                     assert_never(effect)

@@ -90,21 +90,6 @@ async def test_a_payer_that_closes_pays_by_the_registry(three: Row) -> None:
     assert three.mine("hub")[-1] == DEPOSIT - 500
 
 
-async def test_a_wedged_payer_pays_before_its_channel_is_settled(three: Row) -> None:
-    """The preimage comes within the challenge period: registered at once, not when the expiry is near."""
-    hashed, paying, _ = await three.held()
-    await three.side("alice", 0).close(force=True)
-    await three.until(lambda: three.side("hub", 0).view().deadline_ms is not None)
-    deadline_ms = three.side("hub", 0).view().deadline_ms
-    await settle(three, hashed)
-    await three.until(lambda: three.world.chain.state.registration(hashed) is not None)
-    registered = three.world.chain.state.registration(hashed)
-    assert registered is not None and registered.clock_ms < (deadline_ms or 0)
-    await three.closed(0)
-    await three.until(lambda: paying.done() and not left(three))
-    assert settled(three, 0) == (DEPOSIT - 500 - FEE, DEPOSIT + 500 + FEE)
-
-
 async def test_an_offer_that_layer_1_never_saw_goes_back_when_it_has_settled(three: Row) -> None:
     """We signed it, the next one did not: it pends until layer 1 has settled on the state without it."""
     gone = three.doom("bob", 0, durable=False)

@@ -17,8 +17,9 @@ from wallet.forwarding import driver
 from wallet.forwarding.companion import Passages
 from wallet.forwarding.core import Forwarder
 from wallet.forwarding.driver import ForwardDriver
-from wallet.forwarding.events import Bound, OfferFailed, PreimageSeen, Record, Register
+from wallet.forwarding.events import Bound, OfferFailed, PreimageSeen, Record
 from wallet.invoices import dealing
+from wallet.locking import Locking
 
 pytestmark = pytest.mark.slow
 Story = Callable[[Row], Coroutine[Any, Any, Any]]
@@ -26,6 +27,11 @@ Story = Callable[[Row], Coroutine[Any, Any, Any]]
 
 def dying(name: str, *steps: tuple[int, bool, bool]) -> Story:
     return lambda row: die_at_any_step(row, name, list(steps))
+
+
+async def dying_before_it_was_told(row: Row) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        await closing.test_a_hub_that_dies_before_it_was_told_is_told_again(row, patch)
 
 
 def without(kind: type) -> Callable[[Any], Any]:
@@ -65,16 +71,14 @@ def forgets_what_layer_1_undid(original: Any) -> Any:
     return lambda self, group_id, shown: None
 
 
-def never_without(kind: type) -> Callable[[Any], Any]:
-    """The driver does all that is wanted but this."""
+def tells_the_end_before_the_preimage(original: Any) -> Any:
+    """Layer 1 paid the next one, and its registry was not asked yet: the lock is gone, and no preimage known."""
 
-    def mutant(original: Any) -> Any:
-        def perform(self: ForwardDriver, effects: Any, records: Any = None) -> None:
-            original(self, [each for each in effects if not isinstance(each, kind)], records)
+    def settle(self: Locking, group_id: bytes, each: Any) -> bool:
+        self._registered.setdefault(each.lock.hash, None)
+        return bool(original(self, group_id, each))
 
-        return perform
-
-    return mutant
+    return settle
 
 
 def deaf_to(kind: type) -> Callable[[Any], Any]:
@@ -102,7 +106,8 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any], Story]] = {
         ForwardDriver, "_step", deaf_to(OfferFailed), dying("hub", (1, False, False), (2, True, True)),
     ),
     "forgets_what_it_wanted": (
-        Forwarder, "resume", lambda _: lambda self: [], dying("hub", (2, True, False)),
+        Forwarder, "resume", lambda _: lambda self: [],
+        dying("hub", (2, True, False), (3, True, False), (4, True, False)),
     ),
     "fails_what_is_wedged": (
         ForwardDriver, "stopped", fails_what_is_wedged,
@@ -116,9 +121,9 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any], Story]] = {
         ForwardDriver, "_step", deaf_to(PreimageSeen),
         closing.test_a_payer_that_closes_pays_by_the_registry,
     ),
-    "waits_with_a_registration": (
-        ForwardDriver, "_perform", never_without(Register),
-        closing.test_a_wedged_payer_pays_before_its_channel_is_settled,
+    "tells_the_end_before_the_preimage": (
+        Locking, "_settle_lock", tells_the_end_before_the_preimage,
+        dying_before_it_was_told,
     ),
 }  # fmt: skip
 """Where, what, how it is broken, and what notices."""
