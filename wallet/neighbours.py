@@ -59,6 +59,10 @@ class Neighbours:
         """We have a channel with `peer`."""
         self._known.setdefault(peer, set()).add(group_id)
 
+    def has(self, group_id: Hash, peer: PublicKey) -> bool:
+        """Whether we know of it."""
+        return group_id in self._known.get(peer, ())
+
     def drop(self, group_id: Hash, peer: PublicKey) -> None:
         """We have it no more."""
         groups = self._known.get(peer, set())

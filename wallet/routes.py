@@ -111,7 +111,7 @@ class Routes:
         group = self._parts.host.groups[group_id]
         if member >= group.place.size:
             return  # a witness
-        if group_id not in self.graph.channels:
+        if not self._neighbours.has(group_id, _peer(group)):  # the graph may have it from layer 1 already
             self._note(group_id)
         self._neighbours.in_step(_peer(group))
 

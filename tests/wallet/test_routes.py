@@ -22,6 +22,7 @@ from wallet.route_requests import FindRoute, SetFee, SetLimits
 from wallet.routing.announcements import ChannelAnnouncement
 from wallet.routing.desk import Wish
 from wallet.routing.gossip import Announce, GraphPage
+from wallet.routing.graph import channel_of
 from wallet.wallet import Wallet
 
 LOCK_MS = 3_000_000
@@ -95,6 +96,24 @@ async def test_three_wallets_find_the_way_by_what_they_tell_each_other_and_follo
     await row.until("alice", lambda: set(alice._routes.graph.channels) == {first})
     with pytest.raises(Refused, match="no path"):
         alice.routes.find(row.wish("carol"))
+
+
+async def test_a_neighbour_is_one_though_the_graph_had_its_channel_from_layer_1_first(row: Row) -> None:
+    """A hub that follows layer 1 told every peer but the first two nothing, and took nothing from them."""
+    bob = row.wallets["bob"]
+    observer, graph = bob._parts.observer, bob._routes.graph
+    in_step = observer.on_step
+
+    def later(group_id: Hash, member: int) -> None:
+        channel = channel_of(group_id, bob._parts.host.groups[group_id].place.agreement)
+        assert channel is not None
+        graph.show(channel)
+        in_step(group_id, member)
+
+    observer.on_step = later
+    opened = await row.open("alice", "bob")
+    await row.until("alice", lambda: row.knows("alice", opened, "bob"))
+    await row.until("bob", lambda: row.knows("bob", opened, "alice"))
 
 
 async def test_a_route_is_shown_and_fees_and_limits_are_set(row: Row) -> None:
