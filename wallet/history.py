@@ -312,7 +312,7 @@ def prepare(connection: sa.Connection) -> None:
 
 def read_newest(connection: sa.Connection, limit: int, channel: str | None) -> tuple[EntryView, ...]:
     """See :meth:`History.newest`."""
-    query = sa.select(entries_table).order_by(entries_table.c.id.desc()).limit(limit)
+    query = sa.select(entries_table).order_by(entries_table.c.id.desc())  # a row may stand for no entry, or for many
     if channel is not None:
         query = query.where(entries_table.c.channel.startswith(channel.strip().lower(), autoescape=True))
     with connection.execution_options(yield_per=10).execute(query) as rows:

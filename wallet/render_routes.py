@@ -48,7 +48,7 @@ def toll_text(toll: TollView, currency: Currency) -> str:
     if not toll.forwards:
         return "nothing: `wallet channel limits CHANNEL --enable` lets payments of others pass"
     most = "all that fits" if toll.most is None else format_money(toll.most, currency)
-    fee = f"{format_money(toll.base, currency)} and {toll.per_million:,} millionths of the amount"
+    fee = f"{format_money(toll.base, currency)} and {toll.per_million / 10_000:.6g}% of the amount"
     return f"from {format_money(toll.least, currency)} to {most} at a time, for {fee}"
 
 

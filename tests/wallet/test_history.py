@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from layer1.errors import LocalError, Refused
 from layer1.storage.database import file_of
 from layer2.messages import Command
+from layer2.payments import offer
 from layer2.payments import pay as encode_payment
 from tests.postgres import PASSWORD, Server
 from wallet import history as history_module
@@ -100,6 +101,9 @@ def test_the_payments_of_a_version_are_told_apart_newest_first(reopen: Open) -> 
         ("opening", "opened", -100, None, None),
     ]
     assert [entry.reference for entry in history.newest(2)] == ["a:4:2", "a:4:1"]
+    history.add_payments("a", "bob", 5, 1, [Command(0, 4, offer(1, 5, bytes(32), 1_000), b"")])
+    history.flush()
+    assert [entry.reference for entry in history.newest(2)] == ["a:4:2", "a:4:1"], "of locks alone there is no entry"
 
 
 def test_old_payments_are_pruned_and_stay_so_after_a_restart(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
