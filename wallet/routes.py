@@ -1,7 +1,8 @@
 """Puts the parts of routes together for an open wallet: graph, gossip, fees of ours, and the desk that finds routes.
 
-At a start nothing is read and nothing is asked: the graph has our own channels. It is read when somebody asks for a
-route, or when this wallet is served and has two channels: then others pay through it, and hear of the network by it.
+At a start nothing is read and nothing is asked: the graph has our own channels, each from when its peer is in step. It
+is read when somebody asks for a route, or when this wallet is served and has two channels: then others pay through it,
+and hear of the network by it.
 
 Source: decision 042.
 """
@@ -71,13 +72,14 @@ class Routes:
         )
 
     def start(self) -> None:
-        """Know our own channels, and hear of them from now on."""
+        """Hear of our own channels from now on."""
         observer = self._parts.observer
         observer.on_step, observer.on_epoch = self._in_step, self._note
         observer.on_finished = self._forget
         observer.on_unlinked, observer.on_aside = self._neighbours.unlinked, self._neighbours.heard
-        for group_id in self._parts.host.groups:
-            self._note(group_id)
+        for group_id, group in self._parts.host.groups.items():
+            if group.connected:
+                self._note(group_id)
 
     def serve(self) -> None:
         """This wallet is there for others from now on."""
@@ -90,7 +92,7 @@ class Routes:
         await self._survey.close()
 
     def _note(self, group_id: Hash) -> None:
-        """A channel of ours is there, or another one in size."""
+        """A channel of ours works, or is another one in size."""
         group = self._parts.host.groups[group_id]
         channel = channel_of(group_id, group.place.agreement)
         if channel is None:

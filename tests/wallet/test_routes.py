@@ -155,8 +155,9 @@ async def test_what_was_said_is_said_again_and_never_less(row: Row) -> None:
     said = alice.tolls.announcement(channel)
     assert said is not None and alice.tolls.announcement(channel) is said
     await alice.__aexit__(None, None, None)
-    alice, _ = await row.world.serve("alice")
-    assert alice.tolls.announcement(channel) == said == alice._routes.graph.terms(channel, alice.address)
+    alice = await row.serve("alice")
+    await row.until("alice", lambda: row.terms("alice", channel.hex(), "alice") == said)
+    assert alice.tolls.announcement(channel) == said
     alice.tolls._now_ms = lambda: 5
     record = alice._parts.book.get(channel)
     assert record is not None
