@@ -53,6 +53,10 @@ BLOCK_BYTES = 64 * 1024
 """Of what was reserved, looked at together."""
 COMPACTION_TURN_BYTES = 2**20
 """A compaction closes a turn when its records exceed this, so that opening needs little memory at a time."""
+FILL_BYTES = 64 * 1024
+"""Reserved space is written with zeros so much at a time, with the turn that first reaches it. A file system like ext4
+has to note of each block that was never written that it is now, in a transaction that every sync in the system waits
+for: without this nearly each sync of a busy journal paid for one."""
 MAX_RECORD_BYTES = 2**30
 """Far above any block; a length beyond it is a mistake of the caller."""
 
@@ -133,6 +137,8 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._segments: list[_Segment] = []
         self._file = -1
+        self._filled = 0
+        """Offset in the last segment, up to which its blocks were written, if only with zeros."""
         self._buffer = bytearray()
         self._replayed = False
         self._refusal = ""
@@ -226,10 +232,17 @@ class Journal:
             if segment.end + _TURN.size + len(records) > segment.size:
                 segment = self._add_segment(_TURN.size + len(records))
             turn = segment.turn(segment.end, records)
-            _write(self._file, turn, segment.end)
+            _write(self._file, turn + self._filler(segment, segment.end + len(turn)), segment.end)
             os.fdatasync(self._file)
             segment.end += len(turn)
             self._buffer.clear()
+
+    def _filler(self, segment: _Segment, end: int) -> bytes:
+        """Zeros from the end of a turn on, as there are already for whoever reads: see :data:`FILL_BYTES`."""
+        if end <= self._filled:
+            return b""
+        self._filled = min(end + -end % FILL_BYTES, segment.size)
+        return bytes(self._filled - end)
 
     def compact(self, records: Iterable[bytes], *, generation: int | None = None) -> None:
         """Replace all durable contents by ``records``, wholly or, after a crash, not at all.
@@ -331,6 +344,7 @@ class Journal:
         try:
             _publish(file, segment)
             file, self._file = self._file, file
+            self._filled = 0
             self._segments.append(segment)
         finally:
             if file >= 0:
@@ -342,7 +356,7 @@ class Journal:
         _publish(file, new)
         old, self._segments = self._segments, [new]
         os.close(self._file)
-        self._file = file
+        self._file, self._filled = file, 0
         self.generation = new.generation
         _delete(self._directory, [segment.number for segment in old])
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from layer1 import journal as journal_module
 from layer1.errors import LocalError
-from layer1.journal import HEADER_BYTES, Journal, has_segments
+from layer1.journal import FILL_BYTES, HEADER_BYTES, Journal, has_segments
 
 SMALL = 2 * HEADER_BYTES
 records_strategy = st.lists(st.binary(max_size=300), max_size=8)
@@ -156,6 +156,24 @@ def test_one_sync_is_one_write_and_one_fdatasync(tmp_path: Path, monkeypatch: py
         journal.sync()
         journal.sync()
     assert calls == ["pwrite", "fdatasync"]
+
+
+def test_space_is_written_in_large_pieces_before_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system notes once for many turns that blocks were written; and nobody reads what stands behind the end."""
+    ends: list[int] = []
+    real, size = os.pwrite, 3 * FILL_BYTES - 100
+    with Journal.open(tmp_path, segment_bytes=size) as journal:
+        monkeypatch.setattr(os, "pwrite", lambda file, data, at: (ends.append(at + len(data)), real(file, data, at))[1])
+        for _ in range(9):
+            journal.append(b"x" * 20_000)
+            journal.sync()
+        lasts = [min(-(-end // FILL_BYTES) * FILL_BYTES, size) for end in ends]
+        filling = [end for i, end in enumerate(ends) if i == 0 or lasts[i] != lasts[i - 1]]
+        assert filling == [FILL_BYTES, 2 * FILL_BYTES, size] and len(ends) == 9
+        assert segment_path(tmp_path).stat().st_size == size
+    assert read(tmp_path) == [b"x" * 20_000] * 9
+    with Journal.open(tmp_path, segment_bytes=size) as again:
+        assert again.dropped_bytes == 0
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, name: str, calls: list[str]) -> None:
