@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import blocks, channel, floors, groups, hub, leader, restart, routes, standby, tower, transfers
+from benchmarks import blocks, channel, floors, groups, hub, leader, network, restart, routes, standby, tower, transfers
 from benchmarks.result import show, to_json
 
 MEASUREMENTS = {
@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "channel": channel.measure,
     "groups": groups.measure,
     "hub": hub.measure,
+    "network": network.measure,
     "standby": standby.measure,
     "tower": tower.measure,
     "routes": routes.measure,
@@ -39,6 +40,7 @@ def main() -> None:
     if arguments.quick:
         MEASUREMENTS["restart"] = partial(restart.measure, blocks=restart.FEWER_BLOCKS)
         MEASUREMENTS["hub"] = partial(hub.measure, channels=hub.FEWER_CHANNELS)
+        MEASUREMENTS["network"] = partial(network.measure, channels=network.FEWER_CHANNELS, load_s=network.LESS_S)
         MEASUREMENTS["tower"] = partial(tower.measure, storm=tower.FEWER)
         MEASUREMENTS["routes"] = partial(routes.measure, queries=routes.FEWER)
     progress = Console(stderr=True)
