@@ -162,8 +162,13 @@ def test_space_is_written_in_large_pieces_before_it_is_needed(tmp_path: Path, mo
     """A file system notes once for many turns that blocks were written; and nobody reads what stands behind the end."""
     ends: list[int] = []
     real, size = os.pwrite, 3 * FILL_BYTES - 100
+
+    def pwrite(file: int, data: bytes, offset: int) -> int:
+        ends.append(offset + len(data))
+        return real(file, data, offset)
+
     with Journal.open(tmp_path, segment_bytes=size) as journal:
-        monkeypatch.setattr(os, "pwrite", lambda file, data, at: (ends.append(at + len(data)), real(file, data, at))[1])
+        monkeypatch.setattr(os, "pwrite", pwrite)
         for _ in range(9):
             journal.append(b"x" * 20_000)
             journal.sync()
