@@ -140,7 +140,7 @@ class ChannelBook:
         """By group; the oldest first."""
         self._by_opening: dict[Hash, ChannelRecord] = {}
         """By hash of the agreement that opened it."""
-        self._live: dict[PublicKey, set[Hash]] = {}
+        self._live: dict[PublicKey, dict[Hash, None]] = {}
         """By peer, the channels with it that are live."""
         self._next_key = 0
         self.on_put: Callable[[bytes], None] = lambda _: None
@@ -181,8 +181,11 @@ class ChannelBook:
         self.on_put(file)
 
     def _note(self, record: ChannelRecord) -> None:
-        with_peer = self._live.setdefault(record.peer, set())
-        (with_peer.add if record.live else with_peer.discard)(record.group_id)
+        with_peer = self._live.setdefault(record.peer, {})
+        if record.live:
+            with_peer[record.group_id] = None
+        else:
+            with_peer.pop(record.group_id, None)
         if not with_peer:
             del self._live[record.peer]
         self._records[record.group_id] = record

@@ -11,7 +11,7 @@ from tests.simulation.networks.network import run_network
 from tests.simulation.networks.plots import PLOTS
 from tests.simulation.result import Result
 
-SEEDS = range(3 * len(PLOTS))
+SEEDS = range(2 * len(PLOTS))
 
 
 @cache
@@ -24,7 +24,7 @@ def outcome(seed: int) -> Result:
 def test_no_network_finds_a_violation(plot: str) -> None:
     """Issue 6: "Adversaries, in the simulator"."""
     seeds = [seed for seed in SEEDS if sorted(PLOTS)[seed % len(PLOTS)] == plot]
-    assert len(seeds) == 3
+    assert len(seeds) == 2
     for seed in seeds:
         result = outcome(seed)
         assert not result.error, f"{result.options}: {result.error}"
@@ -36,11 +36,13 @@ def test_networks_do_what_they_are_meant_to() -> None:
     stats: Counter[str] = Counter()
     for seed in SEEDS:
         stats.update(outcome(seed).stats)
+    routes = ("offers over 1 hops", "offers over 2 hops", "offers over 3 hops", "wormholes", "data lost")
+    onions = ("onions: bit", "onions: cut", "onions: noise", "onions: old", "onions: twice")
     ends = ("locks claimed", "locks released", "locks expired", "locks paid", "locks returned")
     moments = ("registered at the expiry -1 ms", "registered at the expiry +0 ms", "registered at the expiry +1 ms")
     beside = ("kills", "wedges", "closed by final", "locks of a flood", "floods refused: too_many_locks")
     lies = ("answers that never came", "signatures withheld", "claims denied", "bonds forfeited")
-    for what in ends + moments + beside + lies:
+    for what in ends + moments + beside + lies + routes + onions:
         assert stats[what] > 0, f"{what}: {stats[what]}"
     assert stats["locks in flight at a close"] >= 20
 

@@ -8,7 +8,7 @@ Source: wallet/book.py, wallet/history.py; docs/design/architecture.md, "Two kin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from layer1.codec import decode, encode
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError
 from layer2.messages import Command
-from layer2.records import HostRecord
+from layer2.records import HostRecord, JournalRecord, Noted
 from tests.simulation.disk import Disk, Journal
 from tests.simulation.groups.loop import Killed, ProcessLoop
 from wallet.book import ChannelBook, ChannelRecord
@@ -48,13 +48,20 @@ class Home:
 
     def records(self) -> Iterator[HostRecord]:
         """The journal, decoded."""
-        for data in self.disk.records:
-            yield read(data)
+        return read_all(self.disk.records)
+
+
+def read_all(records: Iterable[bytes]) -> Iterator[HostRecord]:
+    """Those of groups; the companion's are left out."""
+    for data in records:
+        record: JournalRecord = decode(data, JournalRecord)  # type: ignore[arg-type]  # a union of structs
+        if not isinstance(record, Noted):
+            yield record
 
 
 def read(data: bytes) -> HostRecord:
-    """A record of the journal."""
-    record: HostRecord = decode(data, HostRecord)  # type: ignore[arg-type]  # a union of structs
+    """A record of a group."""
+    (record,) = read_all([data])
     return record
 
 
@@ -112,7 +119,7 @@ class HomeBook(ChannelBook):
     def __init__(self, home: Home, loop: ProcessLoop, boundary: Boundary) -> None:
         self._directory = Path("book")
         self._home, self._loop, self._boundary = home, loop, boundary
-        self._records, self._by_opening, self._next_key = {}, {}, 0
+        self._records, self._by_opening, self._live, self._next_key = {}, {}, {}, 0
         self.on_put = lambda _: None
         for record in home.book.values():
             self._note(record)

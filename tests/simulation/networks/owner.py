@@ -1,91 +1,55 @@
-"""The person who owns a wallet of a network: offers locks, and claims, releases or forgets those that are offered.
+"""The person who owns a wallet of a network: pays others over routes, and claims, releases or forgets what comes.
 
-What two people agreed on, they know over all lives of their wallets, as invoices and payments are durable before
-anything follows from them.
+It stands for the payer and the payee of its wallet, whose switchboard tells it of locks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from hashlib import sha256
 from random import Random
 from typing import Any
 
 from layer1.crypto import Hash
 from layer1.errors import Refused, WedgeError
 from layer1.ledger.agreements import Lock
+from layer1.ledger.records import Group as LedgerGroup
 from layer2.driver import Pending
 from tests.simulation.networks.member import MARGIN_MS, WalletProcess
+from tests.simulation.networks.town import LONGEST_MS, Draw, Payment, Town, any_plan
 from tests.simulation.stories.member import Life, MemberProcess
 from tests.simulation.stories.owner import Owner
 from wallet.lock_news import Ended
+from wallet.onion.failure import Code, Failure, wrap
+from wallet.onion.packet import Peeled
 
 RETRY_S = 1.0
 """After a release that was refused."""
-LONGEST_MS = 8 * MARGIN_MS
-"""No lock is offered that lives longer."""
 AMOUNTS = (1, 30, 120, 250)
 """Some are worth a wedge, some are not (`wallet.locking.WORTH_UNITS`)."""
 
 
-@dataclass(frozen=True)
-class Deal:
-    """What a payee is going to do with a lock."""
-
-    preimage: bytes
-    intent: str
-    """claim, release or forget."""
-    left_ms: int
-    """It does so when so much of the lock's time is left, or at once, if less is left."""
-
-    @property
-    def hash(self) -> Hash:
-        """Of the lock."""
-        return sha256(self.preimage).digest()
-
-
-Draw = Callable[[Random, bytes], Deal]
-
-
-def any_deal(random: Random, preimage: bytes) -> Deal:
-    """Most are claimed at once; some late, or not at all."""
-    intent = random.choices(("claim", "release", "forget"), (7, 2, 1))[0]
-    left_ms = LONGEST_MS if random.random() < 0.6 else random.randint(0, 5 * MARGIN_MS)
-    return Deal(preimage, intent, left_ms)
-
-
-class LockOwner(Owner):
+class NetworkOwner(Owner):
     """One person, over all lives of a wallet."""
 
-    deals: dict[Hash, Deal]
-    """Of all people of the network, by hash."""
-    draw: Draw = staticmethod(any_deal)
+    draw: Draw = staticmethod(any_plan)
     offers_s = 1.5
     """Mean time between two offers."""
     most_ms = LONGEST_MS
     """An offer lives so long at most; four margins at least."""
 
-    def __init__(self, homes: list[MemberProcess], random: Random, pause_s: float, deals: dict[Hash, Deal]) -> None:
+    def __init__(self, homes: list[MemberProcess], random: Random, pause_s: float, town: Town) -> None:
         super().__init__(homes, random, pause_s, resizes=False)
-        self.deals = deals
+        self.town = town
         self._waits = random.random() < 0.5
         """It lets locks end before it ends a channel."""
 
     def _begin(self, home: MemberProcess, life: Life) -> None:
         assert isinstance(home, WalletProcess), "this is a network"
-        locking = home.locking
-        assert locking is not None, "a life begins"
-        locking.on_offer = lambda group_id, lock, packet: self._offered(home, life, group_id, lock)
-        locking.on_preimage = partial(self._shown, home)
-        locking.on_end = partial(self._ended, home)
-        for group_id, ended in locking.ends():
-            self._ended(home, group_id, ended)
-        for group_id, lock, _ in locking.incoming():
-            self._offered(home, life, group_id, lock)
+        assert home.locking is not None, "a life begins"
+        for group_id, ended in home.locking.ends():
+            home.tell(lambda checkers: checkers.ended(self._index, group_id, ended))  # noqa: B023 - it is told now
+        home.wire(life, _LifeOf(self, home, life))
         life.loop.spawn(self._offer_now_and_then(home, life), f"the owner of {home.name}")
         super()._begin(home, life)
 
@@ -94,22 +58,25 @@ class LockOwner(Owner):
     async def _offer_now_and_then(self, home: WalletProcess, life: Life) -> None:
         while True:
             await asyncio.sleep(self._random.expovariate(1 / self.offers_s))
-            groups = [name for name, group in life.parts.host.groups.items() if group.stopped is None]
-            if self.is_paying and groups:
-                life.loop.spawn(self._offer(home, life, self._random.choice(groups)), f"the owner of {home.name}")
+            if self.is_paying:
+                amount = self._random.choice(AMOUNTS)
+                payment = self.town.draw_payment(self._random, self._index, self.draw(self._random), amount)
+                life.loop.spawn(self._offer(home, life, payment), f"the owner of {home.name}")
 
-    async def _offer(self, home: WalletProcess, life: Life, group_id: Hash) -> None:
-        random, index, stats = self._random, self._index, self._world.stats
-        deal = self.draw(random, random.randbytes(32))
-        if random.random() < 0.05 and self.deals:  # two parts of one payment
-            deal = random.choice(list(self.deals.values()))
-        self.deals[deal.hash] = deal
-        amount = random.choice(AMOUNTS)
+    async def _offer(self, home: WalletProcess, life: Life, payment: Payment) -> None:
+        random, stats = self._random, self._world.stats
+        ways = [group_id for group_id, seat in self.town.neighbours(self._index) if seat == payment.path[1]]
+        group_id = random.choice(ways)
+        if group_id not in life.parts.host.groups:
+            return
         expiry_ms = life.parts.host.clock_ms() + random.randint(4 * MARGIN_MS, self.most_ms)
-        home.tell(lambda checkers: checkers.offering(index, group_id, amount, deal.hash))
+        packet, _ = self.town.packet(payment, group_id, expiry_ms, random.randbytes(32))
+        self.town.payments.setdefault(payment.hash, []).append(payment)
+        home.tell(lambda checkers: checkers.offering(self._index, group_id, payment.sent, payment.hash))
         assert home.locking is not None, "it lives"
+        hops = len(payment.path) - 1
         try:
-            await home.locking.begin(group_id, amount, deal.hash, expiry_ms)
+            await home.locking.begin(group_id, payment.sent, payment.hash, expiry_ms, packet)
         except Refused as refusal:
             stats[f"offers refused: {refusal.code}"] += 1
         except Pending:
@@ -117,27 +84,26 @@ class LockOwner(Owner):
         except WedgeError:
             stats["offers pending"] += 1
         else:
-            stats["offers"] += 1
+            stats[f"offers over {hops} hops"] += 1
 
     # ---------------------------------------------------------------------------------------------------- being paid
 
-    def _offered(self, home: WalletProcess, life: Life, group_id: Hash, lock: Lock) -> None:
-        deal = self.deals.get(lock.hash)
-        if deal is not None:
-            life.loop.spawn(self._decide(home, life, group_id, lock, deal), f"the owner of {home.name}")
-
-    async def _decide(self, home: WalletProcess, life: Life, group_id: Hash, lock: Lock, deal: Deal) -> None:
-        await self._until(life, lock.expiry_ms - deal.left_ms)
-        locking = home.locking
+    async def decide(self, home: WalletProcess, life: Life, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
+        """A lock is for us: do what was planned."""
+        payment = next((each for each in self.town.payments.get(lock.hash, ()) if each.path[-1] == self._index), None)
+        if payment is None:
+            return
+        plan, locking = payment.plan, home.locking
+        await self._until(life, lock.expiry_ms - plan.left_ms)
         assert locking is not None, "it lives"
         try:
-            if deal.intent == "claim":
-                await locking.claim(group_id, lock.id, deal.preimage)
+            if plan.intent == "claim":
+                await locking.claim(group_id, lock.id, payment.preimage)
                 home.tell(lambda checkers: checkers.claiming(self._index, group_id, lock))
                 self._world.stats["claims"] += 1
-            while deal.intent == "release" and self._stands(home, group_id, lock):
+            while plan.intent == "release" and self._stands(home, group_id, lock):
                 try:
-                    await locking.release(group_id, lock.id, b"no")
+                    await locking.release(group_id, lock.id, wrap(peeled.secret, Failure(Code.UNKNOWN_PAYMENT)))
                 except (Refused, Pending):
                     await asyncio.sleep(RETRY_S)
                 else:
@@ -160,15 +126,6 @@ class LockOwner(Owner):
     def _stands(home: WalletProcess, group_id: Hash, lock: Lock) -> bool:
         assert home.locking is not None, "it lives"
         return any((name, each.id) == (group_id, lock.id) for name, each, _ in home.locking.incoming())
-
-    # -------------------------------------------------------------------------------------------------- what it is told
-
-    def _shown(self, home: WalletProcess, group_id: Hash, lock: Lock, preimage: bytes) -> None:
-        home.tell(lambda checkers: checkers.shown(self._index, group_id, lock, preimage))
-
-    def _ended(self, home: WalletProcess, group_id: Hash, ended: Ended) -> None:
-        self._world.stats[f"locks {ended.how}"] += 1
-        home.tell(lambda checkers: checkers.ended(self._index, group_id, ended))
 
     # ---------------------------------------------------------------------------------------------------------- ending
 
@@ -195,3 +152,24 @@ class LockOwner(Owner):
     async def _force(self, life: Life, group_id: Hash) -> None:
         with contextlib.suppress(WedgeError):  # the disk failed
             self._end_by_force(life, group_id)
+
+
+class _LifeOf:
+    """An owner, for the switchboard of one life of its wallet."""
+
+    def __init__(self, owner: NetworkOwner, home: WalletProcess, life: Life) -> None:
+        self._owner, self._home, self._life = owner, home, life
+
+    def take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
+        """See `Desk`."""
+        decided = self._owner.decide(self._home, self._life, group_id, lock, peeled)
+        self._life.loop.spawn(decided, f"the owner of {self._home.name}")
+
+    def shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> None:
+        """See `Desk`; checkers have heard of it."""
+
+    def lose(self, group_id: Hash, ended: Ended) -> None:
+        """See `Desk`; checkers have heard of it."""
+
+    def settled(self, group_id: Hash, shown: LedgerGroup) -> None:
+        """See `Desk`; checkers have heard of it."""

@@ -25,6 +25,7 @@ class Node(Protocol):
 
     name: str
     ends: list[End]
+    is_honest: bool
 
     @property
     def loop(self) -> ProcessLoop | None:

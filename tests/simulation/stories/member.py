@@ -26,7 +26,7 @@ from layer2.messages import decode_message
 from layer2.payments import MACHINE, Payments
 from layer2.value import Group
 from tests.simulation.checkers.groups.base import GroupChecker
-from tests.simulation.groups.home import HomeBook, HomeHistory, read
+from tests.simulation.groups.home import HomeBook, HomeHistory, read_all
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.groups.wallet import savings, wallet_keys
 from tests.simulation.kernel import World
@@ -223,7 +223,8 @@ class MemberProcess(StoryProcess):
         submitter = _Submitter(self, settled)
         observer.on_submission = submitter.bring_ours
         successor = headship.driver if headship is not None else None
-        host = self._host(loop, book, observer, successor)
+        passages = Passages(genesis)
+        host = self._host(loop, book, observer, successor, passages)
         if headship is not None:
             headship.begin(host, book, history, towers, NoInvoices())
         entruster = Entruster(self.keys.spending, host, towers, signals, observer.advise)
@@ -233,7 +234,7 @@ class MemberProcess(StoryProcess):
         observer.on_committed = entruster.committed
         parts = Parts(
             genesis, self.keys, savings(self.index), self.view, host, book, history, observer, submitter, signals,
-            towers, entruster, headship, passages=Passages(genesis),
+            towers, entruster, headship, passages=passages,
         )  # fmt: skip
         follower = Follower(parts)
         entruster.clock_ms = lambda: follower.clock_ms
@@ -255,7 +256,9 @@ class MemberProcess(StoryProcess):
     def equip(self, life: Life) -> None:
         """What else this kind of wallet has; before the first look at layer 1."""
 
-    def _host(self, loop: StoryLoop, book: HomeBook, observer: WalletObserver, successor: Any) -> GroupHost:
+    def _host(
+        self, loop: StoryLoop, book: HomeBook, observer: WalletObserver, successor: Any, passages: Passages
+    ) -> GroupHost:
         def group_key(agreement: GroupAgreement, seat: int) -> SigningKey:
             return book.key_of(self.keys, agreement, seat)
 
@@ -268,6 +271,7 @@ class MemberProcess(StoryProcess):
             group_key=group_key,
             successor=successor,
             margin_ms=self.margin_ms,
+            companion=passages,
         )
         host._random = loop.random
         return host
@@ -299,7 +303,7 @@ class MemberProcess(StoryProcess):
     def _follow(self, loop: StoryLoop, role: Following) -> None:
         """As `wallet.standby.StandbyHome`."""
         book, history, signals = HomeBook(self.home, loop, self.boundary), HomeHistory(self.home, loop), Signals()
-        host = self._host(loop, book, WalletObserver(book, history, signals), None)
+        host = self._host(loop, book, WalletObserver(book, history, signals), None, Passages(self.ledger.genesis))
         towers = HomeTowers(self.towers, self.home.receipts, self.boundary)
         store = HomeStore(host, book, history, towers, NoInvoices())
         self.standby = StandbyDriver(role, store, self._write_role, self._led)
@@ -374,7 +378,7 @@ class MemberProcess(StoryProcess):
     def synced(self, records: Sequence[bytes]) -> None:
         if self.standby is not None:
             return  # what it only keeps it has not said
-        found = [read(data) for data in records]
+        found = list(read_all(records))
         if self.role is not None:
             self.role.synced(found)
         if self.is_honest and not self.is_bereft:

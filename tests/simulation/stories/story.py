@@ -41,7 +41,6 @@ from tests.simulation.checkers.groups.one_word import OneWord
 from tests.simulation.checkers.groups.payments import Payments
 from tests.simulation.checkers.groups.trust import Trust
 from tests.simulation.clocks import START_WALL_MS
-from tests.simulation.groups.home import read
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.groups.wallet import savings, wallet_keys
 from tests.simulation.kernel import MS, World, breakdown
@@ -113,6 +112,8 @@ class Story:
 
     plots: ClassVar[Mapping[str, type[Plot]]] = PLOTS
     deposit: ClassVar[int] = DEPOSIT
+    audit_every: ClassVar[int] = 1
+    """Blocks between two audits of all money; one takes as long as some blocks."""
     member_type: ClassVar[type[MemberProcess]] = MemberProcess
 
     def __init__(self, options: StoryOptions, *, keep_trace: bool = False) -> None:
@@ -207,6 +208,8 @@ class Story:
 
     def _executed(self, execution: Execution) -> None:
         self.facts.executed(execution.clock, execution.transactions, execution.outputs)
+        if self.ledger.header.height % self.audit_every:
+            return
         total = self.ledger.state.total_units()
         assert total == self.genesis.supply_units, f"Conservation: there are {total} units, the genesis made others"
 
@@ -247,7 +250,7 @@ class Story:
 
     def _led_anew(self, process: MemberProcess, life: Life) -> None:
         """What the second home holds is what the wallet signed, in place of what the first one alone wrote down."""
-        records: list[HostRecord] = [read(data) for data in process.home.disk.records]
+        records: list[HostRecord] = list(process.home.records())
         self.facts.note_records(process.index, records)
         for group_id, group in life.parts.host.groups.items():
             member = self.facts.member(process.index, group_id)

@@ -139,6 +139,10 @@ class Facts(Checker):
 
     # ----------------------------------------------------------------------------------------------------- the members
 
+    def owner(self, funding: PublicKey) -> int:
+        """Whose account this is."""
+        return self._owners[funding]
+
     def member(self, wallet: int, group_id: Hash) -> Member | None:
         """The honest wallet's side of a group that layer 1 has."""
         facts = self.groups.get(group_id)

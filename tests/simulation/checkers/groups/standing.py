@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from layer1.ledger.agreements import Lock
 from layer2.messages import Batch
 from layer2.payments import Claim, Offer, Pay, read_command
 from tests.simulation.checkers.groups.facts import EPOCH, GroupFacts, Member
+
+_read = lru_cache(maxsize=50_000)(read_command)
+"""A batch is looked at again and again."""
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Standing:
     def apply(self, batch: Batch) -> None:
         """One version more."""
         for command in batch.commands:
-            self._apply(command.member, read_command(command.payload))
+            self._apply(command.member, _read(command.payload))
 
     def _apply(self, issuer: int, request: object) -> None:
         match request:

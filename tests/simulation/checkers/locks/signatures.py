@@ -2,14 +2,15 @@
 
 No payer signs a claim when so little of the time is left that whoever paid it for the same preimage could refuse it,
 unless the preimage was registered in time; no payee signs an expiry while it might be paid by the registry yet. And
-nobody signs an offer in its own name that its user did not ask for.
+nobody signs an offer in its own name that its user did not ask for, unless a lock that came in, and is committed, is
+worth it, under the same hash, until the same time, with the fee (rule 23).
 
 Source: docs/design/groups.md, rules 21 and 22 [F9]; `layer2.guarding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from layer1.crypto import Hash
 from layer1.ledger.agreements import Lock
@@ -23,10 +24,16 @@ from tests.simulation.checkers.groups.standing import Standing, standing
 class LockSignatures(GroupChecker):
     """What honest members sign."""
 
-    def __init__(self, facts: Facts, least_ms: int) -> None:
-        """`least_ms` must be left of a lock when its payer signs a claim: M, less how old a proven clock may be."""
+    def __init__(self, facts: Facts, least_ms: int, fee: int = 0) -> None:
+        """Begin.
+
+        Args:
+            facts: About all groups.
+            least_ms: Must be left of a lock when its payer signs a claim: M, less how old a proven clock may be.
+            fee: Of everybody, for each payment that it forwards.
+        """
         super().__init__(facts)
-        self._least_ms = least_ms
+        self._least_ms, self._fee = least_ms, fee
         self._offered: set[tuple[int, Hash, Hash, int]] = set()
 
     def offering(self, wallet: int, group_id: Hash, amount: int, hashed: Hash) -> None:
@@ -62,8 +69,26 @@ class LockSignatures(GroupChecker):
         return lock
 
     def _check_offer(self, member: Member, group_id: Hash, offer: Offer) -> None:
-        if (member.wallet, group_id, offer.hash, offer.amount) not in self._offered:
-            self.fail(f"wallet {member.wallet} signs an offer of {offer.amount} units that its user never made")
+        asked = (member.wallet, group_id, offer.hash, offer.amount) in self._offered
+        if not asked and not any(self._is_worth(lock, offer) for lock in self._coming(member.wallet, group_id)):
+            self.fail(
+                f"wallet {member.wallet} signs an offer of {offer.amount} units that its user never made, and no lock "
+                "for it came in"
+            )
+
+    def _is_worth(self, lock: Lock, offer: Offer) -> bool:
+        same = (lock.hash, lock.expiry_ms) == (offer.hash, offer.expiry_ms)
+        return same and lock.amount >= offer.amount + self._fee
+
+    def _coming(self, wallet: int, away: Hash) -> Iterator[Lock]:
+        """Locks for a wallet that are committed, in its other groups, or were in a version before the newest one."""
+        for group_id, facts in self.facts.groups.items():
+            member = next((each for each in facts.honest.values() if each.wallet == wallet), None)
+            if member is not None and group_id != away:
+                deposits = [each.deposit for each in facts.ledger.agreement.members]
+                stands = standing(facts, member, deposits, member.certified)
+                ended = (lock for lock, _ in stands.ended.values())
+                yield from (lock for lock in (*stands.locks.values(), *ended) if lock.payee == member.index)
 
     def _check_claim(self, member: Member, lock: Lock) -> None:
         left_ms, registered_ms = lock.expiry_ms - self.facts.clock_ms, self.facts.registered.get(lock.hash)

@@ -16,7 +16,8 @@ from tests.simulation.clocks import START_WALL_MS
 from tests.simulation.groups.roles.role import Role
 from tests.simulation.kernel import MS
 from tests.simulation.networks.member import MARGIN_MS
-from tests.simulation.networks.owner import Deal, LockOwner
+from tests.simulation.networks.owner import NetworkOwner
+from tests.simulation.networks.town import Plan
 from tests.simulation.stories.ledger import MOST_BLOCKS_MS
 from tests.simulation.stories.plot import Plot
 
@@ -24,9 +25,9 @@ MOMENTS_MS = (-1, 0, 1)
 """After the expiry."""
 
 
-def forgotten(random: Random, preimage: bytes) -> Deal:
+def forgotten(random: Random) -> Plan:
     """Its honest half does nothing about them."""
-    return Deal(preimage, "forget", 0)
+    return Plan("forget", 0)
 
 
 class LastMoment(Plot):
@@ -36,7 +37,8 @@ class LastMoment(Plot):
         self.corrupt(Role)
         self._due: dict[Hash, int] = {}
         for owner in self.story.owners:
-            assert isinstance(owner, LockOwner), "this is a network"
+            assert isinstance(owner, NetworkOwner), "this is a network"
+            self._town = owner.town
             owner.draw, owner.most_ms = forgotten, 5 * MARGIN_MS
         self.story.ledger.on_block.append(self._look)
 
@@ -56,10 +58,9 @@ class LastMoment(Plot):
         if not 0 < wait_ms <= 2 * MOST_BLOCKS_MS:
             return
         self._due[lock.hash] = moment_ms
-        owner = self.story.owners[seat]
-        assert isinstance(owner, LockOwner), "this is a network"
-        preimage = owner.deals[lock.hash].preimage if lock.hash in owner.deals else None
-        if preimage is not None:
+        attempts = self._town.payments.get(lock.hash, ())
+        preimage = next((each.preimage for each in attempts if each.path[-1] in self.options.liars), None)
+        if preimage is not None:  # its own, or that of another one who lies with it
             world.after(wait_ms * MS, lambda: self._register(seat, lock, preimage, moment_ms))
 
     def _register(self, seat: int, lock: Lock, preimage: bytes, moment_ms: int) -> None:
