@@ -251,6 +251,9 @@ def serve_command(
     standby: Annotated[
         str | None, typer.Option(help="Contact of the standby, which has each record before anything of it leaves.")
     ] = None,
+    spontaneous: Annotated[
+        bool, typer.Option("--spontaneous/--no-spontaneous", help="Take payments that come without an invoice.")
+    ] = True,
     home: HomeOption = None,
     json: JsonOption = False,
     passphrase_file: PassphraseOption = None,
@@ -280,7 +283,7 @@ def serve_command(
                     out.say(f"The API, for programs with a token (`wallet token create`): {url}/docs")
                 sys.stdout.flush()
 
-        loop.run(serve(found, passphrase, Serving(listen, policy, standby, listening), ready))
+        loop.run(serve(found, passphrase, Serving(listen, policy, standby, listening, spontaneous), ready))
     except WedgeError as error:
         out.fail(error)
 

@@ -37,6 +37,8 @@ class Serving:
     """Contact of the standby, to be taken from now on; None for the one that was named before, if any."""
     api: Listening | None = None
     """Where programs with tokens may ask; None for nowhere."""
+    spontaneous: bool = True
+    """Whether payments are taken that come without an invoice."""
 
 
 async def serve(home: Home, passphrase: str, serving: Serving, ready: Ready) -> None:
@@ -114,6 +116,7 @@ async def _serve(home: Home, passphrase: str, serving: Serving, ready: Ready, st
     async with Wallet.load(home.path, passphrase) as wallet:
         office = Office(home, LocalCommands(home, wallet), wallet)
         wallet.payments.payer.name_of = office.labels.name_of
+        wallet.invoices.payee.takes_spontaneous = serving.spontaneous
         server = WalletServer(home, office, office, wallet)
         try:
             async with Deliverer(office.webhooks, wallet):
