@@ -11,17 +11,19 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import structs
 
 from layer1 import loop
 from layer1.client import fetch_genesis
 from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, WedgeError, check
-from layer1.ledger.genesis import Genesis, from_json
+from layer1.ledger.genesis import Currency, Genesis, from_json
 from layer2.opening import OpeningPolicy
 from wallet import cli_changes  # noqa: F401 - adds its verbs to those of `channel`
 from wallet.amounts import parse_amount
@@ -42,7 +44,7 @@ from wallet.guesses import right_verb, verbs_of
 from wallet.home import Config, Home, default_home
 from wallet.passphrase import read_passphrase, read_phrase
 from wallet.period import least_safe_ms, parse_duration
-from wallet.requests import History, Pay, Prune, Request, Restore, Send, Show
+from wallet.requests import History, HistoryView, Pay, Prune, Request, Restore, Send, Show
 from wallet.session import sign_from_savings
 from wallet.verbs import (
     MAX_PARTS,
@@ -80,7 +82,7 @@ app.add_typer(standby_app, name="standby")
 app.add_typer(token_app, name="token")
 app.add_typer(webhook_app, name="webhook")
 
-MOST_ENTRIES = 100_000
+PAGE = 5_000
 """That are asked for at once."""
 LedgerOption = Annotated[
     list[str] | None, typer.Option("--ledger", help="URL of a replica; repeat it, once for each replica.")
@@ -330,24 +332,40 @@ def pay(
 @app.command(epilog="Example: wallet history --limit 10 --channel 7ccd1d6d43c5; wallet history --csv > payments.csv")
 def history(
     *,
-    limit: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="At most so many, the newest first; 50 by default.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the newest first; 50 by default.")] = None,
     channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, all of it unless --limit says otherwise.")] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what happened."""
-    if not csv:
-        run(home, json, None, History(limit=limit or 50, channel=channel))
-        return
     from wallet.csv_history import csv_of  # noqa: PLC0415 - only when needed
 
-    view = run(home, json, None, History(limit=limit or MOST_ENTRIES, channel=channel), shows=False)
-    sys.stdout.buffer.write(csv_of(view).encode())
-    if len(view.entries) == MOST_ENTRIES:
-        Output().complain(Refused("too_many", f"these are the newest {MOST_ENTRIES:,} entries; older ones exist"))
+    if csv:
+        for number, page in enumerate(_pages(home, json, channel, limit)):
+            sys.stdout.buffer.write(csv_of(page, header=number == 0).encode())
+        return
+    pages = list(_pages(home, json, channel, limit or 50))
+    entries = tuple(entry for page in pages for entry in page.entries)
+    labels = {subject: text for page in pages for subject, text in page.labels.items()}
+    Output(json).show(structs.replace(pages[-1], entries=entries, labels=labels), _currency(home))
+
+
+def _pages(home: Path | None, json: bool, channel: str | None, limit: int | None) -> Iterator[HistoryView]:
+    """The history, so much at a time: neither the wallet nor who reads it has to hold all of it."""
+    left, before = limit, ""
+    while True:
+        some = PAGE if left is None else min(left, PAGE)
+        page = run(home, json, None, History(limit=some, channel=channel, before=before), shows=False)
+        yield page
+        left = None if left is None else left - len(page.entries)
+        if page.next is None or left == 0:
+            return
+        before = page.next
+
+
+def _currency(home: Path | None) -> Currency:
+    return Home.find(home or default_home()).genesis().currency
 
 
 @app.command(epilog="Example: wallet prune --older-than 30d")

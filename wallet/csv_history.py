@@ -38,11 +38,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff
 """First characters of what some spreadsheet executes; the wide ones are = + - @ as some keyboards write them."""
 
 
-def csv_of(view: HistoryView) -> str:
+def csv_of(view: HistoryView, *, header: bool = True) -> str:
     """All entries, as they are ordered; lines end with CR LF."""
     written = io.StringIO(newline="")
     writer = csv.writer(written, dialect="excel", lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    if header:
+        writer.writerow(COLUMNS)
     writer.writerows(_row(entry, view) for entry in view.entries)
     return written.getvalue()
 

@@ -32,7 +32,8 @@ from layer1.storage.database import cause
 from layer2.messages import Command
 from layer2.payments import Pay, read_command
 from wallet.contacts import Contact, format_endpoint
-from wallet.requests import EntryView
+from wallet.requests import CurrencyView, EntryView, HistoryView
+from wallet.requests import History as Asked
 from wallet.sqlite import open_file
 
 tables = sa.MetaData()
@@ -85,6 +86,8 @@ Place = tuple[int, int]
 """Of an entry among all: its row, and its number among what the row stands for. Later entries have higher ones."""
 BEHIND = 2**31 - 1
 """A number behind all entries of a row."""
+END: Place = (2**62, BEHIND)
+"""Behind all that there will ever be."""
 EPOCH_BITS = 40
 """Of a row's version: below these the version within the epoch (`layer2.events.Committed.ordinal`)."""
 Entry = dict[str, Any]
@@ -214,9 +217,23 @@ class History:
 
     def newest(self, limit: int, channel: str | None = None) -> tuple[EntryView, ...]:
         """The last `limit` entries, newest first; of the channels whose id starts with `channel`, if that is given."""
+        return tuple(entry for _, entry in self.before(END, limit, channel))
+
+    def before(self, place: Place, limit: int, channel: str | None = None) -> list[tuple[Place, EntryView]]:
+        """The last `limit` entries before one, newest first; of some channels, as :meth:`newest`."""
         self.flush()
         with self._engine.connect() as connection:
-            return read_newest(connection, limit, channel)
+            return read_before(connection, place, limit, channel)
+
+    def page(self, request: Asked) -> list[tuple[Place, EntryView]]:
+        """A page, newest first, as it is asked for.
+
+        Raises:
+            Refused: ``unknown_channel``, ``bad_parameter``.
+        """
+        page = self.before(place_of_name(request.before) if request.before else END, request.limit, request.channel)
+        check_known(page, request.channel if not request.before else None)
+        return page
 
     def last(self) -> Place:
         """Behind all entries that there are."""
@@ -310,13 +327,16 @@ def prepare(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {entries_table.name} ADD COLUMN {column.name} {kind}")
 
 
-def read_newest(connection: sa.Connection, limit: int, channel: str | None) -> tuple[EntryView, ...]:
-    """See :meth:`History.newest`."""
-    query = sa.select(entries_table).order_by(entries_table.c.id.desc())  # a row may stand for no entry, or for many
+def read_before(
+    connection: sa.Connection, place: Place, limit: int, channel: str | None
+) -> list[tuple[Place, EntryView]]:
+    """See :meth:`History.before`. A row may stand for many entries, or, as one of locks alone, for none."""
+    query = sa.select(entries_table).where(entries_table.c.id <= place[0]).order_by(entries_table.c.id.desc())
     if channel is not None:
         query = query.where(entries_table.c.channel.startswith(channel.strip().lower(), autoescape=True))
     with connection.execution_options(yield_per=10).execute(query) as rows:
-        return tuple(islice((view for row in rows.mappings() for view in _views(row)), limit))
+        placed = (each for row in rows.mappings() for each in reversed(_placed(row)))
+        return list(islice((each for each in placed if each[0] < place), limit))
 
 
 def read_last(connection: sa.Connection) -> Place:
@@ -359,11 +379,32 @@ def read_after(connection: sa.Connection, place: Place, limit: int) -> list[tupl
     found: list[tuple[Place, EntryView]] = []
     with connection.execution_options(yield_per=10).execute(query) as rows:
         for row in rows.mappings():
-            views = reversed(list(_views(row)))
-            found += [((row["id"], number), view) for number, view in enumerate(views) if (row["id"], number) > place]
+            found += [each for each in _placed(row) if each[0] > place]
             if len(found) >= limit:
                 break
     return found
+
+
+def _placed(row: Any) -> list[tuple[Place, EntryView]]:
+    """What one row stands for, oldest first."""
+    return [((row["id"], number), view) for number, view in enumerate(reversed(list(_views(row))))]
+
+
+def name_of_place(place: Place) -> str:
+    """By which others name it: `12-0`."""
+    return f"{place[0]}-{place[1]}"
+
+
+def place_of_name(text: str) -> Place:
+    """What :func:`name_of_place` gave; or a row alone, which means behind all of it.
+
+    Raises:
+        Refused: ``bad_parameter``.
+    """
+    row, dash, number = text.partition("-")
+    digits = all(part.isascii() and part.isdigit() and len(part) <= 15 for part in ((row, number) if dash else (row,)))
+    check(digits, "bad_parameter", f"a place in the history is named such as 12-0, not {text[:80]!r}")
+    return int(row), int(number) if dash else BEHIND
 
 
 def _views(row: Any) -> Iterator[EntryView]:
@@ -407,7 +448,17 @@ def read_versions(connection: sa.Connection) -> dict[str, int]:
     return {channel: version for channel, version in connection.execute(query) if channel and version}
 
 
-def check_known(entries: Sequence[EntryView], channel: str | None) -> None:
+def history_view(page: Sequence[tuple[Place, EntryView]], request: Asked, currency: CurrencyView) -> HistoryView:
+    """A page of the history; a full one names the next, which may be empty."""
+    more = len(page) == request.limit
+    return HistoryView(
+        entries=tuple(entry for _, entry in page),
+        currency=currency,
+        next=name_of_place(page[-1][0]) if more else None,
+    )
+
+
+def check_known(entries: Sequence[object], channel: str | None) -> None:
     """Tell a channel without news, of which there is none, from a mistyped one.
 
     Raises:

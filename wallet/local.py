@@ -15,6 +15,7 @@ from layer1.codec import decode
 from layer1.crypto import format_address, parse_address
 from layer1.errors import Refused, RemoteError
 from layer1.ledger.transactions import Transaction, Transfer
+from wallet.history import history_view
 from wallet.home import Home
 from wallet.invoices.commands import InvoiceCommands
 from wallet.paying.commands import PaymentCommands
@@ -218,8 +219,8 @@ class LocalCommands:
         )
 
     async def _history(self, request: History, _: Report) -> HistoryView:
-        entries = await asyncio.to_thread(self._wallet.history, request.limit, request.channel)  # it may be far away
-        return HistoryView(entries=entries, currency=currency_view(self._wallet.genesis.currency))
+        page = await asyncio.to_thread(self._wallet.history_page, request)  # it may be far away
+        return history_view(page, request, currency_view(self._wallet.genesis.currency))
 
     async def _books(self, _: ShowBooks, report: Report) -> BooksView:
         report(Progress("asking the ledger"))

@@ -339,7 +339,9 @@ class HistoryView(View, frozen=True, kw_only=True):
     entries: tuple[EntryView, ...]
     currency: CurrencyView
     labels: dict[str, str] = {}
-    """What the owner calls entries, channels and peers among them."""
+    """What the owner calls entries, payments, channels and peers among them."""
+    next: str | None = None
+    """Of the page of older entries: `before` of the request for it; null if there are none."""
 
 
 class PrunedView(View, frozen=True, kw_only=True):
@@ -829,11 +831,13 @@ class Pay(Request[PaidView], frozen=True, kw_only=True):
 
 
 class History(Request[HistoryView], frozen=True, kw_only=True):
-    """The newest entries."""
+    """The newest entries, or those before one."""
 
     answer: ClassVar[Any] = HistoryView
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 50
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
     channel: Name | None = None
+    before: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    """`next` of the answer with the page before."""
 
 
 class Prune(Request[PrunedView], frozen=True, kw_only=True):

@@ -40,8 +40,8 @@ from wallet.history import (
     entries_table,
     prepare,
     read_after,
+    read_before,
     read_last,
-    read_newest,
     read_sums,
     read_versions,
 )
@@ -185,24 +185,24 @@ class ServerHistory(History):
 
     # --------------------------------------------------------------------------------------------------- what is asked
 
-    def newest(self, limit: int, channel: str | None = None) -> tuple[EntryView, ...]:
-        """See :meth:`History.newest`. Waits for the server.
+    def before(self, place: Place, limit: int, channel: str | None = None) -> list[tuple[Place, EntryView]]:
+        """See :meth:`History.before`. Waits for the server.
 
         Raises:
             Refused: ``history_unavailable``.
         """
-        return self._read(lambda reading: read_newest(reading, limit, channel))
+        return self._read(lambda reading: read_before(reading, place, limit, channel))
 
     def last(self) -> Place:
-        """See :meth:`History.last`. Raises as :meth:`newest`."""
+        """See :meth:`History.last`. Raises as :meth:`before`."""
         return self._read(read_last)
 
     def sums(self, until: Mapping[str, int]) -> dict[str, Sums]:
-        """See :meth:`History.sums`. Raises as :meth:`newest`."""
+        """See :meth:`History.sums`. Raises as :meth:`before`."""
         return self._read(lambda reading: read_sums(reading, until))
 
     def after(self, place: Place, limit: int) -> list[tuple[Place, EntryView]]:
-        """See :meth:`History.after`. Raises as :meth:`newest`."""
+        """See :meth:`History.after`. Raises as :meth:`before`."""
         return self._read(lambda reading: read_after(reading, place, limit))
 
     def _read(self, query: Callable[[sa.Connection], T]) -> T:

@@ -170,13 +170,12 @@ def _prune_history(home: Home, request: Prune) -> PrunedView:
 
 
 def _read_history(home: Home, request: History) -> HistoryView:
-    from wallet.history import check_known  # noqa: PLC0415 - only when needed
+    from wallet.history import history_view  # noqa: PLC0415 - only when needed
 
     currency = home.genesis().currency
     with _history_at_rest(home) as history:
-        entries = history.newest(request.limit, request.channel)
-    check_known(entries, request.channel)
-    view = HistoryView(entries=entries, currency=CurrencyView(symbol=currency.symbol, decimals=currency.decimals))
+        page = history.page(request)
+    view = history_view(page, request, CurrencyView(symbol=currency.symbol, decimals=currency.decimals))
     return _labelled(home, view)
 
 

@@ -43,7 +43,7 @@ from wallet.contacts import Contact, format_endpoint, parse_contact, parse_endpo
 from wallet.follower import Follower
 from wallet.forwarding.driver import ForwardDriver
 from wallet.headship import check_nobody_leads, single
-from wallet.history import Place, Sums, check_known
+from wallet.history import Place, Sums
 from wallet.home import Config, Home
 from wallet.invoices.book import InvoiceBook
 from wallet.invoices.desk import InvoiceDesk
@@ -53,7 +53,17 @@ from wallet.openings import Openings
 from wallet.paying.desk import PaymentDesk
 from wallet.peers import Peers
 from wallet.period import default_period_ms, format_duration
-from wallet.requests import BooksView, ChannelView, EntryView, Progress, Report, StandbyView, WatchtowerView, no_report
+from wallet.requests import (
+    BooksView,
+    ChannelView,
+    EntryView,
+    History,
+    Progress,
+    Report,
+    StandbyView,
+    WatchtowerView,
+    no_report,
+)
 from wallet.restoring import find_channels
 from wallet.routes import Routes
 from wallet.routing.desk import RouteDesk
@@ -475,9 +485,15 @@ class Wallet:
         Raises:
             Refused: ``unknown_channel``.
         """
-        entries = self._parts.history.newest(limit, channel)
-        check_known(entries, channel)
-        return entries
+        return tuple(entry for _, entry in self.history_page(History(limit=limit, channel=channel)))
+
+    def history_page(self, request: History) -> list[tuple[Place, EntryView]]:
+        """A page of :meth:`history`, with the place of each entry.
+
+        Raises:
+            Refused: ``unknown_channel``, ``bad_parameter``.
+        """
+        return self._parts.history.page(request)
 
     async def books(self) -> BooksView:
         """What this wallet has and where, counted by state, ledger and history.

@@ -276,7 +276,7 @@ def test_a_home_that_another_process_works_in_is_busy(wallet: Shell) -> None:
 
 def test_an_empty_wallet_has_empty_lists(wallet: Shell) -> None:
     currency = {"symbol": "WDG", "decimals": 2}
-    assert wallet("history", "--json").json == {"entries": [], "currency": currency, "labels": {}}
+    assert wallet("history", "--json").json == {"entries": [], "currency": currency, "labels": {}, "next": None}
     assert wallet("history", "--csv").out.startswith("time,kind,amount,currency,")
     listed = wallet("channel", "list", "--json").json
     assert listed == {"channels": [], "clock_ms": None, "currency": {"symbol": "WDG", "decimals": 2}}

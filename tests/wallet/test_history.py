@@ -6,10 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from layer1.errors import LocalError, Refused
 from layer1.storage.database import file_of
@@ -20,7 +23,9 @@ from tests.postgres import PASSWORD, Server
 from wallet import history as history_module
 from wallet import server_history
 from wallet.contacts import Contact
-from wallet.history import History
+from wallet.history import History, history_view
+from wallet.requests import CurrencyView
+from wallet.requests import History as Asked
 from wallet.server_history import ServerHistory
 
 ALICE, BOB = b"a" * 32, b"b" * 32
@@ -332,3 +337,38 @@ def test_payments_are_entered_while_old_ones_are_pruned(tmp_path: Path, monkeypa
     assert len(pauses) == 10 and "VACUUM" not in statements
     assert history.versions() == {"aa": 1_000 + len(pauses) - 1}
     history.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- pages
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 4), max_size=12), st.integers(1, 5))
+def test_pages_have_each_entry_once_whatever_rows_stand_for(rows: list[int], size: int) -> None:
+    """A row stands for many payments, or, as one of locks alone, for none; news in between are on no older page."""
+    with TemporaryDirectory() as directory:
+        found = History(Path(directory) / "wallet.db")
+        for version, payments in enumerate(rows, 1):
+            commands = [Command(0, number, encode_payment(1, 5, b""), b"") for number in range(payments)]
+            found.add_payments("ab", "cd", version, 0, commands)
+        everything = [entry.reference for entry in found.newest(1_000)]
+        assert len(everything) == sum(rows) == len(found.after((0, 0), 1_000))
+        seen, asked = [], Asked(limit=size)
+        while True:
+            view = history_view(found.page(asked), asked, CurrencyView(symbol="W", decimals=0))
+            seen += [entry.reference for entry in view.entries]
+            found.add(f"later {len(seen)}", "opened", 0, channel="ab")
+            if view.next is None:
+                break
+            asked = Asked(limit=size, before=view.next)
+        assert seen == everything
+        found.close()
+
+
+@pytest.mark.parametrize("name", ["x", "1-", "-1", "1-2-3", "١-0", "9" * 16])
+def test_a_page_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    found = History(tmp_path / "wallet.db")
+    with pytest.raises(Refused, match="is named such as 12-0"):
+        found.page(Asked(before=name))
+    found.close()

@@ -20,7 +20,7 @@ from layer1.errors import Refused
 from layer1.httpd.routes import Parameter, Route
 from wallet.api.service import WalletService, caller_of, service_of
 from wallet.api.verbs import RECEIVE
-from wallet.history import BEHIND, NOTES, Place
+from wallet.history import NOTES, Place, place_of_name
 from wallet.requests import EntryView
 
 RETRY_MS = 1_000
@@ -142,16 +142,8 @@ def _start(request: web.Request) -> Place | None:
     if unknown or len(request.query) > 1:
         raise Refused("bad_parameter", f"known are: after, once; not {(unknown or ['after twice'])[0][:80]!r}")
     named = [text for text in (request.headers.get("Last-Event-ID"), request.query.get("after")) if text is not None]
-    places = [_place(text) for text in named]  # both have to be names, whichever wins
+    places = [place_of_name(text) for text in named]  # both have to be names, whichever wins
     return places[0] if places else None
-
-
-def _place(text: str) -> Place:
-    row, dash, number = text.partition("-")
-    digits = all(part.isascii() and part.isdigit() and len(part) <= 15 for part in ((row, number) if dash else (row,)))
-    if not digits:
-        raise Refused("bad_parameter", f"an event is named by its id, such as 12-0, not {text[:80]!r}")
-    return int(row), int(number) if dash else BEHIND
 
 
 AFTER = Parameter(
