@@ -853,6 +853,7 @@ class GroupHost:
             raise
 
     def _issue(self, group_id: Hash, requests: list[tuple[tuple[bytes, ...], Caller]]) -> None:
+        """All of a turn together; or, if some are refused, each caller's by themselves: others have no part in it."""
         wanted = [(commands, caller) for commands, caller in requests if not caller.is_gone]
         callers = [caller for commands, caller in wanted for _ in commands]
         first = 0
@@ -863,6 +864,10 @@ class GroupHost:
             self._step(group_id, Requested(tuple(c for commands, _ in wanted for c in commands), _salt()))
             self._waiting.setdefault(group_id, {}).update(enumerate(callers, first))
         except Refused as refusal:
+            if len(wanted) > 1:
+                for each in wanted:
+                    self._issue(group_id, [each])
+                return
             for caller in callers:
                 caller.refused(Refused(refusal.code, refusal.message))
         except LocalError as error:  # everything is frozen by now; they have no number, so nobody else tells them

@@ -16,6 +16,7 @@ from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError, Refused, RemoteError
 from layer1.journal import Journal
 from layer1.ledger.agreements import GroupAgreement, group_id
+from layer1.ledger.locks import preimage_hash
 from layer1.ledger.transactions import CloseGroup, Wedge
 from layer1.link import LinkClosed
 from layer1.link_server import LinkServer
@@ -24,7 +25,7 @@ from layer2.chain import Leading
 from layer2.driver import Contact, GroupHost, Observer, Pending
 from layer2.hosting import Companion, Successor
 from layer2.messages import Decline, Error, Inquiry, Message, OpeningMessage, Resume, Standing, decode_message
-from layer2.payments import Payments, pay
+from layer2.payments import Payments, claim, offer, pay
 from layer2.records import HostRecord
 from tests.layer2.harness import CHAIN, agreement, key
 
@@ -234,6 +235,27 @@ async def test_refusals_reach_their_issuer(sides: Pair) -> None:
         await sides.a.host.submit(bytes(32), pay(1, 1))
     assert refusal.value.code == "unknown_group"
     assert (await sides.b.host.submit(GROUP, pay(0, 5))).number == 3
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_what_one_caller_is_refused_is_no_refusal_to_another(sides: Pair, who: int) -> None:
+    """A claim that comes too late had payments refused that were issued in the same turn."""
+    await sides.connect()
+    for side in (sides.a, sides.b):
+        side.host.note_clock(1_000)
+    side, other = (sides.a, sides.b) if who == 0 else (sides.b, sides.a)
+    preimage = bytes(32)
+    await other.host.submit(GROUP, offer(who, 5, preimage_hash(preimage), 2_000))
+    await settled()
+    wrong = (claim(1, preimage), bytes(5_000))
+    outcomes = await asyncio.gather(
+        *(side.host.submit(GROUP, command) for command in (pay(1 - who, 1), *wrong, pay(1 - who, 2))),
+        return_exceptions=True,
+    )
+    assert [getattr(each, "code", "ok") for each in outcomes] == ["ok", "claim_too_late", "too_large", "ok"]
+    await settled()
+    assert sides.a.group.state == sides.b.group.state
+    assert sides.a.group.state.body.balances[who] == 1_000 - 3
 
 
 async def test_nothing_leaves_before_it_is_durable(sides: Pair) -> None:
