@@ -78,6 +78,8 @@ from wallet.parts import Parts
 
 LOOK_S = 1.0
 """Between tries to ask a ledger that does not answer."""
+MEET_S = 5.0
+"""How long a wallet that has just been opened waits for a next node before it says that it is away."""
 _log = logging.getLogger(__name__)
 
 
@@ -97,9 +99,12 @@ class ForwardDriver(Dealer):
         self._held: dict[LockRef, tuple[Lock, Peeled]] = {}
         """Incoming locks that may have been forwarded before this home was copied."""
         self._stopped: set[Hash] = set()
+        self._met_s = 0.0
+        """By the loop's time, until when a neighbour that is not in step may yet come."""
 
     def start(self) -> None:
         """Take up what the records say; from now on every signature is looked at."""
+        self._met_s = asyncio.get_running_loop().time() + MEET_S
         self._parts.passages.on_signing = self._signing
         self._parts.observer.on_rejected = self._rejected
         self._parts.observer.on_up.append(self._look_again)
@@ -143,20 +148,31 @@ class ForwardDriver(Dealer):
 
     def take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
         """See `wallet.switchboard.Forwards`."""
-        ref, record = LockRef(group_id, lock.id), self._parts.book.get(group_id)
         if self._is_unsure():
-            self._held[ref] = lock, peeled
+            self._held[LockRef(group_id, lock.id)] = lock, peeled
+        elif isinstance(peeled.payload, Forward):  # what else there is, is for the payee
+            self._forward(group_id, lock, peeled, peeled.payload)
+
+    def _forward(self, group_id: Hash, lock: Lock, peeled: Peeled, onward: Forward) -> None:
+        ref, record, ways = LockRef(group_id, lock.id), self._parts.book.get(group_id), self._ways(onward.next_node)
+        if record is None:
+            return  # a channel that is forgotten
+        if ways and not any(way.ready for way in ways) and asyncio.get_running_loop().time() < self._met_s:
+            self._begin(self._forward_when_met(group_id, lock, peeled, onward))
             return
-        if record is None or not isinstance(peeled.payload, Forward):
-            return  # a channel that is forgotten; what else there is, is for the payee
-        onward, clock_ms = peeled.payload, self._parts.host.clock_ms()
-        ways = self._ways(onward.next_node)
         self._step(
             Came(
                 ref, record.peer, lock.amount, lock.hash, lock.expiry_ms, onward.amount, peeled.secret, peeled.packet,
-                ways, clock_ms,
+                ways, self._parts.host.clock_ms(),
             )
         )  # fmt: skip
+
+    async def _forward_when_met(self, group_id: Hash, lock: Lock, peeled: Peeled, onward: Forward) -> None:
+        """A wallet that has just been opened meets its neighbours before it calls one of them away."""
+        met = lambda: True if any(way.ready for way in self._ways(onward.next_node)) else None  # noqa: E731
+        await self._parts.signals.until(met, self._met_s - asyncio.get_running_loop().time())
+        if self._lock(group_id, lock.id) is not None:
+            self._forward(group_id, lock, peeled, onward)
 
     def shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> bool:
         """See `wallet.switchboard.Forwards`."""

@@ -11,6 +11,7 @@ import pytest
 from layer1.codec import decode
 from layer1.errors import LocalError
 from tests.wallet.forwarding import test_closing as closing
+from tests.wallet.forwarding import test_lost_hubs as lost_hubs
 from tests.wallet.forwarding.test_driver import die_at_any_step
 from tests.wallet.forwarding.town import Row, row
 from wallet.forwarding import driver
@@ -116,6 +117,10 @@ MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any], Story]] = {
     "forgets_what_layer_1_undid": (
         ForwardDriver, "stopped", forgets_what_layer_1_undid,
         closing.test_an_offer_that_layer_1_never_saw_goes_back_when_it_has_settled,
+    ),
+    "gives_back_what_a_copy_finds": (
+        ForwardDriver, "_is_unsure", lambda _: lambda self: False,
+        lost_hubs.test_a_hub_put_back_from_a_copy_gives_nothing_back_that_it_may_have_forwarded,
     ),
     "deaf_to_preimages": (
         ForwardDriver, "_step", deaf_to(PreimageSeen),

@@ -165,8 +165,10 @@ class Row:
         locked = [group for group in groups if group.locks or group.committed.body.locks]
         return all(group.connected for group in groups) and not moving and (held or not locked)
 
-    async def start(self, name: str) -> Wallet:
-        wallet, _ = await self.world.serve(name)
+    async def start(self, name: str, listen: str | None = None) -> Wallet:
+        """Serve a wallet, where it was or at `listen`."""
+        wallet = await self.world.load(name)
+        await wallet.serve(listen, POLICY)
         self.wallets[name] = wallet
         self.addresses[name] = wallet.address
         wallet._parts.passages.terms_of = lambda _: Terms(fee_base=FEE)
