@@ -11,7 +11,7 @@ Source: decisions 039 and 042; `wallet.routing.gossip` decides, this carries.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from layer1.codec import decode, encode
@@ -19,36 +19,28 @@ from layer1.crypto import Hash, PublicKey
 from layer1.errors import Untimely
 from layer2.driver import GroupHost
 from wallet.routing.announcements import ChannelAnnouncement
-from wallet.routing.gossip import MOST_AT_ONCE, Gossip, Spreading, Tell
+from wallet.routing.gossip import Gossip, GraphPage, Spreading, Tell
 from wallet.routing.graph import ChannelGraph
 from wallet.signals import Signals
 
 ASKED = 3
-"""Neighbours that are asked for everything: one of them may know little, or be silent."""
+"""Neighbours that are asked for everything, and have something to tell: one of them may be silent, or lie."""
 
 
 class Neighbours:
     """Of one wallet."""
 
-    def __init__(
-        self,
-        host: GroupHost,
-        graph: ChannelGraph,
-        signals: Signals,
-        ours: Callable[[PublicKey], Sequence[ChannelAnnouncement]],
-    ) -> None:
+    def __init__(self, host: GroupHost, graph: ChannelGraph, signals: Signals) -> None:
         """Begin with nobody.
 
         Args:
             host: Has the links.
             graph: What is known.
             signals: Told when a neighbour has told all that it knows.
-            ours: What a neighbour may have missed of us, the most important first.
         """
         self._host = host
         self._core = Spreading(graph)
         self._signals = signals
-        self._ours = ours
         self._wants_all = False
         self._asked: set[PublicKey] = set()
         self._ticking: asyncio.TimerHandle | None = None
@@ -91,23 +83,32 @@ class Neighbours:
             return  # its channel is gone, or not yet open here: nobody is at fault
         self.in_step(peer)  # it was there a moment before us
         message = cast(Gossip, decode(data, Gossip))  # type: ignore[arg-type]  # a union of structs
-        asking = self._core.is_asking
         try:
             self._tell(self._core.receive(peer, message, self._now_ms()))
         except Untimely:
             return
-        if asking and not self._core.is_asking:
-            self._signals.notify()
+        if isinstance(message, GraphPage) and self._core.has_taught(peer) is not None:
+            self._asked_enough(peer)
+
+    def _asked_enough(self, peer: PublicKey) -> None:
+        """A neighbour has told all; if that was nothing, ask one that was not asked."""
+        if not self._core.has_taught(peer):
+            self._asked.discard(peer)
+            for other in self._core.peers:
+                self._ask(other)
+        self._signals.notify()
 
     def announce(self, announcement: ChannelAnnouncement) -> None:
         """Spread an announcement of our own, if it is new."""
         self._tell(self._core.announce(announcement, self._now_ms()))
 
     def ask(self) -> None:
-        """Ask neighbours for everything that they know, those of now and of later."""
+        """Ask all neighbours for news, those of now and of later, and a few for everything that they know."""
+        if self._wants_all:
+            return
         self._wants_all = True
         for peer in self._core.peers:
-            self._ask(peer)
+            self._follow(peer)
 
     @property
     def is_asking(self) -> bool:
@@ -120,14 +121,19 @@ class Neighbours:
             self._ticking.cancel()
 
     def _meet(self, peer: PublicKey) -> None:
-        self._tell(self._core.connect(peer, self._now_ms(), ask=False, tell=self._ours(peer)[:MOST_AT_ONCE]))
+        self._tell(self._core.connect(peer, self._now_ms()))
         if self._wants_all:
-            self._ask(peer)
+            self._follow(peer)
+
+    def _follow(self, peer: PublicKey) -> None:
+        self._tell(self._core.follow(peer))
+        self._ask(peer)
 
     def _ask(self, peer: PublicKey) -> None:
-        if len(self._asked) < ASKED:
+        """For everything, unless it was asked, or enough others were."""
+        if len(self._asked) < ASKED and (asking := self._core.ask(peer)):
             self._asked.add(peer)
-            self._tell(self._core.ask(peer))
+            self._tell(asking)
 
     def _tell(self, tells: Sequence[Tell]) -> None:
         for tell in tells:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from layer1.crypto import Hash, PublicKey
@@ -27,9 +27,7 @@ from wallet.parts import Parts
 from wallet.peers import Peers
 from wallet.period import margin_ms
 from wallet.requests import Progress, Report, no_report
-from wallet.routing.announcements import ChannelAnnouncement
 from wallet.routing.desk import RouteDesk, Surroundings
-from wallet.routing.gossip import MOST_AT_ONCE
 from wallet.routing.graph import ChannelGraph, channel_of
 from wallet.survey import Survey
 from wallet.tolls import Tolls, wall_ms
@@ -54,7 +52,7 @@ class Routes:
         self.graph = ChannelGraph(genesis.chain_id)
         self.tolls = Tolls(parts.book, parts.keys.spending, genesis.chain_id, ANNOUNCED_MARGINS * margin_ms(genesis))
         self.tolls.on_change = self._announce
-        self._neighbours = Neighbours(parts.host, self.graph, parts.signals, self._for_peer)
+        self._neighbours = Neighbours(parts.host, self.graph, parts.signals)
         self._survey = Survey(parts.ledger, self.graph, lambda group_id: group_id in parts.host.groups)
         self._is_served = False
         self._is_ready = False
@@ -126,12 +124,6 @@ class Routes:
             return
         if made is not None and group_id in self.graph.channels:
             self._neighbours.announce(made)
-
-    def _for_peer(self, peer: PublicKey) -> Sequence[ChannelAnnouncement]:
-        """What a neighbour is told when it comes: of our channels with it, then the newest of the others."""
-        said = [record.announced for record in self._parts.book.live() if record.announced is not None]
-        shared = {record.group_id for record in self._parts.book.live() if record.peer == peer}
-        return sorted(said, key=lambda each: (each.channel not in shared, -each.sequence))[:MOST_AT_ONCE]
 
     def _read_if_asked(self) -> None:
         """Who has two channels, and is served, forwards: what it hears it passes on."""

@@ -218,7 +218,8 @@ def _list_groups(data: bytes) -> None:
 def _hear_gossip(message: Gossip) -> None:
     """Of a neighbour that was asked for everything."""
     core = Spreading(ChannelGraph(GENESIS.chain_id))
-    core.connect(BOB.public, 0, ask=True)
+    core.connect(BOB.public, 0)
+    core.ask(BOB.public)
     core.receive(BOB.public, message, 1)
 
 

@@ -1,27 +1,29 @@
 """How announcements spread between connected wallets; a core without I/O.
 
-Each wallet tells its neighbours what is new to it; a wallet that joins asks one neighbour for everything, page by
-page.
+Each wallet tells its neighbours on which terms it forwards over the channels with them, and those who follow it what is
+new to it. A wallet that joins follows all its neighbours, and asks a few for everything, page by page.
 
 *Safety:* nobody is made to keep more than layer 1 shows (`wallet.routing.graph`), to check more than the sender's
 allowance, or to send more than the newest of each topic in each :data:`SPREAD_MS`.
 
-- An announcement is passed on once, when it is new, to all but who brought it; several go in one message.
+- An announcement is passed on once, when it is new, to all that follow but who brought it; what came within
+  :data:`GATHER_MS` goes in one message.
+- Whoever does not follow hears of its own channels alone: a wallet that looks for no routes needs no more, and a hub
+  with a thousand of them says nothing to them.
 - A topic is passed on :data:`BURST` times at once, then once in :data:`SPREAD_MS`, its newest: who announces without
   end is heard at that pace, and who changes its mind twice is heard at once.
 - Each peer has an allowance of announcements, which fills up at a fixed rate; what it says beyond it is dropped,
   unread. An answer to our own question is read whatever the allowance, a page at a time.
 - What comes in a page is passed on to nobody: a wallet that joins does not tell its neighbours all that they know.
 - Whoever asks for everything gets it once a connection, at a fixed rate: pages beyond it wait.
-- A neighbour that comes is told the newest of our own that it may have missed: what was said while it was away reaches
-  the others through it.
+- Who begins to follow is told the newest of our own: what was said while nobody listened reaches the others so.
 
 Source: docs/decisions/039.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from layer1.codec import Struct
@@ -37,6 +39,8 @@ ALLOWANCE = 1_024
 REFILL_PER_S = 32
 PAGE_MS = 32
 """Between two pages for one asker: 2,000 announcements a second, 100,000 channels in less than two minutes."""
+GATHER_MS = 500
+"""News waits so long for other news: a hub whose peers all come at once says it in few messages."""
 MANY = 10_000
 """Topics of which no list is made for each who asks."""
 SPREAD_MS = 30_000
@@ -49,6 +53,10 @@ class Announce(Struct, tag="announce"):
     """News."""
 
     announcements: tuple[ChannelAnnouncement, ...]
+
+
+class Follow(Struct, tag="follow"):
+    """Asks for news, as long as the link lasts."""
 
 
 class AskGraph(Struct, tag="ask-graph"):
@@ -65,7 +73,7 @@ class GraphPage(Struct, tag="graph-page"):
     """What to ask for next; None at the end."""
 
 
-Gossip = Announce | AskGraph | GraphPage
+Gossip = Announce | Follow | AskGraph | GraphPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,10 @@ class _Peer:
     asking: bool = False
     has_asked: bool = False
     """Whether we asked it for everything, at any time since it is there."""
+    taught: int = 0
+    """What was new to us in its pages, and not of its own channels."""
+    follows: bool = False
+    """Whether it wants news."""
     topics: list[Topic] | None = None
     """What it is being shown, as of when it began to ask: pages of one list leave nothing out."""
     wants: Topic | None = None
@@ -103,6 +115,8 @@ class Spreading:
     def __init__(self, graph: ChannelGraph) -> None:
         self._graph = graph
         self._peers: dict[PublicKey, _Peer] = {}
+        self._ours: dict[Topic, ChannelAnnouncement] = {}
+        """What we announced ourselves, the newest last."""
         self._due: dict[Topic, tuple[int, PublicKey | None]] = {}
         """What is to be passed on: when, and not to whom."""
         self._full_ms: dict[Topic, int] = {}
@@ -115,20 +129,22 @@ class Spreading:
         self.dropped = 0
         """Announcements that came beyond an allowance."""
 
-    def connect(
-        self, peer: PublicKey, now_ms: int, *, ask: bool, tell: Sequence[ChannelAnnouncement] = ()
-    ) -> list[Tell]:
-        """A neighbour is there.
-
-        Args:
-            peer: Its identity.
-            now_ms: Now.
-            ask: Whether it is asked for everything that it knows.
-            tell: Of ours, what it may have missed.
-        """
+    def connect(self, peer: PublicKey, now_ms: int) -> list[Tell]:
+        """A neighbour is there: it is told our terms on the channels with it."""
         self._peers[peer] = _Peer(at_ms=now_ms)
-        told = [Tell((peer,), Announce(part)) for part in _parts(list(tell))]
-        return [*told, *(self.ask(peer) if ask else ())]
+        shared = [each for each in self._said() if self._is_with(each, peer)]
+        return [Tell((peer,), Announce(part)) for part in _parts(shared)]
+
+    def _said(self) -> list[ChannelAnnouncement]:
+        """What we announced of channels that are still open, the newest last."""
+        return [each for each in self._ours.values() if each.channel in self._graph.channels]
+
+    def _is_with(self, announcement: ChannelAnnouncement, peer: PublicKey) -> bool:
+        return peer in self._graph.channels[announcement.channel].nodes
+
+    def follow(self, peer: PublicKey) -> list[Tell]:
+        """Ask a neighbour for news."""
+        return [Tell((peer,), Follow())] if peer in self._peers else []
 
     def ask(self, peer: PublicKey) -> list[Tell]:
         """Ask a neighbour for everything, unless it was asked since it is there."""
@@ -143,6 +159,11 @@ class Spreading:
         """Neighbours that are there."""
         return tuple(self._peers)
 
+    def has_taught(self, peer: PublicKey) -> bool | None:
+        """Whether a neighbour that we asked for everything had anything to tell; None before it has told all."""
+        known = self._peers.get(peer)
+        return None if known is None or known.asking else known.taught > 0
+
     @property
     def is_asking(self) -> bool:
         """Whether a neighbour still tells us what it knows."""
@@ -154,8 +175,12 @@ class Spreading:
 
     def announce(self, announcement: ChannelAnnouncement, now_ms: int) -> list[Tell]:
         """Spread an announcement of our own. Raises as `ChannelGraph.accept` does."""
-        if self._graph.accept(announcement, ours=True):
-            self._enqueue(topic_of(announcement), None, now_ms)
+        if not self._graph.accept(announcement, ours=True):
+            return []
+        topic = topic_of(announcement)
+        self._ours.pop(topic, None)
+        self._ours[topic] = announcement
+        self._enqueue(topic, None, now_ms)
         return self.tick(now_ms)
 
     def receive(self, peer: PublicKey, message: Gossip, now_ms: int) -> list[Tell]:
@@ -171,10 +196,18 @@ class Spreading:
         match message:
             case Announce(announcements):
                 return self._read(peer, self._allowed(known, announcements, now_ms), now_ms)
+            case Follow():
+                return self._show_ours(peer, known)
             case AskGraph(after):
                 return self._ask(known, after, now_ms)
             case GraphPage():
                 return self._learn(peer, known, message, now_ms)
+
+    def _show_ours(self, peer: PublicKey, known: _Peer) -> list[Tell]:
+        if known.follows:
+            return []
+        known.follows = True
+        return [Tell((peer,), Announce(part)) for part in _parts(self._said()[-MOST_AT_ONCE:])]
 
     def tick(self, now_ms: int) -> list[Tell]:
         """Pass on what is due."""
@@ -191,10 +224,20 @@ class Spreading:
                 by_origin.setdefault(origin, []).append(found)
         self._soonest_ms = min((at_ms for at_ms, _ in self._due.values()), default=None)
         self._forget(now_ms)
-        tells = []
+        tells = self._to_members(by_origin.get(None, []))
         for origin, news in by_origin.items():
-            if peers := tuple(peer for peer in self._peers if peer != origin):
+            if peers := tuple(peer for peer, known in self._peers.items() if known.follows and peer != origin):
                 tells += [Tell(peers, Announce(part)) for part in _parts(news)]
+        return tells
+
+    def _to_members(self, ours: list[ChannelAnnouncement]) -> list[Tell]:
+        """Whoever does not follow hears of its own channels all the same."""
+        tells = []
+        for announcement in ours:
+            channel = self._graph.channels.get(announcement.channel)
+            for peer in () if channel is None else channel.nodes:
+                if peer in self._peers and not self._peers[peer].follows:
+                    tells.append(Tell((peer,), Announce((announcement,))))
         return tells
 
     def _forget(self, now_ms: int) -> None:
@@ -246,11 +289,13 @@ class Spreading:
                 continue  # layer 1 has shown it closed here, or not yet open: nobody is at fault
             if new and spread:
                 self._enqueue(topic_of(announcement), peer, now_ms)
+            elif new and announcement.node != peer:
+                self._peers[peer].taught += 1
         return self.tick(now_ms)
 
     def _enqueue(self, topic: Topic, origin: PublicKey | None, now_ms: int) -> None:
         waits = self._due.get(topic)
-        due_ms = max(now_ms, self._full_ms.get(topic, now_ms) - (BURST - 1) * SPREAD_MS)
+        due_ms = max(now_ms + GATHER_MS, self._full_ms.get(topic, now_ms) - (BURST - 1) * SPREAD_MS)
         at_ms = due_ms if waits is None else waits[0]
         self._due[topic] = (at_ms, origin)
         self._soonest_ms = at_ms if self._soonest_ms is None else min(self._soonest_ms, at_ms)

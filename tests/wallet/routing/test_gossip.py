@@ -24,6 +24,7 @@ from wallet.routing.announcements import (
 from wallet.routing.gossip import (
     ALLOWANCE,
     BURST,
+    GATHER_MS,
     MOST_AT_ONCE,
     PAGE_MS,
     REFILL_PER_S,
@@ -169,9 +170,14 @@ class Net:
         self.sent: list[tuple[int, Gossip]] = []
         self.delivered = 0
 
-    def link(self, one: int, other: int, *, ask: bool = False) -> None:
-        self.tell(one, self.cores[one].connect(NODES[other], self.now_ms, ask=ask))
-        self.tell(other, self.cores[other].connect(NODES[one], self.now_ms, ask=False))
+    def link(self, one: int, other: int, *, ask: bool = False, follow: bool = True) -> None:
+        self.tell(one, self.cores[one].connect(NODES[other], self.now_ms))
+        self.tell(other, self.cores[other].connect(NODES[one], self.now_ms))
+        if follow:
+            self.tell(one, self.cores[one].follow(NODES[other]))
+            self.tell(other, self.cores[other].follow(NODES[one]))
+        if ask:
+            self.tell(one, self.cores[one].ask(NODES[other]))
 
     def tell(self, sender: int, tells: list[Tell]) -> None:
         for tell in tells:
@@ -182,7 +188,7 @@ class Net:
     def drain(self) -> None:
         while self.queue:
             sender, receiver, message = self.queue.popleft()
-            self.delivered += 1
+            self.delivered += isinstance(message, Announce)
             again = decode(encode(message), type(message))
             self.tell(receiver, self.cores[receiver].receive(NODES[sender], again, self.now_ms))
 
@@ -207,10 +213,46 @@ def test_what_is_announced_reaches_everybody_once() -> None:
     town, net = line(6), Net(line(6), 6)
     for one in range(6):
         net.link(one, (one + 1) % 6)
+    net.drain()
     net.tell(2, net.cores[2].announce(signed(2, 2), net.now_ms))
-    net.run(1)
+    net.run(6 * GATHER_MS)
     assert [known_by(core, town) for core in net.cores] == [1] * 6
     assert net.delivered == 7, "two from its signer, then one each"
+
+
+def test_who_does_not_follow_hears_of_its_own_channels_alone() -> None:
+    """A hub says nothing to a thousand wallets that look for no routes; what it hears comes in few messages."""
+    town = Town()
+    for leaf in range(1, 5):
+        town.add(0, leaf, 1_000)
+    net = Net(town, 5)
+    for leaf in range(1, 5):
+        net.link(0, leaf, follow=False)
+    for leaf in range(1, 5):
+        net.tell(leaf, net.cores[leaf].announce(signed(leaf - 1, leaf), net.now_ms))
+        net.tell(0, net.cores[0].announce(signed(leaf - 1, 0), net.now_ms))
+    net.run(4 * GATHER_MS)
+    assert [known_by(core, town) for core in net.cores] == [8, 2, 2, 2, 2]
+    before = net.delivered
+    net.tell(1, net.cores[1].follow(NODES[0]))
+    net.run(8 * GATHER_MS)
+    assert net.delivered == before + 1 and known_by(net.cores[1], town) == 5, "all that the hub says of itself, at once"
+    for leaf in range(2, 5):
+        net.tell(leaf, net.cores[leaf].announce(signed(leaf - 1, leaf, sequence=2), net.now_ms))
+    net.run(12 * GATHER_MS)
+    assert known_by(net.cores[1], town) == 8
+    assert net.delivered == before + 1 + 3 + 3, "from each to the hub, and to who follows it; each came by another"
+
+
+def test_of_what_has_closed_nothing_more_is_said() -> None:
+    net = Net(line(3), 2)
+    net.tell(1, net.cores[1].announce(signed(0, 1), 0))
+    net.tell(1, net.cores[1].announce(signed(1, 1), 0))
+    net.run(GATHER_MS)
+    net.cores[1]._graph.close(channel_id(0))
+    net.link(0, 1)
+    net.run(2 * GATHER_MS)
+    assert [known_by(core, line(3)) for core in net.cores] == [1, 1]
 
 
 def test_who_announces_without_end_is_passed_on_at_a_fixed_pace() -> None:
@@ -223,7 +265,7 @@ def test_who_announces_without_end_is_passed_on_at_a_fixed_pace() -> None:
         net.tell(0, [Tell((NODES[1],), Announce((signed(0, 0, sequence),)))])
         net.run(sequence * 60)
     net.run(4 * SPREAD_MS)
-    heard = [message for sender, message in net.sent if sender == 1]
+    heard = [message for sender, message in net.sent if sender == 1 and isinstance(message, Announce)]
     assert len(heard) == BURST + 2
     last = net.cores[2]._graph.terms(channel_id(0), NODES[0])
     assert last is not None and last.sequence == 999
@@ -319,7 +361,8 @@ def test_hostile_gossip() -> None:
 
 def test_pages_that_go_round_in_circles_end() -> None:
     core = Net(line(3), 1).cores[0]
-    core.connect(NODES[1], 0, ask=True)
+    core.connect(NODES[1], 0)
+    core.ask(NODES[1])
     core.receive(NODES[1], GraphPage((), (channel_id(5), NODES[5])), 0)
     with pytest.raises(RemoteError, match="forward"):
         core.receive(NODES[1], GraphPage((), (channel_id(5), NODES[5])), 0)

@@ -127,6 +127,11 @@ MUTANTS: dict[str, tuple[Any, str, Change, Test]] = {
         Spreading, "_enqueue", lambda original: lambda self, topic, origin, now_ms: original(self, topic, None, now_ms),
         t_gossip.test_what_is_announced_reaches_everybody_once,
     ),
+    "tells_everybody_everything": (
+        Spreading, "connect",
+        lambda original: lambda self, peer, at: [*original(self, peer, at), *self._show_ours(peer, self._peers[peer])],
+        t_gossip.test_who_does_not_follow_hears_of_its_own_channels_alone,
+    ),
     "listens_without_end": (
         Spreading, "_spend", lambda _: staticmethod(lambda known, wanted, now_ms: min(wanted, ALLOWANCE)),
         lambda: _with_patch(t_gossip.test_beyond_its_allowance_a_peer_is_not_read),
