@@ -104,6 +104,10 @@ class Collector(Dealer):
         """Layer 1 has closed a channel: of what is not claimed, only the locks in what it settled on are left."""
         self._write()
         left = {each.lock.id for each in shown.locks}
+        for payment_hash, waiting in list(self._waiting.items()):
+            names = [part.name for part in gathering.parts_of(waiting)]
+            gone = [name for name in names if name[0] == group_id and name[1] not in left]
+            self._set_waiting(payment_hash, gathering.without(waiting, *gone))
         for (name, number), payment_hash in list(self._live.items()):
             issued = self._book.issued(payment_hash) if name == group_id and number not in left else None
             for part in issued.parts if issued is not None else ():
@@ -238,8 +242,10 @@ class Collector(Dealer):
             self._waiting.pop(payment_hash, None)
 
     def _sweep(self, payment_hash: Hash, clock_ms: int) -> None:
-        """Give back the parts of what was not completed in time."""
+        """Give back the parts of what was not completed in time. What is gone completes nothing."""
         waiting = self._waiting.get(payment_hash, ())
+        gone = [part.name for part in gathering.parts_of(waiting) if self._lock(*part.name) is None]
+        waiting = gathering.without(waiting, *gone)
         left, overdue = gathering.sweep(waiting, clock_ms, self._locking.margin_ms)
         self._set_waiting(payment_hash, left)
         for part in overdue:

@@ -81,9 +81,9 @@ def holds(waiting: Waiting, part: Incoming) -> bool:
     return any(each.name == part.name for each in parts_of(waiting))
 
 
-def without(waiting: Waiting, name: tuple[Hash, int]) -> Waiting:
-    """What waits when a lock is gone."""
-    left = (replace(each, parts=tuple(part for part in each.parts if part.name != name)) for each in waiting)
+def without(waiting: Waiting, *names: tuple[Hash, int]) -> Waiting:
+    """What waits when locks are gone."""
+    left = (replace(each, parts=tuple(part for part in each.parts if part.name not in names)) for each in waiting)
     return tuple(each for each in left if each.parts)
 
 

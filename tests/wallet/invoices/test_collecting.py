@@ -8,9 +8,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 import pytest
+from msgspec import structs
 
 from layer1.errors import LocalError
 from layer1.ledger.locks import preimage_hash
+from layer1.ledger.records import ClosedLock
 from tests.wallet.conftest import World
 from wallet.channel import Channel
 from wallet.invoices.book import Record
@@ -214,6 +216,36 @@ async def test_a_hold_invoice_holds_all_parts_and_gives_all_back(world: World) -
     assert [(await parts.end(number)).how for number in numbers[kept]] == ["claimed"] * 2
     assert [await parts.why(number) for number in numbers[back]] == [Code.UNKNOWN_PAYMENT] * 2
     assert [note.kind for note in notes(bob, kept)] == ["invoice_paid", "invoice_held"]
+
+
+async def test_a_part_that_the_ledger_did_not_settle_on_completes_nothing(world: World) -> None:
+    """Else the preimage would leave for the other part alone."""
+    alice, bob, channel = await opened(world)
+    parts, issued = Parts(alice, bob, channel), await asked(bob)
+    number = await parts.of(issued, 200, 250)
+    await until(bob, waits(bob, issued, 200))
+    closed = world.chain.state.group(channel.id)
+    assert closed is not None and not closed.locks
+    bob.invoices.payee.settled(channel.id, closed)
+    assert waits(bob, issued, 0)()
+    await parts.of(issued, 50, 250)
+    await until(bob, waits(bob, issued, 50))
+    assert record(bob, issued).stage is Stage.OPEN
+    assert not bob.locking.is_claimed(channel.id, number)
+
+
+async def test_what_is_held_in_a_channel_that_the_ledger_closed_without_it_is_held_no_more(world: World) -> None:
+    alice, bob, channel = await opened(world)
+    parts, issued = Parts(alice, bob, channel), await asked(bob, hold=True)
+    await parts.of(issued, 100, 250)
+    other = await parts.of(issued, 150, 250)
+    await until(bob, lambda: record(bob, issued).stage is Stage.HELD)
+    closed = world.chain.state.group(channel.id)
+    assert closed is not None
+    lock = bob._parts.host.groups[channel.id].committed.body.locks[1]
+    bob.invoices.payee.settled(channel.id, structs.replace(closed, locks=(ClosedLock(lock, 0, None),)))
+    assert record(bob, issued).stage is Stage.OPEN
+    assert await parts.why(other) is Code.PARTS_MISSING
 
 
 async def test_cancelling_gives_back_what_waits(world: World) -> None:
