@@ -9,10 +9,11 @@ Of the core's contract (`wallet.forwarding.events`):
 - An offer has *failed* for certain when the host says that it never will apply; after a restart, when its group is in
   step and holds the one version that may yet have had it; or when layer 1 shows the group wedged, so that we sign no
   more, and no version that we signed has it.
+- A lock that came in before this start is forwarded when it is certain that no release of ours is on its way.
 - A lock that layer 1 did not settle on was never made, or has ended: it is told as such, whoever waits for it.
-- In a group of which we lost data we cannot tell what we signed: nothing that depends on it goes back. And while the
-  state of any group is in doubt, an incoming lock without a passage may have been forwarded all the same, by the home
-  that the copy was made of: it is neither forwarded nor given back, and claimed if its preimage shows up.
+- In a group of which we lost data, or may have, we cannot tell what we signed: nothing that depends on it goes back.
+  And while the state of any group is in doubt, an incoming lock without a passage may have been forwarded all the same,
+  by the home that the copy was made of: it is neither forwarded nor given back, and claimed if its preimage shows up.
 - What the clock and layer 1 ask for is done by `wallet.locking` for every lock, forwarded or not: from the moment that
   an incoming lock is to be claimed it registers, and wedges; it takes back what has expired, and asks the registry. So
   `Register`, `MakeExpire`, `MakeWedge` and `AskRegistry` are nothing to do here.
@@ -69,7 +70,7 @@ from wallet.forwarding.events import (
     Way,
     mark_of,
 )
-from wallet.invoices.dealing import Dealer
+from wallet.invoices.dealing import Dealer, is_past_the_restart, may_be_leaving
 from wallet.lock_news import Ended
 from wallet.locking import Locking
 from wallet.onion.packet import Peeled
@@ -151,7 +152,11 @@ class ForwardDriver(Dealer):
         if self._is_unsure():
             self._held[LockRef(group_id, lock.id)] = lock, peeled
         elif isinstance(peeled.payload, Forward):  # what else there is, is for the payee
-            self._forward(group_id, lock, peeled, peeled.payload)
+            group = self._parts.host.groups.get(group_id)
+            if group is not None and may_be_leaving(group, lock.id):
+                self._begin(self._take_later(group_id, lock, peeled))
+            else:
+                self._forward(group_id, lock, peeled, peeled.payload)
 
     def _forward(self, group_id: Hash, lock: Lock, peeled: Peeled, onward: Forward) -> None:
         ref, record, ways = LockRef(group_id, lock.id), self._parts.book.get(group_id), self._ways(onward.next_node)
@@ -209,7 +214,7 @@ class ForwardDriver(Dealer):
         if group_id not in self._stopped:
             self._stopped.add(group_id)
             self._step(GroupWedged(group_id))
-        if group.lost:
+        if _is_unsure(group):
             return
         self._fail(passage.number for passage in self._core.offers(group_id))
         if shown.status is Status.CLOSED:
@@ -246,7 +251,7 @@ class ForwardDriver(Dealer):
     def _look_again(self, group_id: Hash) -> None:
         """A group in which offers of before our start wait may have come into step, or hold one version more."""
         group = self._parts.host.groups.get(group_id)
-        if group_id not in self._stale or (group is not None and not _is_past_the_restart(group)):
+        if group_id not in self._stale or (group is not None and not is_past_the_restart(group)):
             return
         numbers = self._stale.pop(group_id)
         if group is not None:
@@ -271,6 +276,19 @@ class ForwardDriver(Dealer):
     def _fail(self, numbers: Iterable[int], *, away: bool = False) -> None:
         for number in list(numbers):
             self._step(OfferFailed(number, away))
+
+    async def _take_later(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
+        """A release of before our start may be on its way: take the lock when it is certain that there is none."""
+
+        def is_decided() -> bool | None:
+            group = self._parts.host.groups.get(group_id)
+            gone = group is None or group.ended is not None or self._lock(group_id, lock.id) is None
+            return True if gone or group is None or not may_be_leaving(group, lock.id) else None
+
+        await self._parts.signals.until(is_decided)
+        group = self._parts.host.groups.get(group_id)
+        if group is not None and group.ended is None and self._lock(group_id, lock.id) is not None:
+            self.take(group_id, lock, peeled)
 
     async def _watch_held(self) -> None:
         """What was held back in doubt is forwarded, or given back, when nothing is in doubt any more."""
@@ -401,16 +419,3 @@ def _batch_of(after: Group, effects: Sequence[GroupEffect]) -> Batch | None:
 
 def _is_unsure(group: Group) -> bool:
     return group.lost or bool(group.doubts)
-
-
-def _is_past_the_restart(group: Group) -> bool:
-    """Whether no command of before our start can enter any more (rule 5).
-
-    A primary's own are gone with the process, but for the version that it signed. Another member's may be in the one
-    version that the primary had signed when it first spoke to us.
-    """
-    if _is_unsure(group):
-        return False
-    if group.place.is_primary:
-        return True
-    return group.foreign_version is not None and group.version >= group.foreign_version

@@ -25,7 +25,7 @@ from layer1.ledger.records import Group as LedgerGroup
 from wallet.history import now_ms
 from wallet.invoices import gathering, receiving
 from wallet.invoices.book import InvoiceBook
-from wallet.invoices.dealing import Dealer
+from wallet.invoices.dealing import Dealer, may_be_leaving
 from wallet.invoices.gathering import Waiting, latest_ms
 from wallet.invoices.receiving import Circle, Turned, Waits
 from wallet.invoices.records import Gift, Incoming, Issued, Stage
@@ -119,7 +119,7 @@ class Collector(Dealer):
     async def _take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
         part = Incoming(group_id, lock.id, lock.amount, lock.expiry_ms, peeled.secret)
         if part.name in self._before and part.name not in self._live:
-            await self._parts.signals.until(lambda: self._is_still(part) or None)
+            await self._parts.signals.until(lambda: self._is_still(part) or self._lock(*part.name) is None or None)
         clock_ms = await self._now()
         if self._lock(group_id, lock.id) is None or part.name in self._leaving:
             return
@@ -173,7 +173,7 @@ class Collector(Dealer):
     def _is_still(self, part: Incoming) -> bool:
         """Whether nothing of before a restart can end a lock any more: a release of ours may have been on its way."""
         group = self._parts.host.groups.get(part.group_id)
-        return group is None or group.connected or group.has_spoken or group.closed
+        return group is None or not may_be_leaving(group, part.lock)
 
     def _end(self, record: Issued | Gift, part: Incoming, ended: Ended) -> None:
         if not ended.is_paid:

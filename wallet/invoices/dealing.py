@@ -10,6 +10,7 @@ from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.agreements import Lock
 from layer2.driver import Pending
+from layer2.value import Group
 from wallet.locking import Locking
 from wallet.parts import Parts
 
@@ -63,3 +64,27 @@ class Dealer:
         group = self._parts.host.groups.get(group_id)
         locks = () if group is None else group.committed.body.locks
         return next((lock for lock in locks if lock.id == number), None)
+
+
+def is_past_the_restart(group: Group) -> bool:
+    """Whether no command of before our start can enter any more (rule 5).
+
+    A primary's own are gone with the process, but for the version that it signed. Another member's may be in the one
+    version that the primary had signed when it first spoke to us.
+    """
+    if group.lost or group.doubts:
+        return False
+    if group.place.is_primary:
+        return True
+    return group.foreign_version is not None and group.version >= group.foreign_version
+
+
+def may_be_leaving(group: Group, number: int) -> bool:
+    """Whether a peer's lock may yet go by a release of ours from before our start, which nobody here remembers.
+
+    Until that is certain it is worth nothing: a peer can keep the version with the release, and show it when we have
+    paid for the lock. What is not in the newest version that we signed is leaving.
+    """
+    knows_all = not (group.lost or group.doubts)
+    settled = is_past_the_restart(group) or (knows_all and group.ended is not None)
+    return not settled or all(lock.id != number for lock in group.locks)

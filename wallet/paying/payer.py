@@ -31,7 +31,7 @@ from layer2.driver import Pending
 from wallet.exits import as_refusal
 from wallet.history import now_ms
 from wallet.invoices.book import InvoiceBook
-from wallet.invoices.dealing import Dealer
+from wallet.invoices.dealing import Dealer, is_past_the_restart
 from wallet.invoices.receiving import Circle
 from wallet.lock_news import Ended
 from wallet.locking import Locking
@@ -444,8 +444,8 @@ class Payer(Dealer):
     def _is_on_its_way(self, attempt: Attempt) -> bool:
         """Whether an offer that does not stand yet may still be made."""
         group = self._parts.host.groups.get(attempt.group_id)
-        if group is None or not group.informed:
-            return True
+        if group is None or not group.informed or not is_past_the_restart(group):
+            return True  # the peer may have kept what we said before our start
         return any(attempt.mark in command.payload for command in open_commands(group))
 
     def _put(self, payment: Payment, *, synced: bool) -> None:
