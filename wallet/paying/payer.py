@@ -256,21 +256,22 @@ class Payer(Dealer):
         """Find ways for what is missing, and offer the first lock of each.
 
         Raises:
-            Refused: There is none, and nothing was offered yet: nothing needs to be remembered.
+            WedgeError: There is none, and nothing was offered yet: nothing needs to be remembered.
         """
         margin_ms = self._locking.margin_ms
         expiry_ms = clock_ms + max(trying.errand.lock_ms, LOCK_MARGINS * margin_ms) + margin_ms
         try:
             ways = await self._ways.find(trying.errand, wanted, expiry_ms, trying.told.report)
             added = self._enter(name, trying, ways, expiry_ms)
-        except Refused as refusal:
+            await self._parts.settled()
+        except WedgeError as error:
             if name not in self._open:
                 raise
+            refusal = as_refusal(error)  # locks stand, or may: what they come to is the payment's fate
             if self._open[name].fate is not Fate.PAID:
                 trying.course = trying.course.stopped(refusal.code, refusal.message)
                 trying.told.nothing_else(refusal)
             return
-        await self._parts.settled()
         trying.told.offers(self._open[name], added)
         await asyncio.gather(*(self._offer(name, each, trying.packets.pop(each.mark)) for each in added))
 
