@@ -26,7 +26,7 @@ from wallet.invoices.dealing import Dealer
 from wallet.invoices.desk import InvoiceDesk
 from wallet.lock_news import Ended
 from wallet.locking import Locking
-from wallet.onion.errors import BadPayload, OnionError, TooManyPackets
+from wallet.onion.errors import BadPayload, OnionError
 from wallet.onion.failure import Code, Failure, wrap
 from wallet.onion.packet import Binding, Peeled, peel
 from wallet.onion.payload import Forward
@@ -114,8 +114,6 @@ class Switchboard(Dealer):
             return self._turn_away(group_id, lock, reason, str(error))
         try:
             self._seen.note(peeled.seen, group_id, lock.expiry_ms)
-        except TooManyPackets as error:
-            return self._turn_away(group_id, lock, wrap(peeled.secret, Failure(Code.BUSY)), str(error))
         except OnionError as error:
             return self._turn_away(group_id, lock, b"", str(error))
         if not isinstance(peeled.payload, Forward):

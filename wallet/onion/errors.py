@@ -33,9 +33,5 @@ class ReplayedPacket(OnionError):
     """Seen before, and its lock's expiry is not over."""
 
 
-class TooManyPackets(OnionError):
-    """A neighbour brought more packets whose locks have not expired than are remembered for one."""
-
-
 class UnreadableFailure(OnionError):
     """No hop of the route made this failure: somebody on the way altered it, and nobody can say who."""

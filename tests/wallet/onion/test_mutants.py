@@ -197,7 +197,7 @@ MUTANTS: dict[Callable[[Patch], None], Callable[[], Any]] = {
     remembers_no_packet: t_replay.test_a_packet_is_opened_once_over_whatever_channel_it_comes,
     remembers_by_channel: t_replay.test_a_packet_is_opened_once_over_whatever_channel_it_comes,
     forgets_at_the_expiry: t_replay.test_it_is_remembered_until_its_lock_expires_and_not_longer,
-    shares_the_room: t_replay.test_a_channel_uses_up_its_own_room_and_nobody_elses,
+    shares_the_room: t_replay.test_a_channel_that_uses_up_its_room_forgets_its_own_first_and_nobody_elses,
     blames_the_first: t_failure.test_whoever_alters_it_makes_it_unreadable,
     hides_nothing_on_the_way_back: t_failure.test_no_hop_sees_what_another_saw_or_what_was_said,
     sends_failures_as_long_as_they_are: t_failure.test_the_size_is_the_same_everywhere_whatever_was_said,

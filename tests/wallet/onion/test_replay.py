@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.wallet.onion.routes import BINDING, EXPIRY_MS, KEYS, built
-from wallet.onion.errors import ReplayedPacket, TooManyPackets
+from wallet.onion import replay
+from wallet.onion.errors import ReplayedPacket
 from wallet.onion.packet import peel
 from wallet.onion.replay import SeenPackets
 
@@ -40,12 +41,26 @@ def test_it_is_remembered_until_its_lock_expires_and_not_longer() -> None:
     seen.note(b"packet", GROUP, 200)
 
 
-def test_a_channel_uses_up_its_own_room_and_nobody_elses() -> None:
+def test_a_channel_that_uses_up_its_room_forgets_its_own_first_and_nobody_elses() -> None:
     seen = SeenPackets(most_of_a_group=2)
-    seen.note(b"1", GROUP, 100)
+    seen.note(b"0", OTHER, 300)
+    seen.note(b"1", GROUP, 300)
     seen.note(b"2", GROUP, 200)
-    with pytest.raises(TooManyPackets, match="2 packets of one channel"):
-        seen.note(b"3", GROUP, 300)
-    seen.note(b"3", OTHER, 300)
-    seen.forget(150)
-    seen.note(b"4", GROUP, 300)
+    seen.note(b"3", GROUP, 300)
+    for known, group in ((b"0", OTHER), (b"2", GROUP), (b"3", GROUP)):
+        with pytest.raises(ReplayedPacket):
+            seen.note(known, group, 300)
+    seen.note(b"1", GROUP, 300)
+    assert len(seen) == 3
+    seen.forget(301)
+    assert len(seen) == 0
+
+
+def test_a_flood_of_packets_with_far_expiries_keeps_nobody_out_and_takes_no_memory() -> None:
+    """Payments that fail cost nothing, and may expire in a week: so long no other would have passed."""
+    seen = SeenPackets(most_of_a_group=5)
+    for number in range(10 * replay.SPARE):
+        seen.note(number.to_bytes(4, "big"), GROUP, 604_800_000 + number % 7)
+    assert len(seen) == 5 and len(seen._ends) <= 2 * 5 + replay.SPARE + 1
+    seen.forget(604_800_007)
+    assert len(seen) == 0 and not seen._ends
