@@ -319,14 +319,19 @@ class GroupHost:
         self._requests.setdefault(group_id, []).append((tuple(commands), Caller(len(commands), waiter)))
         self._schedule()
 
-    def note(self, record: bytes) -> None:
+    def note(self, record: bytes, *, soon: bool = True) -> None:
         """Append a record of the companion; what is issued afterwards leaves after both are durable.
+
+        Args:
+            record: Encoded.
+            soon: Whether this turn is to be synced for it; else it goes with whatever is synced next.
 
         Raises:
             LocalError: The disk failed.
         """
         self._append(encode(Noted(record)))
-        self._schedule()
+        if soon:
+            self._schedule()
 
     def waiting(self, group_id: Hash) -> Waiting | None:
         """Whom the group waits for, as far as this member knows; None if for nobody.

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from layer1.crypto import Hash
+from layer1.errors import RemoteError
 from layer1.ledger.agreements import Lock
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
@@ -109,7 +110,7 @@ class Switchboard(Dealer):
     def _deliver(self, group_id: Hash, lock: Lock, packet: bytes) -> None:
         try:
             peeled = self._open(group_id, lock, packet)
-        except OnionError as error:
+        except RemoteError as error:  # also of a lock that no packet can belong to
             reason = wrap(error.secret, Failure(Code.BAD_PAYLOAD)) if isinstance(error, BadPayload) else b""
             return self._turn_away(group_id, lock, reason, str(error))
         try:
@@ -126,7 +127,7 @@ class Switchboard(Dealer):
         return None
 
     def _open(self, group_id: Hash, lock: Lock, packet: bytes) -> Peeled:
-        """Raises OnionError: it cannot be opened."""
+        """Raises RemoteError: it cannot be opened."""
         self._seen.forget(self._clock_ms() or 0)
         binding = Binding(self._parts.genesis.chain_id, lock.hash, lock.expiry_ms)
         return peel(self._parts.keys.spending, packet, binding)

@@ -11,6 +11,7 @@ import pytest
 from layer1.crypto import Hash
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import preimage_hash
+from layer2.payments import offer
 from tests.wallet.conftest import World
 from tests.wallet.test_locking import ready, until
 from wallet.lock_news import Ended
@@ -101,6 +102,16 @@ async def test_what_cannot_be_opened_goes_back_without_a_reason(world: World) ->
         assert (ended.how, ended.reason) == ("released", b"")
     ended = await asyncio.wait_for(channel.offer(1_000, HASH, expiry + 1, data), 10)
     assert (ended.how, ended.reason) == ("released", b"")
+
+
+async def test_a_lock_that_no_packet_can_belong_to_goes_back(world: World) -> None:
+    """It expires when no clock ever stood; whoever is faulty may offer it all the same."""
+    alice, bob, channel, expiry = await ready(world)
+    data, _ = packet(world, bob, expiry)
+    alice.locking._do = lambda *_: None  # type: ignore[method-assign]  # an honest payer takes it back
+    await alice._parts.host.submit(channel.id, offer(1, 1_000, HASH, 0, data))
+    group = bob._parts.host.groups
+    await until(world, (alice, bob), lambda: group[channel.id].version > 1 and not group[channel.id].locks)
 
 
 async def test_a_packet_is_opened_once_also_after_a_restart(world: World) -> None:

@@ -70,6 +70,7 @@ from wallet.forwarding.events import (
     Way,
     mark_of,
 )
+from wallet.forwarding.events import Ended as Over
 from wallet.invoices.dealing import Dealer, is_past_the_restart, may_be_leaving
 from wallet.lock_news import Ended
 from wallet.locking import Locking
@@ -314,8 +315,8 @@ class ForwardDriver(Dealer):
         for effect in effects:
             match effect:
                 case Persist(record):
-                    if records is None:
-                        self._parts.host.note(encode(record))
+                    if records is None:  # that all is over costs no sync: after a crash it is found out again
+                        self._parts.host.note(encode(record), soon=not isinstance(record, Over))
                     else:
                         records.append(encode(record))
                 case MakeOffer(passage, packet):
@@ -337,6 +338,9 @@ class ForwardDriver(Dealer):
     def offered(self, number: int, outcome: Outcome) -> None:
         """What became of the offer of a passage."""
         for pending in outcome.pending:
+            open_now = {passage.number for passage in self._core.offers(pending.group_id)}
+            known = self._unknown.items()
+            self._unknown = {key: each for key, each in known if key[0] != pending.group_id or each in open_now}
             self._unknown[pending.group_id, pending.number] = number
         for refusal in outcome.refused:
             self._fail([number], away=refusal.code == "not_connected")

@@ -62,6 +62,24 @@ async def test_a_payment_over_a_hub_is_paid_and_the_hub_has_its_fee(three: Row) 
     three.check_conserved()
 
 
+async def test_a_forwarded_payment_costs_the_hub_no_sync_beside_its_signatures(three: Row) -> None:
+    """Two versions in each channel: of one it signs them, of the other it proposes and certifies them."""
+    hashed, secret = await three.ask(500)
+    journal, syncs = three.hub._parts.host._journal, 0
+    sync = journal.sync
+
+    def counted() -> None:
+        nonlocal syncs
+        syncs += bool(journal._buffer)
+        sync()
+
+    journal.sync = counted  # type: ignore[method-assign]
+    paying, _ = three.offer(hashed, secret, 500)
+    assert (await ended(paying)).is_paid
+    await three.until(lambda: three.rests() and not passages(three))
+    assert syncs <= 6
+
+
 async def test_a_payment_over_two_hubs_is_paid(four: Row) -> None:
     hashed, secret = await four.ask(500)
     paying, _ = four.offer(hashed, secret, 500)

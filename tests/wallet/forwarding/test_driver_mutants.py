@@ -98,7 +98,7 @@ def deaf_to(kind: type) -> Callable[[Any], Any]:
 MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any], Story]] = {
     "signs_and_notes_no_binding": (Passages, "signing", without(Bound), dying("hub", (1, True, False))),
     "gives_up_offers_that_may_yet_enter": (
-        driver, "_is_past_the_restart", lambda _: lambda group: True, dying("hub", (3, False, True)),
+        driver, "is_past_the_restart", lambda _: lambda group: True, dying("hub", (3, False, True)),
     ),
     "gives_up_what_is_pending": (
         ForwardDriver, "offered", gives_up_what_is_pending, dying("alice", (0, False, True)),
