@@ -303,7 +303,19 @@ class Channel:
         except Refused as error:
             if error.code in ("peer_unreachable", "not_connected"):
                 raise Refused("peer_unreachable", f"{error.message.rstrip('.?')}. {away}") from None
+            if error.code == "locks_pending":
+                raise Refused("locks_pending", self._under_way()) from None
             raise
+
+    def _under_way(self) -> str:
+        """Why it cannot be closed together now."""
+        group = self._parts.host.groups[self.id]
+        locks = group.locks or group.committed.body.locks
+        last_ms = max((lock.expiry_ms for lock in locks), default=0)
+        left = self._follower.left_ms(last_ms)
+        end = "" if left is None else f", the last for {format_duration(left)} at most"
+        payments = f"{len(locks)} conditional payment{' is' if len(locks) == 1 else 's are'} under way{end}"
+        return f"{payments}: close when they have ended, or by --force, and the ledger pays each by its preimage"
 
     async def _force(self, wait: bool, report: Report, *, plead: bool) -> ChannelView:
         shown = await self._follower.look(self.record)

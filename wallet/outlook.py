@@ -31,6 +31,8 @@ def what_comes_next(
         if shown.revealing is not None:
             return _awaits_body(record, group, shown, clock_ms)
         return _in_dispute(record, group, shown, clock_ms)
+    if shown is not None and shown.status is Status.CLOSED and shown.pending:
+        return _pending(record, shown, clock_ms)
     if group is not None and group.has_spoken:
         return "signed, and not on the ledger yet: this wallet brings it there as soon as the ledger answers"
     if group is not None and group.final is not None:
@@ -57,7 +59,22 @@ def _in_dispute(record: ChannelRecord, group: Group | None, shown: LedgerGroup, 
         parts.append("this wallet may not claim, for it lost data; `wallet channel agree` settles it at once")
     elif shown.claims[record.index] is not None or shown.concurs[record.index]:
         parts.append("nothing more is to be done")
+    if group is not None and (count := len(group.locks)):
+        parts.append(f"{_payments(count)} under way: paid by preimage and expiry, whenever the channel ends")
     return "; ".join(parts)
+
+
+def _pending(record: ChannelRecord, shown: LedgerGroup, clock_ms: int | None) -> str:
+    """Balances are paid, and not all locks (rule 21)."""
+    ours = sum(each.lock.payer == record.index for each in shown.pending)
+    parts = []
+    if ours:
+        parts.append(f"{_payments(ours)} of ours: paid if the peer shows the preimage in time, else it comes back")
+    if theirs := len(shown.pending) - ours:
+        parts.append(f"{_payments(theirs)} of the peer's: ours if we show the preimage in time, else it goes back")
+    last_ms = max(each.until_ms for each in shown.pending)
+    done = "the ledger has settled the channel, and pays what is under way by itself"
+    return f"{done}, all of it {_in(last_ms + 1, clock_ms)} at the latest; {'; '.join(parts)}"
 
 
 def _end_of_dispute(record: ChannelRecord, shown: LedgerGroup, clock_ms: int | None) -> str:
@@ -65,6 +82,10 @@ def _end_of_dispute(record: ChannelRecord, shown: LedgerGroup, clock_ms: int | N
         enough = f"as soon as two of the three have claimed ({_count(_claims(shown))})"
         return enough if shown.deadline_ms is None else f"{enough}, at the latest {_in(shown.deadline_ms, clock_ms)}"
     return f"{_in(shown.deadline_ms, clock_ms)}, or as soon as both have claimed ({_count(_spoken(shown))})"
+
+
+def _payments(count: int) -> str:
+    return f"{count} conditional payment{'' if count == 1 else 's'}"
 
 
 def _awaits_body(record: ChannelRecord, group: Group | None, shown: LedgerGroup, clock_ms: int | None) -> str:

@@ -297,14 +297,15 @@ def _change(change: ChangeView, currency: Currency) -> str:
 
 def _amounts(view: ChannelView) -> dict[str, int]:
     """Those that mean something in the channel's state."""
+    locked = {"under way": view.in_locks, "of it ours": view.locked_by_us} if view.in_locks else {}
     match view.state:
         case "open" | "stopped" | "changing" | "closing":
             amounts = {"can send": view.can_send, "can receive": view.can_receive, "reserved": view.reserved}
-            return amounts | ({"pending": view.pending} if view.pending else {})
+            return amounts | ({"pending": view.pending} if view.pending else {}) | locked
         case "disputed":
-            return {"in dispute": view.in_dispute}
+            return {"in dispute": view.in_dispute} | locked
         case "opening" | "closed" | "failed":
-            return {}
+            return locked
 
 
 def _paid(console: Console, view: PaidView, currency: Currency) -> None:

@@ -214,6 +214,10 @@ class ChannelView(View, frozen=True, kw_only=True):
     """Our balance and bond while layer 1 decides."""
     pending: int
     """Sent by us, fate not known yet."""
+    in_locks: int = 0
+    """In conditional payments under way: neither ours nor the peer's for certain."""
+    locked_by_us: int = 0
+    """Of it ours: it is paid, or comes back."""
     deposit: int
     peer_deposit: int
     bond: int

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from layer1.crypto import format_address
 from layer1.errors import RemoteError
+from layer1.ledger.agreements import Lock, locked_units
 from layer1.ledger.genesis import Currency
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
@@ -61,6 +62,7 @@ def channel_view(
     ours, theirs = balances[record.index], balances[1 - record.index]
     pending = pending_units(group) if group is not None else 0
     usable = state == "open"
+    locks = _locks(group, shown)
     deadline_ms = shown.deadline_ms if shown is not None and state == "disputed" else None
     forfeited = record.forfeited or (shown.forfeited if shown is not None else (False, False))
     known = group is not None and (group.informed or bool(group.doubts))
@@ -79,6 +81,8 @@ def channel_view(
         reserved=record.me.bond if state in ("open", "stopped", "changing", "closing") else 0,
         in_dispute=_disputed_units(record, shown, ours) if state == "disputed" else 0,
         pending=pending,
+        in_locks=locked_units(locks),
+        locked_by_us=locked_units(lock for lock in locks if lock.payer == record.index),
         deposit=record.me.deposit,
         peer_deposit=record.other.deposit,
         bond=record.me.bond,
@@ -104,6 +108,13 @@ def channel_view(
         copied=bool(group is not None and group.doubts),
         toll=_toll(record.toll) if record.live else None,
     )
+
+
+def _locks(group: Group | None, shown: LedgerGroup | None) -> tuple[Lock, ...]:
+    """Those under way: of the newest committed state, or what layer 1 has yet to pay."""
+    if shown is not None and shown.status is Status.CLOSED:
+        return tuple(each.lock for each in shown.pending)
+    return () if group is None else group.committed.body.locks
 
 
 def _toll(toll: Toll) -> TollView:

@@ -27,6 +27,8 @@ TREASURY = SigningKey(b"t" * 32)
 PARAMETERS = Parameters(view_timeout_ms=300, heartbeat_ms=1_000)
 """A ledger of tests: it gives a leader up soon, and its clock goes on soon though nobody brings anything."""
 ENVIRONMENT = {**os.environ, "WALLET_PASSPHRASE": "correct horse battery", "COLUMNS": "200", "NO_COLOR": "1"}
+READY_S = 60.0
+"""For a wallet to be served: no machine is so busy, and a test that is well does not notice."""
 ACCEPT = ("--accept-deposit-up-to", "5000", "--accept-bond-up-to", "500", "--min-challenge-period", "1s")
 
 
@@ -112,7 +114,7 @@ class Town:
                 stderr=log,
             )
         assert process.stdout is not None
-        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), READY_S))
         self.serving[home] = Serving(process, ready["contact"], ready.get("api"))
         return self.serving[home]
 

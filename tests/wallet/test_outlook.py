@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from layer1.ledger import records as ledger
+from layer1.ledger.agreements import Lock
 from layer2.events import CloseRequested, PleaRequested, WedgeRequested
 from tests.layer2.harness import Court, Party, agreement, pair
 from tests.layer2.test_disputes import submissions
@@ -128,6 +129,28 @@ def test_what_is_signed_and_not_on_the_ledger_is_told() -> None:
     case.a.step(WedgeRequested())
     text = what_comes_next(_record(case.a.terms, 0), case.a.group, None, None)
     assert text is not None and "not on the ledger yet" in text
+
+
+LOCKS = tuple(
+    ledger.ClosedLock(Lock(number, payer, 1 - payer, 700, bytes(32), 90_000), 90_000)
+    for number, payer in ((1, 0), (2, 0), (3, 1))
+)
+
+
+def test_what_is_under_way_when_a_channel_is_settled_is_told_from_both_sides() -> None:
+    """Such a channel was said to wait for the ledger to take what we had signed."""
+    case = Case()
+    case.bring(case.a, WedgeRequested())
+    closed = structs.replace(case.court.group, status=ledger.Status.CLOSED, deadline_ms=None, locks=LOCKS)
+    case.court.clock_ms = 60_000
+    text = case.says(shown=closed)
+    assert "has settled the channel, and pays what is under way by itself, all of it in 30 s at the latest" in text
+    assert "2 conditional payments of ours: paid if the peer shows the preimage in time, else it comes back" in text
+    assert "1 conditional payment of the peer's: ours if we show the preimage in time, else it goes back" in text
+    other = case.says(me=1, shown=closed)
+    assert "1 conditional payment of ours" in other and "2 conditional payments of the peer's" in other
+    case.court.clock_ms = 90_001
+    assert "with its next blocks at the latest" in case.says(shown=closed)
 
 
 def test_of_an_open_or_closed_channel_there_is_nothing_to_say() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ class Sender(Locksmith):
         super().__init__()
         self._sent: dict[str, tuple[Lock, Origin, bytes]] = {}
         """By the name that the test gave it."""
+        self._ends: dict[str, asyncio.Future[Ended]] = {}
 
     async def send(
         self, name: str, channel: str, over: list[str], text: str, amount: int, life_ms: int = 0, fee: int = FEE
@@ -74,21 +75,16 @@ class Sender(Locksmith):
         """Offer a lock with this packet."""
         lock = await self.wallet.locking.begin(bytes.fromhex(channel), amount, hashed, expiry_ms, data)
         self._sent[name] = lock, origin, data
+        self._ends[name] = asyncio.ensure_future(self.wallet.locking.end_of(bytes.fromhex(channel), lock.id))
 
-    async def end(self, name: str, channel: str) -> list[str]:
+    async def end(self, name: str) -> list[str]:
         """Wait for the end of what was sent: how it ended, and the code of whoever failed it."""
-        lock, origin, _ = self._sent[name]
+        _, origin, _ = self._sent[name]
         try:
-            ended = await self.wallet.locking.end_of(bytes.fromhex(channel), lock.id)
+            ended = await self._ends[name]
         except Refused as refusal:
             return [refusal.code, ""]
         return [ended.how, _code(ended, origin)]
-
-    async def ended(self, name: str, channel: str) -> str:
-        """How it ended, if it has."""
-        lock, _, _ = self._sent[name]
-        found = self.wallet.locking.ended(bytes.fromhex(channel), lock.id)
-        return "" if found is None else found.how
 
     async def mine(self, channel: str) -> int:
         """What it can send in a channel."""
@@ -113,7 +109,8 @@ class Road:
     """The channel of Mallory and Bob."""
     second: str = ""
     """Of Bob and Carol."""
-    before: dict[str, int] = field(default_factory=dict)
+    liars: dict[str, Mallory] = field(default_factory=dict)
+    """Of the same role as Mallory."""
 
     def of(self, name: str) -> RemoteCommands:
         """What a served wallet is asked by."""
@@ -148,7 +145,7 @@ class Road:
 
     async def end(self, name: str) -> tuple[str, str]:
         """How a payment of Mallory's ended."""
-        how, code = await self.mallory.does("end", name=name, channel=self.first)
+        how, code = await self.mallory.does("end", name=name)
         return how, code
 
     def address(self, name: str) -> str:
@@ -185,14 +182,19 @@ class Road:
 
 
 @asynccontextmanager
-async def road(folder: Path, net: Devnet, role: str, *others: str, period_ms: int = AMPLE_MS) -> AsyncIterator[Road]:
-    """Start all, and open both channels; `others` are served, too."""
+async def road(
+    folder: Path, net: Devnet, role: str, *others: str, liars: Sequence[str] = (), period_ms: int = AMPLE_MS
+) -> AsyncIterator[Road]:
+    """Start all, and open both channels; `others` are served, too, and `liars` play the role, too."""
     honest = ["bob", "carol", *others]
-    async with town(folder, net, ["mallory", *honest]) as place, LedgerClient(net.urls, net.genesis) as ledger:
+    names = ["mallory", *honest, *liars]
+    async with town(folder, net, names) as place, LedgerClient(net.urls, net.genesis) as ledger:
         serving = [place.serve(name, *ACCEPT) for name in honest]
-        mallory, _ = await asyncio.gather(start(place, role), asyncio.gather(*serving))
-        found = Road(place, ledger, mallory)
-        found.first = await mallory.does(
+        started, _ = await asyncio.gather(
+            asyncio.gather(*(start(place, role, name) for name in ["mallory", *liars])), asyncio.gather(*serving)
+        )
+        found = Road(place, ledger, started[0], liars=dict(zip(liars, started[1:], strict=True)))
+        found.first = await found.mallory.does(
             "open", contact=place.serving["bob"].contact, deposit=FUNDED, bond=BOND, period_ms=period_ms, witness=None
         )
         found.second = await found.open("bob", "carol", period_ms)

@@ -16,7 +16,7 @@ from layer1.crypto import format_address
 from layer1.devnet import Devnet
 from layer1.ledger.records import Forfeit, Group, Reason, Status
 from tests.e2e.cluster import until
-from tests.e2e.town import ACCEPT, ENVIRONMENT, Serving, Town, town
+from tests.e2e.town import ACCEPT, ENVIRONMENT, READY_S, Serving, Town, town
 from wallet.api.client import RemoteCommands
 from wallet.home import Home
 from wallet.requests import ChannelView, CloseChannel, OpenChannel, Pay, ShowChannel
@@ -183,6 +183,6 @@ async def start(place: Town, role: str, home: str = "mallory") -> Mallory:
             stderr=log,
         )
     assert process.stdout is not None
-    contact = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    contact = json.loads(await asyncio.wait_for(process.stdout.readline(), READY_S))
     place.serving[home] = Serving(process, contact)
     return Mallory(process, contact)
