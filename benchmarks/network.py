@@ -33,6 +33,7 @@ from benchmarks.network_peers import FEE, Peer
 from benchmarks.result import Result
 from examples.stage import PASSPHRASE, Play, stage
 from layer1.client import LedgerClient
+from layer1.collector import settle_memory
 from layer1.crypto import Hash, PublicKey
 from layer1.descriptors import raise_limit
 from layer1.ledger.agreements import GroupAgreement, Member
@@ -262,6 +263,7 @@ async def _hub(pipe: Connection, home: Path) -> None:
         handles = [wallet.channel(view.id) for view in await wallet.channels()]
         pipe.send(contact)
         await _until(lambda: all(each.view().connected for each in handles))
+        settle_memory()  # as `wallet serve` does
         pipe.send("ready")
         _, load_s = await asyncio.to_thread(pipe.recv)
         pipe.send(await _load([partial(each.pay, 1) for each in handles[::2]], load_s))

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from layer1.collector import settle_memory
 from layer1.descriptors import raise_limit
 from layer2.opening import OpeningPolicy
 from wallet.api.delivering import Deliverer
@@ -127,6 +128,7 @@ async def _serve(home: Home, passphrase: str, serving: Serving, ready: Ready, st
                 ):  # else it says: the terminal is gone
                     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload)
                 await server.start()
+                settle_memory()
                 ready(contact, url)
                 await _until(stop, wallet)
         finally:

@@ -13,7 +13,6 @@ Source: docs/design/consensus.md, "Persist before sending", "Mempool and batches
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 import time
@@ -28,6 +27,7 @@ from layer1.api.app import create_app, create_metrics_app
 from layer1.api.backend import NO_DATABASE, Head, Located, Series
 from layer1.block import CommittedBlock
 from layer1.certificates import ServerCertificate
+from layer1.collector import settle_memory
 from layer1.config import CONFIG_NAME, Peer, ReplicaConfig, load_config, load_machine, read_genesis, read_key
 from layer1.consensus.events import Now
 from layer1.consensus.evidence import Evidence
@@ -178,7 +178,7 @@ class Replica:
         self._step(events.Begin(self._generation()))
         self._tell_epoch()
         self._peers.dial()
-        _settle_memory()
+        settle_memory()
         _log.info("%s listens on %s (links) and %s (API)", self._name, self.link_port, self.api_port)
 
     async def _serve(self) -> None:
@@ -761,11 +761,3 @@ def _from_snapshot(history: HistoryPolicy) -> FromSnapshot:
     if not history.start_from_snapshot:
         return FromSnapshot.PRUNED
     return FromSnapshot.FAR if history.keep_blocks else FromSnapshot.NEW
-
-
-def _settle_memory() -> None:
-    """Collect once, then leave alone what lives long: full collections of a large state take too long (limits.md)."""
-    gc.unfreeze()  # what a replica left that ran in this process before
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
