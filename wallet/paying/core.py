@@ -25,7 +25,7 @@ from typing import TypeAlias
 from msgspec import structs
 
 from layer1.errors import Refused
-from wallet.paying.records import Attempt, Fate, Payment
+from wallet.paying.records import Attempt, Fate, Payment, Step
 from wallet.routing.paths import Direction
 
 MAX_PARTS = 16
@@ -174,6 +174,18 @@ def with_attempts(payment: Payment, attempts: Sequence[Attempt]) -> Payment:
     if fee > fee_left(payment):
         raise Refused("bad_route", f"routes for a fee of {fee} units, {fee_left(payment)} may be paid")
     return structs.replace(payment, attempts=(*payment.attempts, *attempts))
+
+
+def own_expiry(payment: Payment, beside: Sequence[Attempt], first: Step, expiry_ms: int) -> int:
+    """An expiry from `expiry_ms` on that no other lock of the payment has in the same channel for the same amount.
+
+    So each of its locks is known by its terms, though we stop before we know its id.
+    """
+    same = [each for each in (*payment.attempts, *beside) if each.path[0].channel == first.channel]
+    taken = {each.expiry_ms for each in same if each.amount == first.amount}
+    while expiry_ms in taken:
+        expiry_ms += 1
+    return expiry_ms
 
 
 def begun_again(before: Payment, now: Payment) -> Payment:

@@ -35,8 +35,6 @@ from wallet.invoices.dealing import Dealer, is_past_the_restart
 from wallet.invoices.receiving import Circle
 from wallet.lock_news import Ended
 from wallet.locking import Locking
-from wallet.onion.errors import OnionError
-from wallet.onion.failure import unwrap
 from wallet.onion.packet import Binding, build, build_spontaneous
 from wallet.onion.shared import KEY_BYTES, public_of
 from wallet.parts import Parts
@@ -95,6 +93,8 @@ class Payer(Dealer):
         """Those whose fate is not known, and those that are being tried: nothing here ever looks at the others."""
         self._trying: dict[Hash, Trying] = {}
         self._bells: dict[Hash, asyncio.Event] = {}
+        self._offering: set[bytes] = set()
+        """Marks of locks that this process is about to offer, however long the standby takes: they are not missing."""
         self._missing: set[bytes] = set()
         """Marks of locks of which nothing was to be seen at the last look."""
         self.name_of: Callable[[PublicKey], str] = short
@@ -268,6 +268,8 @@ class Payer(Dealer):
             if name not in self._open:
                 raise
             refusal = as_refusal(error)  # locks stand, or may: what they come to is the payment's fate
+            self._offering.difference_update(trying.packets)
+            trying.packets.clear()  # of what was entered, and is not offered any more
             if self._open[name].fate is not Fate.PAID:
                 trying.course = trying.course.stopped(refusal.code, refusal.message)
                 trying.told.nothing_else(refusal)
@@ -284,11 +286,14 @@ class Payer(Dealer):
         if not ways:
             raise Refused("no_route", "no way was found: try again later, or pay on layer 1")
         payment = self._open.get(name, trying.errand.payment)
-        attempts = [_attempt(way, expiry_ms) for way in ways]
+        attempts: list[Attempt] = []
+        for way in ways:
+            attempts.append(_attempt(way, core.own_expiry(payment, attempts, way.path[0], expiry_ms)))
         payment = core.with_attempts(payment, attempts)
         trying.packets |= {attempt.mark: self._packet(payment, attempt) for attempt in attempts}
         trying.ways |= {attempt.mark: way for attempt, way in zip(attempts, ways, strict=True)}
         trying.course = trying.course.counting(len(attempts))
+        self._offering |= {attempt.mark for attempt in attempts}
         self._put(payment, synced=True)
         return attempts
 
@@ -310,6 +315,8 @@ class Payer(Dealer):
             _log.info("channel %s: %s", attempt.group_id.hex()[:12], pending)
         else:
             self._stands(name, attempt, lock.id)
+        finally:
+            self._offering.discard(attempt.mark)
 
     # ------------------------------------------------------------------------------------------------ what happens
 
@@ -322,7 +329,7 @@ class Payer(Dealer):
 
     def lose(self, group_id: Hash, ended: Ended) -> None:
         """A lock is gone; it may have been ours."""
-        payment, attempt = self._of(group_id, ended.lock, ended.reason)
+        payment, attempt = self._of(group_id, ended.lock)
         if payment is None or attempt is None:
             return
         attempt = structs.replace(attempt, lock=ended.lock.id)
@@ -388,20 +395,17 @@ class Payer(Dealer):
         if way is not None:
             self._ways.learn(way, outcome)
 
-    def _of(self, group_id: Hash, lock: Lock, reason: bytes = b"") -> tuple[Payment | None, Attempt | None]:
-        """The attempt that made a lock: known by its id, or, if we stopped before we knew that, by its terms.
-
-        Two parts may have the same terms; then either may be meant, and a reason tells by its seal.
-        """
+    def _of(self, group_id: Hash, lock: Lock) -> tuple[Payment | None, Attempt | None]:
+        """The attempt that made a lock: known by its id, or, if we stopped before we knew that, by its terms."""
         payment = self._open.get(lock.hash)
         if payment is None:
             return None, None
-        mine = [each for each in payment.attempts if each.group_id == group_id and each.fate is Fate.PENDING]
+        mine = [each for each in payment.attempts if each.group_id == group_id]
         terms = lock.amount, lock.expiry_ms
-        named = [each for each in mine if each.lock == lock.id]
+        named = [each for each in mine if each.lock == lock.id]  # after a start the ends of earlier tries come again
         found = named or [each for each in mine if not each.lock and (each.amount, each.expiry_ms) == terms]
-        told = [each for each in found if len(found) > 1 and reason and _reads(each, reason)]
-        return (payment, (told or found)[0]) if found else (None, None)
+        found = [each for each in found if each.fate is Fate.PENDING]
+        return (payment, found[0]) if found else (None, None)
 
     def _stands(self, name: Hash, attempt: Attempt, number: int) -> None:
         """The lock of an attempt has a name now; by now it may have ended, too. The journal knows it: no sync."""
@@ -433,7 +437,7 @@ class Payer(Dealer):
             same = (lock.hash, lock.amount, lock.expiry_ms) == (name, attempt.amount, attempt.expiry_ms)
             if same and lock.id not in taken:
                 return self._stands(name, attempt, lock.id)
-        if self._is_on_its_way(attempt):
+        if attempt.mark in self._offering or self._is_on_its_way(attempt):
             self._missing.discard(attempt.mark)
         elif attempt.mark in self._missing:
             self._missing.discard(attempt.mark)
@@ -471,11 +475,3 @@ def refusal_of(payment: Payment, stop: Stop | None) -> Refused:
     if stop is None or stop.message == last.message:
         return Refused(last.code, last.message)
     return Refused(last.code, f"{last.message}. Nothing else was tried: {stop.message}")
-
-
-def _reads(attempt: Attempt, reason: bytes) -> bool:
-    try:
-        unwrap(attempt.origin, reason)
-    except OnionError:
-        return False
-    return True
