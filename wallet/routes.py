@@ -16,10 +16,11 @@ from functools import partial
 
 from layer1.crypto import Hash, PublicKey
 from layer1.errors import LocalError
-from layer1.ledger.agreements import locked_units
+from layer1.ledger.agreements import GroupAgreement, locked_units
 from layer2.driver import GroupHost
 from layer2.value import Group
 from wallet.amounts import format_money
+from wallet.book import ChannelRecord
 from wallet.follower import Follower
 from wallet.forwarding.companion import LIFE_MARGINS
 from wallet.neighbours import Neighbours
@@ -50,7 +51,8 @@ class Routes:
         self._peers = peers
         genesis = parts.genesis
         self.graph = ChannelGraph(genesis.chain_id)
-        self.tolls = Tolls(parts.book, parts.keys.spending, genesis.chain_id, ANNOUNCED_MARGINS * margin_ms(genesis))
+        margin = ANNOUNCED_MARGINS * margin_ms(genesis)
+        self.tolls = Tolls(parts.book, parts.keys.spending, genesis.chain_id, margin, self._agreement_of)
         self.tolls.on_change = self._announce
         self._neighbours = Neighbours(parts.host, self.graph, parts.signals)
         self._survey = Survey(parts.ledger, self.graph, lambda group_id: group_id in parts.host.groups)
@@ -114,6 +116,11 @@ class Routes:
         if not self._neighbours.has(group_id, _peer(group)):  # the graph may have it from layer 1 already
             self._note(group_id)
         self._neighbours.in_step(_peer(group))
+
+    def _agreement_of(self, record: ChannelRecord) -> GroupAgreement:
+        """The group knows of a new epoch before the book does."""
+        group = self._parts.host.groups.get(record.group_id)
+        return record.agreement if group is None else group.place.agreement
 
     def _announce(self, group_id: Hash) -> None:
         """Tell everybody, if there is something new to tell."""

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from layer1.crypto import Hash, SigningKey
 from layer1.errors import check
+from layer1.ledger.agreements import GroupAgreement
 from layer1.ledger.genesis import MAX_MONEY
 from wallet.book import ChannelBook, ChannelRecord, Stage
 from wallet.forwarding.policy import Terms
@@ -38,6 +39,8 @@ class Tolls:
         key: SigningKey,
         chain_id: Hash,
         margin_ms: int,
+        agreement_of: Callable[[ChannelRecord], GroupAgreement],
+        *,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         """Remember where they are.
@@ -47,12 +50,14 @@ class Tolls:
             key: Our identity, which signs what is announced.
             chain_id: The ledger's.
             margin_ms: A lock that expires sooner is not forwarded.
+            agreement_of: A channel's, of the epoch that it is in.
             now_ms: This machine's clock.
         """
         self._book = book
         self._key = key
         self._chain_id = chain_id
         self._margin_ms = margin_ms
+        self._agreement_of = agreement_of
         self._now_ms = now_ms
         self.on_change: Callable[[Hash], object] = lambda group_id: None
 
@@ -74,7 +79,7 @@ class Tolls:
             LocalError: The disk does not take it.
         """
         record = self._book.get(group_id)
-        if record is None or record.stage is not Stage.OPEN or channel_of(group_id, record.agreement) is None:
+        if record is None or record.stage is not Stage.OPEN or channel_of(group_id, self._agreement_of(record)) is None:
             return None
         said, wanted = record.announced, self._wanted(record)
         if said is not None and structs.replace(wanted, sequence=said.sequence, signature=said.signature) == said:
@@ -85,7 +90,7 @@ class Tolls:
         return made
 
     def _wanted(self, record: ChannelRecord) -> ChannelAnnouncement:
-        toll, agreement = record.toll, record.agreement
+        toll, agreement = record.toll, self._agreement_of(record)
         most = min(agreement.funding_units, agreement.limits.max_locked_units, MAX_MONEY)
         return ChannelAnnouncement(
             node=self._key.public,

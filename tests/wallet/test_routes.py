@@ -89,6 +89,9 @@ async def test_three_wallets_find_the_way_by_what_they_tell_each_other_and_follo
     bob.tolls.set_fee(record, 25, 0)
     await row.until("alice", lambda: getattr(row.terms("alice", second.hex(), "bob"), "fee_base", 0) == 25)
     assert alice.routes.find(row.wish("carol")).fee == 25 and bob.tolls.terms_of(second).fee_base == 25
+    await bob.channel(second.hex()).top_up(5_000)
+    await row.until("alice", lambda: getattr(row.terms("alice", second.hex(), "bob"), "max_amount", 0) == 25_000)
+    assert alice._routes.graph.channels[second].capacity == 25_000
     third = await row.open("alice", "carol")
     assert [leg.channel for leg in alice.routes.find(row.wish("carol")).legs] == [third]
     await alice.channel(third.hex()).close()

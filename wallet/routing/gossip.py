@@ -37,6 +37,10 @@ MOST_AT_ONCE = 64
 ALLOWANCE = 1_024
 """Announcements that a peer may bring in a burst."""
 REFILL_PER_S = 32
+TOTAL = 16 * ALLOWANCE
+"""That all neighbours together may bring in a burst: a hub with a thousand that collude has other things to do, too."""
+TOTAL_PER_S = 16 * REFILL_PER_S
+"""512: a twentieth of a processor's time in verifications."""
 PAGE_MS = 32
 """Between two pages for one asker: 2,000 announcements a second, 100,000 channels in less than two minutes."""
 GATHER_MS = 500
@@ -85,11 +89,19 @@ class Tell:
 
 
 @dataclass(slots=True)
-class _Peer:
-    """What is kept of a neighbour."""
+class _Allowance:
+    """Of announcements that may be brought: a bucket that fills up."""
 
+    most: int = ALLOWANCE
+    refill_per_s: int = REFILL_PER_S
     allowance: float = ALLOWANCE
     at_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Peer(_Allowance):
+    """What is kept of a neighbour."""
+
     asked: Topic | None = None
     """After which topic we asked it."""
     asking: bool = False
@@ -115,6 +127,7 @@ class Spreading:
     def __init__(self, graph: ChannelGraph) -> None:
         self._graph = graph
         self._peers: dict[PublicKey, _Peer] = {}
+        self._everybody = _Allowance(TOTAL, TOTAL_PER_S, TOTAL)
         self._ours: dict[Topic, ChannelAnnouncement] = {}
         """What we announced ourselves, the newest last."""
         self._due: dict[Topic, tuple[int, PublicKey | None]] = {}
@@ -261,15 +274,15 @@ class Spreading:
         self, known: _Peer, news: tuple[ChannelAnnouncement, ...], now_ms: int
     ) -> tuple[ChannelAnnouncement, ...]:
         _check_size(news)
-        allowed = self._spend(known, len(news), now_ms)
+        allowed = self._spend(self._everybody, self._spend(known, len(news), now_ms), now_ms)
         self.dropped += len(news) - allowed
         return news[:allowed]
 
     @staticmethod
-    def _spend(known: _Peer, wanted: int, now_ms: int) -> int:
-        """How many of `wanted` announcements a peer may bring now; they are taken from its allowance."""
-        refill = max(now_ms - known.at_ms, 0) * REFILL_PER_S / 1_000
-        known.allowance, known.at_ms = min(known.allowance + refill, ALLOWANCE), max(now_ms, known.at_ms)
+    def _spend(known: _Allowance, wanted: int, now_ms: int) -> int:
+        """How many of `wanted` announcements may be brought now; they are taken from the allowance."""
+        refill = max(now_ms - known.at_ms, 0) * known.refill_per_s / 1_000
+        known.allowance, known.at_ms = min(known.allowance + refill, known.most), max(now_ms, known.at_ms)
         granted = min(wanted, int(known.allowance))
         known.allowance -= granted
         return granted
@@ -305,6 +318,8 @@ class Spreading:
             if known.topics is not None:
                 raise RemoteError("a wallet asks for the whole graph twice in one connection")
             known.topics = self._topics(now_ms)
+        elif known.wants is not None and after <= known.wants:
+            raise RemoteError("a wallet asks for a page of the graph again")
         known.wants, known.waits = after, True
         return self.tick(now_ms)
 
@@ -330,7 +345,8 @@ class Spreading:
         if page.after is not None and known.asked is not None and page.after <= known.asked:
             known.asking = False
             raise RemoteError("pages of the graph do not go forward")
-        known.asked, known.asking = page.after, page.after is not None
+        known.asked = page.after
+        known.asking = page.after is not None and bool(page.announcements)  # else it may go on for ever about nothing
         tells = self._read(peer, page.announcements, now_ms, spread=False)  # who shows it has spread it
         return [*tells, Tell((peer,), AskGraph(page.after))] if known.asking else tells
 

@@ -285,6 +285,38 @@ def test_beyond_its_allowance_a_peer_is_not_read(monkeypatch: pytest.MonkeyPatch
     assert len(checked) == ALLOWANCE + REFILL_PER_S
 
 
+def test_neighbours_that_collude_are_not_read_beyond_what_all_may_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, checked = Net(line(2), 2), list[int]()
+    monkeypatch.setattr(graph_module, "check_signature", lambda *_: checked.append(1))
+    core, sequence = net.cores[1], itertools.count(1)
+    for number in range(40):
+        core.connect(bytes([number]) * 32, 0)
+    for _ in range(ALLOWANCE // MOST_AT_ONCE):
+        for number in range(40):
+            news = tuple(announcement(0, 0, Edge(), next(sequence)) for _ in range(MOST_AT_ONCE))
+            core.receive(bytes([number]) * 32, Announce(news), 0)
+    assert len(checked) == 16 * ALLOWANCE and core.dropped == 24 * ALLOWANCE
+    core.receive(bytes(32), Announce(tuple(announcement(0, 0, Edge(), 10**6 + n) for n in range(32))), 1_000)
+    assert len(checked) == 16 * ALLOWANCE + 32, "a second later there is more"
+
+
+def test_pages_are_asked_for_and_given_forwards_alone() -> None:
+    """Whoever asks for one page again and again would be sent 20 kB for 60 bytes, as long as it likes."""
+    net = Net(line(4), 1)
+    core = net.cores[0]
+    for number in range(3):
+        core._graph.accept(signed(number, number))
+    first, second, _ = core._graph.topics()
+    core.connect(NODES[1], 0)
+    core.receive(NODES[1], AskGraph(second), 0)
+    for again in (first, second):
+        with pytest.raises(RemoteError, match="again"):
+            core.receive(NODES[1], AskGraph(again), 10_000)
+    core.connect(NODES[2], 0)
+    core.ask(NODES[2])
+    assert core.receive(NODES[2], GraphPage((), first), 0) == [] and not core.is_asking, "it would go on about nothing"
+
+
 def test_a_wallet_that_joins_gets_everything_in_pages() -> None:
     """All that its neighbour knows, in order, no faster than one page in :data:`PAGE_MS`."""
     town = Town()
@@ -363,8 +395,8 @@ def test_pages_that_go_round_in_circles_end() -> None:
     core = Net(line(3), 1).cores[0]
     core.connect(NODES[1], 0)
     core.ask(NODES[1])
-    core.receive(NODES[1], GraphPage((), (channel_id(5), NODES[5])), 0)
+    core.receive(NODES[1], GraphPage((signed(5, 5),), (channel_id(5), NODES[5])), 0)
     with pytest.raises(RemoteError, match="forward"):
-        core.receive(NODES[1], GraphPage((), (channel_id(5), NODES[5])), 0)
+        core.receive(NODES[1], GraphPage((signed(5, 5),), (channel_id(5), NODES[5])), 0)
     with pytest.raises(Untimely, match="not asked"):
         core.receive(NODES[1], GraphPage((), None), 0)
