@@ -44,7 +44,7 @@ VERBS = [
     *[(wallet_app, ("channel", verb)) for verb in ("open", "list", "show", "close", "period")],
     *[(wallet_app, ("channel", verb)) for verb in ("top-up", "withdraw", "replace-key", "reopen", "rebalance")],
     *[(wallet_app, ("payment", verb)) for verb in ("list", "show")],
-    *[(wallet_app, ("invoice", verb)) for verb in ("create", "decode", "pay", "list", "settle", "cancel")],
+    *[(wallet_app, ("invoice", verb)) for verb in ("create", "decode", "pay", "list", "show", "settle", "cancel")],
     *[(wallet_app, ("receipt", verb)) for verb in ("show", "verify")],
     *[(wallet_app, ("watchtower", verb)) for verb in ("serve", "add", "list", "remove", "prove", "check-proof")],
 ]

@@ -26,6 +26,7 @@ from wallet.requests import (
     PayInvoice,
     ReceiptView,
     SettleInvoice,
+    ShowInvoice,
     ShowReceipt,
 )
 from wallet.verbs import (
@@ -156,6 +157,14 @@ def invoice_list(
 ) -> None:
     """List invoices of this wallet, and those of others that it paid or pays."""
     run(home, json, passphrase_file, ListInvoices(limit=limit))
+
+
+@invoice_app.command("show", epilog="Example: wallet invoice show 7ccd1d6d43c5")
+def invoice_show(
+    *, invoice: OwnInvoice, home: HomeOption = None, json: JsonOption = False, passphrase_file: PassphraseOption = None
+) -> None:
+    """Show how far an invoice of this wallet is: open, here in part, held, paid, expired."""
+    run(home, json, passphrase_file, ShowInvoice(invoice=invoice[:64]))
 
 
 @invoice_app.command("settle", epilog="Example: wallet invoice settle 7ccd1d6d43c5")

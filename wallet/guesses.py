@@ -47,7 +47,7 @@ GUESSES = {
     "listsendpays": "payment list",
     "listtransactions": "history",
     "listchaintxns": "history",
-    "lookupinvoice": "invoice list|history",
+    "lookupinvoice": "invoice show",
     "lookuppayment": "payment show",
     "newaddr": "show",
     "newaddress": "show",

@@ -1063,6 +1063,14 @@ class SettleInvoice(Request[InvoiceView], frozen=True, kw_only=True):
     """Where the invoice was made with a hash alone."""
 
 
+class ShowInvoice(Request[InvoiceView], frozen=True, kw_only=True):
+    """How far an invoice of this wallet is."""
+
+    answer: ClassVar[Any] = InvoiceView
+    invoice: HashText
+    """Its payment hash, or the start of it."""
+
+
 class CancelInvoice(Request[InvoiceView], frozen=True, kw_only=True):
     """Take nothing for an invoice of this wallet any more; what is held for it goes back."""
 

@@ -140,6 +140,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         requests.PayInvoice, "POST", "/invoices/pay", SPEND, "Pay an invoice, once", moves_money=True, spending=INVOICES
     ),
+    Verb(requests.ShowInvoice, "GET", "/invoices/{invoice}", RECEIVE, "How far an invoice is"),
     Verb(requests.SettleInvoice, "POST", "/invoices/{invoice}/settle", ADMIN, "Claim what is held"),
     Verb(requests.CancelInvoice, "POST", "/invoices/{invoice}/cancel", ADMIN, "Take nothing for it any more"),
     Verb(requests.ShowReceipt, "GET", "/receipts/{payment}", READ, "What proves a payment"),

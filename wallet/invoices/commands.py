@@ -8,6 +8,7 @@ from typing import Any
 from layer1.errors import Refused
 from wallet.invoices.payee import Wanted
 from wallet.invoices.receipt import read_receipt
+from wallet.invoices.records import Issued
 from wallet.invoices.views import invoice_view, receipt_view
 from wallet.paying.records import Kind
 from wallet.paying.views import payment_view
@@ -23,6 +24,7 @@ from wallet.requests import (
     Report,
     Request,
     SettleInvoice,
+    ShowInvoice,
     ShowReceipt,
 )
 from wallet.views import currency_view
@@ -37,6 +39,7 @@ class InvoiceCommands:
         self.handlers: dict[type[Request[Any]], Callable[[Any, Report], Awaitable[Any]]] = {
             CreateInvoice: self._create,
             ListInvoices: self._list,
+            ShowInvoice: self._show,
             SettleInvoice: self._settle,
             CancelInvoice: self._cancel,
             ShowReceipt: self._receipt,
@@ -53,17 +56,13 @@ class InvoiceCommands:
             payment_hash=_from_hex(request.payment_hash, "a payment hash"),
             hints=request.hints,
         )
-        return invoice_view(await self._wallet.invoices.create(wanted), self._wallet.clock_ms)
+        return self._view(await self._wallet.invoices.create(wanted))
 
     async def _list(self, request: ListInvoices, _: Report) -> InvoicesView:
-        desk, clock_ms = self._wallet.invoices, self._wallet.clock_ms
         return InvoicesView(
-            invoices=tuple(
-                invoice_view(issued, clock_ms, desk.payee.waiting_units(issued.payment_hash))
-                for issued in desk.issued(request.limit)
-            ),
+            invoices=tuple(map(self._view, self._wallet.invoices.issued(request.limit))),
             payments=tuple(self._payments(request.limit)),
-            clock_ms=clock_ms,
+            clock_ms=self._wallet.clock_ms,
             currency=currency_view(self._wallet.genesis.currency),
         )
 
@@ -75,13 +74,20 @@ class InvoiceCommands:
                 trying = payments.payer.is_trying(payment.payment_hash)
                 yield payment_view(payment, self._wallet.address, trying=trying)
 
+    async def _show(self, request: ShowInvoice, _: Report) -> InvoiceView:
+        return self._view(self._wallet.invoices.find(request.invoice))
+
+    def _view(self, issued: Issued) -> InvoiceView:
+        waiting = self._wallet.invoices.payee.waiting_units(issued.payment_hash)
+        return invoice_view(issued, self._wallet.clock_ms, waiting)
+
     async def _settle(self, request: SettleInvoice, report: Report) -> InvoiceView:
         report(Progress("claiming what is held"))
         preimage = _from_hex(request.preimage, "a preimage")
-        return invoice_view(await self._wallet.invoices.settle(request.invoice, preimage), self._wallet.clock_ms)
+        return self._view(await self._wallet.invoices.settle(request.invoice, preimage))
 
     async def _cancel(self, request: CancelInvoice, _: Report) -> InvoiceView:
-        return invoice_view(await self._wallet.invoices.cancel(request.invoice), self._wallet.clock_ms)
+        return self._view(await self._wallet.invoices.cancel(request.invoice))
 
     async def _receipt(self, request: ShowReceipt, _: Report) -> ReceiptView:
         file = self._wallet.invoices.receipt(request.payment)

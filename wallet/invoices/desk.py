@@ -84,6 +84,14 @@ class InvoiceDesk:
         """Our newest invoices, the newest first."""
         return self._book.newest_issued(limit)
 
+    def find(self, name: str) -> Issued:
+        """Our invoice by its payment hash, or the start of it.
+
+        Raises:
+            Refused: ``unknown_invoice`` or ``ambiguous_invoice``.
+        """
+        return self._book.find_issued(name)
+
     def payments(self, limit: int) -> list[Payment]:
         """Our newest payments, the newest first."""
         return self._payments.newest(limit)

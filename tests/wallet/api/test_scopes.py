@@ -25,6 +25,7 @@ ALLOWED = {
     "POST /channels/{channel}/rebalance": "",
     "GET /invoices": "read",
     "POST /invoices": "receive",
+    "GET /invoices/{invoice}": "read receive",
     "POST /invoices/pay": "spend",
     "POST /invoices/{invoice}/settle": "",
     "POST /invoices/{invoice}/cancel": "",
