@@ -262,7 +262,11 @@ class ForwardDriver(Dealer):
             self._begin(self._end_forgotten(passage))
 
     async def _end_forgotten(self, passage: Passage) -> None:
-        """The group is closed and forgotten: if layer 1 paid, it shows the preimage."""
+        """The group is closed and forgotten, and what became of the lock was not noted: a home of before knew it.
+
+        If layer 1 paid, it shows the preimage. If the group did, before data was lost, nobody can know: so the incoming
+        lock stays until its time is over.
+        """
         while True:
             try:
                 known = (await self._parts.ledger.registration(passage.hash)).value
@@ -272,6 +276,8 @@ class ForwardDriver(Dealer):
                 break
         if known is not None:
             self._step(PreimageSeen(known.preimage))
+        else:
+            await self._parts.signals.until(lambda: True if (self._clock_ms() or 0) > passage.expiry_ms else None)
         self._fail([passage.number])
 
     def _fail(self, numbers: Iterable[int], *, away: bool = False) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from layer1.ledger.transactions import RegisterPreimages
 from tests.wallet.conftest import PASSPHRASE
 from tests.wallet.forwarding.town import DEPOSIT, FEE, Row, row, settle, stage_of
 from wallet import channel as channels
 from wallet.contacts import parse_contact
 from wallet.forwarding import driver
+from wallet.forwarding.events import Restored
 from wallet.headship import name_standby
 from wallet.home import Config, Home
 from wallet.invoices import dealing
@@ -89,6 +91,33 @@ async def test_a_copy_in_which_nothing_was_forwarded_goes_on(three: Row, tmp_pat
     await three.until(lambda: stage_of(three, hashed) is Stage.HELD)
     await settle(three, hashed)
     await three.until(lambda: three.mine("hub") == [DEPOSIT + 500 + FEE, DEPOSIT - 500])
+
+
+@pytest.mark.parametrize("registered", [False, True])
+async def test_of_a_channel_that_is_forgotten_nothing_goes_back_before_its_time(three: Row, registered: bool) -> None:
+    """What became of the outgoing lock nobody knows any more, unless layer 1 shows its preimage."""
+    hashed, paying, _ = await three.held()
+    forwarder, host = three.hub.switchboard._forwarder, three.hub._parts.host
+    assert isinstance(forwarder, driver.ForwardDriver)
+    [(passage, _)] = forwarder._core.passages()
+    if registered:
+        issued = three.payee.invoices.get(hashed)
+        assert issued is not None
+        await three.hub._parts.submitter.bring(RegisterPreimages(three.hub.address, (issued.preimage,)))
+    del host._groups[passage.outgoing]
+    forwarder._stale[passage.outgoing] = {passage.number}
+    forwarder._step(Restored(passage.outgoing, ()))
+    forwarder._look_again(passage.outgoing)
+    for _ in range(20):
+        await three.look()
+    if registered:
+        await three.until(paying.done)
+        assert paying.result().is_paid
+        return
+    assert not paying.done(), "it was given back, and may have been paid"
+    three.pass_time(passage.expiry_ms)
+    await three.until(lambda: paying.done() and not forwarder._core.passages())
+    assert not paying.result().is_paid
 
 
 async def test_a_standby_goes_on_with_what_the_head_forwarded(three: Row, tmp_path: Path) -> None:
