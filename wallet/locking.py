@@ -503,9 +503,10 @@ class Locking:
         return group
 
     def _locks(self, group_id: Hash) -> tuple[Lock, ...]:
-        """Of the newest state that we signed, and of the newest committed one."""
+        """Of the newest state that we signed, of the newest committed one, and of those between."""
         group = self._group(group_id)
-        return tuple({lock.id: lock for lock in (*group.committed.body.locks, *group.locks)}.values())
+        between = (lock for each in group.tail for lock in each.state.body.locks)
+        return tuple({lock.id: lock for lock in (*group.committed.body.locks, *between, *group.locks)}.values())
 
     def _incoming(self, group_id: Hash, number: int) -> Lock:
         """A committed lock of which we are the payee (rule 23: an incoming one is live only when committed)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -377,3 +378,15 @@ async def test_a_file_that_is_no_preimage_is_said(world: World) -> None:
     (home / "locks" / "00").write_bytes(b"x")
     with pytest.raises(LocalError, match="restore it, or remove it"):
         await world.load("bob")
+
+
+async def test_a_lock_between_what_is_committed_and_what_was_signed_last_is_live(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A witness has not acknowledged the version that made it, nor the one that ended it: layer 1 may settle on it."""
+    locks = (await world.load("alice")).locking
+    lock = Lock(1, 0, 1, 500, HASH, 1)
+    nothing, state = (SimpleNamespace(body=SimpleNamespace(locks=those)) for those in ((), (lock,)))
+    group = SimpleNamespace(committed=nothing, tail=(SimpleNamespace(state=state),), locks=())
+    monkeypatch.setattr(locks, "_group", lambda _: group)
+    assert locks._locks(bytes(32)) == (lock,)

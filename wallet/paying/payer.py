@@ -343,7 +343,13 @@ class Payer(Dealer):
             self._fail(payment.payment_hash, attempt, verdict, synced=ended.how == "returned")
 
     def settled(self, group_id: Hash, shown: LedgerGroup) -> None:
-        """Layer 1 has closed a channel: a lock of ours that is not in what it settled on never was."""
+        """Layer 1 has closed a channel: a lock of ours that is not in what it settled on never was.
+
+        Of one of which we lost data nobody can tell: it may have been claimed in a version that we forgot.
+        """
+        group = self._parts.host.groups.get(group_id)
+        if group is None or group.lost or group.doubts:
+            return
         stood = {(each.lock.hash, each.lock.amount, each.lock.expiry_ms) for each in shown.locks}
         for payment in list(self._open.values()):
             for attempt in payment.attempts:
@@ -409,8 +415,10 @@ class Payer(Dealer):
 
     def _stands(self, name: Hash, attempt: Attempt, number: int) -> None:
         """The lock of an attempt has a name now; by now it may have ended, too. The journal knows it: no sync."""
-        payment = self._open.get(name)
-        if payment is not None and any(each.mark == attempt.mark and not each.lock for each in payment.attempts):
+        payment, lock = self._open.get(name), (attempt.group_id, number)
+        if payment is None or any((each.group_id, each.lock) == lock for each in payment.attempts):
+            return  # it came back before we knew whose it was, and counted for another one with the same terms
+        if any(each.mark == attempt.mark and not each.lock for each in payment.attempts):
             self._open[name] = core.replaced(payment, attempt.mark, lock=number)
 
     def circle(self, payment_hash: Hash) -> Circle | None:
