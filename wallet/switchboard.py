@@ -14,7 +14,6 @@ Source: decisions 037 and 042.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,8 +32,6 @@ from wallet.onion.packet import Binding, Peeled, peel
 from wallet.onion.payload import Forward
 from wallet.onion.replay import SeenPackets
 from wallet.parts import Parts
-
-_log = logging.getLogger(__name__)
 
 
 class Forwards(Protocol):
@@ -136,7 +133,7 @@ class Switchboard(Dealer):
         """Give it back, unless it is taken already: after a restart its packet may not be known any more."""
         held = self._forwarder is not None and self._forwarder.holds(group_id, lock.id)
         if not held and not self._locking.is_claimed(group_id, lock.id):
-            _log.info("channel %s, lock %d is released: %s", group_id.hex()[:12], lock.id, why)
+            self._tell_released(group_id, lock.id, why)
             self._begin(self._refuse(group_id, lock.id, reason))
 
     def _shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> None:

@@ -14,6 +14,7 @@ from layer1.ledger.locks import preimage_hash
 from layer2.payments import offer
 from tests.wallet.conftest import World
 from tests.wallet.test_locking import ready, until
+from wallet.invoices.dealing import LOGGED
 from wallet.lock_news import Ended
 from wallet.onion.failure import Code, unwrap
 from wallet.onion.packet import Binding, Origin, Peeled, build, build_spontaneous
@@ -138,6 +139,17 @@ async def test_a_channel_whose_room_for_packets_is_used_up_is_open_all_the_same(
         data, origin = packet(world, bob, expiry)
         ended = await asyncio.wait_for(channel.offer(1_000, HASH, expiry, data), 10)
         assert told(origin, ended) is Code.UNKNOWN_PAYMENT
+
+
+async def test_who_offers_without_end_does_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    switchboard = (await world.load("alice")).switchboard
+    caplog.set_level("INFO")
+    for number in range(500):
+        switchboard._tell_released(bytes(32), number, "no invoice has this hash")
+    lines = [each.message for each in caplog.records if "released" in each.message]
+    assert len(lines) == LOGGED.faults + 2 and "not told for 60 s" in lines[-1]
+    switchboard._tell_released(b"b" * 32, 1, "no invoice has this hash")
+    assert "lock 1 is released" in caplog.records[-1].message, "other channels are told of"
 
 
 async def test_everybody_hears_of_preimages_and_ends(world: World) -> None:

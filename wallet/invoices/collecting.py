@@ -12,7 +12,6 @@ Source: docs/design/groups.md, rules 20 to 23; decisions 038, 042; `wallet.invoi
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, assert_never
@@ -40,7 +39,6 @@ LOOK_S = 1.0
 """Between looks at what is held: whether its time runs out."""
 R = TypeVar("R", bound=Issued | Gift)
 Answer: TypeAlias = Issued | Gift | Waits | Turned
-_log = logging.getLogger(__name__)
 
 
 class Collector(Dealer):
@@ -127,7 +125,7 @@ class Collector(Dealer):
         records = self._records(lock.hash)
         match answer := self._answer(records, part, lock, peeled.payload, clock_ms):
             case Turned():
-                _log.info("channel %s, lock %d is released: %s", group_id.hex()[:12], lock.id, answer.why)
+                self._tell_released(group_id, lock.id, answer.why)
                 self._give_back(part, answer.code)
             case Waits():
                 self._set_waiting(lock.hash, answer.waiting)
@@ -249,7 +247,7 @@ class Collector(Dealer):
         left, overdue = gathering.sweep(waiting, clock_ms, self._locking.margin_ms)
         self._set_waiting(payment_hash, left)
         for part in overdue:
-            _log.info("channel %s, lock %d is released: parts are missing", part.group_id.hex()[:12], part.lock)
+            self._tell_released(*part.name, "parts are missing")
             self._give_back(part, Code.PARTS_MISSING)
 
     async def _watch(self) -> None:

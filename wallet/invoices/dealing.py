@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 
+from layer1.conduct import Budget, Conduct
 from layer1.crypto import Hash
 from layer1.errors import Refused
 from layer1.ledger.agreements import Lock
@@ -16,6 +18,8 @@ from wallet.parts import Parts
 
 RETRY_S = 1.0
 """After a release was refused, that may be taken later: the channel is busy, or away."""
+LOGGED = Budget(faults=50, faults_per_s=0.5, first_pause_s=60, longest_pause_s=600)
+"""Locks of one channel that are turned away: who offers them without end does not fill the log."""
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +31,7 @@ class Dealer:
         self._locking = locking
         self._clock_ms = clock_ms
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: Conduct[Hash] = Conduct(LOGGED)
 
     async def close(self) -> None:
         """Give up what is under way; it is taken up again when the wallet is opened."""
@@ -52,6 +57,14 @@ class Dealer:
             except (Refused, Pending) as error:
                 _log.debug("channel %s, lock %d: %s", group_id.hex()[:12], number, error)
                 await asyncio.sleep(RETRY_S)
+
+    def _tell_released(self, group_id: Hash, number: int, why: str) -> None:
+        """For this wallet's log; of a channel in which that happens without end, now and then."""
+        now_s, name = time.monotonic(), group_id.hex()[:12]
+        if not self._told.out_s(group_id, now_s):
+            _log.info("channel %s, lock %d is released: %s", name, number, why)
+            if pause_s := self._told.charge(group_id, now_s):
+                _log.info("channel %s: locks are released so often that it is not told for %.0f s", name, pause_s)
 
     async def _clock(self) -> int:
         """Newest proven ledger clock; waits for the first."""
