@@ -127,6 +127,9 @@ class Spreading:
     def __init__(self, graph: ChannelGraph) -> None:
         self._graph = graph
         self._peers: dict[PublicKey, _Peer] = {}
+        self._gone: dict[PublicKey, tuple[float, int]] = {}
+        """Of neighbours that went lately, what was left of their allowance, and as of when: a new link brings no new
+        one."""
         self._everybody = _Allowance(TOTAL, TOTAL_PER_S, TOTAL)
         self._ours: dict[Topic, ChannelAnnouncement] = {}
         """What we announced ourselves, the newest last."""
@@ -144,7 +147,8 @@ class Spreading:
 
     def connect(self, peer: PublicKey, now_ms: int) -> list[Tell]:
         """A neighbour is there: it is told our terms on the channels with it."""
-        self._peers[peer] = _Peer(at_ms=now_ms)
+        allowance, at_ms = self._gone.pop(peer, (float(ALLOWANCE), now_ms))
+        self._peers[peer] = _Peer(allowance=allowance, at_ms=at_ms)
         shared = [each for each in self._said() if self._is_with(each, peer)]
         return [Tell((peer,), Announce(part)) for part in _parts(shared)]
 
@@ -184,7 +188,8 @@ class Spreading:
 
     def disconnect(self, peer: PublicKey) -> None:
         """It is gone. Harmless when repeated."""
-        self._peers.pop(peer, None)
+        if (known := self._peers.pop(peer, None)) is not None and known.allowance < ALLOWANCE:
+            self._gone[peer] = known.allowance, known.at_ms
 
     def announce(self, announcement: ChannelAnnouncement, now_ms: int) -> list[Tell]:
         """Spread an announcement of our own. Raises as `ChannelGraph.accept` does."""
@@ -258,6 +263,8 @@ class Spreading:
         if now_ms >= self._forgot_ms + SPREAD_MS:
             self._forgot_ms = now_ms
             self._full_ms = {topic: at_ms for topic, at_ms in self._full_ms.items() if now_ms < at_ms}
+            full_ms = now_ms - ALLOWANCE * 1_000 // REFILL_PER_S
+            self._gone = {peer: left for peer, left in self._gone.items() if left[1] > full_ms}
 
     def _pages(self, now_ms: int) -> list[Tell]:
         """Answer those who asked for a page and have waited for it."""

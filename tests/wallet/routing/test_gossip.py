@@ -285,6 +285,24 @@ def test_beyond_its_allowance_a_peer_is_not_read(monkeypatch: pytest.MonkeyPatch
     assert len(checked) == ALLOWANCE + REFILL_PER_S
 
 
+def test_a_new_link_brings_no_new_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who comes and goes is read without end, and takes what is there for all."""
+    net, checked, sequence = Net(line(2), 2), list[int](), itertools.count(1)
+    monkeypatch.setattr(graph_module, "check_signature", lambda *_: checked.append(1))
+    core = net.cores[1]
+    for _ in range(5):
+        core.disconnect(NODES[0])
+        core.connect(NODES[0], 0)
+        for _ in range(ALLOWANCE // MOST_AT_ONCE):
+            news = tuple(announcement(0, 0, Edge(), next(sequence)) for _ in range(MOST_AT_ONCE))
+            core.receive(NODES[0], Announce(news), 0)
+    assert len(checked) == ALLOWANCE
+    core.disconnect(NODES[0])
+    core.connect(NODES[0], 1_000)
+    core.receive(NODES[0], Announce(tuple(announcement(0, 0, Edge(), next(sequence)) for _ in range(64))), 1_000)
+    assert len(checked) == ALLOWANCE + REFILL_PER_S, "what filled up meanwhile is there"
+
+
 def test_neighbours_that_collude_are_not_read_beyond_what_all_may_bring(monkeypatch: pytest.MonkeyPatch) -> None:
     net, checked = Net(line(2), 2), list[int]()
     monkeypatch.setattr(graph_module, "check_signature", lambda *_: checked.append(1))
