@@ -148,8 +148,7 @@ class PaymentDesk:
 
     def newest(self, limit: int) -> list[Payment]:
         """Our newest payments, the newest first."""
-        found = self._book.newest_payments(limit)
-        return [self.payer.current(each.payment_hash) or each for each in found]
+        return [self.payer.newer(each) for each in self._book.newest_payments(limit)]
 
     def find(self, name: str) -> Payment:
         """A payment, by its hash or the start of it, or by the text of its invoice.
@@ -157,8 +156,7 @@ class PaymentDesk:
         Raises:
             Refused: ``unknown_payment`` or ``ambiguous_payment``.
         """
-        found = self._book.find_payment(name)
-        return self.payer.current(found.payment_hash) or found
+        return self.payer.newer(self._book.find_payment(name))
 
     def receipt(self, name: str) -> bytes:
         """The file that proves a payment of an invoice.

@@ -158,6 +158,10 @@ class Payer(Dealer):
         """The newest that is known of a payment."""
         return self._open.get(payment_hash) or self._book.payment(payment_hash)
 
+    def newer(self, payment: Payment) -> Payment:
+        """What is known of a payment beyond what the book had."""
+        return self._open.get(payment.payment_hash, payment)
+
     @property
     def is_busy(self) -> bool:
         """Whether there is something whose fate is not known."""
