@@ -57,7 +57,7 @@ def doubt(group: Group) -> Step:
     group = replace(group, doubts=frozenset(group.place.peers))
     text = (
         "this wallet's files are a copy, perhaps an old one: it pays and claims nothing here before the others of the "
-        "channel have shown what they hold. If they stay away, it can only plead (`channel close --force`)"
+        "channel have shown what they hold. If they stay away, it can only plead (`wallet channel close ID --force`)"
     )
     return group, [Persist(encode(Doubted(group.group_id))), Advice("maybe_old", text)]
 

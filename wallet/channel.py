@@ -302,7 +302,8 @@ class Channel:
             raise Refused("peer_silent", f"the peer did not sign within {CLOSE_S:.0f} s. {away}") from None
         except Refused as error:
             if error.code in ("peer_unreachable", "not_connected"):
-                raise Refused("peer_unreachable", f"{error.message.rstrip('.?')}. {away}") from None
+                said = error.message if error.message.endswith("?") else f"{error.message.rstrip('.')}."
+                raise Refused("peer_unreachable", f"{said} {away}") from None
             if error.code == "locks_pending":
                 raise Refused("locks_pending", self._under_way()) from None
             raise

@@ -146,7 +146,7 @@ def channel_agree(
 
 
 def _tell_next(out: Output, view: ChannelView) -> None:
-    """What happens next, and when; `wallet channel show` says it again at any time."""
+    """Where the money goes; what happens next, and when, stands above it."""
     if view.state != "disputed":
         return
     if view.recovered is not None:
@@ -156,9 +156,7 @@ def _tell_next(out: Output, view: ChannelView) -> None:
             "loses its bond."
         )
     if view.next is not None:
-        out.say(
-            f"{view.next[0].upper()}{view.next[1:]}. The savings account gets the money; `wallet channel show` tells."
-        )
+        out.say("The savings account gets the money; `wallet channel show` says again what happens next, and when.")
 
 
 @channel_app.command("period", epilog="Example: wallet channel period")

@@ -30,7 +30,7 @@ from wallet.amounts import format_money
 from wallet.book import ChannelRecord, Stage
 from wallet.locking import Locking
 from wallet.parts import Parts
-from wallet.period import LOCKS_POLL_MS, format_duration
+from wallet.period import LOCKS_POLL_MS
 
 URGENT_S = 1.0
 """Between looks while a channel is being opened, or is wedged."""
@@ -238,7 +238,7 @@ class Follower:
         if group.wedged_by is not None:
             who = "us" if group.wedged_by == record.index else "the peer"
             if record.group_id not in self.did:
-                self._tell(record, f"wedged by {who}, with version {group.version}; {self._outlook(group)}")
+                self._tell(record, f"wedged by {who}, with version {group.version}")
             self._enter(record, "wedged", 0)
         for member, forfeited in enumerate(group.forfeited):
             if forfeited:
@@ -248,13 +248,6 @@ class Follower:
                     self._tell(record, f"{whose} bond of {format_money(bond, self._currency)} goes to {whom}")
                 self._enter(record, "forfeited", -bond if member == record.index else bond, f":{member}")
         self.seen[record.group_id] = group
-
-    def _outlook(self, group: Group) -> str:
-        """When the ledger settles."""
-        if group.agreement.witnesses and group.deadline_ms is None:
-            return "the ledger settles it when two of the three have claimed"
-        left = format_duration(max((group.deadline_ms or 0) - (self.clock_ms or 0), 0))
-        return f"the ledger settles it in {left}"
 
     def _was_forfeited(self, record: ChannelRecord, member: int) -> bool:
         seen = self.seen.get(record.group_id)

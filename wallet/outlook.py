@@ -49,7 +49,11 @@ def _in_dispute(record: ChannelRecord, group: Group | None, shown: LedgerGroup, 
         ours = shown.pleas[record.index]
         who, whom = ("we", "the peer") if ours else ("the peer", "we")
         bond = "its bond" if ours else "our bond (this wallet answers by itself)"
-        if all(shown.pleas):
+        if shown.claims[1 - record.index if ours else record.index] is not None:
+            parts.append(
+                f"{who} may have lost data, and {whom} {'has' if ours else 'have'} reported: no bond is at stake"
+            )
+        elif all(shown.pleas):
             parts.append("both may have lost data, so nobody's bond is at stake")
         else:
             parts.append(

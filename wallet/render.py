@@ -245,7 +245,7 @@ def _channel(console: Console, view: ChannelView, currency: Currency) -> None:
         ("version", str(view.version)),
         ("challenge period", _period(view)),
     ]
-    if view.toll is not None:
+    if view.toll is not None and view.state in ("open", "stopped", "changing"):
         rows.append(("forwards", render_routes.toll_text(view.toll, currency)))
     if view.witness is not None:
         rows.append(("witness", view.witness))
@@ -356,7 +356,7 @@ def _list_note(view: ChannelView, currency: Currency) -> str:
     if view.pending:
         return f"{format_amount(view.pending, currency)} pending"
     note = _note(view)
-    if view.remaining_ms is None or "settles it in" in note:
+    if view.remaining_ms is None:
         return note
     return f"settles in {format_duration(view.remaining_ms)}" + (f"; {note}" if note else "")
 
@@ -378,6 +378,8 @@ def _note(view: ChannelView) -> str:
         return view.advice
     if view.state in ("closed", "failed"):
         reason = view.reason or ""
+        if view.witness is not None and reason == "claims":
+            return "settled by the ledger, as two of the three have claimed"
         return REASONS.get(reason, f"refused by the ledger: {reason}")
     return view.watching or ""
 

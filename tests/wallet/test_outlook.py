@@ -76,6 +76,18 @@ def test_a_plea_says_who_has_to_report_and_what_it_costs(me: int) -> None:
     assert "nobody's bond is at stake" in case.says(me=me)
 
 
+@pytest.mark.parametrize("me", [0, 1])
+def test_after_a_report_no_bond_is_at_stake_for_a_plea(me: int) -> None:
+    """It went on to say that the peer's bond is forfeited unless it reports, below its claim."""
+    case = Case()
+    case.bring(case.a, PleaRequested())
+    case.bring(case.b, WedgeRequested())
+    assert case.court.group.claims[1] is not None
+    text = case.says(me=me)
+    told = "we may have lost data, and the peer has reported" if me == 0 else "the peer may have lost data, and we have"
+    assert told in text and "no bond is at stake" in text and "forfeited" not in text
+
+
 def test_who_lost_data_is_told_how_to_end_it_sooner() -> None:
     case = Case()
     case.bring(case.b, WedgeRequested())

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from rich.console import Console
 
 from layer1.ledger.genesis import Currency
 from wallet.render import render
-from wallet.requests import AccountView, ChannelsView, ChannelView, CurrencyView, View, WaitingView, WalletView
+from wallet.requests import (
+    AccountView,
+    ChannelsView,
+    ChannelView,
+    CurrencyView,
+    TollView,
+    View,
+    WaitingView,
+    WalletView,
+)
 from wallet.texts import counted, folded
 
 CURRENCY = Currency("WDG", 2)
@@ -87,6 +98,41 @@ def test_the_list_of_channels_fits_into_80_columns(state: str) -> None:
     for part in ("in dispute", CHANNEL.id[:12], "12345.67", "1000000.00", state, "settles in 1 h"):
         assert part in text
     assert "…" not in text.replace("wedge1qqqqqq…qqqq", "")
+
+
+TOLL = TollView(forwards=True, base=1, per_million=100, least=1, most=None)
+NEXT = "the ledger settles it in 1 h, or as soon as both have claimed (1 of them has)"
+ENDS: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
+    ("open", {"state": "open"}, ["forwards", "can send"], ["under way", "next"]),
+    ("locks", {"state": "open", "in_locks": 700, "locked_by_us": 200}, ["under way 7.00", "of it ours 2.00"], []),
+    ("wedged", {"state": "disputed", "next": NEXT}, ["in dispute", f"next {NEXT}"], ["forwards", "can send"]),
+    ("wedged with locks", {"state": "disputed", "in_locks": 700}, ["in dispute", "under way 7.00"], ["forwards"]),
+    (
+        "settled with locks",
+        {"state": "closed", "in_locks": 700, "paid_out": 9, "peer_paid_out": 1},
+        ["under way 7.00"],
+        [],
+    ),
+    ("together", {"state": "closed", "reason": "final"}, ["note closed together"], ["forwards", "in dispute", "next"]),
+    (
+        "a witness",
+        {"state": "closed", "reason": "claims", "witness": CONTACT},
+        ["as two of the three have claimed"],
+        ["both"],
+    ),
+    ("a lie", {"state": "closed", "reason": "claims", "peer_forfeited": True}, ["the peer's bond forfeited"], []),
+]
+
+
+@pytest.mark.parametrize(("changed", "there", "absent"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS])
+def test_each_end_of_a_channel_says_what_it_is_and_nothing_beside(
+    changed: dict[str, Any], there: list[str], absent: list[str]
+) -> None:
+    """A channel in dispute forwards nothing, and one that is settled has what is under way yet to pay."""
+    view = msgspec.structs.replace(CHANNEL, toll=TOLL, advice=None, **changed)
+    text = " ".join(" ".join(shown(view)).split())
+    assert all(each in text for each in there), text
+    assert not any(f"{each} " in text for each in absent), text
 
 
 def test_text_is_broken_between_words_only() -> None:
