@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
+from msgspec.structs import replace
 
 from layer1.crypto import SigningKey
 from layer1.errors import LocalError, Refused
@@ -93,6 +94,19 @@ def test_the_book_reads_back_what_was_entered(tmp_path: Path) -> None:
     assert again.live() == [second]
     assert again.take_key_index() == 2
     assert again.key_index_of(second.agreement) == 1
+
+
+def test_a_peer_is_known_as_long_as_a_channel_with_it_lives(tmp_path: Path) -> None:
+    """By this it has a link, however many channels there are."""
+    book, first, second = ChannelBook(tmp_path / "channels"), record(0), replace(record(1), peer=record(0).peer)
+    assert not book.knows(first.peer)
+    book.put(first)
+    book.put(second)
+    book.move(first, Stage.CLOSED)
+    assert book.knows(first.peer) and ChannelBook(tmp_path / "channels").knows(first.peer)
+    assert book.with_peer(first.peer) == [second] and not book.knows(record(1).peer)
+    book.move(second, Stage.FAILED)
+    assert not book.knows(first.peer) and not ChannelBook(tmp_path / "channels").knows(first.peer)
 
 
 def test_a_key_index_is_given_out_once(tmp_path: Path) -> None:
