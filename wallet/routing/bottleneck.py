@@ -25,6 +25,9 @@ CLOSER = 4
 """then it is made more exact so often, to a sixteenth; of parts, where that takes long, it is not."""
 
 
+NONE_OF_OURS = "this wallet has no channel that is open and connected: open one, or have its peer connect"
+
+
 class Answer(Protocol):
     """What is read of a path, or a plan."""
 
@@ -65,8 +68,6 @@ def explain(query: Query, attempt: Attempt, money: Callable[[int], str], known: 
 def _of_ours(query: Query, money: Callable[[int], str], *, in_parts: bool) -> str | None:
     """What our own channels lack."""
     own = query.own if query.first is None else {query.first: query.own.get(query.first, 0)}
-    if not own:
-        return "this wallet has no channel that is open and connected: open one, or connect to its peer"
     left = [units - query.in_flight.get((channel, query.source), 0) for channel, units in own.items()]
     most = sum(max(units, 0) for units in left) if in_parts else max(left)
     if most >= query.amount:

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from layer1.crypto import Hash, PublicKey
-from layer1.errors import Refused
+from layer1.errors import Refused, check
 from layer1.ledger.genesis import MAX_MONEY
 from wallet.invoices.invoice import MAX_HINTS, Hint
 from wallet.onion.failure import Code
 from wallet.onion.route import Route
 from wallet.requests import Report, no_report
-from wallet.routing.bottleneck import Attempt, Known, explain
+from wallet.routing.bottleneck import NONE_OF_OURS, Attempt, Known, explain
 from wallet.routing.graph import ChannelGraph
 from wallet.routing.learning import Failure, Learnt, Try, learn
 from wallet.routing.paths import Direction, Leg, Path, Query
@@ -245,7 +245,8 @@ class RouteDesk:
         return explain(query, attempt, self._around.money, known, in_parts=in_parts)
 
     def _compiled(self, wish: Wish) -> Network:
-        """The graph as arrays, as new as this search needs it."""
+        """The graph as arrays, as new as this search needs it. What has changed may end a rest: query it afterwards."""
+        check(bool(self._around.spendable()), "no_route", NONE_OF_OURS)
         now_ms = self._around.now_ms()
         if self._network is None or self._is_stale(self._network, wish, now_ms):
             from wallet.routing.network import Network  # noqa: PLC0415 - only when needed

@@ -286,6 +286,14 @@ def test_a_refusal_names_the_bottleneck_and_the_remedy(name: str, in_parts: bool
         assert text in refusal.value.message
 
 
+def test_without_a_channel_nothing_is_looked_for() -> None:
+    home = Home(Town(), {})
+    for payee in (1, 2):
+        with pytest.raises(Refused, match="this wallet has no channel") as refusal:
+            home.desk.find(wish(payee, 100))
+        assert refusal.value.code == "no_route" and home.desk._network is None
+
+
 def test_who_rests_is_named_as_the_reason() -> None:
     home = two_ways()
     for _ in range(2):
