@@ -154,6 +154,8 @@ class Locking:
         self._paid: set[tuple[Hash, int]] = set()
         """Locks of closed groups whose end was told."""
         self._busy: set[tuple[Hash, int]] = set()
+        self.looked: set[Hash] = set()
+        """Channels of which layer 1 was seen since the start."""
         self._registered: dict[Hash, Registration | None] = {}
         """What layer 1 last showed."""
         self._shown: set[tuple[Hash, int]] = set()
@@ -355,6 +357,7 @@ class Locking:
             Whether all there is to tell was told. A lock of ours that was paid waits for its preimage, which is told
             first: whoever forwarded the payment is paid by it.
         """
+        self.looked.add(group_id)
         if shown.status is Status.OPEN:
             return True
         untold = [each for each in shown.locks if not self._settle_lock(group_id, each)]

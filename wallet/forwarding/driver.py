@@ -154,15 +154,16 @@ class ForwardDriver(Dealer):
             self._held[LockRef(group_id, lock.id)] = lock, peeled
         elif isinstance(peeled.payload, Forward):  # what else there is, is for the payee
             group = self._parts.host.groups.get(group_id)
-            if group is not None and may_be_leaving(group, lock.id):
+            if group is not None and self._may_be_leaving(group, lock.id):
                 self._begin(self._take_later(group_id, lock, peeled))
             else:
                 self._forward(group_id, lock, peeled, peeled.payload)
 
     def _forward(self, group_id: Hash, lock: Lock, peeled: Peeled, onward: Forward) -> None:
         ref, record, ways = LockRef(group_id, lock.id), self._parts.book.get(group_id), self._ways(onward.next_node)
-        if record is None:
-            return  # a channel that is forgotten
+        group = self._parts.host.groups.get(group_id)
+        if record is None or group is None or group.ended is not None:
+            return  # forgotten, or layer 1 decides of what stands there: it may have been forwarded, paid, and ended
         if ways and not any(way.ready for way in ways) and asyncio.get_running_loop().time() < self._met_s:
             self._begin(self._forward_when_met(group_id, lock, peeled, onward))
             return
@@ -290,12 +291,16 @@ class ForwardDriver(Dealer):
         def is_decided() -> bool | None:
             group = self._parts.host.groups.get(group_id)
             gone = group is None or group.ended is not None or self._lock(group_id, lock.id) is None
-            return True if gone or group is None or not may_be_leaving(group, lock.id) else None
+            return True if gone or group is None or not self._may_be_leaving(group, lock.id) else None
 
         await self._parts.signals.until(is_decided)
         group = self._parts.host.groups.get(group_id)
         if group is not None and group.ended is None and self._lock(group_id, lock.id) is not None:
             self.take(group_id, lock, peeled)
+
+    def _may_be_leaving(self, group: Group, number: int) -> bool:
+        """Nor is a lock worth anything before layer 1 was looked at: the group may be closed on a state without it."""
+        return group.group_id not in self._locking.looked or may_be_leaving(group, number)
 
     async def _watch_held(self) -> None:
         """What was held back in doubt is forwarded, or given back, when nothing is in doubt any more."""

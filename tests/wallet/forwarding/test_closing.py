@@ -90,6 +90,24 @@ async def test_a_payer_that_closes_pays_by_the_registry(three: Row) -> None:
     assert three.mine("hub")[-1] == DEPOSIT - 500
 
 
+async def test_what_layer_1_paid_is_not_forwarded_again_after_a_restart(three: Row) -> None:
+    """Its channel is closed, and stays with us while another of its locks pends; the passage of this one is over."""
+    hashed, paying, _ = await three.held()
+    _, other, _ = await three.held()
+    await three.side("alice", 0).close(force=True)
+    await three.closed(0)
+    await settle(three, hashed)
+    await three.until(paying.done)
+    await three.until(lambda: len(left(three)) == 1)
+    await three.stop("hub")
+    await three.start("hub")
+    await three.side("hub", 1).reach()
+    for _ in range(5):
+        await three.look()
+        assert [passage.hash == hashed for passage, _ in left(three)] == [False]
+    assert not other.done()
+
+
 async def test_an_offer_that_layer_1_never_saw_goes_back_when_it_has_settled(three: Row) -> None:
     """We signed it, the next one did not: it pends until layer 1 has settled on the state without it."""
     gone = three.doom("bob", 0, durable=False)

@@ -145,6 +145,8 @@ class World:
         self.payee_of: dict[Hash, int] = {}
         self.public: set[Hash] = set()
         """Preimages that payers may know: shown in a group or on layer 1."""
+        self.declined: set[Hash] = set()
+        """Payments that payees gave back; who is honest does not show the preimage afterwards."""
         self.records: list[Record] = []
         self.inbox: deque[Event] = deque()
         self.steps: list[str] = []
@@ -436,10 +438,11 @@ class World:
             self.sent.append((self.clock + self.chance.choice([0, REST]), "register", preimage))
         elif faulty and draw < 0.25:
             self.sent.append((self.clock, "wedge", group.name))
-        elif draw < 0.7:
+        elif draw < 0.7 and (faulty or lock.hash not in self.declined):
             self.public.add(lock.hash)
             self.propose(group, Command("claim", False, number, preimage=preimage))
-        elif draw < 0.85 and (faulty or lock.hash not in self.public):
+        elif 0.7 <= draw < 0.85 and (faulty or lock.hash not in self.public):
+            self.declined.add(lock.hash)
             self.propose(group, Command("release", False, number))
 
     def payees_insist(self) -> None:
