@@ -58,6 +58,7 @@ class Routes:
         self._survey = Survey(parts.ledger, self.graph, lambda group_id: group_id in parts.host.groups)
         self._is_served = False
         self._is_ready = False
+        self._reading: asyncio.Task[None] | None = None
         self.desk = RouteDesk(
             self.graph,
             Surroundings(
@@ -88,6 +89,9 @@ class Routes:
 
     async def close(self) -> None:
         """Follow and say nothing more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         self._neighbours.close()
         await self._survey.close()
 
@@ -134,8 +138,8 @@ class Routes:
 
     def _read_if_asked(self) -> None:
         """Who has two channels, and is served, forwards: what it hears it passes on."""
-        if self._is_served and len(self._parts.host.groups) > 1 and not self._survey.begun:
-            asyncio.get_running_loop().create_task(self._read())
+        if self._is_served and len(self._parts.host.groups) > 1 and self._reading is None:
+            self._reading = asyncio.create_task(self._read())
 
     async def _read(self, report: Report = no_report) -> None:
         await self._survey.read(report)
