@@ -72,8 +72,8 @@ def of_release(attempt: Attempt, reason: bytes, us: PublicKey, names: Names) -> 
         told = unwrap(attempt.origin, reason)
     except OnionError as error:
         return _unreadable(attempt, str(error), reason, us)
-    last = len(attempt.path) - 1
-    return _of_payee(told, last) if told.place == last else _of_hop(attempt, told, names)
+    by_payee = told.place == len(attempt.path) - 1
+    return _of_payee(attempt, told, us) if by_payee else _of_hop(attempt, told, names)
 
 
 def of_expiry(attempt: Attempt, names: Names) -> Verdict:
@@ -105,11 +105,15 @@ def _of_hop(attempt: Attempt, told: Told, names: Names) -> Verdict:
     return Verdict(code.value, text, told.place, code, avoid={(onward.channel, told.node): weight})
 
 
-def _of_payee(told: Told, last: int) -> Verdict:
+def _of_payee(attempt: Attempt, told: Told, us: PublicKey) -> Verdict:
+    """What may be mended is tried again, but not for ever: each time counts against the last hop."""
     code = told.failure.code
     why = OF_THE_PAYEE.get(code, "it gives no better reason. Ask it")
     text = f"the payee does not take it ({code.value}): {why}. {BACK}"
-    return Verdict(code.value, text, last, code, is_final=code not in WORTH_ANOTHER_TRY)
+    before = attempt.path[-2].node if len(attempt.path) > 1 else us
+    is_final = code not in WORTH_ANOTHER_TRY
+    avoid = {} if is_final else {(attempt.path[-1].channel, before): 1}
+    return Verdict(code.value, text, told.place, code, is_final=is_final, avoid=avoid)
 
 
 def _unreadable(attempt: Attempt, error: str, reason: bytes, us: PublicKey) -> Verdict:
