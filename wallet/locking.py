@@ -246,17 +246,22 @@ class Locking:
                     yield group_id, lock, packets.get(lock.id, b"")
 
     def outgoing(self) -> Iterator[tuple[Hash, Lock]]:
-        """Each of our locks that is live: from the moment of our own signature (rule 23)."""
-        for group_id, group in self._parts.host.groups.items():
-            for lock in self._locks(group_id):
-                if lock.payer == group.place.index:
-                    yield group_id, lock
+        """Each of our locks that is live: from the moment of our own signature (rule 23), until its end is committed.
+
+        With those whose end a watchtower that is relied on has not receipted [F6].
+        """
+        for group_id in self._parts.host.groups:
+            yield from ((group_id, lock) for lock in self.outgoing_in(group_id))
 
     def outgoing_in(self, group_id: Hash) -> list[Lock]:
         """The same of one channel; none if it is not hosted."""
         group = self._parts.host.groups.get(group_id)
-        locks = () if group is None else self._locks(group_id)
-        return [lock for lock in locks if group is not None and lock.payer == group.place.index]
+        if group is None:
+            return []
+        told = self._parts.observer.unreceipted(group_id)
+        ended = [lock for event in told for _, lock, request in news_of(event) if not isinstance(request, Offer)]
+        locks = {lock.id: lock for lock in (*ended, *self._locks(group_id))}
+        return [lock for lock in locks.values() if lock.payer == group.place.index]
 
     def is_claimed(self, group_id: Hash, number: int) -> bool:
         """Whether its preimage is known, and insisted on."""

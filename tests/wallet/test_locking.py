@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from msgspec import structs
@@ -15,6 +16,7 @@ from layer1.errors import LocalError, Refused
 from layer1.ledger.agreements import Lock
 from layer1.ledger.locks import preimage_hash
 from layer1.ledger.records import Registration
+from layer2.payments import Release
 from tests.wallet import standin
 from tests.wallet.conftest import World
 from tests.wallet.test_wallet import opened
@@ -390,3 +392,20 @@ async def test_a_lock_between_what_is_committed_and_what_was_signed_last_is_live
     group = SimpleNamespace(committed=nothing, tail=(SimpleNamespace(state=state),), locks=())
     monkeypatch.setattr(locks, "_group", lambda _: group)
     assert locks._locks(bytes(32)) == (lock,)
+
+
+async def test_a_lock_whose_end_a_watchtower_has_not_receipted_is_live(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart too: a forwarder that gave back what came in for it would lose it to an older version [F6]."""
+    wallet, lock, group = await world.load("alice"), Lock(1, 0, 1, 500, HASH, 1), bytes(32)
+    locks, observer = wallet.locking, wallet._parts.observer
+    monkeypatch.setitem(
+        cast(Any, wallet._parts.host._groups), group, SimpleNamespace(place=SimpleNamespace(index=0), closed=True)
+    )
+    monkeypatch.setattr(locks, "_locks", lambda _: ())
+    assert list(locks.outgoing()) == []
+    monkeypatch.setattr(observer, "unreceipted", lambda _: ("a version",))
+    monkeypatch.setattr(locking, "news_of", lambda _: [(1, lock, Release(1))])
+    assert list(locks.outgoing()) == [(group, lock)] and locks.outgoing_in(group) == [lock]
+    monkeypatch.undo()
