@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from layer1.header import Header
+from layer1.ledger.agreements import Lock
 from layer1.ledger.records import Group as LedgerGroup
 from layer1.ledger.records import Status
 from layer2.value import Group
@@ -52,9 +53,9 @@ def ordinal_of(group: Group) -> int:
 def channel_books(sources: Sources) -> ChannelBooksView:
     """One channel, counted three times."""
     record, group, sums = sources.record, sources.group, sources.sums
-    live = record.live and group is not None
-    ours, theirs, locked = _state_units(sources)
-    pending = group.committed.body.locks if live and group is not None else ()
+    live = record.live and group is not None and not _is_settled(sources)
+    ours, theirs = _state_units(sources)
+    pending = _locks(sources)
     bonds = (record.me.bond, record.other.bond) if live else (0, 0)
     on_ledger = sources.shown.locked_units if sources.shown is not None else 0
     expected = _expected_units(sources)
@@ -63,7 +64,7 @@ def channel_books(sources: Sources) -> ChannelBooksView:
         open=live,
         balance=ours,
         peer_balance=theirs,
-        locked=locked,
+        locked=sum(lock.amount for lock in pending),
         locked_by_us=sum(lock.amount for lock in pending if lock.payer == record.index),
         bond=bonds[0],
         peer_bond=bonds[1],
@@ -83,13 +84,26 @@ def channel_books(sources: Sources) -> ChannelBooksView:
     return structs.replace(view, differences=tuple(_differences(view, sources)))
 
 
-def _state_units(sources: Sources) -> tuple[int, int, int]:
-    """Our balance, the peer's, and what is in locks, by the newest committed state; of a closed channel nothing."""
+def _is_settled(sources: Sources) -> bool:
+    """Whether layer 1 has paid the balances out, though locks may pend: they are in the accounts then."""
+    return sources.shown is not None and sources.shown.status is Status.CLOSED
+
+
+def _state_units(sources: Sources) -> tuple[int, int]:
+    """Our balance and the peer's, by the newest committed state; of a closed channel nothing."""
     record, group = sources.record, sources.group
-    if group is None or not record.live:
-        return 0, 0, 0
-    body = group.committed.body
-    return body.balances[record.index], body.balances[1 - record.index], sum(lock.amount for lock in body.locks)
+    if group is None or not record.live or _is_settled(sources):
+        return 0, 0
+    balances = group.committed.body.balances
+    return balances[record.index], balances[1 - record.index]
+
+
+def _locks(sources: Sources) -> tuple[Lock, ...]:
+    """Those under way, by the newest committed state; of a settled channel those that layer 1 has yet to pay."""
+    record, group, shown = sources.record, sources.group, sources.shown
+    if shown is not None and shown.status is Status.CLOSED:
+        return tuple(each.lock for each in shown.pending)
+    return group.committed.body.locks if record.live and group is not None else ()
 
 
 def _expected_units(sources: Sources) -> int | None:

@@ -322,7 +322,9 @@ class Channel:
         shown = await self._follower.look(self.record)
         if shown.live and (plead or self.view().deadline_ms is None):
             await self._learn(report)
-        if self.record.live and (plead or self.view().deadline_ms is None):  # the peer may have ended it meanwhile
+        if self.view().state == "closed":  # the peer may have ended it meanwhile; and locks may pend
+            return await self._settled(report) if wait else self.view()
+        if self.record.live and (plead or self.view().deadline_ms is None):
             payload = self._parts.host.plead(self.id) if plead else self._parts.host.wedge(self.id)
             report(Progress("bringing the newest state to the ledger"))
             await self._bring(payload)

@@ -380,7 +380,7 @@ def _note(view: ChannelView) -> str:
         reason = view.reason or ""
         if view.witness is not None and reason == "claims":
             return "settled by the ledger, as two of the three have claimed"
-        return REASONS.get(reason, f"refused by the ledger: {reason}")
+        return REASONS.get(reason, f"refused by the ledger: {reason}") if reason else ""
     return view.watching or ""
 
 
