@@ -110,6 +110,7 @@ class Collector(Dealer):
             issued = self._book.issued(payment_hash) if name == group_id and number not in left else None
             for part in issued.parts if issued is not None else ():
                 if issued is not None and part.name == (name, number) and issued.stage is not Stage.CLAIMING:
+                    del self._live[part.name]
                     self._lapse(issued, part)
 
     # -------------------------------------------------------------------------------------------------- by itself
@@ -120,9 +121,12 @@ class Collector(Dealer):
             await self._parts.signals.until(lambda: self._is_still(part) or self._lock(*part.name) is None or None)
         clock_ms = await self._now()
         if self._lock(group_id, lock.id) is None or part.name in self._leaving:
-            return
+            return None
         self._sweep(lock.hash, clock_ms)
         records = self._records(lock.hash)
+        known = next((each for each in records if each is not None and receiving.known(each, part)), None)
+        if known is not None:
+            return self._pursue(known)  # news come twice
         match answer := self._answer(records, part, lock, peeled.payload, clock_ms):
             case Turned():
                 self._tell_released(group_id, lock.id, answer.why)
@@ -130,11 +134,10 @@ class Collector(Dealer):
             case Waits():
                 self._set_waiting(lock.hash, answer.waiting)
                 self._parts.signals.notify()
-            case _ if answer in records:
-                self._pursue(answer)  # news come twice
             case _:
                 self._give_back_others(answer)
                 self._decide(answer)
+        return None
 
     def _records(self, payment_hash: Hash) -> tuple[Issued | None, Gift | None]:
         """What there is of a hash: an invoice of ours, or what came without one."""

@@ -98,6 +98,8 @@ class Payee(Collector):
         self._write()
         held = self._book.find_issued(name)
         settled = receiving.settle(held, preimage)
+        leaving = any(part.name in self._leaving for part in held.parts)
+        check(not leaving, "too_late", "it is being given back to the payer, for it was not settled in time")
         for part in held.parts:
             over_ms = clock_ms - latest_ms(part, self._locking.margin_ms)
             check(over_ms <= 0, "too_late", f"it could be settled until {over_ms} ms ago: the payer gets it back")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from msgspec import structs
 
-from layer1.errors import LocalError
+from layer1.errors import LocalError, Refused
 from layer1.ledger.locks import preimage_hash
 from layer1.ledger.records import ClosedLock
 from tests.wallet.conftest import World
@@ -23,6 +23,7 @@ from wallet.invoices.records import Gift, Issued, Stage
 from wallet.lock_news import Ended
 from wallet.onion.failure import Code, unwrap
 from wallet.onion.packet import Binding, Origin, build, build_spontaneous
+from wallet.onion.replay import SeenPackets
 from wallet.onion.route import Hop, Route
 from wallet.requests import EntryView
 from wallet.wallet import Wallet
@@ -304,6 +305,40 @@ async def test_what_comes_back_to_ourselves_is_no_income(world: World) -> None:
     gift = monkey._book.gift(issued.payment_hash)
     assert gift is not None
     assert (gift.ours, notes(bob, gift)) == (True, [])
+
+
+async def test_what_is_being_claimed_is_not_given_back_whatever_is_forgotten_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told again after a start, a circle that its payer has put down as paid is still claimed."""
+    alice, bob, channel = await opened(world)
+    parts, issued, payee = Parts(alice, bob, channel), await asked(bob), bob.invoices.payee
+    circle = Circle(issued.invoice.payment_secret, 250, issued.preimage, channel.id)
+    payee.circle = lambda payment_hash: circle
+    monkeypatch.setattr(payee._book, "issued", lambda payment_hash: None)
+    with monkeypatch.context() as held:
+        held.setattr(bob.locking, "insist", lambda *_: None)
+        number = await parts.of(issued, 250, 250)
+        await until(bob, lambda: payee._book.gift(issued.payment_hash))
+        payee.circle = lambda payment_hash: None
+        (told,) = bob.locking.incoming()
+        bob.switchboard._seen = SeenPackets()
+        bob.switchboard._offered(*told)
+        await until(bob, lambda: not payee._fresh)
+    bob.switchboard._seen = SeenPackets()
+    bob.switchboard._offered(*told)
+    assert (await parts.end(number)).how == "claimed"
+
+
+async def test_what_is_being_given_back_is_not_settled(world: World) -> None:
+    alice, bob, channel = await opened(world)
+    parts, issued, payee = Parts(alice, bob, channel), await asked(bob, hold=True), bob.invoices.payee
+    number = await parts.of(issued, 250, 250)
+    await until(bob, lambda: record(bob, issued).stage is Stage.HELD)
+    payee._leaving.add((channel.id, number))
+    with pytest.raises(Refused, match="is being given back"):
+        await bob.invoices.settle(issued.payment_hash.hex())
+    assert record(bob, issued).stage is Stage.HELD
 
 
 async def test_the_history_has_each_note_again_that_a_crash_took_from_it(world: World) -> None:
