@@ -187,7 +187,12 @@ class ForwardDriver(Dealer):
         for ref in [ref for ref, (held, _) in self._held.items() if held.hash == preimage_hash(preimage)]:
             del self._held[ref]
             self._begin(self._locking.claim(ref.group, ref.lock, preimage))
-        return self._core.going(LockRef(group_id, lock.id)) is not None
+        return self._is_going(LockRef(group_id, lock.id), lock)
+
+    def _is_going(self, ref: LockRef, lock: Lock) -> bool:
+        """Whether a lock is of a passage; its id alone may be bound by an offer that a crash kept from being signed."""
+        passage = self._core.going(ref)
+        return passage is not None and passage.hash == lock.hash
 
     def lose(self, group_id: Hash, ended: Ended) -> bool:
         """See `wallet.switchboard.Forwards`."""
@@ -198,7 +203,7 @@ class ForwardDriver(Dealer):
                 self._enter_fee(passage)
             self._step(IncomingEnded(ref))
             return True
-        if self._core.going(ref) is None:
+        if not self._is_going(ref, ended.lock):
             return False
         if ended.preimage is not None:
             self._step(PreimageSeen(ended.preimage))

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from layer1.client import LedgerUnreachable
+from layer1.ledger.agreements import Lock
+from layer1.ledger.locks import preimage_hash
 from tests.wallet.forwarding.town import DEPOSIT, FEE, Row, code_of, row, settle, stage_of
 from tests.wallet.standin import Client
 from wallet.forwarding.events import Passage
 from wallet.invoices import dealing
 from wallet.invoices.records import Stage
+from wallet.lock_news import Ended
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +110,21 @@ async def test_what_layer_1_paid_is_not_forwarded_again_after_a_restart(three: R
         await three.look()
         assert [passage.hash == hashed for passage, _ in left(three)] == [False]
     assert not other.done()
+
+
+async def test_a_lock_that_has_the_id_of_an_offer_which_was_never_signed_is_none_of_the_forwarders(three: Row) -> None:
+    """A crash came between the binding and the signature, and another lock got the id."""
+    await three.held()
+    [(passage, lock)] = left(three)
+    assert lock is not None
+    forwarder = three.hub.switchboard._forwarder
+    assert forwarder is not None
+    preimage = bytes(32)
+    other = Lock(lock, 0, 1, 5, preimage_hash(preimage), passage.expiry_ms)
+    assert not forwarder.lose(passage.outgoing, Ended(other, "claimed", preimage))
+    assert not forwarder.shown(passage.outgoing, other, preimage)
+    assert left(three) == [(passage, lock)]
+    assert forwarder.shown(passage.outgoing, structs.replace(other, hash=passage.hash), preimage)
 
 
 async def test_an_offer_that_layer_1_never_saw_goes_back_when_it_has_settled(three: Row) -> None:
