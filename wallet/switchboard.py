@@ -113,7 +113,8 @@ class Switchboard(Dealer):
         try:
             self._seen.note(peeled.seen, group_id, lock.expiry_ms)
         except OnionError as error:
-            return self._turn_away(group_id, lock, b"", str(error))
+            if not self._payee.holds(group_id, lock.id):  # after a start a replay may be opened before what it repeats
+                return self._turn_away(group_id, lock, b"", str(error))
         if not isinstance(peeled.payload, Forward):
             self._payee.take(group_id, lock, peeled)
         elif self._forwarder is None:

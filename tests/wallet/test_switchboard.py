@@ -15,6 +15,8 @@ from layer2.payments import offer
 from tests.wallet.conftest import World
 from tests.wallet.test_locking import ready, until
 from wallet.invoices.dealing import LOGGED
+from wallet.invoices.payee import Wanted
+from wallet.invoices.records import Stage
 from wallet.lock_news import Ended
 from wallet.onion.failure import Code, unwrap
 from wallet.onion.packet import Binding, Origin, Peeled, build, build_spontaneous
@@ -139,6 +141,30 @@ async def test_a_channel_whose_room_for_packets_is_used_up_is_open_all_the_same(
         data, origin = packet(world, bob, expiry)
         ended = await asyncio.wait_for(channel.offer(1_000, HASH, expiry, data), 10)
         assert told(origin, ended) is Code.UNKNOWN_PAYMENT
+
+
+async def test_what_is_held_stays_though_a_replay_of_it_is_opened_first_after_a_start(world: World) -> None:
+    alice, bob, channel, soon = await ready(world)
+    expiry = soon + 300_000  # long enough for an invoice
+    invoice = (await bob.invoices.create(Wanted(1_000, "bread", hold=True))).invoice
+    hops, binding = (Hop(bob.address, 1_000),), Binding(world.genesis.chain_id, invoice.payment_hash, expiry)
+    secret = invoice.payment_secret
+    data, _ = build(Route(channel.id, hops, expiry), binding, bytes(range(32)), total=1_000, payment_secret=secret)
+    lock = await alice.locking.begin(channel.id, 1_000, invoice.payment_hash, expiry, data)
+    async with asyncio.timeout(10):
+        await until(world, (alice, bob), lambda: bob.invoices.payee.holds(channel.id, lock.id))
+        bob.switchboard._offered(channel.id, lock, data)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not bob.switchboard._tasks, "it is not being given back"
+        await bob.invoices.settle(invoice.payment_hash.hex())
+        await until(world, (alice, bob), lambda: not bob._parts.host.groups[channel.id].locks)
+        await until(world, (alice, bob), lambda: _stage(bob, invoice.payment_hash) is Stage.PAID)
+
+
+def _stage(wallet: Wallet, payment_hash: bytes) -> Stage | None:
+    issued = wallet.invoices.get(payment_hash)
+    return None if issued is None else issued.stage
 
 
 async def test_who_offers_without_end_does_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,6 +79,10 @@ class Collector(Dealer):
         """What is here of payments whose other parts are not."""
         return sum(part.amount for part in gathering.parts_of(self._waiting.get(payment_hash, ())))
 
+    def holds(self, group_id: Hash, number: int) -> bool:
+        """Whether a lock pays us, as the book has it: it was taken before."""
+        return (group_id, number) in self._live
+
     # ----------------------------------------------------------------------------------------------- what happens
 
     def take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
