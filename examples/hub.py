@@ -30,7 +30,7 @@ async def main() -> None:
     spokes = dict.fromkeys(("ann", "ben", "cid"), "hub")
     async with network(spokes, {}) as town:
         print(f"Each has a channel with the hub, {DEPOSIT / 100:.2f} on both sides. The hub takes", end=" ")
-        print(f"{FEE_BASE / 100:.2f} and {FEE_PPM / 10_000:.1f} % of each payment.\n")
+        print(f"{FEE_BASE / 100:.2f} and {FEE_PPM / 10_000:.2f} % of each payment.\n")
         fees = 0
         for payer, payee, amount, memo in PAYMENTS:
             payment = (await town.pay(payer, payee, amount, memo)).payment

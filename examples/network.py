@@ -22,8 +22,8 @@ from wallet.wallet import Wallet
 
 DEPOSIT = 500_00
 """Minor units of each side of each channel: 500.00."""
-FEE_BASE, FEE_PPM = 1, 1_000
-"""What a hub takes: 0.01, and a tenth of a percent."""
+FEE_BASE, FEE_PPM = 1, 100
+"""What a wallet takes for forwarding unless its owner says otherwise: 0.01, and a hundredth of a percent."""
 POLICY = OpeningPolicy(accept_deposit_up_to_units=FUNDS)
 QUIET_S = 30.0
 """How long the last claims may take to come through."""
@@ -75,8 +75,5 @@ async def network(spokes: Mapping[str, str], lines: Mapping[str, str]) -> AsyncI
             (one, other): await wallets[one].open_channel(contacts[other], deposit=DEPOSIT, peer_deposit=DEPOSIT)
             for one, other in [*lines.items(), *spokes.items()]
         }
-        for hub in {*spokes.values(), *lines, *lines.values()}:
-            for view in await wallets[hub].channels():
-                wallets[hub].tolls.set_fee(wallets[hub].channel(view.id).record, FEE_BASE, FEE_PPM)
         await asyncio.gather(*(wallet.routes.ready() for wallet in wallets.values()))
         yield Network(wallets, channels)

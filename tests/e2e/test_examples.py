@@ -141,8 +141,8 @@ class TestOnALedger:
         await hub.main()
         out = capsys.readouterr().out
         assert "for a boat: no_liquidity" in out or "for a boat: no_route" in out
-        assert "The hub earned 0.30, which the others paid." in out
-        assert f"hub {FUNDS / 100 + 0.30:>12,.2f}" in out
+        assert "The hub earned 0.11, which the others paid." in out
+        assert f"hub {FUNDS / 100 + 0.11:>12,.2f}" in out
 
     async def test_a_file_of_payments_is_replayed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = tmp_path / "payments.csv"
