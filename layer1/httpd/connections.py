@@ -27,6 +27,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from layer1.httpd.limits import HttpLimits
+from layer1.httpd.problems import problem
 from layer1.httpd.views import Problem
 
 LARGE_ANSWER_BYTES = 64 * 1024
@@ -181,6 +182,22 @@ class Connection(web.RequestHandler):
             _log.debug("a client was refused: %s", details["exc_info"])
         else:
             super().log_exception(*args, **details)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is not HTTP, or has a line longer than is read, is refused as all else is: with a problem."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        _log.debug("a client was refused: %s", exc)
+        said = " ".join((exc.message or "this is no HTTP that is understood here").split())
+        response = problem(exc.code if 400 <= exc.code < 500 else 400, "bad_request", said[:200])
+        response.force_close()
+        return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Its room is free again."""
