@@ -1,1 +1,1 @@
-"""Forwarding payments of others: one incoming lock becomes one outgoing lock. The core; without I/O."""
+"""Forwarding payments of others: one incoming lock becomes one outgoing one. A core without I/O, and its driver."""
