@@ -159,12 +159,15 @@ class ForwardDriver(Dealer):
             else:
                 self._forward(group_id, lock, peeled, peeled.payload)
 
-    def _forward(self, group_id: Hash, lock: Lock, peeled: Peeled, onward: Forward) -> None:
+    def _forward(
+        self, group_id: Hash, lock: Lock, peeled: Peeled, onward: Forward, *, has_waited: bool = False
+    ) -> None:
         ref, record, ways = LockRef(group_id, lock.id), self._parts.book.get(group_id), self._ways(onward.next_node)
         group = self._parts.host.groups.get(group_id)
         if record is None or group is None or group.ended is not None:
             return  # forgotten, or layer 1 decides of what stands there: it may have been forwarded, paid, and ended
-        if ways and not any(way.ready for way in ways) and asyncio.get_running_loop().time() < self._met_s:
+        is_early = not has_waited and asyncio.get_running_loop().time() < self._met_s
+        if is_early and ways and not any(way.ready for way in ways):
             self._begin(self._forward_when_met(group_id, lock, peeled, onward))
             return
         self._step(
@@ -179,7 +182,7 @@ class ForwardDriver(Dealer):
         met = lambda: True if any(way.ready for way in self._ways(onward.next_node)) else None  # noqa: E731
         await self._parts.signals.until(met, self._met_s - asyncio.get_running_loop().time())
         if self._lock(group_id, lock.id) is not None:
-            self._forward(group_id, lock, peeled, onward)
+            self._forward(group_id, lock, peeled, onward, has_waited=True)
 
     def shown(self, group_id: Hash, lock: Lock, preimage: bytes) -> bool:
         """See `wallet.switchboard.Forwards`."""
