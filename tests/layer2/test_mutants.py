@@ -192,6 +192,18 @@ def sign_after_final(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(value.Group, "stopped", stopped_but_for("group_closing"))
 
 
+def claim_nothing_after_final(patch: pytest.MonkeyPatch) -> None:
+    """[F7] left out, "but a CLAIM": who is left alone with its FINAL can't wedge."""
+    original = closing.claim
+
+    def mutant(before: Any) -> Any:
+        if before.final is not None:
+            raise Refused("group_closing", "after FINAL nothing more is signed")
+        return original(before)
+
+    put(patch, original, mutant)
+
+
 def sign_after_claim(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(value.Group, "stopped", stopped_but_for("group_wedged"))
 
@@ -571,6 +583,7 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (distrust_own_handwriting, t_reconnecting.test_a_command_forgotten_in_a_crash_applies_at_most_once),
     (distrust_own_handwriting, stateful),
     (sign_after_final, t_closing.test_rule_7_a_member_that_signed_final_answers_no_proposal),
+    (claim_nothing_after_final, lambda: t_closing.test_rule_7_after_final_it_signs_nothing_more_but_a_claim(1)),
     (sign_after_claim, t_closing.test_rule_8_nothing_is_signed_after_a_claim_and_the_first_one_stands),
     (sign_after_loss, lambda: t_reconnecting.test_a_member_lost_data(1)),
     (mistake(Case.IN_STEP, Case.I_LOST_DATA), t_reconnecting.test_in_step),

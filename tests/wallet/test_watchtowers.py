@@ -212,6 +212,19 @@ async def test_whoever_relies_on_a_tower_calls_committed_what_it_has_receipted(
         assert sum(abs(entry.amount) for entry in wallet.history() if entry.kind == kind) == 18
 
 
+def commits_without_receipts(patch: pytest.MonkeyPatch) -> None:
+    """[F6] left out: committed is what the peer has."""
+    patch.setattr(TowerBook, "is_receipted", lambda *_: True)
+
+
+async def test_who_calls_committed_what_no_tower_receipted_is_found(
+    world: World, tower: Tower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits_without_receipts(monkeypatch)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await test_whoever_relies_on_a_tower_calls_committed_what_it_has_receipted(world, tower, monkeypatch)
+
+
 async def test_whoever_relies_on_a_tower_hears_of_a_lock_when_the_tower_has_it(world: World, tower: Tower) -> None:
     """Rule 3 [F6]: a lock that is forwarded, or claimed, before that may be lost to the version that a tower brings."""
     alice, bob, channel = await opened(world)

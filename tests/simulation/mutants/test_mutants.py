@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_each_mark_of_the_design_has_a_mutant() -> None:
     assert len(marks) >= 5
     rules = " ".join(each.rule for each in MUTANTS)
     assert not {mark for mark in marks if f"[{mark[:40]}" not in rules}
+
+
+def marked(function: ast.AST) -> set[str]:
+    """What is left out by a function that breaks something: marks in what says of it which rule that is."""
+    if not isinstance(function, ast.FunctionDef) or [each.arg for each in function.args.args] != ["patch"]:
+        return set()
+    said = [ast.get_docstring(function) or "", *map(ast.unparse, function.decorator_list)]
+    return set(re.findall(r"\[F\d\]", " ".join(said)))
+
+
+def test_each_mark_of_the_rules_of_groups_has_a_mutant() -> None:
+    """Issue 5: among the mutants is every wording that groups.md marks in brackets; here, or beside the tests."""
+    marks = set(re.findall(r"\[F\d\]", (ROOT / "docs/design/groups.md").read_text()))
+    assert len(marks) == 9
+    files = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    trees = [ast.parse(text) for text in files if "patch: " in text and "[F" in text]
+    assert marks == {mark for tree in trees for each in ast.walk(tree) for mark in marked(each)}
 
 
 def test_each_mutant_is_documented() -> None:
