@@ -7,8 +7,7 @@ slots, and of the value in flight, of one outgoing channel
 - one neighbour gets at most half, however many channels it has with us: who floods us leaves the other half to all
   others;
 - locks below a slot's fair share (value / slots) get at most half of the slots: dust leaves room for payments. What is
-  too
-  small to be worth its slot at all is refused (`min_lock_units` of the agreement, `min_amount` of ours; rule 23).
+  too small to be worth its slot at all is refused (`min_lock_units` of the agreement, `min_amount` of ours; rule 23).
 
 What remains: two neighbours that collude can take a channel's slots for as long as their locks live; that is at most
 the longest expiry that is taken (`most_ahead_ms`), and binds as much of their own money.
