@@ -160,6 +160,10 @@ class _LifeOf:
     def __init__(self, owner: NetworkOwner, home: WalletProcess, life: Life) -> None:
         self._owner, self._home, self._life = owner, home, life
 
+    def holds(self, group_id: Hash, number: int) -> bool:
+        """See `Desk`: what is claimed was taken."""
+        return self._home.locking is not None and self._home.locking.is_claimed(group_id, number)
+
     def take(self, group_id: Hash, lock: Lock, peeled: Peeled) -> None:
         """See `Desk`."""
         decided = self._owner.decide(self._home, self._life, group_id, lock, peeled)
