@@ -509,6 +509,7 @@ class Wallet:
         for start in range(0, len(records), GROUPS_AT_ONCE):
             asked = [record.group_id for record in records[start : start + GROUPS_AT_ONCE]]
             shown += (await self._parts.ledger.groups(asked)).value
+        self._parts.host.end_turn()  # so that the history is told of all that the states have
         groups, holds_back = dict(self._parts.host.groups), self._parts.observer.holds_back
         until = {name.hex(): ordinal_of(group) for name, group in groups.items()}
         sums = await asyncio.to_thread(self._parts.history.sums, until)

@@ -12,6 +12,12 @@ from tests.simulation.networks.plots import PLOTS
 from tests.simulation.result import Result
 
 SEEDS = range(2 * len(PLOTS))
+FOUND = {
+    20192: "a hub that restarted forwarded what layer 1 had paid in a closed channel",
+    40139: "a forwarder noted what became of its offers in a journal that had failed",
+    40222: "a hop keeps what is paid again under a hash whose preimage is out: both ends need not agree then",
+}
+"""Seeds of earlier versions, and what they showed."""
 
 
 @cache
@@ -28,6 +34,13 @@ def test_no_network_finds_a_violation(plot: str) -> None:
     for seed in seeds:
         result = outcome(seed)
         assert not result.error, f"{result.options}: {result.error}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_once_is_not_found_again(seed: int) -> None:
+    result = run_network(seed)
+    assert not result.error, f"{FOUND[seed]}: {result.error}"
 
 
 @pytest.mark.slow

@@ -68,11 +68,14 @@ def test_parts_are_told_apart() -> None:
 
 
 def test_a_channel_says_what_passes_through_it() -> None:
-    text = " ".join(shown(structs.replace(CHANNEL, toll=TOLL)).split())
+    text = " ".join(shown(structs.replace(CHANNEL, toll=TOLL, state="open")).split())
     assert "from 0.10 WDG to all that fits at a time, for 0.01 WDG and 0.1% of the amount" in text
-    stopped = " ".join(shown(structs.replace(CHANNEL, toll=structs.replace(TOLL, forwards=False))).split())
+    stopped = " ".join(
+        shown(structs.replace(CHANNEL, state="open", toll=structs.replace(TOLL, forwards=False))).split()
+    )
     assert "wallet channel limits CHANNEL --enable" in stopped
-    assert "forwards" not in shown(CHANNEL)
+    assert "forwards" not in shown(structs.replace(CHANNEL, state="open"))
+    assert "forwards" not in shown(structs.replace(CHANNEL, toll=TOLL, state="disputed"))
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,8 @@ class ForwardDriver(Dealer):
         group = self._parts.host.groups.get(group_id)
         if group_id not in self._stale or (group is not None and not is_past_the_restart(group)):
             return
+        if group is not None and group.frozen:
+            return  # nothing can be noted any more: at the next start they are stale again
         numbers = self._stale.pop(group_id)
         if group is not None:
             self._fail(numbers)
