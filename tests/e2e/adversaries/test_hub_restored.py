@@ -1,6 +1,6 @@
 """Adversity: a hub is killed with payments in flight, and its database is put back from yesterday.
 
-It knows that it is a copy, asks its neighbours, claims nothing, and loses no bond. Which lock became which, and the
+It learns from its neighbours what it signed, claims nothing, and loses no bond. Which lock became which, and the
 preimages that it was shown, its neighbours do not tell; layer 1 tells the preimages that are shown there. So every
 payment ends as paid or refunded, the same at both ends. One kind alone costs the hub money, which is the stated limit:
 the node behind it had claimed off-chain in the lost time, and the one before it had not paid yet. A standby prevents
