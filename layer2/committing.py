@@ -134,11 +134,12 @@ def relay(group: Group, *members: int) -> list[Effect]:
 def acknowledge(group: Group) -> list[Effect]:
     """At a member with others beside the primary: say that the newest certificate is durable here (rule 3).
 
-    Not after a claim [F3], nor after FINAL, behind which nothing is signed but a claim (rule 7).
+    Not after a claim [F3]. After FINAL it is said again: nothing is certified above the version that FINAL pays, so it
+    is the ACK of that one, byte for byte, and nothing more is signed (rule 7). Others may have forgotten it in a crash.
     """
     place, header = group.place, group.state.header
     silent = not place.witnessed or place.is_primary or place.size == 2 or header.version == 0
-    if silent or group.has_spoken or group.final is not None or group.lost:
+    if silent or group.has_spoken or group.lost:
         return []
     return [Send(0, Ack(group.group_id, header.epoch, header.version, sign_ack(place.key, header)))]
 

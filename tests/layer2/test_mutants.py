@@ -41,6 +41,7 @@ from tests.layer2 import test_reconnecting as t_reconnecting
 from tests.layer2 import test_recovering as t_recovering
 from tests.layer2 import test_updating as t_updating
 from tests.layer2 import test_witnessed as t_witnessed
+from tests.layer2 import test_witnessed_stateful as t_witnessed_stateful
 from tests.layer2.test_stateful import LosesData, Members, OneOfThreeLies, ThreeMembers, run_model
 from tests.layer2.test_witnessed_stateful import Witnessed
 
@@ -489,6 +490,18 @@ def believe_every_ack(patch: pytest.MonkeyPatch) -> None:
     put(patch, committing.verify_ack, lambda *_: True)
 
 
+def acknowledge_nothing_after_final(patch: pytest.MonkeyPatch) -> None:
+    """Nor say again what was ACKed before it."""
+    original = committing.acknowledge
+    put(patch, original, lambda before: [] if before.final is not None else original(before))
+
+
+def acknowledge_after_a_claim(patch: pytest.MonkeyPatch) -> None:
+    """[F3] left out, at a member."""
+    original = committing.acknowledge
+    put(patch, original, lambda before: original(replace(before, claim=None)))
+
+
 def commit_on_late_acks(patch: pytest.MonkeyPatch) -> None:
     """[F2] left out: ACKs that come after the own claim commit."""
     original = committing.settle_tail
@@ -664,6 +677,9 @@ MUTANTS: list[tuple[Mutate, Kill]] = [
     (take_any_signature_for_an_ack, lambda: t_witnessed.test_rule_3_committed_needs_the_ack_of_every_member(2)),
     (believe_every_ack, t_witnessed.test_acks_of_others_are_checked),
     (commit_on_late_acks, t_witnessed.test_f2_an_ack_that_arrives_after_the_claim_commits_nothing),
+    (acknowledge_nothing_after_final, t_witnessed.test_rule_7_behind_final_an_ack_is_said_again_byte_for_byte),
+    (acknowledge_nothing_after_final, t_witnessed_stateful.test_an_ack_that_two_forgot_is_said_again_after_final),
+    (acknowledge_after_a_claim, t_witnessed.test_f3_nor_is_it_said_again_after_a_claim_behind_final),
     (ack_after_the_claim, t_witnessed.test_f3_a_witness_acks_nothing_after_its_claim),
     (ack_before_persist, t_witnessed.test_a_witness_persists_before_it_acks),
     (ack_before_persist, witnessed),

@@ -225,6 +225,45 @@ def test_after_a_restart_all_is_known_again(size: int) -> None:
     assert all(set(party.committed) == {1, 2} for party in members)
 
 
+def test_rule_7_behind_final_an_ack_is_said_again_byte_for_byte() -> None:
+    """It is no new signature. The two who forgot it in a crash hear it, and know what is committed before layer 1."""
+    members, _, wire = group_of(3)
+    members[0].request(pay(1, 5))
+    wire.run()
+    before = _acks_of(members[2], wire)
+    members[1].step(CloseRequested())
+    wire.run()
+    for party in members[:2]:
+        party.restart()
+        assert [version.state.version for version in party.group.tail] == [1], "a journal keeps no ACKs of others"
+    wire.heard.clear()
+    wire.connect()
+    wire.run()
+    assert all(not party.group.tail and party.group.final for party in members) and not wire.errors
+    assert len(before) == 1 and _acks_of(members[2], wire) == before
+
+
+def test_f3_nor_is_it_said_again_after_a_claim_behind_final() -> None:
+    members, _, wire = group_of(3)
+    members[0].request(pay(1, 5))
+    wire.run()
+    members[1].step(CloseRequested())
+    wire.run()
+    members[2].step(WedgeRequested())
+    members[0].restart()
+    wire.heard.clear()
+    wire.connect()
+    wire.run()
+    assert not _acks_of(members[2], wire) and 2 in members[0].group.in_step and not wire.errors
+
+
+def _acks_of(party: Party, wire: Wire) -> set[bytes]:
+    """What it signed as such, of all that was heard."""
+    said = {message for message in wire.heard if isinstance(message, Ack)}
+    public, header = party.group.place.key.public, party.group.state.header
+    return {ack.signature for ack in said if verify_ack(public, header, ack.signature)}
+
+
 def test_a_member_without_a_link_to_the_witness_hears_by_the_primary() -> None:
     members, _, wire = group_of(2)
     for pair in ((1, 2), (2, 1)):

@@ -22,7 +22,7 @@ from layer1.ledger.records import Reason, Status
 from layer1.ledger.transactions import Report, Wedge
 from layer2 import witness as witness_core
 from layer2.committing import sign_ack, verify_ack
-from layer2.events import Effect, LedgerSeen, Persist, Submission, WedgeRequested
+from layer2.events import CloseRequested, Effect, LedgerSeen, Persist, Submission, WedgeRequested
 from layer2.messages import Ack, Acks, Hold
 from tests.layer2.harness import Court, Wire, WitnessParty, agreement, key
 from tests.layer2.test_stateful import SEATS, Crash, Fragile, Members, decode_any, run_model
@@ -320,6 +320,19 @@ RUNS: list[tuple[type[Members], int]] = [
 def test_witnessed_groups(model: type[Members], examples: int) -> None:
     """What an honest member called committed is settled on, or more, with f of 2f + 1 dishonest."""
     run_model(model, examples)
+
+
+def test_an_ack_that_two_forgot_is_said_again_after_final() -> None:
+    """A story that the model told once: nobody repeated its ACK behind FINAL, so one waited until layer 1 had paid."""
+    model = WitnessedTrio()
+    model.start(seat=0, turns=0, first=0, calm=True)
+    model.a_witness_dies_while_it_works(effects=0, seat=0)
+    model.end(chance=0, event=CloseRequested(), seat=0)
+    model.deliver_all()
+    assert all(party.group.final and None not in party.group.final.signatures for party in model.parties)
+    model.crash(seat=0)
+    model.crash(seat=1)
+    model.teardown()
 
 
 def test_holds_of_all_members_arrive_at_each_witness() -> None:
