@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
@@ -45,17 +46,32 @@ async def on(both: Stage, moved: Hours) -> Stage:
     return both
 
 
-async def two_locks(on: Stage, moved: Hours, channel: str) -> tuple[str, str, int]:
-    """Bob pays two invoices at one moment; their hashes, and until when both locks are good."""
+@dataclass(frozen=True)
+class Lock:
+    """Of one invoice that Bob pays: by its hash."""
+
+    name: str
+    expiry: int
+    """Until when it is good."""
+
+
+async def two_locks(on: Stage, moved: Hours, channel: str) -> tuple[Lock, Lock]:
+    """Bob pays two invoices. A payer reckons the ledger's clock on, so a moment lies between their expiries."""
     await moved.stand(on.ledger, await on.ledger.clock() + 1)
-    names = []
+    made = []
     for _ in range(2):
         text, name = await on.mallory.does("invoice", amount=PRICE)
         await on.bob.run(PayInvoice(invoice=text, wait_ms=0))
-        names.append(name)
-    one, other = [await on.mallory.does("holds", channel=channel, name=name) for name in names]
-    assert one == other
-    return names[0], names[1], one
+        made.append(Lock(name, await on.mallory.does("holds", channel=channel, name=name)))
+    return made[0], made[1]
+
+
+async def show(on: Stage, moved: Hours, in_time: Lock, late: Lock) -> None:
+    """One preimage at its lock's expiry, the other a millisecond after its own; the ledger's clock only rises."""
+    for at, name in sorted([(in_time.expiry, in_time.name), (late.expiry + 1, late.name)]):
+        await moved.stand(on.ledger, at)
+        assert await on.mallory.does("register", name=name) == "ok"
+    assert (await shown_at(on, in_time.name), await shown_at(on, late.name)) == (in_time.expiry, late.expiry + 1)
 
 
 async def shown_at(on: Stage, name: str) -> int | None:
@@ -67,18 +83,13 @@ async def shown_at(on: Stage, name: str) -> int | None:
 async def test_a_member_honours_what_was_shown_in_time_and_takes_back_what_was_not(on: Stage, moved: Hours) -> None:
     """ "An off-chain claim after expiry must honour a timely registration", and no other."""
     channel = await on.opened("bob")
-    in_time, late, expiry = await two_locks(on, moved, channel)
-    await moved.stand(on.ledger, expiry)
-    assert await on.mallory.does("register", name=in_time) == "ok"
-    await moved.stand(on.ledger, expiry + 1)
-    assert await on.mallory.does("register", name=late) == "ok"
-    assert (await shown_at(on, in_time), await shown_at(on, late)) == (expiry, expiry + 1)
-
-    for name in (in_time, late):
-        await on.mallory.does("claim_lock", channel=channel, name=name)
+    in_time, late = await two_locks(on, moved, channel)
+    await show(on, moved, in_time, late)
+    for lock in (in_time, late):
+        await on.mallory.does("claim_lock", channel=channel, name=lock.name)
 
     async def paid() -> bool:
-        return bool((await on.mallory.does("told")).get(f"claim {in_time}") == "committed")
+        return bool((await on.mallory.does("told")).get(f"claim {in_time.name}") == "committed")
 
     await until(paid, "Bob signs the claim of what was shown in time")
 
@@ -86,19 +97,16 @@ async def test_a_member_honours_what_was_shown_in_time_and_takes_back_what_was_n
         return (await on.view(channel)).can_send == DEPOSIT - PRICE
 
     await until(taken_back, "Bob takes the other lock back")
-    assert (await on.mallory.does("told")).get(f"claim {late}") != "committed"
+    assert (await on.mallory.does("told")).get(f"claim {late.name}") != "committed"
     assert (await on.closed(channel)).honest == (DEPOSIT - PRICE + BOND, DEPOSIT + PRICE + BOND)
 
 
 async def test_layer_1_pays_each_lock_by_the_clock_of_its_preimage(on: Stage, moved: Hours) -> None:
     """Rule 21: to the payee "if the preimage was registered by `expiry`, to the payer once `expiry` has passed"."""
     channel = await on.opened("mallory")
-    in_time, late, expiry = await two_locks(on, moved, channel)
+    in_time, late = await two_locks(on, moved, channel)
     await on.mallory.does("be_mute")
-    await moved.stand(on.ledger, expiry)
-    assert await on.mallory.does("register", name=in_time) == "ok"
-    await moved.stand(on.ledger, expiry + 1)
-    assert await on.mallory.does("register", name=late) == "ok"
+    await show(on, moved, in_time, late)
     closing = asyncio.create_task(on.force(channel))
     await on.bob_claims(channel)
     await closing
@@ -107,7 +115,7 @@ async def test_layer_1_pays_each_lock_by_the_clock_of_its_preimage(on: Stage, mo
     assert end.honest == (DEPOSIT - 2 * PRICE + BOND, DEPOSIT + BOND), "the locks are paid besides"
     group = await on.group(channel)
     bob = on.bobs(group)
-    assert {each.lock.hash.hex(): each.paid_to for each in group.locks} == {in_time: 1 - bob, late: bob}
+    assert {each.lock.hash.hex(): each.paid_to for each in group.locks} == {in_time.name: 1 - bob, late.name: bob}
 
 
 if __name__ == "__main__":
