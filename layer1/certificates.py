@@ -30,6 +30,7 @@ class ServerCertificate:
     """A certificate with its key, as a server uses it.
 
     Attributes:
+        path: Of its PEM file.
         context: For the listening socket. New connections have what was loaded last.
     """
 
@@ -43,7 +44,7 @@ class ServerCertificate:
         Raises:
             LocalError: As :meth:`reload`.
         """
-        self._certificate, self._key = certificate, key
+        self.path, self._key = certificate, key
         self.context = _server_context()
         self.reload()
 
@@ -53,19 +54,32 @@ class ServerCertificate:
         Raises:
             LocalError: One is missing, readable by everybody, or they do not fit; what was loaded before stays.
         """
-        chain = _read(self._certificate)
+        chain = _read(self.path)
         pem = _read_key(self._key) + b"\n" + chain
         try:
             load_pem(_server_context(), pem)
             ends = x509.load_pem_x509_certificate(chain).not_valid_after_utc
         except (ssl.SSLError, ValueError, OSError) as error:
             raise LocalError(
-                f"{self._certificate} and {self._key} are no certificate with its key: {error}. Give PEM files, the "
+                f"{self.path} and {self._key} are no certificate with its key: {error}. Give PEM files, the "
                 "key without a passphrase"
             ) from None
         load_pem(self.context, pem)
         if ends - datetime.datetime.now(datetime.UTC) < SOON:
-            _log.warning("%s is valid until %s: renew it, then send SIGHUP", self._certificate, ends)
+            _log.warning("%s is valid until %s: renew it, then send SIGHUP", self.path, ends)
+
+
+def renew(certificate: ServerCertificate | None) -> None:
+    """Go on with what is in a server's files now, or with what was loaded before; the log tells which, and why."""
+    if certificate is None:
+        _log.info("no certificate is in use: there is nothing to load again")
+        return
+    try:
+        certificate.reload()
+    except LocalError as error:
+        _log.error("the certificate is not renewed, the one before stays: %s", error)
+    else:
+        _log.info("the certificate was loaded again from %s", certificate.path)
 
 
 def trusting(ca: Path | None) -> ssl.SSLContext | bool:

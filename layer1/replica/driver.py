@@ -26,7 +26,7 @@ from layer1 import disk
 from layer1.api.app import create_app, create_metrics_app
 from layer1.api.backend import NO_DATABASE, Head, Located, Series
 from layer1.block import CommittedBlock
-from layer1.certificates import ServerCertificate
+from layer1.certificates import ServerCertificate, renew
 from layer1.collector import settle_memory
 from layer1.config import CONFIG_NAME, Peer, ReplicaConfig, load_config, load_machine, read_genesis, read_key
 from layer1.consensus.events import Now
@@ -203,7 +203,7 @@ class Replica:
         """Go on with the certificate and the peers that are in their files now, or with those before."""
         if self._is_over:
             return
-        self._reload_certificate()
+        renew(self._certificate)
         try:
             peers = load_config(self.config.home).peers
             self._check_identity(peers)
@@ -214,17 +214,6 @@ class Replica:
         self._peers.reconfigure(self.config)
         _log.info("%d peers were loaded again from %s", len(peers), self.config.home / CONFIG_NAME)
         self._tell_missing()
-
-    def _reload_certificate(self) -> None:
-        if self._certificate is None:
-            _log.info("no certificate is configured: there is nothing to load again")
-            return
-        try:
-            self._certificate.reload()
-        except LocalError as error:
-            _log.error("the certificate is not renewed, the one before stays: %s", error)
-        else:
-            _log.info("the certificate was loaded again from %s", self.config.http.certificate)
 
     async def wait(self) -> None:
         """Until the replica fails.

@@ -10,7 +10,6 @@ under the system's, and ``control.path`` in the home names it either way.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
@@ -21,8 +20,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from layer1.certificates import ServerCertificate
-from layer1.errors import LocalError, Refused, check
+from layer1.certificates import ServerCertificate, renew
+from layer1.errors import Refused, check
 from layer1.files import write_durably
 from layer1.httpd.application import add_documents, application
 from layer1.httpd.server import ApiServer, serve
@@ -40,7 +39,6 @@ from wallet.requests import Commands
 ROUTES = (*map(route_of, VERBS), EVENTS)
 MAX_PATH_BYTES = 100
 """Of a socket's path; Linux takes 107, others less."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +132,7 @@ class WalletServer:
 
     def reload(self) -> None:
         """Go on with the certificate that is in its files now, or with the one before."""
-        if self._certificate is None:
-            _log.info("no certificate is in use: there is nothing to load again")
-            return
-        try:
-            self._certificate.reload()
-        except LocalError as error:
-            _log.error("the certificate is not renewed, the one before stays: %s", error)
-        else:
-            _log.info("the certificate was loaded again")
+        renew(self._certificate)
 
     async def stop(self) -> None:
         """Remove the socket. Requests under way are given up. Harmless when repeated."""

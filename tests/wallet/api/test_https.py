@@ -33,7 +33,7 @@ async def test_a_certificate_is_renewed_without_a_restart_and_a_broken_one_chang
     assert await shown(port) == before
 
     key.write_text("broken")
-    with caplog.at_level(logging.INFO, "wallet.api.server"):
+    with caplog.at_level(logging.INFO, "layer1.certificates"):
         desk.server.reload()
         assert await shown(port) == before and "not renewed" in caplog.text
         authority.issue()
@@ -42,6 +42,6 @@ async def test_a_certificate_is_renewed_without_a_restart_and_a_broken_one_chang
 
 
 async def test_without_a_certificate_there_is_nothing_to_load(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "wallet.api.server"):
+    with caplog.at_level(logging.INFO, "layer1.certificates"):
         desk.server.reload()
     assert "nothing to load" in caplog.text
