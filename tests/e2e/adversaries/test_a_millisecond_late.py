@@ -9,16 +9,14 @@ Source: docs/design/groups.md, rules 21 and 22.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-import pytest_asyncio
 
 from tests.e2e.adversaries.hours import Hours
 from tests.e2e.adversaries.liar import play
 from tests.e2e.adversaries.locks import Locksmith
-from tests.e2e.adversaries.stage import BOND, DEPOSIT, Stage, stage
+from tests.e2e.adversaries.stage import BOND, DEPOSIT, Stage
 from tests.e2e.cluster import until
 from wallet.requests import PayInvoice
 
@@ -28,22 +26,6 @@ PRICE = 1_000
 
 class Late(Locksmith):
     """Holds what it could have taken, until the clock says that it is too late."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
-async def both(tmp_path_factory: pytest.TempPathFactory, moved: Hours) -> AsyncIterator[Stage]:
-    """Bob, who pays, and who is late."""
-    with moved.entered():
-        async with stage(tmp_path_factory.mktemp("stage"), moved.net, __name__) as running:
-            yield running
-
-
-@pytest_asyncio.fixture(loop_scope="package")
-async def on(both: Stage, moved: Hours) -> Stage:
-    """The same for each test: time runs, and the liar talks and listens."""
-    moved.time.go_on()
-    await both.mallory.does("behave")
-    return both
 
 
 @dataclass(frozen=True)

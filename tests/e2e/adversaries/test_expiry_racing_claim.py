@@ -8,15 +8,12 @@ Source: docs/design/groups.md, rules 20 to 23 [F9].
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from tests.e2e.adversaries.hours import Hours
 from tests.e2e.adversaries.liar import play
 from tests.e2e.adversaries.locks import Locksmith
-from tests.e2e.adversaries.stage import BOND, DEPOSIT, Stage, stage
+from tests.e2e.adversaries.stage import BOND, DEPOSIT, Stage
 from tests.e2e.cluster import until
 from wallet.requests import CreateInvoice, ListInvoices, PayInvoice, SettleInvoice
 
@@ -26,22 +23,6 @@ PRICE = 1_000
 
 class Racing(Locksmith):
     """Claims and takes back at the worst moment."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
-async def both(tmp_path_factory: pytest.TempPathFactory, moved: Hours) -> AsyncIterator[Stage]:
-    """Bob, and who races."""
-    with moved.entered():
-        async with stage(tmp_path_factory.mktemp("stage"), moved.net, __name__) as running:
-            yield running
-
-
-@pytest_asyncio.fixture(loop_scope="package")
-async def on(both: Stage, moved: Hours) -> Stage:
-    """The same for each test: time runs, and the liar talks and listens."""
-    moved.time.go_on()
-    await both.mallory.does("behave")
-    return both
 
 
 @pytest.mark.parametrize("primary", ["bob", "mallory"])
